@@ -1,0 +1,68 @@
+"""diffaug: audited, reproducible diffusion augmentation for sharded image datasets.
+
+Importing this is light: torch and diffusers are imported when first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from diffaug.version import __version__
+
+if TYPE_CHECKING:
+    from diffaug.commit import ShardReport
+    from diffaug.errors import ConfigError, DefectError, DiffaugError, UncommittedError
+    from diffaug.job import augment_shards
+    from diffaug.online import Augmenter, augment
+    from diffaug.plan import freeze, plan_run
+    from diffaug.recipe import Recipe
+    from diffaug.summary import Summary, finish, summarise
+    from diffaug.verify import verify
+
+__all__ = [
+    "Augmenter",
+    "ConfigError",
+    "DefectError",
+    "DiffaugError",
+    "Recipe",
+    "ShardReport",
+    "Summary",
+    "UncommittedError",
+    "__version__",
+    "augment",
+    "augment_shards",
+    "finish",
+    "freeze",
+    "plan_run",
+    "summarise",
+    "verify",
+]
+
+_HOMES = {
+    "Augmenter": "online",
+    "ConfigError": "errors",
+    "DefectError": "errors",
+    "DiffaugError": "errors",
+    "Recipe": "recipe",
+    "ShardReport": "commit",
+    "Summary": "summary",
+    "UncommittedError": "errors",
+    "augment": "online",
+    "augment_shards": "job",
+    "finish": "summary",
+    "freeze": "plan",
+    "plan_run": "plan",
+    "summarise": "summary",
+    "verify": "verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diffaug' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"diffaug.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

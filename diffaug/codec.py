@@ -1,0 +1,162 @@
+"""Between bytes, 8-bit pictures and the model's arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from diffaug.errors import DefectError
+
+__all__ = ["Frame", "decode", "encode", "picture", "pixel_sha256"]
+
+_ENCODER: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG", "compress_level": 1},
+    "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    "webp": {"format": "WEBP", "lossless": True, "method": 0},
+}
+
+
+def decode(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode an image file into an 8-bit picture (see `picture`).
+
+    The size is checked against `max_pixels` before any pixel is decoded; animations give their
+    first frame.
+
+    Raises:
+        DefectError: the bytes are no image Pillow can read whole, or it is too large.
+    """
+    if not data:
+        raise DefectError("empty_image", "the image member has zero bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what is refused or mended here
+            image = Image.open(io.BytesIO(data))
+            pixels = image.width * image.height
+            if pixels > max_pixels:
+                raise DefectError(
+                    "too_many_pixels",
+                    f"the image declares {image.width}x{image.height} pixels, more than "
+                    f"max_pixels={max_pixels}",
+                )
+            return picture(image)
+    except DefectError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's plugins raise nearly anything on broken bytes
+        raise DefectError(
+            "unreadable_image", f"the image cannot be decoded: {type(error).__name__}: {error}"
+        ) from error
+
+
+def picture(image: Image.Image) -> Image.Image:
+    """Bring any Pillow image to the one form diffaug works on: mode L or RGB, 8 bits, upright.
+
+    EXIF rotation is applied; 16-bit greys are scaled to 8; palettes are resolved; alpha is
+    dropped, as `convert("RGB")` does. Colour whose three channels are equal everywhere is grey:
+    so a grey file is the same picture whether a loader opened it as L or as RGB.
+
+    Raises:
+        DefectError: the pixels are of a kind that has no 8-bit meaning (32-bit or float).
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise DefectError("unsupported_pixels", f"{image.mode} pixels have no fixed range")
+    elif image.mode in ("1", "L", "LA", "La"):
+        image = image.convert("L")
+    else:
+        image = image.convert("RGB")
+        red, green, blue = (band.tobytes() for band in image.split())
+        if red == green == blue:
+            image = image.getchannel(0)
+    image.load()
+    return image
+
+
+def pixel_sha256(image: Image.Image) -> str:
+    """The identity of a picture: sha256 in hex over "mode widthxheight\\n" and its raw bytes."""
+    header = f"{image.mode} {image.width}x{image.height}\n".encode()
+    return hashlib.sha256(header + image.tobytes()).hexdigest()
+
+
+def encode(image: Image.Image, format: str) -> bytes:
+    """Encode a picture as png, jpg (quality 95) or webp (lossless); the same pixels, same bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, **_ENCODER[format])
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How one picture meets a model's size, and comes back from it.
+
+    Attributes:
+        size: (width, height) of the picture.
+        model_size: (width, height) of the model.
+        mode: the model's mode, L or RGB.
+        pad: whether the picture is framed in black, rather than resized.
+    """
+
+    size: tuple[int, int]
+    model_size: tuple[int, int]
+    mode: str
+    pad: bool
+
+    @classmethod
+    def of(cls, image: Image.Image, shape: tuple[int, int, int], fit: str) -> Frame:
+        """Choose the frame for a picture and a model of `shape` (C, H, W) by the recipe's `fit`.
+
+        Raises:
+            DefectError: `fit` is pad and the picture is larger than the model.
+        """
+        channels, height, width = shape
+        smaller = image.width <= width and image.height <= height
+        near = image.width >= math.ceil(0.75 * width) and image.height >= math.ceil(0.75 * height)
+        if fit == "pad" and not smaller:
+            raise DefectError(
+                "too_large_to_pad",
+                f"the image is {image.width}x{image.height} and cannot be padded to "
+                f"{width}x{height}: use fit=resize",
+            )
+        pad = smaller and (near or fit == "pad") and fit != "resize"
+        return cls(image.size, (width, height), "L" if channels == 1 else "RGB", pad)
+
+    def to_model(self, image: Image.Image) -> NDArray[np.float32]:
+        """A picture as the model takes it: float32 (C, H, W) in [-1, 1]."""
+        image = image.convert(self.mode)
+        if self.pad:
+            canvas = Image.new(self.mode, self.model_size)
+            canvas.paste(image, self._corner)
+            image = canvas
+        elif image.size != self.model_size:
+            image = image.resize(self.model_size, Image.Resampling.BICUBIC)
+        pixels = np.asarray(image, dtype=np.float32).reshape(*image.size[::-1], -1)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(127.5) - np.float32(1)
+
+    def from_model(self, x_0: NDArray[np.float32]) -> Image.Image:
+        """The model's float32 (C, H, W) as a picture of the source's size, in the model's mode."""
+        pixels = np.rint((x_0 + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
+        image = Image.fromarray(pixels[0] if self.mode == "L" else pixels.transpose(1, 2, 0))
+        if self.pad:
+            left, top = self._corner
+            return image.crop((left, top, left + self.size[0], top + self.size[1]))
+        if image.size != self.size:
+            return image.resize(self.size, Image.Resampling.BICUBIC)
+        return image
+
+    @property
+    def _corner(self) -> tuple[int, int]:
+        return (
+            (self.model_size[0] - self.size[0]) // 2,
+            (self.model_size[1] - self.size[1]) // 2,
+        )

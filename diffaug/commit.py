@@ -1,0 +1,180 @@
+"""How a shard becomes part of an output: tar first, then its manifest part, which commits it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from diffaug import storage
+from diffaug.codec import encode
+from diffaug.errors import ConfigError
+from diffaug.execution import device_class, versions
+from diffaug.judges import scores
+from diffaug.manifest import Part, Row, read_metadata
+from diffaug.plan import Run, SourceShard
+from diffaug.rows import lineage, output_row
+from diffaug.shards import Member, ShardWriter
+
+__all__ = ["ShardReport", "ShardSink", "read_report"]
+
+_log = logging.getLogger(__name__)
+
+
+class ShardReport(BaseModel):
+    """What became of one source shard; kept in its part's metadata as `diffaug.report`.
+
+    Attributes:
+        source: URL of the source shard.
+        stem: the name its tar and its manifest part go by.
+        planned: rows; always ok + filtered + failed.
+        ok: images in the tar.
+        filtered: images turned away by a filter.
+        failed: rows without an image.
+        output_shard: the tar's path below OUTPUT; None when no image came out.
+        output_sha256: of the whole tar.
+        output_bytes: size of the tar.
+        started_at: UTC, ISO 8601.
+        seconds: from the shard's first row to its commit.
+        host: the machine.
+        pid: the process.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    stem: str
+    planned: int
+    ok: int
+    filtered: int
+    failed: int
+    output_shard: str | None
+    output_sha256: str | None
+    output_bytes: int
+    started_at: str
+    seconds: float
+    host: str
+    pid: int
+
+
+class ShardSink:
+    """Gathers one shard's tar and manifest part in a local folder, and commits or discards them."""
+
+    def __init__(self, shard: SourceShard, run: Run, output: str, folder: Path) -> None:
+        self._shard = shard
+        self._run = run
+        self._output = output
+        self._started = time.time()
+        self._tar_path = folder / f"{shard.stem}.tar"
+        self._part_path = folder / f"{shard.stem}.parquet"
+        self._stream = self._tar_path.open("wb")
+        self._tar = ShardWriter(self._stream)
+        self._part = Part()
+        self._counts = {"ok": 0, "filtered": 0, "failed": 0}
+
+    def add_failed(self, row: Row) -> None:
+        """Add a row that has no image."""
+        self._part.add(row)
+        self._counts["failed"] += 1
+
+    def add_image(
+        self, row: Row, image: Image.Image, source: Image.Image, members: dict[str, Member]
+    ) -> None:
+        """Add an image, what is carried with it, its short lineage, and its row.
+
+        Args:
+            row: the columns known so far.
+            image: what came out of the lanes, at the source's size.
+            source: the picture it came from, for the scores.
+            members: carried members by extension.
+        """
+        format = self._run.recipe.format
+        key = f"{row['source_key']}-a{row['copy']}"
+        data = encode(image, format)
+        offset = self._tar.add(f"{key}.{format}", data)
+        for extension, member in members.items():
+            self._tar.add(f"{key}.{extension}", member.data)
+        self._tar.add(f"{key}.diffaug.json", lineage(row))
+        out = output_row(image, data, key, f"{key}.{format}", offset)
+        self._part.add(row | out | scores(source, image) | {"status": "ok"})
+        self._counts["ok"] += 1
+
+    def discard(self) -> None:
+        """Drop everything."""
+        self._stream.close()
+        self._tar_path.unlink()
+
+    def commit(self) -> ShardReport:
+        """Publish the tar, then the part. If another writer was first, theirs is what counts.
+
+        Raises:
+            ConfigError: the part's name is taken by another source.
+        """
+        self._tar.close()
+        self._stream.close()
+        report = self._publish_tar()
+        self._part.write(self._part_path, report.output_shard, self._metadata(report))
+        url = storage.join(self._output, "manifest", f"{self._shard.stem}.parquet")
+        if storage.create(self._part_path, url):
+            return report
+        theirs = read_report(url)
+        if theirs.source != report.source:
+            raise ConfigError(
+                f"{storage.public_url(url)} belongs to {theirs.source}, not to {report.source}: "
+                "two jobs were planned at once; run the command again"
+            )
+        if theirs.output_sha256 != report.output_sha256:
+            _log.warning("%s was committed by another writer with other bytes", report.source)
+        return theirs
+
+    def _publish_tar(self) -> ShardReport:
+        with self._tar_path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        name, size = None, 0
+        if self._counts["ok"]:
+            name = f"shards/{self._shard.stem}-{digest[:8]}.tar"
+            size = self._tar_path.stat().st_size
+            storage.publish(self._tar_path, storage.join(self._output, name))
+        else:
+            self._tar_path.unlink()
+        return ShardReport(
+            source=self._shard.url,
+            stem=self._shard.stem,
+            planned=sum(self._counts.values()),
+            **self._counts,
+            output_shard=name,
+            output_sha256=digest if name else None,
+            output_bytes=size,
+            started_at=datetime.fromtimestamp(self._started, UTC).isoformat(timespec="seconds"),
+            seconds=round(time.time() - self._started, 3),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+
+    def _metadata(self, report: ShardReport) -> dict[str, Any]:
+        return {
+            "report": report.model_dump(),
+            "recipe": self._run.recipe.model_dump(mode="json"),
+            "environment": {
+                "versions": versions(),
+                "noise": self._run.noise,
+                "execution": self._run.execution.model_dump(),
+                "device_class": device_class(self._run.execution.device),
+                "platform": platform.platform(),
+            },
+        }
+
+
+def read_report(url: str) -> ShardReport:
+    """The report in a part's metadata, read without its rows."""
+    with storage.open_read(url) as stream:
+        return ShardReport.model_validate(read_metadata(stream)["report"])

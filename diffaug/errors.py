@@ -1,0 +1,51 @@
+"""Every error diffaug raises on purpose, in one tree.
+
+DiffaugError
+├── ConfigError       a mistake in what was asked: recipe, model, source or output (exit code 2)
+├── DefectError       a defect of a source's bytes; in a job it becomes a `failed` row
+└── UncommittedError  storage or memory failed: some shards are left to be done again (exit code 1)
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+__all__ = ["ConfigError", "DefectError", "DiffaugError", "UncommittedError", "explain"]
+
+
+class DiffaugError(Exception):
+    """The root of every error diffaug raises on purpose. Its text says what to do."""
+
+
+class ConfigError(DiffaugError, ValueError):
+    """What was asked cannot be done as asked: the text names the field or file and the cure."""
+
+
+class DefectError(DiffaugError, ValueError):
+    """A defect of the source bytes: true of them whenever and wherever they are read.
+
+    Attributes:
+        code: the manifest's `reason_code`, a word that does not change between versions.
+        reason: the manifest's `reason`, a sentence for people.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class UncommittedError(DiffaugError):
+    """Some shards could not be committed. Nothing wrong was published; run the same job again."""
+
+
+def explain(error: ValidationError) -> str:
+    """Say a pydantic error as sentences, one a field, without pydantic's links and types."""
+    sentences = []
+    for item in error.errors(include_url=False):
+        field = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "no such field"
+        sentences.append(message if not field else f"{field}: {message} (got {item['input']!r})")
+    return "; ".join(sentences)

@@ -1,0 +1,85 @@
+"""On what a job runs: chosen once when it is planned, frozen, and recorded in every row."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from importlib.metadata import version as installed
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from diffaug.errors import ConfigError
+from diffaug.version import __version__
+
+__all__ = ["DEFAULT_BATCH_SIZE", "Execution", "device_class", "versions"]
+
+DEFAULT_BATCH_SIZE = 32
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+class Execution(BaseModel):
+    """The part of a result's making that is not in the recipe.
+
+    Attributes:
+        batch_size: lanes in the one fixed batch shape.
+        dtype: what the network computes in.
+        device: `cpu`, `cuda` or `cuda:N`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int = Field(DEFAULT_BATCH_SIZE, ge=1, le=65536)
+    dtype: Dtype = "float32"
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+
+    @classmethod
+    def choose(
+        cls, batch_size: int | None = None, dtype: str | None = None, device: str | None = None
+    ) -> Execution:
+        """Fill in what is not given from what this machine's flags say, never from timing.
+
+        Raises:
+            ConfigError: a value is wrong, or the device is not here.
+        """
+        import torch
+
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ConfigError(f"device {device}: this machine has no CUDA device; use device=cpu")
+        if dtype is None:
+            fast = device != "cpu" or "bf16" in device_class("cpu")
+            dtype = "bfloat16" if fast else "float32"
+        try:
+            return cls.model_validate(
+                {"batch_size": batch_size or DEFAULT_BATCH_SIZE, "dtype": dtype, "device": device}
+            )
+        except ValueError:
+            raise ConfigError(
+                f"execution: batch_size={batch_size}, dtype={dtype}, device={device}: batch_size "
+                "must be at least 1, dtype float32 or bfloat16, device cpu, cuda or cuda:N"
+            ) from None
+
+
+@cache
+def device_class(device: str) -> str:
+    """What decides a result's last bits on a device: `cpu/avx512_bf16`, `cuda/H100`, …"""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"cuda/{torch.cuda.get_device_name(device).removeprefix('NVIDIA ').split()[0]}"
+    if torch.cpu._is_avx512_bf16_supported():
+        return "cpu/avx512_bf16"
+    return f"cpu/{torch.backends.cpu.get_cpu_capability().lower()}"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The versions that can change a pixel or a byte, by package."""
+    packages = ("torch", "diffusers", "pillow", "numpy", "scikit-image", "pyarrow")
+    return {
+        "diffaug": __version__,
+        **{package: installed(package) for package in packages},
+        "python": platform.python_version(),
+    }

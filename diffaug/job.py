@@ -1,0 +1,199 @@
+"""`augment_shards`: shards in, committed shards out, the lanes full from one into the next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffaug import storage
+from diffaug.codec import decode
+from diffaug.commit import ShardReport, ShardSink
+from diffaug.edit import Draft, Editor
+from diffaug.errors import ConfigError, DefectError, UncommittedError
+from diffaug.lanes import Edit
+from diffaug.manifest import Row
+from diffaug.plan import Run, SourceShard, read_run
+from diffaug.rows import draft_row, failed_rows, image_member, run_row, source_row
+from diffaug.shards import Member, Sample, read_samples
+from diffaug.threads import ahead, behind
+
+__all__ = ["Tally", "augment_shards"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Tally:
+    """Counts that move while a job runs, for whoever draws its progress."""
+
+    images: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """One row on its way: an image in the lanes, or (without a draft) a failure passing by."""
+
+    shard: SourceShard
+    row: Row
+    draft: Draft | None = None
+    source: Image.Image | None = None
+    members: dict[str, Member] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardEnd:
+    """After a shard's last row. With an error, the shard was not read to its end."""
+
+    shard: SourceShard
+    error: OSError | None = None
+
+
+_Item = _Planned | _ShardEnd
+
+
+def augment_shards(
+    shards: Iterable[SourceShard],
+    output: str,
+    *,
+    run: Run | None = None,
+    tally: Tally | None = None,
+) -> Iterator[ShardReport]:
+    """Augment shards, yielding a report of each once it is committed.
+
+    Shards whose manifest part is there already are passed over. A shard that storage would not
+    let be read whole is left uncommitted, the others go on, and the end raises.
+
+    Args:
+        shards: which of the job's source shards, in any order.
+        output: the job's OUTPUT, with its run.json.
+        run: the content of that run.json, if it was read already.
+        tally: counts to keep up to date.
+
+    Raises:
+        ConfigError: there is no run.json, or the model is not the plan's.
+        UncommittedError: some shards are left to be done again.
+    """
+    run = run or read_run(output)
+    if run is None:
+        raise ConfigError(f"{storage.public_url(output)} holds no run.json: plan the job first")
+    editor = run.editor()
+    if editor.recipe_digest != run.recipe_digest:
+        raise ConfigError(f"the weights of {run.recipe.model} here are not those of the plan")
+    done = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
+    missing = [shard for shard in shards if f"{shard.stem}.parquet" not in done]
+    if not missing:
+        return
+    tally = tally or Tally()
+    run_ahead = 4 * run.execution.batch_size
+    left: list[tuple[SourceShard, OSError]] = []
+    with storage.scratch(output) as folder:
+        writer = _Writer(run, output, folder, tally, left)
+        results = editor.lanes().run(ahead(_read(missing, editor, run), run_ahead))
+        yield from behind(writer, results, run_ahead)
+    if left:
+        names = "; ".join(f"{shard.url}: {error}" for shard, error in left)
+        raise UncommittedError(
+            f"{len(left)} of {len(missing)} shards could not be read and are left to be done "
+            f"again by the same command: {names}"
+        ) from left[0][1]
+
+
+def _read(
+    shards: Iterable[SourceShard], editor: Editor, run: Run
+) -> Iterator[tuple[_Item, Edit | None]]:
+    """The reading thread: every planned row of every shard, then the shard's end."""
+    recipe = run.recipe
+    wanted = {*recipe.image_key, *recipe.carry, recipe.label_key, "txt"}
+    shared = run_row(run)
+    for shard in shards:
+        try:
+            with storage.open_read(shard.url) as stream:
+                for sample in read_samples(stream, wanted.__contains__):
+                    for item in _plan_sample(sample, shard, shared, editor):
+                        yield item, item.draft.edit if item.draft else None
+        except OSError as error:
+            yield _ShardEnd(shard, error), None
+        else:
+            yield _ShardEnd(shard), None
+
+
+def _plan_sample(
+    sample: Sample, shard: SourceShard, shared: Row, editor: Editor
+) -> Iterator[_Planned]:
+    recipe = editor.recipe
+    row = shared | source_row(sample, shard.url, recipe)
+    copies = range(recipe.copies)
+    try:
+        if sample.defect is not None:
+            raise sample.defect
+        member = image_member(sample, recipe)
+        if member is None:
+            known = ", ".join(recipe.image_key)
+            raise DefectError("no_image", f"the sample has no image member (looked for {known})")
+        image = decode(member.data, recipe.max_pixels)
+        row |= {"source_width": image.width, "source_height": image.height}
+        drafts = editor.drafts(image, row.get("label"), copies)
+    except DefectError as defect:
+        for failed in failed_rows(row, defect, [None] if sample.key is None else copies):
+            yield _Planned(shard, failed)
+        return
+    kept = {
+        extension: sample.members[extension]
+        for extension in dict.fromkeys((recipe.label_key, *recipe.carry))
+        if extension in sample.members
+    }
+    for draft in drafts:
+        yield _Planned(shard, row | draft_row(draft), draft, image, kept)
+
+
+class _Writer:
+    """The writing thread: puts each result into its shard, and commits a shard at its end."""
+
+    def __init__(
+        self,
+        run: Run,
+        output: str,
+        folder: Path,
+        tally: Tally,
+        left: list[tuple[SourceShard, OSError]],
+    ) -> None:
+        self._run = run
+        self._output = output
+        self._folder = folder
+        self._tally = tally
+        self._left = left
+
+    def __call__(
+        self, results: Iterator[tuple[_Item, NDArray[np.float32] | None]]
+    ) -> Iterator[ShardReport]:
+        sink: ShardSink | None = None
+        for item, x_0 in results:
+            sink = sink or ShardSink(item.shard, self._run, self._output, self._folder)
+            if isinstance(item, _Planned):
+                self._add(sink, item, x_0)
+                continue
+            if item.error is None:
+                yield sink.commit()
+            else:
+                sink.discard()
+                self._left.append((item.shard, item.error))
+                _log.warning("%s was not read to its end: %s", item.shard.url, item.error)
+            sink = None
+        if sink is not None:
+            sink.discard()
+
+    def _add(self, sink: ShardSink, item: _Planned, x_0: NDArray[np.float32] | None) -> None:
+        if item.draft is None or item.source is None or x_0 is None:
+            sink.add_failed(item.row)
+            self._tally.failed += 1
+        else:
+            image = item.draft.frame.from_model(x_0)
+            sink.add_image(item.row, image, item.source, item.members)
+        self._tally.images += 1

@@ -1,0 +1,179 @@
+"""The manifest, version 1: one row for every planned image, whatever became of it.
+
+A part is one Parquet file for one source shard. Its key-value metadata holds, as JSON, under
+`diffaug.report` the shard report (counts, times, host), under `diffaug.recipe` the whole recipe
+and under `diffaug.environment` what it ran on. Rows never say when they were made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+__all__ = ["COLUMNS", "SCHEMA", "SCHEMA_VERSION", "Part", "Row", "read_metadata", "read_rows"]
+
+SCHEMA_VERSION = 1
+
+Row = dict[str, Any]
+
+_ROWS_AT_ONCE = 512
+
+# name: (type, what it says)
+COLUMNS: dict[str, tuple[str, str]] = {
+    # who
+    "sample_id": (
+        "string",
+        "hash of recipe digest, source pixels, copy and, where a class conditions, the class; "
+        "null when the source could not be decoded",
+    ),
+    "copy": ("int32", "which copy of the source, from 0; null for a defect of the shard itself"),
+    # from
+    "source_shard": ("string", "URL of the source shard, without credentials"),
+    "source_key": ("string", "webdataset key; null for a defect of the shard itself"),
+    "source_member": ("string", "name of the image member"),
+    "source_offset": (
+        "int64",
+        "where the member's data begins in the (uncompressed) tar, in bytes; for a defect of the "
+        "shard, where reading stopped",
+    ),
+    "source_sha256": ("string", "of the image member's bytes"),
+    "source_width": ("int32", "pixels, EXIF rotation applied"),
+    "source_height": ("int32", "pixels, EXIF rotation applied"),
+    "label": ("int64", "the class; null where the label member is no integer"),
+    "label_text": ("string", "the .txt member, or a label member that is no integer"),
+    # what
+    "model": ("string", "the model as the recipe names it"),
+    "model_revision": ("string", "commit on the hub; null for shipped and local models"),
+    "model_digest": ("string", "sha256 over weights and configurations"),
+    "recipe_digest": ("string", "sha256 over everything that changes an image"),
+    "sampler": ("string", "ddim or one-step"),
+    "strength": ("double", "in (0, 1]; null when the image failed"),
+    "t_start": ("int32", "time the image was noised to; null when the image failed"),
+    "log_snr": ("double", "log of signal to noise power at t_start, in nats"),
+    "steps": ("int32", "calls a whole trajectory would have"),
+    "calls": ("int32", "network calls made for this image; null when it failed"),
+    "guidance": ("double", "guidance scale; null without guidance"),
+    "condition": ("string", "none or label"),
+    "prompt": ("string", "null without a prompt"),
+    "seed": ("int64", "the recipe's seed"),
+    "batch_size": ("int32", "lanes in the fixed batch shape"),
+    "dtype": ("string", "what the network computed in"),
+    "device": ("string", "device class, such as cpu/avx512_bf16"),
+    "diffaug_version": ("string", ""),
+    "torch_version": ("string", ""),
+    "diffusers_version": ("string", ""),
+    "pillow_version": ("string", ""),
+    # out
+    "output_shard": ("string", "path of the tar below OUTPUT; null when there is no image"),
+    "output_key": ("string", "<source_key>-a<copy>"),
+    "output_member": ("string", "name of the image member"),
+    "output_offset": ("int64", "where its data begins in the tar, in bytes"),
+    "output_sha256": ("string", "of the member's bytes"),
+    "output_pixel_sha256": ("string", "of mode, size and pixels, before encoding"),
+    "output_width": ("int32", "pixels"),
+    "output_height": ("int32", "pixels"),
+    "output_bytes": ("int64", "size of the member"),
+    # worth
+    "score_ssim": ("double", "structural similarity to the source; null below 7 pixels"),
+    "score_psnr": ("double", "peak signal-to-noise ratio to the source, in dB; inf when equal"),
+    # verdict
+    "status": ("string", "ok, filtered or failed"),
+    "reason": ("string", "why it is not ok, a sentence; null when it is"),
+    "reason_code": ("string", "why it is not ok, a word; null when it is"),
+}
+
+_PANDAS_INTEGERS = {"int32": "Int32", "int64": "Int64"}
+
+
+def _schema() -> pa.Schema:
+    fields = [
+        pa.field(name, pa.type_for_alias(kind), metadata={"description": text} if text else None)
+        for name, (kind, text) in COLUMNS.items()
+    ]
+    # pandas reads integers with nulls as floats unless the file says Int64, as this does
+    columns = [
+        {
+            "name": name,
+            "field_name": name,
+            "pandas_type": "unicode" if kind == "string" else kind.replace("double", "float64"),
+            "numpy_type": _PANDAS_INTEGERS.get(kind, {"double": "float64"}.get(kind, "str")),
+            "metadata": None,
+        }
+        for name, (kind, _) in COLUMNS.items()
+    ]
+    pandas = {"index_columns": [], "column_indexes": [], "columns": columns}
+    metadata = {"pandas": json.dumps(pandas), "diffaug.schema": str(SCHEMA_VERSION)}
+    return pa.schema(fields, metadata=metadata)
+
+
+SCHEMA: pa.Schema = _schema()
+
+
+class Part:
+    """The rows of one manifest part, kept as Arrow tables (about 1 kB a row) until it is written.
+
+    The tar's name holds its digest, so no row is whole before the tar is.
+    """
+
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+        self._rows: list[Row] = []
+
+    def add(self, row: Row) -> None:
+        """Append a row; a column not in it is null, and one the schema lacks is an error."""
+        unknown = row.keys() - COLUMNS.keys()
+        if unknown:
+            raise KeyError(f"not in the manifest's schema: {', '.join(sorted(unknown))}")
+        self._rows.append(row)
+        if len(self._rows) == _ROWS_AT_ONCE:
+            self._pack()
+
+    def write(self, path: Path, output_shard: str | None, metadata: Mapping[str, Any]) -> None:
+        """Write the part to a local file.
+
+        Args:
+            path: where to.
+            output_shard: the tar that holds every image of these rows.
+            metadata: JSON-able values, put under `diffaug.<name>`.
+        """
+        self._pack()
+        table = pa.concat_tables(self._tables)
+        shards = [
+            output_shard if key is not None else None for key in table["output_key"].to_pylist()
+        ]
+        place = SCHEMA.get_field_index("output_shard")
+        table = table.set_column(place, SCHEMA.field(place), pa.array(shards, pa.string()))
+        packed = {
+            f"diffaug.{name}": json.dumps(value, sort_keys=True) for name, value in metadata.items()
+        }
+        table = table.replace_schema_metadata({**SCHEMA.metadata, **packed})
+        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+    def _pack(self) -> None:
+        self._tables.append(
+            pa.Table.from_pydict(
+                {name: [row.get(name) for row in self._rows] for name in COLUMNS}, schema=SCHEMA
+            )
+        )
+        self._rows = []
+
+
+def read_rows(source: Any) -> list[Row]:
+    """The rows of a part (path or file), their pages checked against their checksums."""
+    rows: list[Row] = pq.read_table(source, page_checksum_verification=True).to_pylist()
+    return rows
+
+
+def read_metadata(source: Any) -> dict[str, Any]:
+    """The `diffaug.*` metadata of a part (path or file), its JSON read, without its rows."""
+    raw = pq.read_metadata(source).metadata or {}
+    return {
+        key.decode().removeprefix("diffaug."): json.loads(value)
+        for key, value in raw.items()
+        if key.startswith(b"diffaug.")
+    }

@@ -1,0 +1,174 @@
+"""What to do to each image: the Recipe, frozen, validated, with a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from diffaug.errors import ConfigError, explain
+
+__all__ = ["DEFAULT_IMAGE_KEYS", "Recipe", "Strength"]
+
+DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
+
+Strength = float | tuple[float, ...] | str
+"""One number in (0, 1]; a list, cycled over copies; or ``"lo:hi"``, drawn for each copy."""
+
+
+def _check_strength(value: Any) -> Strength:
+    if isinstance(value, str):
+        text = value.strip().strip("[]")
+        if ":" in text:
+            low, _, high = text.partition(":")
+            lo, hi = _one_strength(low), _one_strength(high)
+            if lo > hi:
+                raise ValueError(f"strength range {value!r} runs backwards: write {hi}:{lo}")
+            return f"{lo}:{hi}"
+        value = text.split(",") if "," in text else text
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise ValueError("strength is an empty list: give at least one number in (0, 1]")
+        return tuple(_one_strength(part) for part in value)
+    return _one_strength(value)
+
+
+def _one_strength(value: Any) -> float:
+    try:
+        strength = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"strength must be a number in (0, 1], a list of them, or lo:hi, got {value!r}"
+        ) from None
+    if not 0 < strength <= 1:
+        raise ValueError(
+            f"strength must be in (0, 1], got {strength:g}: 0 would change nothing and 1 starts "
+            "from pure noise; 0.2 to 0.6 keeps most images recognisable"
+        )
+    return strength
+
+
+def _split_names(value: Any) -> Any:
+    """Take ``"txt,json"`` as a list, and names with or without their dot."""
+    if isinstance(value, str):
+        value = value.replace(";", ",").split(",")
+    if isinstance(value, (list, tuple)):
+        return tuple(str(name).strip().lower().lstrip(".") for name in value if str(name).strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+
+
+class Recipe(BaseModel):
+    """What diffaug does to each image. Immutable; wrong values raise with a sentence.
+
+    Example:
+        >>> Recipe(strength=0.4, copies=2).strength_of(copy=1, u=0.5)
+        0.4
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    model: str = Field(
+        "fashion-mnist-32",
+        min_length=1,
+        description="a shipped name, a local diffusers folder, or org/name[@revision] on the hub",
+    )
+    strength: Annotated[Strength, BeforeValidator(_check_strength)] = Field(
+        0.4,
+        description="how far along the noising process, in (0, 1]: a number, "
+        "a list cycled over copies (0.2,0.4), or a range drawn per copy (0.2:0.6)",
+    )
+    steps: int = Field(
+        20, ge=1, le=1000, description="calls a whole trajectory would have; strength scales them"
+    )
+    sampler: Literal["ddim", "one-step"] = Field("ddim", description="ddim or one-step")
+    copies: int = Field(1, ge=1, le=10_000, description="augmented images per source image")
+    seed: int = Field(0, ge=0, lt=2**63, description="the seed of all randomness")
+    condition: Literal["none", "label"] = Field(
+        "none", description="none, or label: the sample's class conditions the model"
+    )
+    fit: Literal["auto", "pad", "resize"] = Field(
+        "auto",
+        description="how an image meets the model's size: pad, resize, or auto "
+        "(pad when smaller by at most a quarter, else resize)",
+    )
+    format: Literal["png", "jpg", "webp"] = Field("png", description="png, jpg or webp")
+    image_key: Names = Field(
+        DEFAULT_IMAGE_KEYS, min_length=1, description="members that hold the image, by preference"
+    )
+    label_key: str = Field("cls", min_length=1, description="the member that holds the class")
+    carry: Names = Field((), description="members copied to the output as they are (txt,json)")
+    max_pixels: int = Field(
+        50_000_000, ge=1, description="an image that declares more pixels is not decoded"
+    )
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, **overrides: Any) -> Recipe:
+        """Read a recipe file; `overrides` take the place of the file's fields.
+
+        Raises:
+            ConfigError: the file cannot be read, is no mapping, or a field is wrong.
+        """
+        try:
+            fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the recipe {path} is not YAML: {error}") from None
+        fields = {} if fields is None else fields
+        if not isinstance(fields, dict):
+            raise ConfigError(
+                f"the recipe {path} must be a mapping of fields, such as strength: 0.4"
+            )
+        return cls.of(fields | overrides, where=f"recipe {path}")
+
+    @classmethod
+    def of(cls, fields: dict[str, Any], where: str = "recipe") -> Recipe:
+        """Make a recipe from plain fields, a mistake being a ConfigError that names `where`."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {explain(error)}") from None
+
+    def to_yaml(self, path: str | Path) -> None:
+        """Write every field, so that the file means the same when defaults change."""
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        Path(path).write_text(text, encoding="utf-8")
+
+    def strength_of(self, copy: int, u: float) -> float:
+        """The strength of one copy, in (0, 1].
+
+        Args:
+            copy: which copy, from 0; a list of strengths is cycled over it.
+            u: the sample's own uniform draw in [0, 1), which places it in a range.
+        """
+        if isinstance(self.strength, tuple):
+            return self.strength[copy % len(self.strength)]
+        if isinstance(self.strength, str):
+            low, high = (float(part) for part in self.strength.split(":"))
+            return low + (high - low) * u
+        return self.strength
+
+    @property
+    def draws_strength(self) -> bool:
+        """Whether each copy's strength is drawn from a range."""
+        return isinstance(self.strength, str)
+
+    def digest(self, model_digest: str, noise_version: str) -> str:
+        """A sha256 in hex over everything that changes an image.
+
+        `copies` is left out, so that raising it keeps the earlier images; so is what only says
+        how shards are read. The model enters by the digest of its weights, not by its name.
+        """
+        fields = self.model_dump(
+            mode="json",
+            include={"strength", "steps", "sampler", "seed", "condition", "fit", "format"},
+        )
+        fields |= {"model_digest": model_digest, "noise": noise_version}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,101 @@
+"""Pictures of an output, for people who would rather look."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from diffaug import storage
+from diffaug.codec import decode
+from diffaug.manifest import Row, read_rows
+from diffaug.plan import read_run
+from diffaug.shards import read_member
+
+__all__ = ["contact_sheet"]
+
+_MAX_PIXELS = 50_000_000
+_GAP = 10
+_CAPTION = 16
+_INK, _PAPER, _FAINT = "#1b1b1f", "#ffffff", "#6b6b76"
+
+
+def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 2) -> int:
+    """Draw sources beside their augmentations, with class and strengths, into a PNG.
+
+    The sources are spread evenly over the committed shards' `ok` rows.
+
+    Args:
+        output: OUTPUT of a job.
+        path: the PNG to write.
+        sources: how many source images to show at most.
+        columns: how many of them side by side.
+
+    Returns:
+        How many sources are shown; nothing is written when there are none.
+    """
+    groups = _spread(_groups(output), sources)
+    if not groups:
+        return 0
+    strips = [_strip(output, rows) for rows in groups]
+    width, height = max(strip.width for strip in strips), max(strip.height for strip in strips)
+    down = math.ceil(len(strips) / columns)
+    sheet = Image.new(
+        "RGB",
+        (columns * (width + 2 * _GAP) + _GAP, down * (height + _GAP) + _GAP),
+        _PAPER,
+    )
+    for place, strip in enumerate(strips):
+        x, y = place // down, place % down
+        sheet.paste(strip, (_GAP + x * (width + 2 * _GAP), _GAP + y * (height + _GAP)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+    return len(strips)
+
+
+def _groups(output: str) -> list[list[Row]]:
+    """The ok rows of each source image, its copies in order."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    folder = storage.join(output, "manifest")
+    run = read_run(output)
+    parts = storage.listing(folder, ".parquet") if run else []
+    for part in parts:
+        for row in read_rows(io.BytesIO(storage.read_bytes(storage.join(folder, part)))):
+            if row["status"] == "ok":
+                groups.setdefault((row["source_shard"], row["source_key"]), []).append(row)
+    return list(groups.values())
+
+
+def _spread(groups: list[list[Row]], count: int) -> list[list[Row]]:
+    step = max(1, len(groups) / count)
+    return [groups[int(place * step)] for place in range(min(count, len(groups)))]
+
+
+def _strip(output: str, rows: list[Row]) -> Image.Image:
+    """One source and its copies, side by side, each with its caption."""
+    first = rows[0]
+    label = first["label_text"] if first["label_text"] is not None else first["label"]
+    pictures = [(_source(first), "" if label is None else str(label))]
+    for row in rows:
+        pictures.append((_output(output, row), f"{row['strength']:.2f}"))
+    scale = max(1, 112 // max(pictures[0][0].size))
+    width, height = (side * scale for side in pictures[0][0].size)
+    strip = Image.new("RGB", (len(pictures) * (width + _GAP), height + _CAPTION), _PAPER)
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)
+    for place, (image, caption) in enumerate(pictures):
+        x = place * (width + _GAP)
+        strip.paste(image.resize((width, height), Image.Resampling.NEAREST), (x, 0))
+        draw.text((x, height + 1), caption, fill=_INK if place == 0 else _FAINT, font=font)
+    return strip
+
+
+def _source(row: Row) -> Image.Image:
+    with storage.open_read(row["source_shard"]) as stream:
+        return decode(read_member(stream, row["source_offset"]), _MAX_PIXELS)
+
+
+def _output(output: str, row: Row) -> Image.Image:
+    with storage.open_read(storage.join(output, row["output_shard"])) as stream:
+        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS)

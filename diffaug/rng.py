@@ -1,0 +1,49 @@
+"""Randomness that follows identity: noise is a function of (seed, pixels, copy, draw) alone.
+
+The bits come from Philox 4x64, a counter-based generator (Salmon et al. 2011, "Parallel random
+numbers: as easy as 1, 2, 3"), the normals from numpy's float32 ziggurat. Both run on the CPU
+whatever the model runs on; a test pins the first values, and NOISE_VERSION names them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NOISE_VERSION", "SampleRandom"]
+
+NOISE_VERSION = "philox4x64-ziggurat-1"
+
+_NORMAL, _UNIFORM = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRandom:
+    """The random stream of one (image, copy).
+
+    Attributes:
+        seed: the recipe's seed.
+        pixel_sha256: digest of the source's decoded pixels, in hex.
+        copy: which copy, from 0; in a loader the epoch moves it.
+    """
+
+    seed: int
+    pixel_sha256: str
+    copy: int
+
+    def normal(self, shape: tuple[int, ...], draw: int = 0) -> NDArray[np.float32]:
+        """Standard normal float32 values; each `draw` (0, 1, …) is independent of the others."""
+        return self._generator(_NORMAL, draw).standard_normal(shape, dtype=np.float32)
+
+    def uniform(self, draw: int = 0) -> float:
+        """One uniform value in [0, 1)."""
+        return float(self._generator(_UNIFORM, draw).random())
+
+    def _generator(self, kind: int, draw: int) -> np.random.Generator:
+        identity = f"{NOISE_VERSION}|{self.seed}|{self.pixel_sha256}|{self.copy}"
+        key = np.frombuffer(hashlib.sha256(identity.encode()).digest()[:16], dtype="<u8")
+        counter = np.array([0, 0, draw, kind], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))

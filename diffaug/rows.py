@@ -1,0 +1,146 @@
+"""Manifest rows: what is true of a run, of a source sample, and of an output image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+
+from PIL import Image
+
+from diffaug.codec import pixel_sha256
+from diffaug.edit import Draft
+from diffaug.errors import DefectError
+from diffaug.execution import device_class, versions
+from diffaug.manifest import Row
+from diffaug.plan import Run
+from diffaug.recipe import Recipe
+from diffaug.shards import Member, Sample
+
+__all__ = [
+    "draft_row",
+    "failed_rows",
+    "image_member",
+    "lineage",
+    "output_row",
+    "run_row",
+    "source_row",
+]
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # within int64
+
+_LINEAGE = (
+    "sample_id",
+    "copy",
+    "source_key",
+    "source_sha256",
+    "label",
+    "label_text",
+    "model",
+    "model_revision",
+    "model_digest",
+    "recipe_digest",
+    "sampler",
+    "strength",
+    "t_start",
+    "log_snr",
+    "steps",
+    "calls",
+    "condition",
+    "seed",
+    "batch_size",
+    "dtype",
+    "device",
+    "diffaug_version",
+)
+
+
+def run_row(run: Run) -> Row:
+    """The columns every row of a run shares. Device and versions are those of this process."""
+    found = versions()
+    return {
+        "model": run.model.name,
+        "model_revision": run.model.revision,
+        "model_digest": run.model.digest,
+        "recipe_digest": run.recipe_digest,
+        "sampler": run.recipe.sampler,
+        "steps": run.recipe.steps,
+        "condition": run.recipe.condition,
+        "seed": run.recipe.seed,
+        "batch_size": run.execution.batch_size,
+        "dtype": run.execution.dtype,
+        "device": device_class(run.execution.device),
+        "diffaug_version": found["diffaug"],
+        "torch_version": found["torch"],
+        "diffusers_version": found["diffusers"],
+        "pillow_version": found["pillow"],
+    }
+
+
+def image_member(sample: Sample, recipe: Recipe) -> Member | None:
+    """The sample's image: the first of the recipe's image keys that it has."""
+    found = (sample.members.get(extension) for extension in recipe.image_key)
+    return next((member for member in found if member is not None), None)
+
+
+def source_row(sample: Sample, source: str, recipe: Recipe) -> Row:
+    """The `from` columns of a sample, as far as its bytes tell."""
+    row: Row = {"source_shard": source, "source_key": sample.key, "source_offset": sample.offset}
+    if (image := image_member(sample, recipe)) is not None:
+        row |= {
+            "source_member": image.name,
+            "source_offset": image.offset,
+            "source_sha256": hashlib.sha256(image.data).hexdigest(),
+        }
+    text = sample.members.get("txt")
+    row["label_text"] = None if text is None else _text(text.data)
+    if (label := sample.members.get(recipe.label_key)) is not None:
+        value = _text(label.data)
+        if _INTEGER.fullmatch(value):
+            row["label"] = int(value)
+        else:
+            row["label_text"] = value
+    return row
+
+
+def draft_row(draft: Draft) -> Row:
+    """The columns that planning an image settles."""
+    return {
+        "sample_id": draft.sample_id,
+        "copy": draft.copy,
+        "strength": draft.strength,
+        "t_start": draft.edit.timesteps[0],
+        "log_snr": draft.log_snr,
+        "calls": len(draft.edit.timesteps),
+    }
+
+
+def failed_rows(row: Row, defect: DefectError, copies: Iterable[int | None]) -> list[Row]:
+    """A `failed` row for each planned copy of a source that cannot be augmented."""
+    verdict = {"status": "failed", "reason": defect.reason, "reason_code": defect.code}
+    return [row | {"copy": copy} | verdict for copy in copies]
+
+
+def output_row(image: Image.Image, data: bytes, key: str, member: str, offset: int) -> Row:
+    """The `out` columns of an image, but for the tar, whose name is not known until it is whole."""
+    return {
+        "output_key": key,
+        "output_member": member,
+        "output_offset": offset,
+        "output_sha256": hashlib.sha256(data).hexdigest(),
+        "output_pixel_sha256": pixel_sha256(image),
+        "output_width": image.width,
+        "output_height": image.height,
+        "output_bytes": len(data),
+    }
+
+
+def lineage(row: Row) -> bytes:
+    """The short lineage that rides beside an image, as JSON; it names no shard."""
+    short = {name: row[name] for name in _LINEAGE if row.get(name) is not None}
+    return json.dumps(short, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace").strip()

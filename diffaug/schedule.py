@@ -1,0 +1,96 @@
+"""How much signal and noise at each time, and the forward noising process itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+__all__ = ["CLEAN", "Schedule", "timesteps"]
+
+CLEAN = -1
+"""The time of the clean image: alpha 1, sigma 0."""
+
+
+class Schedule:
+    """`t -> (alpha_t, sigma_t)` with `x_t = alpha_t * x_0 + sigma_t * noise`, variance kept at 1.
+
+    The discrete forward Markov process of DDPM (Ho et al. 2020), given by its cumulative products:
+    `alpha_t = sqrt(alphas_cumprod[t])`, `sigma_t = sqrt(1 - alphas_cumprod[t])`.
+
+    Args:
+        alphas_cumprod: shape (T,), falling, in [0, 1]: what a checkpoint's scheduler brings.
+    """
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        import torch
+
+        if alphas_cumprod.ndim != 1 or len(alphas_cumprod) < 2:
+            raise ValueError("alphas_cumprod must have the shape (T,) with T at least 2")
+        clean = torch.ones(1, dtype=alphas_cumprod.dtype, device=alphas_cumprod.device)
+        table = torch.cat([alphas_cumprod, clean])  # index CLEAN = -1 is the last entry
+        self._alpha = table.sqrt().float()
+        self._sigma = (1 - table).sqrt().float()
+        signal = alphas_cumprod.double()
+        self._log_snr: list[float] = (signal.log() - (1 - signal).log()).tolist()
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """T: times run from 0 (almost clean) to T - 1 (almost noise)."""
+        return len(self._alpha) - 1
+
+    def to(self, device: torch.device) -> Schedule:
+        """The same schedule with its tables on `device`."""
+        moved = Schedule.__new__(Schedule)
+        moved._alpha = self._alpha.to(device)
+        moved._sigma = self._sigma.to(device)
+        moved._log_snr = self._log_snr
+        return moved
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Signal at times `t` (B,), shaped (B, 1, 1, 1) to multiply images; 1 at CLEAN."""
+        return self._alpha[t].view(-1, 1, 1, 1)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Noise at times `t` (B,), shaped (B, 1, 1, 1) to multiply images; 0 at CLEAN."""
+        return self._sigma[t].view(-1, 1, 1, 1)
+
+    def log_snr(self, t: int) -> float:
+        """Log of alpha_t² / sigma_t², in nats: how much of the image is left at time t."""
+        return self._log_snr[t]
+
+    def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Noise images along the forward process.
+
+        Args:
+            x_0: clean images (B, C, H, W), in [-1, 1].
+            noise: standard normal values of the same shape.
+            t: times (B,), integers in [0, T).
+
+        Returns:
+            `x_t`, of the shape of `x_0`.
+        """
+        return self.alpha(t) * x_0 + self.sigma(t) * noise
+
+
+def timesteps(
+    strength: float, steps: int, sampler: str, num_train_timesteps: int
+) -> tuple[int, ...]:
+    """The times at which the network is called, falling; the last call goes to the clean image.
+
+    `calls = max(1, round(strength * steps))`, never zero; `t_start = round(strength * (T - 1))`;
+    call i of n happens at `round(t_start * (n - i) / n)`; n is capped at t_start, so that no time
+    is visited twice. The sampler `one-step` makes one call, at t_start.
+
+    Args:
+        strength: in (0, 1].
+        steps: calls that strength 1 would make.
+        sampler: a sampler's name.
+        num_train_timesteps: T of the schedule.
+    """
+    t_start = round(strength * (num_train_timesteps - 1))
+    calls = 1 if sampler == "one-step" else max(1, round(strength * steps))
+    calls = max(1, min(calls, t_start))
+    return tuple(round(t_start * (calls - i) / calls) for i in range(calls))

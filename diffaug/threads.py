@@ -1,0 +1,125 @@
+"""Two light threads around the main one: a stage that runs ahead of it, and one behind it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+__all__ = ["ahead", "behind"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class _End:
+    """Ends a stream, with the error that ended it, if any."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+class _Channel(Generic[T]):
+    """A queue whose waiting ends as soon as either side has closed it."""
+
+    def __init__(self, size: int) -> None:
+        self._queue: queue.Queue[T | _End] = queue.Queue(size)
+        self.closed = threading.Event()
+
+    def put(self, item: T | _End) -> bool:
+        """Wait for room; False when the other side is gone."""
+        while not self.closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            try:
+                item = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                if self.closed.is_set():
+                    return
+                continue
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+
+
+def ahead(items: Iterable[T], size: int) -> Iterator[T]:
+    """Yield `items`, which a thread reads up to `size` ahead.
+
+    An error in `items` is raised here, in its place. Closing this generator ends the thread.
+    """
+    channel: _Channel[T] = _Channel(size)
+
+    def produce() -> None:
+        try:
+            for item in items:
+                if not channel.put(item):
+                    return
+            channel.put(_End())
+        except BaseException as error:
+            channel.put(_End(error))
+
+    thread = threading.Thread(target=produce, name="diffaug-ahead", daemon=True)
+    thread.start()
+    try:
+        yield from channel
+    finally:
+        channel.closed.set()
+        thread.join()
+
+
+def behind(
+    stage: Callable[[Iterator[T]], Iterator[U]], items: Iterable[T], size: int
+) -> Iterator[U]:
+    """Yield what `stage` makes of `items`, the stage running in a thread up to `size` behind.
+
+    An error in the stage is raised here as soon as it is noticed, and one in `items` ends the
+    stage's input at once: the stage must not take that for a finished stream.
+    """
+    channel: _Channel[T] = _Channel(size)
+    made: queue.SimpleQueue[U | _End] = queue.SimpleQueue()
+
+    def consume() -> None:
+        try:
+            for result in stage(iter(channel)):
+                made.put(result)
+            made.put(_End())
+        except BaseException as error:
+            made.put(_End(error))
+        finally:
+            channel.closed.set()
+
+    thread = threading.Thread(target=consume, name="diffaug-behind", daemon=True)
+    thread.start()
+    end: _End | None = None
+    try:
+        for item in items:
+            if not channel.put(item):
+                break
+            while end is None and not made.empty():
+                result = made.get()
+                if isinstance(result, _End):
+                    end = result
+                else:
+                    yield result
+        channel.put(_End())
+        while end is None:
+            result = made.get()
+            if isinstance(result, _End):
+                end = result
+            else:
+                yield result
+        if end.error is not None:
+            raise end.error
+    finally:
+        channel.closed.set()
+        thread.join()
