@@ -43,9 +43,10 @@ def explain(error: ValidationError) -> str:
     """Say a pydantic error as sentences, one a field, without pydantic's links and types."""
     sentences = []
     for item in error.errors(include_url=False):
+        if item["type"] == "value_error":  # raised by our own validators, which name the field
+            sentences.append(item["msg"].removeprefix("Value error, "))
+            continue
         field = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "no such field"
-        sentences.append(message if not field else f"{field}: {message} (got {item['input']!r})")
+        message = "no such field" if item["type"] == "extra_forbidden" else item["msg"]
+        sentences.append(f"{field}: {message} (got {item['input']!r})")
     return "; ".join(sentences)

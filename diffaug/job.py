@@ -83,13 +83,13 @@ def augment_shards(
     run = run or read_run(output)
     if run is None:
         raise ConfigError(f"{storage.public_url(output)} holds no run.json: plan the job first")
-    editor = run.editor()
-    if editor.recipe_digest != run.recipe_digest:
-        raise ConfigError(f"the weights of {run.recipe.model} here are not those of the plan")
     done = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
     missing = [shard for shard in shards if f"{shard.stem}.parquet" not in done]
     if not missing:
         return
+    editor = run.editor()
+    if editor.recipe_digest != run.recipe_digest:
+        raise ConfigError(f"the weights of {run.recipe.model} here are not those of the plan")
     tally = tally or Tally()
     run_ahead = 4 * run.execution.batch_size
     left: list[tuple[SourceShard, OSError]] = []

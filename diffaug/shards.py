@@ -74,10 +74,9 @@ def read_samples(stream: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[S
     seen: set[str] = set()
     stopped = 0  # where the next header would stand
     try:
-        opened = tarfile.open(fileobj=cast(IO[bytes], tail), mode="r|", bufsize=_STREAM_BUFFER)
-        with cast(Any, opened) as tar:
+        with tarfile.open(fileobj=cast(Any, tail), mode="r|", bufsize=_STREAM_BUFFER) as tar:
             while (info := tar.next()) is not None:
-                tar.members.clear()  # tarfile keeps every header it has seen
+                cast(Any, tar).members.clear()  # tarfile keeps every header it has seen
                 stopped = tar.offset
                 name = split_name(info.name) if info.isreg() else None
                 if name is None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from diffaug import storage
 from diffaug.commit import ShardReport, read_report
 from diffaug.errors import ConfigError
-from diffaug.plan import Run, freeze, read_run
+from diffaug.plan import Run, SourceShard, freeze, read_run
 
-__all__ = ["Summary", "finish", "summarise"]
+__all__ = ["Summary", "finish", "summarise", "uncommitted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,12 @@ def summarise(output: str) -> Summary:
             f"{storage.public_url(output)} is no output of diffaug: it has no run.json"
         )
     return _count(run, _reports(run, output))
+
+
+def uncommitted(run: Run, output: str) -> list[SourceShard]:
+    """The planned shards that have no manifest part yet."""
+    done = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
+    return [shard for shard in run.sources if f"{shard.stem}.parquet" not in done]
 
 
 def finish(run: Run, output: str) -> Summary:
