@@ -77,10 +77,9 @@ def _strip(output: str, rows: list[Row]) -> Image.Image:
     """One source and its copies, side by side, each with its caption."""
     first = rows[0]
     label = first["label_text"] if first["label_text"] is not None else first["label"]
-    pictures = [(_source(first), "" if label is None else str(label))]
-    for row in rows:
-        pictures.append((_output(output, row), f"{row['strength']:.2f}"))
-    scale = max(1, 112 // max(pictures[0][0].size))
+    pictures = [(_source(first), "source" if label is None else f"source: {label}")]
+    pictures += [(_output(output, row), f"strength {row['strength']:.2f}") for row in rows]
+    scale = max(1, 140 // max(pictures[0][0].size))
     width, height = (side * scale for side in pictures[0][0].size)
     strip = Image.new("RGB", (len(pictures) * (width + _GAP), height + _CAPTION), _PAPER)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)

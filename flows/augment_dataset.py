@@ -1,0 +1,135 @@
+"""The flow `augment-dataset`: plan once, map groups of shards, summarise.
+
+Prefect is the control plane only: a task gets the output's URL and a slice of its planned shards,
+reads run.json for everything else, and returns counts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, cast
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectFuture, as_completed
+from prefect.states import Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.tasks import Task, exponential_backoff
+from pydantic import Field
+
+from diffaug import ConfigError, Recipe, Summary, augment_shards, finish, freeze, plan_run
+from diffaug.plan import read_run
+
+MAX_TASKS = 2000
+DEFAULT_RECIPE = Recipe()
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Storage may recover; a mistake in the configuration will not."""
+    return not isinstance(state.result(raise_on_failure=False), ConfigError)
+
+
+@task(
+    task_run_name="shards {first} to {last}",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_worth_another_try,
+)
+def augment_group(output: str, first: int, last: int) -> dict[str, int]:
+    """Augment the planned shards first to last, both counted in, but for those committed."""
+    run = read_run(output)
+    if run is None:
+        raise ConfigError(f"{output} holds no run.json: was it deleted while the flow ran?")
+    counts = {"shards": 0, "ok": 0, "filtered": 0, "failed": 0}
+    for report in augment_shards(run.sources[first : last + 1], output, run=run):
+        counts["shards"] += 1
+        counts["ok"] += report.ok
+        counts["filtered"] += report.filtered
+        counts["failed"] += report.failed
+    return counts
+
+
+# one task at a time: a task keeps every core of its machine busy, and the model stays loaded
+ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
+
+
+@flow(name="augment-dataset", task_runner=ONE_AT_A_TIME)
+def augment_dataset(
+    source: str | list[str],
+    output: str,
+    recipe: Recipe = DEFAULT_RECIPE,
+    batch_size: Count | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    shards_per_task: Count | None = None,
+    max_failed: Fraction = 0.01,
+    allow_mixed: bool = False,
+) -> dict[str, int] | State[Any]:
+    """Augment sharded images into an audited output; run it again to finish what is missing.
+
+    Args:
+        source: shards: files, globs, brace ranges or lists, on any fsspec URL.
+        output: folder or URL of the output.
+        recipe: what to do to each image.
+        batch_size: lanes of the fixed batch shape; 32 by default.
+        dtype: float32 or bfloat16; by default what the planning machine is fast at.
+        device: cpu, cuda or cuda:N; by default cuda where there is one.
+        shards_per_task: shards in one task; by default enough for at most 2,000 tasks.
+        max_failed: the run fails when more than this fraction of the images failed.
+        allow_mixed: go on with an output begun on another kind of device or other versions.
+    """
+    sources = [source] if isinstance(source, str) else source
+    try:
+        planned = plan_run(
+            sources,
+            output,
+            recipe,
+            batch_size=batch_size,
+            dtype=dtype,
+            device=device,
+            allow_mixed=allow_mixed,
+        )
+        run = freeze(planned, output)
+    except ConfigError as error:
+        return Failed(message=str(error))
+    size = shards_per_task or math.ceil(len(run.sources) / MAX_TASKS)
+    get_run_logger().info("%d shards, %d a task, into %s", len(run.sources), size, output)
+    progress = cast(UUID, create_progress_artifact(0.0, key="augment-progress", description=output))
+    groups = [
+        augment_group.submit(output, first, min(first + size, len(run.sources)) - 1)
+        for first in range(0, len(run.sources), size)
+    ]
+    for done, group in enumerate(as_completed(groups), start=1):
+        group.wait()
+        update_progress_artifact(progress, 100.0 * done / len(groups))
+    summary = finish(run, output)
+    create_markdown_artifact(_markdown(summary, output), key="augment-summary")
+    if not summary.complete:
+        return Failed(message=f"{summary}: run it again to do the rest")
+    if summary.failed_fraction > max_failed:
+        return Failed(message=f"{summary}: more failed than max_failed={max_failed:g}")
+    return {"planned": summary.planned, "ok": summary.ok, "failed": summary.failed}
+
+
+def _markdown(summary: Summary, output: str) -> str:
+    return f"""\
+# {output}
+
+| planned | ok | filtered | failed | shards committed |
+| ---: | ---: | ---: | ---: | ---: |
+| {summary.planned} | {summary.ok} | {summary.filtered} | {summary.failed} \
+| {summary.committed} of {summary.shards} |
+
+{summary.output_bytes:,} bytes of images, and the lineage of each in
+`pandas.read_parquet("{output}/manifest")`.
+"""

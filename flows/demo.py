@@ -1,0 +1,124 @@
+"""The demo: the flow `augment-dataset` on the real fixture shards, against a server of its own.
+
+Run by `make demo`. Everything it makes is in `demo-output/`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "demo-output"
+SOURCE = "tests/fixtures/fashion-mnist-{000000..000002}.tar"
+COLUMNS = ["source_key", "copy", "label_text", "strength", "calls", "score_ssim", "status"]
+
+
+@contextmanager
+def prefect_server(home: Path, log: Path, patience: float = 180) -> Iterator[str]:
+    """A Prefect server on a free loopback port, its output in a file; yields its API URL.
+
+    Raises:
+        RuntimeError: it did not come up in `patience` seconds.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    environment = os.environ | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    with log.open("wb") as stream:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+            env=environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_for(url, server, log, patience)
+        yield url
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if httpx.get(f"{url}/health", timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.3)
+    raise RuntimeError(f"the Prefect server did not come up; its log is {log}")
+
+
+def main() -> None:
+    """Run the flow, then say what came out and where it is."""
+    os.chdir(ROOT)
+    shutil.rmtree(OUTPUT, ignore_errors=True)
+    OUTPUT.mkdir()
+    print("Starting a Prefect server for this demo ...", flush=True)
+    with tempfile.TemporaryDirectory(prefix="diffaug-prefect-") as home:
+        os.environ |= {"PREFECT_HOME": home, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
+        os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": "INFO"}
+        with prefect_server(Path(home), OUTPUT / ".prefect-server.log") as url:
+            os.environ["PREFECT_API_URL"] = url
+            seconds = _run_flow()
+    _show(seconds)
+
+
+def _run_flow() -> float:
+    """Run the flow in this process; how long the run took, in seconds."""
+    sys.path.insert(0, str(ROOT))
+    from diffaug import Recipe
+    from flows.augment_dataset import augment_dataset
+
+    recipe = Recipe(strength=(0.2, 0.4, 0.6), copies=3, steps=20, carry=("txt",))
+    started = time.monotonic()
+    augment_dataset(source=SOURCE, output=str(OUTPUT), recipe=recipe)
+    return time.monotonic() - started
+
+
+def _show(seconds: float) -> None:
+    import pandas as pd
+
+    from diffaug import summarise
+    from diffaug.report import contact_sheet
+
+    summary = summarise(str(OUTPUT))
+    sheet = OUTPUT / "report" / "contact-sheet.png"
+    contact_sheet(str(OUTPUT), sheet)
+    manifest = pd.read_parquet(OUTPUT / "manifest")
+    print()
+    print(summary)
+    print(f"{summary.planned / seconds:.1f} images a second, model loading and Prefect included")
+    print(f'\n>>> pandas.read_parquet("{OUTPUT.name}/manifest")[{COLUMNS}].head(6)')
+    print(manifest[COLUMNS].head(6).to_string())
+    print()
+    print(f"augmented shards   {OUTPUT.name}/shards/     (listed in {OUTPUT.name}/shards.txt)")
+    print(f"manifest           {OUTPUT.name}/manifest/   ({len(manifest.columns)} columns)")
+    print(f"contact sheet      {sheet.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The flow against a real Prefect server: in this process, and as a deployment with a worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from flows.demo import ROOT, prefect_server
+from tests.conftest import BRACES, SHARDS
+
+pytestmark = pytest.mark.services
+
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a client of a server of our own, on loopback."""
+    home = tmp_path_factory.mktemp("prefect")
+    with prefect_server(home, home / "server.log") as url:
+        yield os.environ | {
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": url,
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        }
+
+
+@pytest.fixture(scope="module")
+def worker(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The deployments of the checkout, and a process worker that serves their pool."""
+    prefect(environment, ROOT, "work-pool", "create", "diffaug-local", "--type", "process")
+    prefect(
+        environment, ROOT, "--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml"
+    )
+    folder = tmp_path_factory.mktemp("worker")
+    with (folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [PREFECT, "worker", "start", "--pool", "diffaug-local"],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        yield
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def prefect(
+    environment: dict[str, str], folder: Path, *arguments: str, expect: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run Prefect's own command line."""
+    done = subprocess.run(
+        [PREFECT, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def ask(environment: dict[str, str], what: str) -> list[dict[str, Any]]:
+    """A filter endpoint of the server's API, asked over HTTP."""
+    answer = httpx.post(f"{environment['PREFECT_API_URL']}/{what}", json={}, timeout=60)
+    found: list[dict[str, Any]] = answer.raise_for_status().json()
+    return found
+
+
+@pytest.mark.usefixtures("worker")
+def test_deployment_runs_from_outside_the_checkout(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    parameters = [f"source={BRACES}", f"output={output}", 'recipe={"strength": 0.4, "steps": 5}']
+    flags = [token for parameter in parameters for token in ("-p", parameter)]
+    done = prefect(
+        environment, tmp_path, "deployment", "run", "augment-dataset/local", *flags, "--watch"
+    )
+    assert "Completed" in done.stdout
+    manifest = pd.read_parquet(output / "manifest")
+    assert len(manifest) == 120
+    assert set(manifest["status"]) == {"ok"}
+    assert set(manifest["strength"]) == {0.4}
+    tars = (output / "shards.txt").read_text().split()
+    assert len(tars) == 3
+    assert all((output / tar).is_file() for tar in tars)
+    found = {item["key"]: item for item in ask(environment, "artifacts/latest/filter")}
+    assert found["augment-progress"]["data"] == 100.0
+    assert "| 120 | 120 | 0 | 0 | 3 of 3 |" in found["augment-summary"]["data"].replace("  ", " ")
+
+
+@pytest.mark.usefixtures("worker")
+def test_deployment_fails_with_a_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+    missing, output = tmp_path / "missing.tar", tmp_path / "output"
+    flags = ["-p", f"source={missing}", "-p", f"output={output}"]
+    run = ("deployment", "run", "augment-dataset/local", *flags, "--watch")
+    prefect(environment, tmp_path, *run, expect=1)
+    messages = [run["state"]["message"] for run in ask(environment, "flow_runs/filter")]
+    assert f"no such shard: {missing}" in messages
+    assert not output.exists()
+
+
+def test_flow_fails_when_too_many_images_do(environment: dict[str, str], tmp_path: Path) -> None:
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(SHARDS[0].read_bytes()[:20_000])
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from flows.augment_dataset import augment_dataset\n"
+        "state = augment_dataset(source=sys.argv[2], output=sys.argv[3], recipe={'steps': 2},"
+        " return_state=True)\n"
+        "print(state.type.value, state.message)\n"
+    )
+    arguments = [str(ROOT), str(cut), str(tmp_path / "output")]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "FAILED" in done.stdout, done.stdout + done.stderr
+    assert "more failed than max_failed=0.01" in done.stdout
+    manifest = pd.read_parquet(tmp_path / "output" / "manifest")
+    assert "truncated_tar" in set(manifest["reason_code"].dropna())
+    assert (manifest["status"] == "ok").any()
