@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,14 @@ from tests.conftest import BRACES, SHARDS
 
 pytestmark = pytest.mark.services
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+
+def readme_command(begins: str) -> list[str]:
+    """The line of the README that begins `prefect <begins>`, as arguments of Prefect's."""
+    line = next(line for line in README.splitlines() if line.startswith(f"prefect {begins}"))
+    return shlex.split(line.removesuffix("\\"))[1:]
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +45,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 @pytest.fixture(scope="module")
 def worker(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The deployments of the checkout, and a process worker that serves their pool."""
-    prefect(environment, ROOT, "work-pool", "create", "diffaug-local", "--type", "process")
-    prefect(
-        environment, ROOT, "--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml"
-    )
+    prefect(environment, ROOT, *readme_command("work-pool create"))
+    prefect(environment, ROOT, *readme_command("deploy --all"))
     folder = tmp_path_factory.mktemp("worker")
     with (folder / "worker.log").open("wb") as log:
         process = subprocess.Popen(
-            [PREFECT, "worker", "start", "--pool", "diffaug-local"],
+            [PREFECT, *readme_command("worker start")],
             cwd=folder,
             env=environment,
             stdout=log,
@@ -85,9 +91,7 @@ def test_deployment_runs_from_outside_the_checkout(
     output = tmp_path / "output"
     parameters = [f"source={BRACES}", f"output={output}", 'recipe={"strength": 0.4, "steps": 5}']
     flags = [token for parameter in parameters for token in ("-p", parameter)]
-    done = prefect(
-        environment, tmp_path, "deployment", "run", "augment-dataset/local", *flags, "--watch"
-    )
+    done = prefect(environment, tmp_path, *readme_command("deployment run"), *flags)
     assert "Completed" in done.stdout
     manifest = pd.read_parquet(output / "manifest")
     assert len(manifest) == 120
@@ -105,8 +109,7 @@ def test_deployment_runs_from_outside_the_checkout(
 def test_deployment_fails_with_a_sentence(environment: dict[str, str], tmp_path: Path) -> None:
     missing, output = tmp_path / "missing.tar", tmp_path / "output"
     flags = ["-p", f"source={missing}", "-p", f"output={output}"]
-    run = ("deployment", "run", "augment-dataset/local", *flags, "--watch")
-    prefect(environment, tmp_path, *run, expect=1)
+    prefect(environment, tmp_path, *readme_command("deployment run"), *flags, expect=1)
     messages = [run["state"]["message"] for run in ask(environment, "flow_runs/filter")]
     assert f"no such shard: {missing}" in messages
     assert not output.exists()
