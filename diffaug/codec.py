@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,21 +35,18 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise DefectError("empty_image", "the image member has zero bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of what is refused or mended here
-            image = Image.open(io.BytesIO(data))
-            pixels = image.width * image.height
-            if pixels > max_pixels:
-                raise DefectError(
-                    "too_many_pixels",
-                    f"the image declares {image.width}x{image.height} pixels, more than "
-                    f"max_pixels={max_pixels}",
-                )
-            return picture(image)
-    except DefectError:
+        image = Image.open(io.BytesIO(data))
+        if image.width * image.height > max_pixels:
+            raise DefectError(
+                "too_many_pixels",
+                f"the image declares {image.width}x{image.height} pixels, more than "
+                f"max_pixels={max_pixels}",
+            )
+        return picture(image)
+    except (DefectError, MemoryError):
         raise
-    except MemoryError:
-        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DefectError("too_many_pixels", f"Pillow will not decode it: {error}") from error
     except Exception as error:  # Pillow's plugins raise nearly anything on broken bytes
         raise DefectError(
             "unreadable_image", f"the image cannot be decoded: {type(error).__name__}: {error}"

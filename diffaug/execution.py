@@ -68,6 +68,8 @@ def device_class(device: str) -> str:
     import torch
 
     if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            return "cuda/absent"
         return f"cuda/{torch.cuda.get_device_name(device).removeprefix('NVIDIA ').split()[0]}"
     if torch.cpu._is_avx512_bf16_supported():
         return "cpu/avx512_bf16"

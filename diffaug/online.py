@@ -135,7 +135,7 @@ class Augmenter:
                 return key
         raise DefectError(
             "no_image",
-            f"sample {sample.get('__key__')!r} has none of the image members "
+            f"{_name(sample)} has none of the image members "
             f"{', '.join(self.recipe.image_key)}: set the recipe's image_key",
         )
 
@@ -150,12 +150,21 @@ def _run(
 
     def planned() -> Iterator[tuple[tuple[T, Any, Draft], Edit | None]]:
         for tag, image, label in inputs:
-            for draft in editor.drafts(picture(_to_pil(image)), label, copies):
+            try:
+                drafts = editor.drafts(picture(_to_pil(image)), label, copies)
+            except DefectError as defect:
+                raise DefectError(defect.code, f"{_name(tag)}: {defect.reason}") from None
+            for draft in drafts:
                 yield (tag, image, draft), draft.edit
 
     for (tag, image, draft), x_0 in editor.lanes().run(planned()):
         assert x_0 is not None
         yield tag, draft.copy, _like(draft.frame.from_model(x_0), image)
+
+
+def _name(tag: Any) -> str:
+    """What an error calls an input: a sample by its key, an image by its place."""
+    return f"sample {tag.get('__key__')!r}" if isinstance(tag, dict) else f"image {tag}"
 
 
 @lru_cache(maxsize=4)
