@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from diffaug.plan import freeze, plan_run
     from diffaug.recipe import Recipe
     from diffaug.summary import Summary, finish, summarise
-    from diffaug.verify import verify
 
 __all__ = [
     "Augmenter",
@@ -36,7 +35,6 @@ __all__ = [
     "freeze",
     "plan_run",
     "summarise",
-    "verify",
 ]
 
 _HOMES = {
@@ -54,7 +52,6 @@ _HOMES = {
     "freeze": "plan",
     "plan_run": "plan",
     "summarise": "summary",
-    "verify": "verify",
 }
 
 

@@ -47,6 +47,8 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DefectError("too_many_pixels", f"Pillow will not decode it: {error}") from error
+    except Warning:  # made an error by the user's own filter: no defect of the image
+        raise
     except Exception as error:  # Pillow's plugins raise nearly anything on broken bytes
         raise DefectError(
             "unreadable_image", f"the image cannot be decoded: {type(error).__name__}: {error}"
@@ -63,14 +65,17 @@ def picture(image: Image.Image) -> Image.Image:
     Raises:
         DefectError: the pixels are of a kind that has no 8-bit meaning (32-bit or float).
     """
+    sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
+    if sixteen_bits:
         image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise DefectError("unsupported_pixels", f"{image.mode} pixels have no fixed range")
     elif image.mode in ("1", "L", "LA", "La"):
         image = image.convert("L")
     else:
+        if image.mode in ("P", "PA"):
+            image = image.convert("RGBA")  # Pillow warns of a palette's alpha on the way to RGB
         image = image.convert("RGB")
         red, green, blue = (band.tobytes() for band in image.split())
         if red == green == blue:
@@ -86,7 +91,7 @@ def pixel_sha256(image: Image.Image) -> str:
 
 
 def encode(image: Image.Image, format: str) -> bytes:
-    """Encode a picture as png, jpg (quality 95) or webp (lossless); the same pixels, same bytes."""
+    """Encode a picture as png, jpg (quality 95, 4:4:4) or webp (lossless)."""
     buffer = io.BytesIO()
     image.save(buffer, **_ENCODER[format])
     return buffer.getvalue()
@@ -140,7 +145,13 @@ class Frame:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(127.5) - np.float32(1)
 
     def from_model(self, x_0: NDArray[np.float32]) -> Image.Image:
-        """The model's float32 (C, H, W) as a picture of the source's size, in the model's mode."""
+        """The model's float32 (C, H, W) as a picture of the source's size, in the model's mode.
+
+        Raises:
+            DefectError: the model gave values that are not finite.
+        """
+        if not np.isfinite(x_0).all():
+            raise DefectError("non_finite", "the model's result for this image is not finite")
         pixels = np.rint((x_0 + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
         image = Image.fromarray(pixels[0] if self.mode == "L" else pixels.transpose(1, 2, 0))
         if self.pad:

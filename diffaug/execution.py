@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from functools import cache
 from importlib.metadata import version as installed
 from typing import Literal
@@ -15,6 +16,8 @@ from diffaug.version import __version__
 __all__ = ["DEFAULT_BATCH_SIZE", "Execution", "device_class", "versions"]
 
 DEFAULT_BATCH_SIZE = 32
+
+_DEVICE = re.compile(r"^(cpu|cuda(:\d+)?)$")
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -32,7 +35,7 @@ class Execution(BaseModel):
 
     batch_size: int = Field(DEFAULT_BATCH_SIZE, ge=1, le=65536)
     dtype: Dtype = "float32"
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$")
+    device: str = Field("cpu", pattern=_DEVICE.pattern)
 
     @classmethod
     def choose(
@@ -46,14 +49,22 @@ class Execution(BaseModel):
         import torch
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ConfigError(f"device {device}: this machine has no CUDA device; use device=cpu")
+        index = int(device.partition(":")[2] or 0) if _DEVICE.fullmatch(device) else 0
+        if device.startswith("cuda") and index >= torch.cuda.device_count():
+            raise ConfigError(
+                f"device {device}: this machine has {torch.cuda.device_count()} CUDA devices; "
+                "use device=cpu"
+            )
         if dtype is None:
             fast = device != "cpu" or "bf16" in device_class("cpu")
             dtype = "bfloat16" if fast else "float32"
         try:
             return cls.model_validate(
-                {"batch_size": batch_size or DEFAULT_BATCH_SIZE, "dtype": dtype, "device": device}
+                {
+                    "batch_size": DEFAULT_BATCH_SIZE if batch_size is None else batch_size,
+                    "dtype": dtype,
+                    "device": device,
+                }
             )
         except ValueError:
             raise ConfigError(

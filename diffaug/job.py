@@ -190,10 +190,15 @@ class _Writer:
             sink.discard()
 
     def _add(self, sink: ShardSink, item: _Planned, x_0: NDArray[np.float32] | None) -> None:
-        if item.draft is None or item.source is None or x_0 is None:
-            sink.add_failed(item.row)
-            self._tally.failed += 1
-        else:
-            image = item.draft.frame.from_model(x_0)
-            sink.add_image(item.row, image, item.source, item.members)
         self._tally.images += 1
+        if item.draft is None or item.source is None or x_0 is None:
+            self._tally.failed += 1
+            sink.add_failed(item.row)
+            return
+        try:
+            image = item.draft.frame.from_model(x_0)
+        except DefectError as defect:
+            self._tally.failed += 1
+            sink.add_failed(*failed_rows(item.row, defect, [item.draft.copy]))
+        else:
+            sink.add_image(item.row, image, item.source, item.members)

@@ -7,6 +7,7 @@ result is widened to RGB where the input was RGB and the model is grey; colour i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from diffaug.edit import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
 from diffaug.lanes import Edit
-from diffaug.models import find_checkpoint
+from diffaug.models import Checkpoint, find_checkpoint
 from diffaug.recipe import Recipe
 
 __all__ = ["Augmenter", "augment"]
@@ -150,16 +151,16 @@ def _run(
 
     def planned() -> Iterator[tuple[tuple[T, Any, Draft], Edit | None]]:
         for tag, image, label in inputs:
-            try:
+            with _naming(tag):
                 drafts = editor.drafts(picture(_to_pil(image)), label, copies)
-            except DefectError as defect:
-                raise DefectError(defect.code, f"{_name(tag)}: {defect.reason}") from None
             for draft in drafts:
                 yield (tag, image, draft), draft.edit
 
     for (tag, image, draft), x_0 in editor.lanes().run(planned()):
         assert x_0 is not None
-        yield tag, draft.copy, _like(draft.frame.from_model(x_0), image)
+        with _naming(tag):
+            result = draft.frame.from_model(x_0)
+        yield tag, draft.copy, _like(result, image)
 
 
 def _name(tag: Any) -> str:
@@ -167,14 +168,22 @@ def _name(tag: Any) -> str:
     return f"sample {tag.get('__key__')!r}" if isinstance(tag, dict) else f"image {tag}"
 
 
+@contextmanager
+def _naming(tag: Any) -> Iterator[None]:
+    """Say in a defect which input has it."""
+    try:
+        yield
+    except DefectError as defect:
+        raise DefectError(defect.code, f"{_name(tag)}: {defect.reason}") from None
+
+
 @lru_cache(maxsize=4)
-def _editor_for(recipe_json: str, execution: Execution) -> Editor:
-    recipe = Recipe.model_validate_json(recipe_json)
-    return Editor(recipe, find_checkpoint(recipe.model), execution)
+def _editor_for(recipe_json: str, checkpoint: Checkpoint, execution: Execution) -> Editor:
+    return Editor(Recipe.model_validate_json(recipe_json), checkpoint, execution)
 
 
 def _editor(recipe: Recipe, execution: Execution) -> Editor:
-    return _editor_for(recipe.model_dump_json(), execution)
+    return _editor_for(recipe.model_dump_json(), find_checkpoint(recipe.model), execution)
 
 
 def _as_list(images: Any) -> tuple[list[Any], bool]:

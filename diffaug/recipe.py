@@ -39,8 +39,10 @@ def _check_strength(value: Any) -> Strength:
 
 def _one_strength(value: Any) -> float:
     try:
+        if isinstance(value, bool):
+            raise TypeError
         strength = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"strength must be a number in (0, 1], a list of them, or lo:hi, got {value!r}"
         ) from None
@@ -105,7 +107,10 @@ class Recipe(BaseModel):
     label_key: str = Field("cls", min_length=1, description="the member that holds the class")
     carry: Names = Field((), description="members copied to the output as they are (txt,json)")
     max_pixels: int = Field(
-        50_000_000, ge=1, description="an image that declares more pixels is not decoded"
+        50_000_000,
+        ge=1,
+        le=178_956_970,  # where Pillow itself refuses
+        description="an image that declares more pixels is not decoded",
     )
 
     @classmethod
@@ -116,7 +121,8 @@ class Recipe(BaseModel):
             ConfigError: the file cannot be read, is no mapping, or a field is wrong.
         """
         try:
-            fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            # every value is read as the flag of its name would be: no octals, no 1:30 as 90
+            fields = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
         except OSError as error:
             raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:

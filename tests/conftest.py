@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow a shared machine
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SHARDS = sorted(FIXTURES.glob("fashion-mnist-*.tar"))

@@ -39,8 +39,13 @@ def read_card(folder: Path) -> Card | None:
     readme = folder / "README.md"
     if not readme.is_file():
         return None
-    _, _, rest = readme.read_text(encoding="utf-8").partition("---\n")
-    front = yaml.safe_load(rest.partition("\n---")[0])
+    text = readme.read_text(encoding="utf-8", errors="replace")
+    if not text.startswith("---\n"):
+        return None
+    try:
+        front = yaml.safe_load(text[4:].partition("\n---")[0])
+    except yaml.YAMLError:
+        return None
     if not isinstance(front, dict) or not isinstance(front.get("diffaug"), dict):
         return None
     fields = front["diffaug"]

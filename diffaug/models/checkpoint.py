@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from diffaug.errors import ConfigError
@@ -25,11 +25,14 @@ class Checkpoint:
         reference: what the user wrote.
         folder: where it lies.
         revision: the hub's commit; None for shipped and local models.
+        files: (name, size, time of change) of each weight and configuration file, so that a
+            checkpoint written anew is another one.
     """
 
     reference: str
     folder: Path
     revision: str | None
+    files: tuple[tuple[str, int, int], ...]
 
     @cached_property
     def pipeline(self) -> str:
@@ -51,16 +54,11 @@ class Checkpoint:
     @cached_property
     def digest(self) -> str:
         """sha256 in hex over the weights and the configurations that give them meaning."""
-        files = sorted(
-            path
-            for path in self.folder.glob("*/*")
-            if path.suffix == ".safetensors" or path.name.endswith("config.json")
-        )
         total = hashlib.sha256()
-        for path in files:
-            with path.open("rb") as stream:
+        for name, *_ in self.files:
+            with (self.folder / name).open("rb") as stream:
                 own = hashlib.file_digest(stream, "sha256").hexdigest()
-            total.update(f"{path.relative_to(self.folder).as_posix()} {own}\n".encode())
+            total.update(f"{name} {own}\n".encode())
         return total.hexdigest()
 
 
@@ -70,27 +68,30 @@ def find_checkpoint(reference: str) -> Checkpoint:
     Raises:
         ConfigError: there is no such model, or it cannot be fetched.
     """
-    names = [card.name for card in shipped_cards()]
-    if reference in names:
-        return _checked(Checkpoint(reference, SHIPPED / reference, None))
+    if re.fullmatch(r"[\w.-]+", reference) and (SHIPPED / reference / "model_index.json").is_file():
+        return _checkpoint(reference, SHIPPED / reference)
     folder = Path(reference).expanduser()
     if folder.is_dir():
-        return _checked(Checkpoint(str(folder.resolve()), folder.resolve(), None))
+        return _checkpoint(str(folder.resolve()), folder.resolve())
     if _HUB_NAME.match(reference) and not reference.startswith("."):
-        return _checked(_from_hub(reference))
+        folder = _from_hub(reference)
+        # a snapshot folder is named by its commit
+        return _checkpoint(reference.partition("@")[0], folder, revision=folder.name)
+    names = [card.name for card in shipped_cards()]
     raise ConfigError(
         f"no such model: {reference}. It is neither a shipped model ({', '.join(names)}), nor a "
         "local folder, nor org/name[@revision] on the hub"
     )
 
 
-def _from_hub(reference: str) -> Checkpoint:
+@cache
+def _from_hub(reference: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     name, _, revision = reference.partition("@")
     try:
-        folder = Path(
+        return Path(
             snapshot_download(
                 name,
                 revision=revision or None,
@@ -105,13 +106,19 @@ def _from_hub(reference: str) -> Checkpoint:
     except (HfHubHTTPError, HFValidationError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ConfigError(f"model {reference}: the hub refused it: {first_line}") from None
-    return Checkpoint(name, folder, folder.name)  # a snapshot folder is named by its commit
 
 
-def _checked(checkpoint: Checkpoint) -> Checkpoint:
-    if checkpoint.pipeline and not list(checkpoint.folder.glob("*/*.safetensors")):
+def _checkpoint(reference: str, folder: Path, revision: str | None = None) -> Checkpoint:
+    files = []
+    for path in sorted(folder.glob("*/*")):
+        if path.suffix == ".safetensors" or path.name.endswith("config.json"):
+            found = path.stat()
+            name = path.relative_to(folder).as_posix()
+            files.append((name, found.st_size, found.st_mtime_ns))
+    checkpoint = Checkpoint(reference, folder, revision, tuple(files))
+    if checkpoint.pipeline and not any(name.endswith(".safetensors") for name, *_ in files):
         raise ConfigError(
-            f"model {checkpoint.reference}: no safetensors weights in it, and diffaug opens no "
-            "pickles: save it again with safe_serialization=True"
+            f"model {reference}: no safetensors weights in it, and diffaug opens no pickles: save "
+            "it again with safe_serialization=True"
         )
     return checkpoint

@@ -29,36 +29,35 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Denoiser:
     from diffusers import DDPMScheduler, UNet2DModel
 
     device, dtype = torch.device(execution.device), getattr(torch, execution.dtype)
+    unet_config = _read_config(checkpoint, "unet/config.json")
+    config = _read_config(checkpoint, "scheduler/scheduler_config.json")
     try:
-        unet = UNet2DModel.from_pretrained(
+        unet, loading = UNet2DModel.from_pretrained(
             checkpoint.folder / "unet",
             torch_dtype=dtype,
             use_safetensors=True,
             low_cpu_mem_usage=False,
             local_files_only=True,
+            output_loading_info=True,
         )
-        config = json.loads((checkpoint.folder / "scheduler/scheduler_config.json").read_text())
         scheduler = DDPMScheduler.from_config(
             {key: value for key, value in config.items() if key in _SCHEDULE_FIELDS}
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"model {checkpoint.reference} cannot be loaded: {error}") from error
+        alphas_cumprod = scheduler.alphas_cumprod.double()
+        shape = _shape(unet_config)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"model {checkpoint.reference} cannot be loaded: {first_line}") from error
+    _refuse(checkpoint, loading, config, shape, bool(alphas_cumprod[-1] == 0))
     unet.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-
-    channels, size = unet.config.in_channels, unet.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    if channels not in (1, 3):
-        raise ConfigError(
-            f"model {checkpoint.reference}: {channels} channels; grey (1) or RGB (3) wanted"
-        )
-    prediction = config.get("prediction_type", "epsilon")
-    if prediction not in _PREDICTIONS:
-        raise ConfigError(
-            f"model {checkpoint.reference}: prediction type {prediction!r} is not supported; "
-            f"supported are {', '.join(_PREDICTIONS)}"
-        )
+    channels = shape[0]
     embeddings = unet.config.num_class_embeds or 0
     null_class = checkpoint.card.null_class if checkpoint.card and embeddings else None
+    if null_class is not None and null_class != embeddings - 1:
+        raise ConfigError(
+            f"model {checkpoint.reference}: its card's null_class is {null_class}, but the last of "
+            f"its {embeddings} classes, {embeddings - 1}, must be the one that means none"
+        )
 
     def network(x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         x_t = x_t.to(dtype, memory_format=torch.channels_last)
@@ -68,10 +67,10 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Denoiser:
 
     return Denoiser(
         network=network,
-        schedule=Schedule(scheduler.alphas_cumprod.double()).to(device),
-        prediction=prediction,
+        schedule=Schedule(alphas_cumprod).to(device),
+        prediction=config.get("prediction_type", "epsilon"),
         clip=_clip(config),
-        shape=(channels, height, width),
+        shape=shape,
         classes=embeddings - (null_class is not None),
         null_class=null_class,
         device=device,
@@ -86,6 +85,55 @@ _SCHEDULE_FIELDS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
+
+
+def _read_config(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+    try:
+        config = json.loads((checkpoint.folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model {checkpoint.reference}: cannot read {name}: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"model {checkpoint.reference}: {name} is not a mapping of fields")
+    return config
+
+
+def _shape(config: dict[str, Any]) -> tuple[int, int, int]:
+    """(C, H, W) of a sample, as a UNet's configuration says."""
+    size = config["sample_size"]
+    if size is None:
+        raise ValueError("its sample_size is not set: write the image size into unet/config.json")
+    height, width = (size, size) if isinstance(size, int) else size
+    return config["in_channels"], height, width
+
+
+def _refuse(
+    checkpoint: Checkpoint,
+    loading: dict[str, Any],
+    config: dict[str, Any],
+    shape: tuple[int, int, int],
+    ends_in_pure_noise: bool,
+) -> None:
+    """Refuse what would load and then be wrong."""
+    reference = checkpoint.reference
+    for kind in ("missing_keys", "unexpected_keys"):
+        if loading[kind]:
+            raise ConfigError(
+                f"model {reference}: the weights do not fit unet/config.json: "
+                f"{len(loading[kind])} {kind.replace('_', ' ')}, such as {sorted(loading[kind])[0]}"
+            )
+    if shape[0] not in (1, 3):
+        raise ConfigError(f"model {reference}: {shape[0]} channels; grey (1) or RGB (3) wanted")
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in _PREDICTIONS:
+        raise ConfigError(
+            f"model {reference}: prediction type {prediction!r} is not supported; supported are "
+            f"{', '.join(_PREDICTIONS)}"
+        )
+    if ends_in_pure_noise and prediction == "epsilon":
+        raise ConfigError(
+            f"model {reference}: its schedule ends without signal, where an epsilon prediction "
+            "says nothing of the image; such a schedule wants v_prediction"
+        )
 
 
 def _clip(config: dict[str, Any]) -> Clip:

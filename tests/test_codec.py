@@ -1,0 +1,368 @@
+"""Between bytes and pictures and the model's arrays, against numpy and written-out files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffaug.codec import Frame, decode, encode, picture, pixel_sha256
+from diffaug.errors import DefectError
+
+Pixels = NDArray[np.uint8]
+
+GREY = (1, 32, 32)
+RGB = (3, 32, 32)
+
+
+def noise(*shape: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def saved(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def decoded(data: bytes) -> Pixels:
+    image = decode(data, max_pixels=1_000_000)
+    assert image.mode in ("L", "RGB")
+    return np.asarray(image)
+
+
+def defect(data: bytes, max_pixels: int = 1_000_000) -> str:
+    with pytest.raises(DefectError) as caught:
+        decode(data, max_pixels)
+    assert caught.value.reason == str(caught.value)
+    return caught.value.code
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A grey PNG that declares a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(50))), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM"])
+def test_plain_pictures_keep_their_pixels(format: str, shape: tuple[int, ...]) -> None:
+    pixels = noise(*shape)
+    assert np.array_equal(decoded(saved(Image.fromarray(pixels), format)), pixels)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    bits = noise(6, 9) > 127
+    assert np.array_equal(decoded(saved(Image.fromarray(bits))), bits * 255)
+
+
+def test_palette_is_looked_up() -> None:
+    palette, index = noise(256, 3, seed=1), noise(6, 9)
+    image = Image.fromarray(index, "P")
+    image.putpalette(palette.tobytes())
+    assert np.array_equal(decoded(saved(image)), palette[index])
+
+
+@pytest.mark.filterwarnings("ignore:Palette images:UserWarning")  # Pillow's
+def test_palette_with_alpha_is_looked_up() -> None:
+    palette, index = noise(256, 3, seed=1), noise(6, 9)
+    image = Image.fromarray(index, "P")
+    image.putpalette(palette.tobytes())
+    assert np.array_equal(decoded(saved(image, transparency=bytes(range(256)))), palette[index])
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_is_dropped(mode: str) -> None:
+    pixels = noise(6, 9, len(mode))
+    assert np.array_equal(
+        decoded(saved(Image.fromarray(pixels, mode))), np.squeeze(pixels[..., :-1])
+    )
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_to_8(format: str) -> None:
+    """Every 16-bit value, to the nearest of 255 steps of 257."""
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = (values.astype(int) + 128) // 257
+    assert np.array_equal(decoded(saved(Image.fromarray(values), format)), expected)
+
+
+def test_16_bits_in_a_pgm_are_scaled_to_8() -> None:
+    values = np.array([[0, 257, 512, 65535]], dtype=">u2")
+    assert np.array_equal(decoded(b"P5 4 1 65535\n" + values.tobytes()), [[0, 1, 2, 255]])
+
+
+def test_floats_have_no_meaning_in_8_bits() -> None:
+    image = Image.fromarray(np.ones((4, 4), dtype=np.float32))
+    assert defect(saved(image, "TIFF")) == "unsupported_pixels"
+
+
+def test_cmyk_jpeg_is_rgb() -> None:
+    ink = (40, 120, 200, 60)
+    pixels = decoded(saved(Image.new("CMYK", (16, 16), ink), "JPEG", quality=100))
+    expected = [(255 - colour) * (255 - ink[3]) / 255 for colour in ink[:3]]
+    assert pixels.shape == (16, 16, 3)
+    assert np.abs(pixels - expected).max() < 4
+
+
+def test_animation_gives_its_first_frame() -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (decoded(data) == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (4, 7, 3)])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(orientation: int, shape: tuple[int, ...]) -> None:
+    pixels = noise(*shape)
+    upright = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.swapaxes(0, 1),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(pixels, 1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = decode(saved(Image.fromarray(pixels), exif=exif), 1_000_000)
+    assert np.array_equal(np.asarray(found), upright)
+    assert pixel_sha256(found) == pixel_sha256(Image.fromarray(np.ascontiguousarray(upright)))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")  # Pillow's
+@pytest.mark.parametrize(
+    "exif", [b"garbage", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\0\0\0\x08\0\x01\x01"]
+)
+def test_broken_exif_is_no_rotation(exif: bytes) -> None:
+    data = saved(Image.fromarray(noise(6, 9)), "JPEG", exif=b"Exif\0\0" + exif)
+    assert decoded(data).shape == (6, 9)
+
+
+# Identity
+
+
+@pytest.mark.parametrize(("shape", "mode"), [((4, 7), "L"), ((4, 7, 3), "RGB")])
+def test_identity_is_of_mode_size_and_bytes(shape: tuple[int, ...], mode: str) -> None:
+    pixels = noise(*shape)
+    expected = hashlib.sha256(f"{mode} 7x4\n".encode() + pixels.tobytes()).hexdigest()
+    assert pixel_sha256(picture(Image.fromarray(pixels))) == expected
+
+
+def test_colour_of_three_equal_channels_is_grey() -> None:
+    """So a grey file is the same picture however a loader opened it."""
+    grey = noise(5, 6)
+    wide = np.stack([grey] * 3, axis=2)
+    for image in (Image.fromarray(wide), Image.fromarray(grey).convert("RGBA")):
+        assert picture(image).mode == "L"
+        assert pixel_sha256(picture(image)) == pixel_sha256(Image.fromarray(grey))
+    wide[4, 5, 2] ^= 1
+    assert picture(Image.fromarray(wide)).mode == "RGB"
+
+
+def test_equal_bytes_in_another_shape_are_another_picture() -> None:
+    pixels = noise(4, 6)
+    one, other = Image.fromarray(pixels), Image.fromarray(pixels.reshape(6, 4))
+    assert pixel_sha256(one) != pixel_sha256(other)
+
+
+# Defects
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "empty_image"),
+        (b"a text file, not a picture\n", "unreadable_image"),
+        (b"\x89PNG\r\n\x1a\n", "unreadable_image"),
+        (saved(Image.fromarray(noise(64, 64)))[:2000], "unreadable_image"),
+        (saved(Image.fromarray(noise(64, 64)), "JPEG")[:2000], "unreadable_image"),
+        (saved(Image.fromarray(noise(64, 64)), "WEBP", lossless=True)[:2000], "unreadable_image"),
+    ],
+    ids=["empty", "text", "signature", "cut-png", "cut-jpeg", "cut-webp"],
+)
+def test_broken_bytes_are_a_defect(data: bytes, code: str) -> None:
+    assert defect(data) == code
+
+
+@pytest.mark.parametrize("size", [(1001, 1000), (10_000, 10_000), (50_000, 50_000)])
+def test_size_is_checked_before_decoding(size: tuple[int, int]) -> None:
+    """The pixels are not there: whoever decodes first finds a broken file instead."""
+    assert defect(png_header(*size)) == "too_many_pixels"
+
+
+def test_as_many_pixels_as_allowed_are_decoded() -> None:
+    data = saved(Image.fromarray(noise(10, 12)))
+    assert decode(data, max_pixels=120).size == (12, 10)
+    assert defect(data, max_pixels=119) == "too_many_pixels"
+
+
+# To the model and back
+
+sides = st.integers(24, 32)
+
+
+@settings(max_examples=50, deadline=None)
+@given(width=sides, height=sides, shape=st.sampled_from([GREY, RGB]), seed=st.integers(0, 9))
+def test_padding_is_undone_exactly(
+    width: int, height: int, shape: tuple[int, int, int], seed: int
+) -> None:
+    image = Image.fromarray(np.squeeze(noise(height, width, shape[0], seed=seed)))
+    frame = Frame.of(image, shape, "auto")
+    assert frame.pad
+    back = frame.from_model(frame.to_model(image))
+    assert (back.mode, back.size) == (image.mode, image.size)
+    assert np.array_equal(np.asarray(back), np.asarray(image))
+
+
+@pytest.mark.parametrize(("width", "height"), [(28, 28), (27, 31), (24, 32)])
+def test_padding_is_a_black_border(width: int, height: int) -> None:
+    pixels = noise(height, width)
+    image = Image.fromarray(pixels)
+    x_0 = Frame.of(image, GREY, "auto").to_model(image)
+    top, left = (32 - height) // 2, (32 - width) // 2
+    around = ((top, 32 - height - top), (left, 32 - width - left))
+    expected = np.pad(pixels, around)[None] / 127.5 - 1
+    assert x_0.dtype == np.float32
+    assert x_0.shape == GREY
+    assert np.abs(x_0 - expected).max() < 1e-6
+    assert x_0.min() >= -1
+    assert x_0.max() <= 1
+
+
+def test_channels_come_first() -> None:
+    pixels = noise(32, 32, 3)
+    image = Image.fromarray(pixels)
+    x_0 = Frame.of(image, RGB, "auto").to_model(image)
+    for channel in range(3):
+        assert np.abs(x_0[channel] - (pixels[:, :, channel] / 127.5 - 1)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "pad"),
+    [
+        ((32, 32), "auto", True),
+        ((24, 24), "auto", True),
+        ((23, 32), "auto", False),  # more than a quarter smaller
+        ((32, 23), "auto", False),
+        ((33, 28), "auto", False),  # larger
+        ((8, 100), "auto", False),
+        ((8, 9), "pad", True),
+        ((28, 28), "resize", False),
+        ((100, 60), "resize", False),
+    ],
+)
+@pytest.mark.parametrize("shape", [GREY, RGB])
+def test_fit(size: tuple[int, int], fit: str, pad: bool, shape: tuple[int, int, int]) -> None:
+    image = Image.fromarray(np.squeeze(noise(size[1], size[0], shape[0])))
+    frame = Frame.of(image, shape, fit)
+    assert frame.pad == pad
+    assert frame.to_model(image).shape == shape
+    assert frame.from_model(frame.to_model(image)).size == size
+
+
+def test_a_model_need_not_be_square() -> None:
+    image = Image.fromarray(noise(20, 50))
+    frame = Frame.of(image, (1, 24, 64), "auto")
+    assert frame.to_model(image).shape == (1, 24, 64)
+    assert np.array_equal(np.asarray(frame.from_model(frame.to_model(image))), np.asarray(image))
+
+
+@pytest.mark.parametrize("size", [(33, 32), (32, 33), (500, 10)])
+def test_a_larger_picture_cannot_be_padded(size: tuple[int, int]) -> None:
+    with pytest.raises(
+        DefectError, match=rf"{size[0]}x{size[1]} .* 32x32: use fit=resize"
+    ) as caught:
+        Frame.of(Image.new("L", size), GREY, "pad")
+    assert caught.value.code == "too_large_to_pad"
+
+
+@pytest.mark.parametrize("size", [(64, 64), (16, 16), (50, 90)])
+def test_resizing_keeps_a_flat_picture(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, (10, 128, 250))
+    frame = Frame.of(image, RGB, "resize")
+    back = frame.from_model(frame.to_model(image))
+    assert (np.asarray(back) == (10, 128, 250)).all()
+
+
+def test_resizing_to_half_is_near_the_mean_of_four() -> None:
+    smooth = np.add.outer(np.arange(64) * 2, np.arange(64)).astype(np.uint8)
+    image = Image.fromarray(smooth)
+    x_0 = Frame.of(image, GREY, "resize").to_model(image)[0]
+    expected = smooth.reshape(32, 2, 32, 2).mean(axis=(1, 3)) / 127.5 - 1
+    assert np.abs(x_0 - expected)[1:-1, 1:-1].max() < 1.5 / 127.5
+
+
+def test_colours_become_the_models() -> None:
+    colour, grey = noise(32, 32, 3), noise(32, 32)
+    to_grey = Frame.of(Image.fromarray(colour), GREY, "auto").to_model(Image.fromarray(colour))
+    luma = colour @ np.array([0.299, 0.587, 0.114])
+    assert np.abs((to_grey[0] + 1) * 127.5 - luma).max() < 1
+    to_rgb = Frame.of(Image.fromarray(grey), RGB, "auto").to_model(Image.fromarray(grey))
+    assert all(np.abs((band + 1) * 127.5 - grey).max() < 1e-4 for band in to_rgb)
+
+
+def test_what_a_model_makes_is_rounded_and_clipped() -> None:
+    """-1.2, -1, half a level above level 100, and beyond 1."""
+    frame = Frame.of(Image.new("L", (2, 2)), (1, 2, 2), "auto")
+    x_0 = np.array([[[-1.2, -1.0], [100.6 / 127.5 - 1, 1.3]]], dtype=np.float32)
+    assert np.asarray(frame.from_model(x_0)).tolist() == [[0, 0], [101, 255]]
+
+
+# Encoding
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (9, 13, 3)])
+@pytest.mark.parametrize("format", ["png", "webp"])
+def test_lossless_formats_come_back_equal(format: str, shape: tuple[int, ...]) -> None:
+    pixels = noise(*shape)
+    data = encode(Image.fromarray(pixels), format)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == format.upper()
+    assert np.array_equal(decoded(data), pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_is_close(channels: int) -> None:
+    """Within three levels on a smooth picture."""
+    pixels = np.add.outer(np.arange(28) * 6, np.arange(28) * 3).astype(np.uint8)
+    shown = np.squeeze(np.stack([pixels // (c + 1) for c in range(channels)], axis=2))
+    data = encode(Image.fromarray(shown), "jpg")
+    assert data.startswith(b"\xff\xd8\xff")
+    assert np.abs(decoded(data).astype(int) - shown).max() <= 3
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_same_pixels_same_bytes(format: str) -> None:
+    """No time, profile or resolution of the source's file goes along."""
+    pixels, exif = noise(28, 28, 3), Image.Exif()
+    exif[0x010E] = "a description"
+    plain = saved(Image.fromarray(pixels))
+    laden = saved(Image.fromarray(pixels), dpi=(300, 300), icc_profile=b"profile", exif=exif)
+    encoded = []
+    for data in (plain, laden, plain):
+        image = decode(data, 1_000_000)
+        frame = Frame.of(image, RGB, "auto")
+        encoded.append(encode(frame.from_model(frame.to_model(image)), format))
+    assert len(set(encoded)) == 1

@@ -1,0 +1,65 @@
+"""The package as a user meets it: its names, its weight, its flags."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import diffaug
+from diffaug.cli import augment
+from diffaug.recipe import Recipe
+
+HEAVY = {"torch", "diffusers", "transformers", "pandas", "pyarrow", "prefect", "skimage"}
+
+
+def test_public_names_are_sorted() -> None:
+    assert diffaug.__all__ == sorted(diffaug.__all__)
+    assert dir(diffaug) == diffaug.__all__
+
+
+@pytest.mark.parametrize("name", diffaug.__all__)
+def test_a_public_name_is_there_and_stays(name: str) -> None:
+    """Twice: importing a submodule of the same name must not take its place."""
+    first = getattr(diffaug, name)
+    assert not inspect.ismodule(first)
+    assert getattr(diffaug, name) is first
+    assert name == "__version__" or first.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        diffaug.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "statement", ["import diffaug", "import diffaug; diffaug.Recipe", "import diffaug.cli"]
+)
+def test_importing_is_light(statement: str) -> None:
+    code = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "diffaug" in loaded
+    assert not HEAVY & set(loaded)
+
+
+def test_every_module_says_what_is_public() -> None:
+    for module in pkgutil.walk_packages(diffaug.__path__, "diffaug."):
+        found = importlib.import_module(module.name)
+        assert found.__doc__, module.name
+        names = getattr(found, "__all__", [])
+        assert len(names) == len(set(names)), module.name
+        assert all(hasattr(found, name) for name in names), module.name
+
+
+def test_every_recipe_field_is_a_flag() -> None:
+    assert set(Recipe.model_fields) <= set(inspect.signature(augment).parameters)
+
+
+def test_version_is_the_installed_one() -> None:
+    assert diffaug.__version__ == version("diffaug")

@@ -1,0 +1,290 @@
+"""The Recipe: what it takes, what it refuses and in which words, and what its digest covers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from diffaug import ConfigError, Recipe
+
+# Every field, with a value that is not its default. A new field must be placed in one of the two.
+CHANGES_AN_IMAGE: dict[str, Any] = {
+    "strength": 0.7,
+    "steps": 21,
+    "sampler": "one-step",
+    "seed": 1,
+    "condition": "label",
+    "fit": "resize",
+    "format": "webp",
+}
+CHANGES_NO_IMAGE: dict[str, Any] = {
+    "model": "another-name-of-the-same-weights",
+    "copies": 9,
+    "image_key": ("jpg",),
+    "label_key": "class",
+    "carry": ("txt",),
+    "max_pixels": 10,
+}
+
+numbers = st.floats(1e-6, 1)
+ranges = st.tuples(numbers, numbers).map(lambda pair: "{}:{}".format(*sorted(pair)))
+recipes = st.builds(
+    Recipe,
+    strength=numbers | ranges | st.lists(numbers, min_size=1, max_size=4),
+    steps=st.integers(1, 1000),
+    sampler=st.sampled_from(["ddim", "one-step"]),
+    copies=st.integers(1, 10_000),
+    seed=st.integers(0, 2**63 - 1),
+    condition=st.sampled_from(["none", "label"]),
+    carry=st.lists(st.sampled_from(["txt", "json", "mask.png", "été"])),
+)
+
+
+def refusal(**fields: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Recipe.of(fields)
+    return str(caught.value)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("strength", [0, -0.1, 1.5, float("nan"), float("inf"), "0", "1.01"])
+def test_a_strength_out_of_bounds(strength: Any) -> None:
+    said = refusal(strength=strength)
+    assert f"strength must be in (0, 1], got {float(strength):g}: 0 would change nothing" in said
+
+
+@pytest.mark.parametrize("strength", ["high", "", None, {}, "0.2,", "a:b", "0.2:", [None], [[0.2]]])
+def test_a_strength_that_is_no_number(strength: Any) -> None:
+    assert "strength must be a number in (0, 1], a list of them, or lo:hi" in refusal(
+        strength=strength
+    )
+
+
+@pytest.mark.parametrize("strength", [[0.2, 0], "0.2,7", "0:0.5", "0.5:1.2", (1, 2)])
+def test_every_strength_of_several_is_checked(strength: Any) -> None:
+    assert "strength must be in (0, 1]" in refusal(strength=strength)
+
+
+def test_a_range_that_runs_backwards() -> None:
+    said = refusal(strength="0.6:0.2")
+    assert "strength range '0.6:0.2' runs backwards: write 0.2:0.6" in said
+
+
+@pytest.mark.parametrize("strength", [[], ()])
+def test_an_empty_list_of_strengths(strength: Any) -> None:
+    assert "strength is an empty list: give at least one number" in refusal(strength=strength)
+
+
+def test_an_unknown_field() -> None:
+    assert "strenght: no such field (got 0.4)" in refusal(strenght=0.4)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", ""),
+        ("steps", 0),
+        ("steps", 1001),
+        ("steps", 2.5),
+        ("steps", "many"),
+        ("sampler", "euler"),
+        ("copies", 0),
+        ("copies", 10_001),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("condition", "prompt"),
+        ("fit", "crop"),
+        ("format", "bmp"),
+        ("image_key", ()),
+        ("image_key", 3),
+        ("label_key", ""),
+        ("max_pixels", 0),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_field(field: str, value: Any) -> None:
+    said = refusal(**{field: value})
+    assert said.startswith(f"recipe: {field}: ")
+    assert "(got " in said
+    assert "pydantic" not in said
+
+
+def test_every_mistake_is_said_at_once() -> None:
+    said = refusal(strength=2, steps=0, sample="ddim")
+    assert all(word in said for word in ("strength must be", "steps: ", "sample: no such field"))
+
+
+def test_the_constructor_refuses_with_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"strength must be in \(0, 1\], got 0"):
+        Recipe(strength=0)
+
+
+def test_a_recipe_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Recipe().strength = 0.9  # type: ignore[misc]
+
+
+# What is taken
+
+
+@pytest.mark.parametrize(
+    ("given_as", "taken_as"),
+    [
+        ("0.2,0.4", (0.2, 0.4)),
+        (" 0.2 , 0.4 ", (0.2, 0.4)),
+        ("[0.2, 0.4]", (0.2, 0.4)),
+        ([0.2, "0.4"], (0.2, 0.4)),
+        ("0.2:0.6", "0.2:0.6"),
+        (" .2 : .60", "0.2:0.6"),
+        ("0.4", 0.4),
+        (1, 1.0),
+    ],
+)
+def test_strengths_as_a_command_line_gives_them(given_as: Any, taken_as: Any) -> None:
+    assert Recipe(strength=given_as).strength == taken_as
+
+
+def test_numbers_as_a_command_line_gives_them() -> None:
+    recipe = Recipe.of({"steps": "3", "copies": "2", "seed": "7", "max_pixels": "100"})
+    assert (recipe.steps, recipe.copies, recipe.seed, recipe.max_pixels) == (3, 2, 7, 100)
+
+
+@pytest.mark.parametrize("names", ["txt,.JSON", "txt;json", ["txt", "json"], (" .txt", "json", "")])
+def test_names_as_a_command_line_gives_them(names: Any) -> None:
+    assert Recipe(carry=names).carry == ("txt", "json")
+
+
+# What it means
+
+
+def test_a_list_of_strengths_is_cycled_over_copies() -> None:
+    recipe = Recipe(strength=[0.2, 0.4, 0.6])
+    assert [recipe.strength_of(copy, 0.5) for copy in range(5)] == [0.2, 0.4, 0.6, 0.2, 0.4]
+    assert not recipe.draws_strength
+
+
+def test_a_range_of_strengths_is_drawn_from() -> None:
+    recipe = Recipe(strength="0.2:0.6")
+    drawn = [recipe.strength_of(0, u) for u in (0.0, 0.25, 0.5, 1.0)]
+    assert drawn == pytest.approx([0.2, 0.3, 0.4, 0.6])
+    assert recipe.draws_strength
+
+
+def test_one_strength_is_for_all() -> None:
+    recipe = Recipe(strength=0.3)
+    assert {recipe.strength_of(copy, copy / 9) for copy in range(9)} == {0.3}
+    assert not recipe.draws_strength
+
+
+# Files
+
+
+@settings(max_examples=40, deadline=None)
+@given(recipe=recipes)
+def test_json_brings_back_the_same_recipe(recipe: Recipe) -> None:
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert Recipe(**json.loads(recipe.model_dump_json())) == recipe
+
+
+@settings(max_examples=40, deadline=None)
+@given(recipe=recipes)
+def test_yaml_brings_back_the_same_recipe(
+    recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "recipe.yaml"
+    recipe.to_yaml(path)
+    assert Recipe.from_yaml(path) == recipe
+
+
+def test_a_recipe_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("strength: [0.2, 0.4]\ncopies: 2\ncarry: txt,json\n")
+    wanted = Recipe(strength=(0.2, 0.4), copies=3, carry=("txt", "json"))
+    assert Recipe.from_yaml(path, copies=3) == wanted
+    path.write_text("strength: 0.2:0.6\n")
+    assert Recipe.from_yaml(str(path)).strength == "0.2:0.6"
+    path.write_text("")
+    assert Recipe.from_yaml(path) == Recipe()
+
+
+@pytest.mark.parametrize("low", ["0", "0.0"])
+def test_a_range_from_zero_in_a_file_is_refused(low: str, tmp_path: Path) -> None:
+    """YAML 1.1 would read 0:0.5 as a number of base 60."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"strength: {low}:0.5\n")
+    with pytest.raises(ConfigError, match=r"strength must be in \(0, 1\], got 0"):
+        Recipe.from_yaml(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"strength: [0.2\n", "is not YAML"),
+        (b"strength: \xff\n", "is not YAML"),
+        (b"- 0.4\n", "must be a mapping"),
+        (b"0.4\n", "must be a mapping"),
+        (b"strength: 0\n", "strength must be in (0, 1]"),
+        (b"strenght: 0.4\n", "strenght: no such field"),
+        (b"1: 2\n", "1: no such field"),
+        (b"strength: !!python/object/apply:os.getcwd []\n", "strength is an empty list"),
+    ],
+)
+def test_a_mistake_in_a_file_names_the_file(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        Recipe.from_yaml(path)
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", "."])
+def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the recipe") as caught:
+        Recipe.from_yaml(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+# Its digest
+
+
+def digest(**fields: Any) -> str:
+    return Recipe(**fields).digest(model_digest="ab" * 32, noise_version="noise-1")
+
+
+def test_every_field_is_placed() -> None:
+    assert set(Recipe.model_fields) == CHANGES_AN_IMAGE.keys() | CHANGES_NO_IMAGE.keys()
+
+
+@pytest.mark.parametrize("field", CHANGES_AN_IMAGE)
+def test_digest_covers(field: str) -> None:
+    assert digest(**{field: CHANGES_AN_IMAGE[field]}) != digest()
+
+
+@pytest.mark.parametrize("field", CHANGES_NO_IMAGE)
+def test_digest_leaves_out(field: str) -> None:
+    assert digest(**{field: CHANGES_NO_IMAGE[field]}) == digest()
+
+
+def test_digest_covers_the_weights_and_the_noise() -> None:
+    recipe = Recipe()
+    digests = {
+        recipe.digest("ab" * 32, "noise-1"),
+        recipe.digest("cd" * 32, "noise-1"),
+        recipe.digest("ab" * 32, "noise-2"),
+    }
+    assert len(digests) == 3
+    assert all(len(found) == 64 and int(found, 16) for found in digests)
+
+
+def test_digest_is_of_what_is_meant_not_of_how_it_was_written() -> None:
+    assert digest(strength="0.20 : 0.6", steps="20") == digest(strength="0.2:0.6", steps=20)
+    assert digest(strength=1) == digest(strength="1.0")
+    assert digest(strength=[0.2, 0.4]) != digest(strength=[0.4, 0.2])
