@@ -118,10 +118,11 @@ def augment(
     *sources, output = paths
     made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 
+    from diffaug.commit import uncommitted
     from diffaug.job import Tally, augment_shards
     from diffaug.plan import freeze, plan_run
     from diffaug.progress import follow
-    from diffaug.summary import finish, uncommitted
+    from diffaug.summary import finish
 
     run = plan_run(
         sources,
@@ -133,9 +134,9 @@ def augment(
         allow_mixed=allow_mixed,
     )
     if dry_run:
-        return _show_plan(run, len(uncommitted(run, output)), output)
+        return _show_plan(run, len(uncommitted(run.sources, output)), output)
     run = freeze(run, output)
-    missing, tally, started = uncommitted(run, output), Tally(), time.monotonic()
+    missing, tally, started = uncommitted(run.sources, output), Tally(), time.monotonic()
     for report in follow(
         augment_shards(missing, output, run=run, tally=tally), len(missing), tally, _err
     ):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from diffaug.errors import DefectError
 
@@ -47,6 +47,8 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DefectError("too_many_pixels", f"Pillow will not decode it: {error}") from error
+    except UnidentifiedImageError:
+        raise DefectError("unreadable_image", "the bytes are of no image format known") from None
     except Warning:  # made an error by the user's own filter: no defect of the image
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on broken bytes

@@ -8,16 +8,18 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from diffaug import storage
 from diffaug.codec import encode
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, UncommittedError
 from diffaug.execution import device_class, versions
 from diffaug.judges import scores
 from diffaug.manifest import Part, Row, read_metadata
@@ -25,7 +27,7 @@ from diffaug.plan import Run, SourceShard
 from diffaug.rows import lineage, output_row
 from diffaug.shards import Member, ShardWriter
 
-__all__ = ["ShardReport", "ShardSink", "read_report"]
+__all__ = ["ShardReport", "ShardSink", "read_report", "uncommitted"]
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ class ShardSink:
     def discard(self) -> None:
         """Drop everything."""
         self._stream.close()
-        self._tar_path.unlink()
+        self._tar_path.unlink(missing_ok=True)
 
     def commit(self) -> ShardReport:
         """Publish the tar, then the part. If another writer was first, theirs is what counts.
@@ -126,12 +128,7 @@ class ShardSink:
         url = storage.join(self._output, "manifest", f"{self._shard.stem}.parquet")
         if storage.create(self._part_path, url):
             return report
-        theirs = read_report(url)
-        if theirs.source != report.source:
-            raise ConfigError(
-                f"{storage.public_url(url)} belongs to {theirs.source}, not to {report.source}: "
-                "two jobs were planned at once; run the command again"
-            )
+        theirs = _own_report(self._output, self._shard)
         if theirs.output_sha256 != report.output_sha256:
             _log.warning("%s was committed by another writer with other bytes", report.source)
         return theirs
@@ -175,6 +172,44 @@ class ShardSink:
 
 
 def read_report(url: str) -> ShardReport:
-    """The report in a part's metadata, read without its rows."""
-    with storage.open_read(url) as stream:
-        return ShardReport.model_validate(read_metadata(stream)["report"])
+    """The report in a part's metadata, read without its rows.
+
+    Raises:
+        UncommittedError: the file is there, but is no manifest part.
+    """
+    try:
+        with storage.open_read(url) as stream:
+            return ShardReport.model_validate(read_metadata(stream)["report"])
+    except (pa.ArrowException, ValueError, KeyError) as error:
+        raise UncommittedError(
+            f"{storage.public_url(url)} is broken ({error}): delete it and run the job again, "
+            "which makes it anew"
+        ) from error
+
+
+def uncommitted(shards: Iterable[SourceShard], output: str) -> list[SourceShard]:
+    """Which shards have no manifest part yet.
+
+    Raises:
+        ConfigError: a shard's part belongs to another source.
+        UncommittedError: a shard's part is broken.
+    """
+    done = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
+    missing = []
+    for shard in shards:
+        if f"{shard.stem}.parquet" in done:
+            _own_report(output, shard)
+        else:
+            missing.append(shard)
+    return missing
+
+
+def _own_report(output: str, shard: SourceShard) -> ShardReport:
+    url = storage.join(output, "manifest", f"{shard.stem}.parquet")
+    report = read_report(url)
+    if report.source != shard.url:
+        raise ConfigError(
+            f"{storage.public_url(url)} belongs to {report.source}, not to {shard.url}: two jobs "
+            "were planned at once; choose a new OUTPUT"
+        )
+    return report

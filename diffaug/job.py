@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.codec import decode
-from diffaug.commit import ShardReport, ShardSink
+from diffaug.commit import ShardReport, ShardSink, uncommitted
 from diffaug.edit import Draft, Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
 from diffaug.lanes import Edit
@@ -83,8 +83,7 @@ def augment_shards(
     run = run or read_run(output)
     if run is None:
         raise ConfigError(f"{storage.public_url(output)} holds no run.json: plan the job first")
-    done = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
-    missing = [shard for shard in shards if f"{shard.stem}.parquet" not in done]
+    missing = uncommitted(shards, output)
     if not missing:
         return
     editor = run.editor()
@@ -147,7 +146,7 @@ def _plan_sample(
     kept = {
         extension: sample.members[extension]
         for extension in dict.fromkeys((recipe.label_key, *recipe.carry))
-        if extension in sample.members
+        if extension in sample.members and extension not in (recipe.format, "diffaug.json")
     }
     for draft in drafts:
         yield _Planned(shard, row | draft_row(draft), draft, image, kept)
@@ -174,20 +173,22 @@ class _Writer:
         self, results: Iterator[tuple[_Item, NDArray[np.float32] | None]]
     ) -> Iterator[ShardReport]:
         sink: ShardSink | None = None
-        for item, x_0 in results:
-            sink = sink or ShardSink(item.shard, self._run, self._output, self._folder)
-            if isinstance(item, _Planned):
-                self._add(sink, item, x_0)
-                continue
-            if item.error is None:
-                yield sink.commit()
-            else:
+        try:
+            for item, x_0 in results:
+                sink = sink or ShardSink(item.shard, self._run, self._output, self._folder)
+                if isinstance(item, _Planned):
+                    self._add(sink, item, x_0)
+                    continue
+                if item.error is None:
+                    yield sink.commit()
+                else:
+                    sink.discard()
+                    self._left.append((item.shard, item.error))
+                    _log.warning("%s was not read to its end: %s", item.shard.url, item.error)
+                sink = None
+        finally:
+            if sink is not None:
                 sink.discard()
-                self._left.append((item.shard, item.error))
-                _log.warning("%s was not read to its end: %s", item.shard.url, item.error)
-            sink = None
-        if sink is not None:
-            sink.discard()
 
     def _add(self, sink: ShardSink, item: _Planned, x_0: NDArray[np.float32] | None) -> None:
         self._tally.images += 1

@@ -7,6 +7,7 @@ and under `diffaug.environment` what it ran on. Rows never say when they were ma
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["COLUMNS", "SCHEMA", "SCHEMA_VERSION", "Part", "Row", "read_metadata", "read_rows"]
+__all__ = [
+    "COLUMNS",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Part",
+    "Row",
+    "check_part",
+    "read_metadata",
+    "read_rows",
+]
 
 SCHEMA_VERSION = 1
 
@@ -148,11 +158,9 @@ class Part:
         ]
         place = SCHEMA.get_field_index("output_shard")
         table = table.set_column(place, SCHEMA.field(place), pa.array(shards, pa.string()))
-        packed = {
-            f"diffaug.{name}": json.dumps(value, sort_keys=True) for name, value in metadata.items()
-        }
-        table = table.replace_schema_metadata({**SCHEMA.metadata, **packed})
-        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+        packed = {name: json.dumps(value, sort_keys=True) for name, value in metadata.items()}
+        packed["digest"] = json.dumps(_digest(table, packed))
+        path.write_bytes(_serialise(table, packed))
 
     def _pack(self) -> None:
         self._tables.append(
@@ -163,17 +171,63 @@ class Part:
         self._rows = []
 
 
+def _serialise(table: pa.Table, packed: Mapping[str, str]) -> bytes:
+    """The bytes of a part: with one pyarrow version, a function of rows and metadata alone."""
+    named = {f"diffaug.{name}".encode(): packed[name] for name in sorted(packed)}
+    schema = SCHEMA.with_metadata({**SCHEMA.metadata, **named})
+    table = pa.Table.from_arrays(table.combine_chunks().columns, schema=schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _digest(table: pa.Table, packed: Mapping[str, str]) -> str:
+    """sha256 in hex over every row and every metadata value but the digest itself."""
+    total = hashlib.sha256()
+    for name in sorted(packed.keys() - {"digest", "schema"}):
+        total.update(f"{name} {packed[name]}\n".encode())
+    for row in table.to_pylist():
+        total.update(json.dumps(row).encode() + b"\n")
+    return total.hexdigest()
+
+
 def read_rows(source: Any) -> list[Row]:
-    """The rows of a part (path or file), their pages checked against their checksums."""
-    rows: list[Row] = pq.read_table(source, page_checksum_verification=True).to_pylist()
+    """The rows of a part (path or file)."""
+    rows: list[Row] = pq.read_table(source).to_pylist()
     return rows
+
+
+def check_part(data: bytes) -> tuple[dict[str, Any], list[Row]]:
+    """The metadata and rows of a part, after it has been found to be whole.
+
+    Its digest covers all it says. Where it was written by this pyarrow version it is also written
+    again and compared, which covers the bytes that say nothing.
+
+    Raises:
+        ValueError: it is not what was written.
+        pyarrow.ArrowException: it is no Parquet file any more.
+    """
+    table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+    packed = _packed(table.schema.metadata)
+    metadata = {name: json.loads(value) for name, value in packed.items()}
+    if metadata.get("digest") != _digest(table, packed):
+        raise ValueError("its rows or metadata are not those its digest was made of")
+    written_by = metadata["environment"]["versions"]["pyarrow"]
+    if written_by == pa.__version__ and _serialise(table, packed) != data:
+        raise ValueError("its bytes are not those that were written")
+    return metadata, table.to_pylist()
 
 
 def read_metadata(source: Any) -> dict[str, Any]:
     """The `diffaug.*` metadata of a part (path or file), its JSON read, without its rows."""
-    raw = pq.read_metadata(source).metadata or {}
+    packed = _packed(pq.read_metadata(source).metadata)
+    return {name: json.loads(value) for name, value in packed.items()}
+
+
+def _packed(raw: Mapping[bytes, bytes] | None) -> dict[str, str]:
     return {
-        key.decode().removeprefix("diffaug."): json.loads(value)
-        for key, value in raw.items()
+        key.decode().removeprefix("diffaug."): value.decode()
+        for key, value in (raw or {}).items()
         if key.startswith(b"diffaug.")
     }

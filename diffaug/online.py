@@ -23,6 +23,7 @@ from diffaug.execution import Execution
 from diffaug.lanes import Edit
 from diffaug.models import Checkpoint, find_checkpoint
 from diffaug.recipe import Recipe
+from diffaug.rows import integer
 
 __all__ = ["Augmenter", "augment"]
 
@@ -72,7 +73,7 @@ def augment(
     flat = [copies[0] for copies in results]
     if single:
         return flat[0]
-    return torch.stack(flat) if isinstance(images, Tensor) else flat
+    return torch.stack(flat) if isinstance(images, Tensor) and flat else (flat or images)
 
 
 class Augmenter:
@@ -126,8 +127,7 @@ class Augmenter:
     def _input(self, sample: dict[str, Any]) -> tuple[dict[str, Any], Any, int | None]:
         label = sample.get(self.recipe.label_key)
         if isinstance(label, (bytes, str)):
-            text = label.decode("utf-8", errors="replace") if isinstance(label, bytes) else label
-            label = int(text) if text.strip().lstrip("+-").isdecimal() else None
+            label = integer(label.decode("utf-8", "replace") if isinstance(label, bytes) else label)
         return sample, sample[self._image_key(sample)], None if label is None else int(label)
 
     def _image_key(self, sample: dict[str, Any]) -> str:

@@ -182,7 +182,7 @@ def _stem(url: str) -> str:
     base = posixpath.basename(url.rstrip("/"))
     for ending in (".gz", ".tgz", ".tar"):
         base = base.removesuffix(ending)
-    return base.lstrip(".") or "shard"
+    return base.lstrip("._") or "shard"  # readers pass over names that begin so
 
 
 def _without_credentials(url: str) -> str:

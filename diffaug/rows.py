@@ -22,6 +22,7 @@ __all__ = [
     "draft_row",
     "failed_rows",
     "image_member",
+    "integer",
     "lineage",
     "output_row",
     "run_row",
@@ -97,11 +98,15 @@ def source_row(sample: Sample, source: str, recipe: Recipe) -> Row:
     row["label_text"] = None if text is None else _text(text.data)
     if (label := sample.members.get(recipe.label_key)) is not None:
         value = _text(label.data)
-        if _INTEGER.fullmatch(value):
-            row["label"] = int(value)
-        else:
+        row["label"] = integer(value)
+        if row["label"] is None:
             row["label_text"] = value
     return row
+
+
+def integer(text: str) -> int | None:
+    """A class as text (decimal digits, a sign before them at most) as an integer, else None."""
+    return int(text) if _INTEGER.fullmatch(text.strip()) else None
 
 
 def draft_row(draft: Draft) -> Row:

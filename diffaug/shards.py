@@ -21,6 +21,7 @@ __all__ = ["Member", "Sample", "ShardWriter", "read_member", "read_samples", "sp
 
 _BLOCK = tarfile.BLOCKSIZE
 _STREAM_BUFFER = 64 * 1024
+_TRAPS = (ValueError, OverflowError, RecursionError)  # what tarfile raises on some broken headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +79,43 @@ def read_samples(stream: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[S
             while (info := tar.next()) is not None:
                 cast(Any, tar).members.clear()  # tarfile keeps every header it has seen
                 stopped = tar.offset
-                name = split_name(info.name) if info.isreg() else None
+                name = split_name(info.name) if info.isreg() and not info.issparse() else None
                 if name is None:
                     continue
                 key, extension = name
+                broken = not _is_utf8(key + extension)
+                if broken:
+                    key, extension = _as_utf8(key), _as_utf8(extension)
                 if sample is None or key != sample.key or extension in sample.members:
                     if sample is not None:
                         yield sample
-                    sample = Sample(key, defect=_defect_of(key, seen))
+                    sample = Sample(key, defect=_defect_of(key, seen, broken))
                     seen.add(key)
                 if wanted(extension):
                     handle = tar.extractfile(info)
                     data = handle.read() if handle is not None else b""
-                    sample.members[extension] = Member(info.name, info.offset_data, data)
+                    sample.members[extension] = Member(_as_utf8(info.name), info.offset_data, data)
         if not tail.ended_at(stopped):
             raise tarfile.ReadError("no end-of-archive mark")
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, *_TRAPS) as error:
         yield from _cut_short(sample, min(stopped, tail.position), tail.position, error)
     else:
         if sample is not None:
             yield sample
 
 
-def _defect_of(key: str, seen: set[str]) -> DefectError | None:
+def _is_utf8(name: str) -> bool:
+    return _as_utf8(name) == name
+
+
+def _as_utf8(name: str) -> str:
+    """A name whose bytes that are no UTF-8 (surrogates, to tarfile) are replaced."""
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+def _defect_of(key: str, seen: set[str], broken: bool) -> DefectError | None:
+    if broken:
+        return DefectError("unsafe_name", "the member's name is not UTF-8")
     if key in seen:
         return DefectError("duplicate_key", "the shard has this key twice; the first one was used")
     if key.startswith("/") or ".." in key.split("/"):
@@ -110,7 +125,8 @@ def _defect_of(key: str, seen: set[str]) -> DefectError | None:
 
 def _cut_short(sample: Sample | None, at: int, size: int, error: Exception) -> Iterator[Sample]:
     if sample is None:
-        what = f"cannot be read as a tar: {error}" if size else "is empty: zero bytes"
+        empty = size == 0 and isinstance(error, tarfile.ReadError)
+        what = "is empty: zero bytes" if empty else f"cannot be read as a tar: {error}"
         yield Sample(None, defect=DefectError("unreadable_tar", f"the shard {what}"), offset=at)
         return
     where = f"the shard is cut short or corrupt at byte {at}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -12,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import fsspec
 from braceexpand import braceexpand
@@ -29,10 +29,15 @@ __all__ = [
     "public_url",
     "publish",
     "read_bytes",
+    "remove",
     "replace",
     "scratch",
     "sha256",
 ]
+
+
+_SECRETS = re.compile(r"(?<=://)[^/@]*@|[?#].*?(?=::|$)")
+"""User and password before a host, and a query or fragment behind a path."""
 
 
 def expand(patterns: list[str]) -> list[str]:
@@ -59,7 +64,9 @@ def expand(patterns: list[str]) -> list[str]:
 def _matches(url: str) -> list[str]:
     fs, path = _fs(url)
     try:
-        if any(char in path for char in "*?["):
+        if any(char in path for char in "*?[") and not fs.exists(path):
+            if "::" in url:
+                raise ConfigError(f"{public_url(url)}: in a chain of URLs, name each shard")
             found = sorted(fs.glob(path))
             if not found:
                 raise ConfigError(f"no shard matches {public_url(url)}: check the path")
@@ -68,7 +75,7 @@ def _matches(url: str) -> list[str]:
         elif not fs.exists(path):
             raise ConfigError(f"no such shard: {public_url(url)}")
         else:
-            found = [path]
+            return [path if _is_local(fs) and "::" not in url else url]
     except OSError as error:
         raise ConfigError(f"cannot look for {public_url(url)}: {error}") from error
     return [str(name) if _is_local(fs) else fs.unstrip_protocol(name) for name in found]
@@ -80,18 +87,17 @@ def join(folder: str, *parts: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """The URL as it may be recorded: without user, password, query or fragment."""
+    """The URL, or chain of URLs, as it may be recorded: without user, password or query."""
     if "://" not in url:
         return url
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return _SECRETS.sub("", url)
 
 
 @contextmanager
 def open_read(url: str) -> Iterator[IO[bytes]]:
     """Open a file for reading from start to end, decompressed when its name ends in .gz."""
-    with fsspec.open(url, "rb", compression="infer") as stream:
+    zipped = url.endswith((".gz", ".tgz"))
+    with fsspec.open(url, "rb", compression="gzip" if zipped else None) as stream:
         yield stream
 
 
@@ -214,6 +220,13 @@ def replace(data: bytes, url: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove(url: str) -> None:
+    """Remove a file, if it is there."""
+    fs, path = _fs(url)
+    with contextlib.suppress(FileNotFoundError):
+        fs.rm_file(path)
 
 
 def _flush(path: Path) -> None:

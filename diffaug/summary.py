@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from diffaug import storage
 from diffaug.commit import ShardReport, read_report
 from diffaug.errors import ConfigError
-from diffaug.plan import Run, SourceShard, freeze, read_run
+from diffaug.plan import Run, freeze, read_run
 
-__all__ = ["Summary", "finish", "summarise", "uncommitted"]
+__all__ = ["Summary", "finish", "summarise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,21 +56,20 @@ def summarise(output: str) -> Summary:
     return _count(run, _reports(run, output))
 
 
-def uncommitted(run: Run, output: str) -> list[SourceShard]:
-    """The planned shards that have no manifest part yet."""
-    done = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
-    return [shard for shard in run.sources if f"{shard.stem}.parquet" not in done]
-
-
 def finish(run: Run, output: str) -> Summary:
-    """Count an output and, when every shard is committed, list its tars in OUTPUT/shards.txt."""
+    """Count an output and, when every shard is committed, list its tars in OUTPUT/shards.txt.
+
+    While a shard is missing there is no such list.
+    """
     run = freeze(run, output)  # another job may have replaced run.json since: keep both's sources
     reports = _reports(run, output)
     summary = _count(run, reports)
+    url = storage.join(output, "shards.txt")
     if summary.complete:
         names = sorted(report.output_shard for report in reports if report.output_shard)
-        text = "".join(f"{name}\n" for name in names)
-        storage.replace(text.encode(), storage.join(output, "shards.txt"))
+        storage.replace("".join(f"{name}\n" for name in names).encode(), url)
+    else:
+        storage.remove(url)
     return summary
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from diffaug import storage
 from diffaug.commit import ShardReport
 from diffaug.errors import ConfigError
-from diffaug.manifest import Row, read_metadata, read_rows
+from diffaug.manifest import Row, check_part
 from diffaug.plan import SourceShard, read_run
 from diffaug.shards import read_samples
 
@@ -32,8 +32,8 @@ class Difference:
 def verify(output: str) -> Iterator[tuple[str, list[Difference]]]:
     """Check an output, yielding (name, differences) for each planned shard, then for the rest.
 
-    A shard's part is read with its page checksums, its counts added up, its tar hashed whole and
-    each image by itself. The last item, `shards/`, lists tars that no part names.
+    A shard's part is held against its digest, its counts added up, its tar hashed whole and each
+    image by itself. The last item, `shards/`, lists tars and parts that nothing names.
 
     Raises:
         ConfigError: it is not the output of a job.
@@ -44,14 +44,26 @@ def verify(output: str) -> Iterator[tuple[str, list[Difference]]]:
             f"{storage.public_url(output)} is no output of diffaug: it has no run.json"
         )
     named: set[str] = set()
+    parts = {f"manifest/{shard.stem}.parquet" for shard in run.sources}
     for shard in run.sources:
         tar, differences = _verify_shard(output, shard)
         if tar is not None:
             named.add(tar)
         yield shard.stem, differences
-    found = {f"shards/{name}" for name in storage.listing(storage.join(output, "shards"), ".tar")}
-    strays = [Difference(name, "no manifest part names this tar") for name in sorted(found - named)]
-    yield "shards/", strays
+    yield (
+        "shards/",
+        [
+            *_strays(output, "shards", ".tar", named),
+            *_strays(output, "manifest", ".parquet", parts),
+        ],
+    )
+
+
+def _strays(output: str, folder: str, suffix: str, named: set[str]) -> Iterator[Difference]:
+    what = "no manifest part names this tar" if suffix == ".tar" else "the plan has no such shard"
+    for name in storage.listing(storage.join(output, folder), suffix):
+        if f"{folder}/{name}" not in named:
+            yield Difference(f"{folder}/{name}", what)
 
 
 def _verify_shard(output: str, shard: SourceShard) -> tuple[str | None, list[Difference]]:
@@ -59,14 +71,14 @@ def _verify_shard(output: str, shard: SourceShard) -> tuple[str | None, list[Dif
     part = f"manifest/{shard.stem}.parquet"
     url = storage.join(output, part)
     try:
-        with storage.open_read(url) as stream:
-            report = ShardReport.model_validate(read_metadata(stream)["report"])
-            stream.seek(0)
-            rows = read_rows(stream)
+        metadata, rows = check_part(storage.read_bytes(url))
+        report = ShardReport.model_validate(metadata["report"])
     except FileNotFoundError:
         return None, [Difference(part, "missing: the shard is not committed")]
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         return None, [Difference(part, f"cannot be read: {error}")]
+    if report.source != shard.url:
+        return None, [Difference(part, f"belongs to {report.source}, not to {shard.url}")]
     differences = list(_verify_counts(part, report, rows))
     if report.output_shard is not None:
         differences += _verify_tar(output, report, [row for row in rows if row["output_key"]])

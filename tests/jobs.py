@@ -1,0 +1,95 @@
+"""Whole jobs on small shards, and readers of what they leave that owe nothing to diffaug."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import webdataset as wds
+from numpy.typing import NDArray
+from PIL import Image
+
+import diffaug
+
+BATCH = 8
+
+WHO = ["source_shard", "source_key", "copy"]
+
+
+def planned(sources: Iterable[str | Path], output: str | Path, **fields: Any) -> diffaug.plan.Run:
+    """A frozen job; one-step at a batch of 8 unless the fields say otherwise."""
+    batch_size = fields.pop("batch_size", BATCH)
+    recipe = diffaug.Recipe(**{"sampler": "one-step", **fields})
+    run = diffaug.plan_run(
+        [str(url) for url in sources], str(output), recipe, batch_size=batch_size
+    )
+    return diffaug.freeze(run, str(output))
+
+
+def augmented(sources: Iterable[str | Path], output: str | Path, **fields: Any) -> pd.DataFrame:
+    """Run a whole job here, and return its manifest."""
+    run = planned(sources, output, **fields)
+    list(diffaug.augment_shards(run.sources, str(output), run=run))
+    diffaug.finish(run, str(output))
+    return manifest(output)
+
+
+def manifest(output: str | Path) -> pd.DataFrame:
+    """The rows as pandas reads them, in an order of their own."""
+    return by_identity(pd.read_parquet(f"{output}/manifest"))
+
+
+def by_identity(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.sort_values(WHO, kind="stable").reset_index(drop=True)
+
+
+def tars(output: Path) -> dict[str, bytes]:
+    """Name and bytes of every tar a reader would find."""
+    return {path.name: path.read_bytes() for path in sorted(output.glob("shards/*"))}
+
+
+def tree(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every path below a folder, dot names too, with its time and what is in it."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns,
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def members(path: Path) -> dict[str, bytes]:
+    """What Python's tarfile finds in a tar, in order."""
+    found: dict[str, bytes] = {}
+    with tarfile.open(path) as tar:
+        for info in tar:
+            handle = tar.extractfile(info)
+            found[info.name] = b"" if handle is None else handle.read()
+    return found
+
+
+def webdataset(path: Path) -> list[dict[str, Any]]:
+    """What webdataset finds in a tar, undecoded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # webdataset leaves its files open
+        return list(wds.WebDataset(str(path), shardshuffle=False))
+
+
+def pixels(data: bytes) -> NDArray[np.uint8]:
+    """The pixels of an image file, as Pillow decodes them."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def output_bytes(output: Path, row: Any) -> bytes:
+    """The bytes a row points at, cut out of the tar by nothing but its offset and length."""
+    raw = Path(output, row.output_shard).read_bytes()
+    return raw[row.output_offset : row.output_offset + row.output_bytes]

@@ -1,0 +1,215 @@
+"""The same recipe and source give the same names, bytes and rows, however the job is run."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import diffaug
+from diffaug.verify import verify
+from tests.hostile import broken_images, fashion, write_files, write_samples
+from tests.jobs import WHO, augmented, manifest, planned, tars
+
+FIELDS = {"strength": "0.1:0.6", "steps": 5, "sampler": "ddim", "copies": 2, "carry": ("txt",)}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two good shards and one with broken images between them."""
+    folder = tmp_path_factory.mktemp("sources")
+    broken_images(folder / "s1.tar")
+    return [
+        write_samples(folder / "s0.tar", fashion(5)),
+        folder / "s1.tar",
+        write_samples(folder / "s2.tar", fashion(4, 50)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def reference(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plain job: every shard at once, in order."""
+    output = tmp_path_factory.mktemp("reference") / "out"
+    augmented(sources, output, **FIELDS)
+    return output
+
+
+def _assert_same(output: Path, reference: Path) -> None:
+    assert tars(output) == tars(reference)
+    pd.testing.assert_frame_equal(manifest(output), manifest(reference))
+
+
+def test_a_second_time(sources: list[Path], reference: Path, tmp_path: Path) -> None:
+    augmented(sources, tmp_path, **FIELDS)
+    _assert_same(tmp_path, reference)
+
+
+def test_shards_in_another_order(sources: list[Path], reference: Path, tmp_path: Path) -> None:
+    augmented(sources[::-1], tmp_path, **FIELDS)
+    _assert_same(tmp_path, reference)
+
+
+@pytest.mark.parametrize("groups", [[[0, 1], [2]], [[2], [0], [1]], [[1, 2], [0, 1, 2]]])
+def test_shards_in_other_groups(
+    groups: list[list[int]], sources: list[Path], reference: Path, tmp_path: Path
+) -> None:
+    run = planned(sources, tmp_path, **FIELDS)
+    for group in groups:
+        list(diffaug.augment_shards([run.sources[n] for n in group], str(tmp_path), run=run))
+    _assert_same(tmp_path, reference)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_shard_alone(place: int, sources: list[Path], reference: Path, tmp_path: Path) -> None:
+    rows = augmented([sources[place]], tmp_path, **FIELDS)
+    whole = manifest(reference)
+    own = whole[whole["source_shard"] == str(sources[place])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, own)
+    assert tars(tmp_path).items() <= tars(reference).items()
+
+
+def test_images_among_other_neighbours(reference: Path, tmp_path: Path) -> None:
+    """The pictures of s0, backwards, each after a picture of another size."""
+    samples = []
+    for place, sample in enumerate(fashion(5)[::-1]):
+        other = fashion(1, 100 + place)[0]
+        samples += [other | {"__key__": b"other-%d" % place}, sample]
+    source = write_samples(tmp_path / "mixed.tar", samples)
+    rows = augmented([source], tmp_path / "out", **FIELDS)
+    made = rows.set_index(["source_key", "copy"])["output_sha256"]
+    was = manifest(reference)
+    was = was[was["source_shard"].str.endswith("s0.tar")].set_index(["source_key", "copy"])
+    assert len(was) == 10
+    assert made[was.index].equals(was["output_sha256"])
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_other_copies_keep_the_earlier_ones(
+    copies: int, sources: list[Path], reference: Path, tmp_path: Path
+) -> None:
+    rows = augmented(sources, tmp_path, **(FIELDS | {"copies": copies})).set_index(WHO)
+    was = manifest(reference).set_index(WHO)
+    both = was.index.intersection(rows.index)
+    assert len(both) == len(was) / 2 * min(copies, 2)
+    columns = ["sample_id", "strength", "output_sha256", "output_pixel_sha256", "score_ssim"]
+    pd.testing.assert_frame_equal(rows.loc[both, columns], was.loc[both, columns])
+
+
+def test_renamed_shards_differ_in_their_names_alone(
+    sources: list[Path], reference: Path, tmp_path: Path
+) -> None:
+    renamed = [
+        Path(shutil.copy(source, tmp_path / f"{place}-renamed.tar"))
+        for place, source in enumerate(sources[::-1])
+    ]
+    rows = augmented(renamed, tmp_path / "out", **FIELDS)
+    digests = {name[-12:]: data for name, data in tars(reference).items()}
+    assert {name[-12:]: data for name, data in tars(tmp_path / "out").items()} == digests
+    names = ["source_shard", "output_shard"]
+    order = ["source_key", "copy", "source_sha256"]
+    pd.testing.assert_frame_equal(
+        rows.drop(columns=names).sort_values(order).reset_index(drop=True),
+        manifest(reference).drop(columns=names).sort_values(order).reset_index(drop=True),
+    )
+
+
+def test_renamed_keys_differ_in_their_names_alone(reference: Path, tmp_path: Path) -> None:
+    files = [(f"new/{sample['__key__'].decode()}x.png", sample["png"]) for sample in fashion(5)]
+    rows = augmented([write_files(tmp_path / "s.tar", files)], tmp_path / "out", **FIELDS)
+    was = manifest(reference)
+    was = was[was["source_shard"].str.endswith("s0.tar")]
+    for column in ("sample_id", "output_sha256", "score_psnr", "strength"):
+        assert list(rows[column]) == list(was[column])
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"strength": 0.5}, {"steps": 7}, {"sampler": "one-step"}]
+)
+def test_another_recipe_is_another_image(
+    change: dict[str, object], sources: list[Path], reference: Path, tmp_path: Path
+) -> None:
+    rows = augmented(sources, tmp_path, **(FIELDS | change)).set_index(WHO)
+    was = manifest(reference).set_index(WHO)
+    changed = was.index[was["calls"].fillna(0) > 1]  # one call of ddim is one-step
+    assert len(changed) > 5
+    for column in ("sample_id", "recipe_digest", "output_pixel_sha256"):
+        assert not (rows.loc[changed, column] == was.loc[changed, column]).any()
+
+
+# --- processes
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # two processes share two cores here
+
+
+def _start(arguments: list[str]) -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).with_name("diffaug")), "augment", *arguments]
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()
+    )
+
+
+def _small_shards(folder: Path, count: int, images: int) -> list[Path]:
+    return [
+        write_samples(folder / f"s{n:02d}.tar", fashion(images, images * n)) for n in range(count)
+    ]
+
+
+@pytest.mark.services
+def test_two_processes_into_one_output(tmp_path: Path) -> None:
+    shards = _small_shards(tmp_path / "in", 4, 20)
+    flags = ["--steps", "20", "--strength", "0.3"]
+    orders = [shards, shards[::-1]]
+    both = [_start([*map(str, order), str(tmp_path / "out"), *flags]) for order in orders]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    augmented(shards, tmp_path / "alone", steps=20, strength=0.3, sampler="ddim", batch_size=32)
+    _assert_same(tmp_path / "out", tmp_path / "alone")
+    assert len(list((tmp_path / "out/manifest").iterdir())) == 4
+    assert not [found for _, found in verify(str(tmp_path / "out")) if found]
+
+
+@pytest.mark.services
+def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
+    """SIGINT once, then SIGKILL at random moments; the last run is left to finish."""
+    shards = _small_shards(tmp_path / "in", 9, 10)
+    output = tmp_path / "out"
+    fields = {"steps": 20, "strength": 0.3, "copies": 2}
+    flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
+    arguments = [*map(str, shards), str(output), *flags]
+    moments: list[tuple[float, int]] = []
+    for signum in (signal.SIGINT, signal.SIGKILL, signal.SIGKILL):
+        process = _start(arguments)
+        delay = random.uniform(0.0, 2.5)
+        _wait_for_work(process, output)
+        time.sleep(delay)
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=60)
+        moments.append((round(delay, 2), len(list(output.glob("manifest/*.parquet")))))
+        assert process.returncode == (130 if signum == signal.SIGINT else -signum), (moments, err)
+        assert "Traceback" not in err
+        assert not (output / "shards.txt").exists()
+    print(f"interrupted after (seconds of work, shards committed so far): {moments}")
+    last = _start(arguments)
+    out, err = last.communicate(timeout=300)
+    assert last.returncode == 0, err
+    assert "180 planned = 180 ok" in out
+    augmented(shards, tmp_path / "calm", **fields, sampler="ddim", batch_size=32)
+    _assert_same(output, tmp_path / "calm")
+
+
+def _wait_for_work(process: subprocess.Popen[str], output: Path) -> None:
+    """Wait until the process writes a tar: the model is loaded and images come out."""
+    before = set(output.glob(".diffaug-*/*.tar"))
+    while not set(output.glob(".diffaug-*/*.tar")) - before:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)

@@ -1,0 +1,475 @@
+"""Whole jobs: what each hostile shard becomes, what a rerun does, what faults of storage leave."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import fsspec
+import pandas as pd
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+import diffaug
+from diffaug.job import Tally
+from diffaug.plan import SourceShard
+from tests.hostile import HOSTILE, LONG_KEYS, TRAPS, fashion, write_files, write_samples
+from tests.jobs import augmented, manifest, members, planned, tars, tree, webdataset
+
+OK, CUT, UNREADABLE = None, "truncated_tar", "unreadable_image"
+
+EXPECTED: dict[str, list[tuple[str | None, str | None]]] = {
+    "cut_in_image": [("a", OK), ("b", CUT), (None, CUT)],
+    "cut_in_header": [("a", OK), ("b", CUT), (None, CUT)],
+    "cut_between_members": [("a", OK), ("b", CUT), (None, CUT)],
+    "corrupt_header": [("a", OK), ("b", CUT), (None, CUT)],
+    "zero_bytes": [(None, "unreadable_tar")],
+    "no_tar": [(None, "unreadable_tar")],
+    "no_members": [],
+    "broken_images": [
+        ("a", OK),
+        ("half", UNREADABLE),
+        ("text", UNREADABLE),
+        ("none", "empty_image"),
+        ("z", OK),
+    ],
+    "no_image": [("a", "no_image"), ("b", OK)],
+    "labels": [(key, OK) for key in ("good", "none", "word", "real", "far", "minus")],
+    "key_twice_apart": [("a", OK), ("b", OK), ("a", "duplicate_key"), ("c", OK)],
+    "key_twice_adjacent": [("a", OK), ("a", "duplicate_key"), ("b", OK)],
+    "unsafe_names": [
+        ("../../climbs", "unsafe_name"),
+        ("/absolute", "unsafe_name"),
+        ("in/../side", "unsafe_name"),
+        ("a..b/fine", OK),
+        ("z", OK),
+    ],
+    "links_and_folders": [("a", OK), ("soft", "no_image")],
+    "odd_names": [(key, OK) for key in LONG_KEYS],
+    "kinds_of_image": [
+        *((key, OK) for key in ("rgb", "cmyk", "alpha", "palette", "bits", "deep", "upper")),
+        *((key, OK) for key in ("wide", "tiny", "dot", "turned")),
+        ("float", "unsupported_pixels"),
+        ("bomb", "too_many_pixels"),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One job over every hostile shard and a good one, two copies, finished in `out`."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for name, make in HOSTILE.items():
+        make(folder / f"{name}.tar")
+    write_samples(folder / "zz_good.tar", fashion(3))
+    augmented(sorted(folder.glob("*.tar")), folder / "out", copies=2, carry=("txt",))
+    return folder
+
+
+def _rows(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(folder / f"out/manifest/{name}.parquet")
+
+
+def test_every_hostile_shard_is_expected_something_of() -> None:
+    assert EXPECTED.keys() == HOSTILE.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_hostile_shard_has_its_rows_and_the_rest_is_done(folder: Path, name: str) -> None:
+    rows = _rows(folder, name)
+    wanted: list[tuple[Any, ...]] = []
+    for key, code in EXPECTED[name]:
+        copies: list[int | None] = [None] if key is None else [0, 1]
+        status = "ok" if code is None else "failed"
+        wanted += [(key, copy, status, code) for copy in copies]
+    columns = rows[["source_key", "copy", "status", "reason_code"]].astype(object)
+    found = columns.where(columns.notna(), None).itertuples(index=False, name=None)
+    assert list(found) == wanted
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_its_tar_holds_the_ok_images_and_nothing_else(folder: Path, name: str) -> None:
+    keys = [f"{key}-a{copy}" for key, code in EXPECTED[name] if code is OK for copy in (0, 1)]
+    found = list((folder / "out/shards").glob(f"{name}-*.tar"))
+    if not keys:
+        assert found == []
+        return
+    (path,) = found
+    assert [sample["__key__"] for sample in webdataset(path)] == keys
+    assert [n.removesuffix(".png") for n in members(path) if n.endswith(".png")] == keys
+
+
+def test_the_first_of_a_repeated_key_is_the_one_used(folder: Path) -> None:
+    for name in ("key_twice_apart", "key_twice_adjacent"):
+        rows = _rows(folder, name)
+        first = rows[rows["source_key"] == "a"].iloc[0]
+        assert (first["source_offset"], first["status"]) == (512, "ok")
+
+
+def test_labels_are_integers_or_texts(folder: Path) -> None:
+    rows = _rows(folder, "labels").drop_duplicates("source_key").set_index("source_key")
+    labels = {key: value for key, value in rows["label"].items() if not pd.isna(value)}
+    assert labels == {"good": 9, "far": 10, "minus": -1}
+    assert dict(rows["label_text"].dropna()) == {"word": "trouser", "real": "1.5"}
+
+
+def test_a_good_shard_beside_hostile_ones_is_as_if_alone(folder: Path, tmp_path: Path) -> None:
+    augmented([folder / "zz_good.tar"], tmp_path / "out", copies=2, carry=("txt",))
+    name = next(name for name in tars(folder / "out") if name.startswith("zz_good-"))
+    assert tars(tmp_path / "out") == {name: tars(folder / "out")[name]}
+
+
+def test_under_condition_label_a_sample_without_a_class_fails(tmp_path: Path) -> None:
+    HOSTILE["labels"](tmp_path / "labels.tar")
+    rows = augmented([tmp_path / "labels.tar"], tmp_path / "out", condition="label")
+    codes = dict(zip(rows["source_key"], rows["reason_code"].fillna("ok"), strict=True))
+    assert codes == {
+        "good": "ok",
+        "none": "no_label",
+        "word": "no_label",
+        "real": "no_label",
+        "far": "unknown_label",
+        "minus": "unknown_label",
+    }
+    assert (rows["condition"] == "label").all()
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_a_trap_for_tarfile_does_not_stop_the_other_shards(name: str, tmp_path: Path) -> None:
+    TRAPS[name](tmp_path / "trap.tar")
+    sources = [tmp_path / "trap.tar", write_samples(tmp_path / "good.tar", fashion(1))]
+    rows = augmented(sources, tmp_path / "out")
+    assert "a" in set(rows["source_key"])
+    assert "00000" in set(rows.loc[rows["status"] == "ok", "source_key"])
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".tgz"])
+def test_a_compressed_shard_is_the_same_shard(tmp_path: Path, ending: str) -> None:
+    plain = write_samples(tmp_path / "x.tar", fashion(2))
+    (tmp_path / f"y/x{ending}").parent.mkdir()
+    (tmp_path / f"y/x{ending}").write_bytes(gzip.compress(plain.read_bytes()))
+    augmented([plain], tmp_path / "out-plain")
+    augmented([tmp_path / f"y/x{ending}"], tmp_path / "out")
+    assert tars(tmp_path / "out") == tars(tmp_path / "out-plain")
+
+
+@pytest.mark.parametrize("data", [b"no gzip at all" * 99, gzip.compress(bytes(9999))[:30]])
+def test_a_broken_compressed_shard_is_not_called_empty(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(data)
+    rows = augmented([tmp_path / "x.tar.gz"], tmp_path / "out")
+    assert list(rows["status"]) == ["failed"]
+    assert "zero bytes" not in rows["reason"].item()
+
+
+# --- outputs
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished job over two good shards with a JSON member, two copies, in `out`."""
+    folder = tmp_path_factory.mktemp("finished")
+    for shard in range(2):
+        samples = fashion(4, 4 * shard)
+        for sample in samples:
+            sample["meta.json"] = b'{"key": "%b"}' % sample["__key__"]
+        write_samples(folder / f"s{shard}.tar", samples)
+    augmented(
+        [folder / "s0.tar", folder / "s1.tar"],
+        folder / "out",
+        copies=2,
+        carry=("txt", "meta.json"),
+    )
+    return folder
+
+
+def test_webdataset_reads_the_tars_as_they_are(finished: Path) -> None:
+    samples = [s for path in sorted(finished.glob("out/shards/*.tar")) for s in webdataset(path)]
+    sources = {sample["__key__"].decode(): sample for sample in fashion(8)}
+    keys = [f"{key}-a{copy}" for key in sources for copy in (0, 1)]
+    assert [sample["__key__"] for sample in samples] == keys
+    for sample in samples:
+        key = sample["__key__"].rpartition("-")[0]
+        extensions = {name for name in sample if not name.startswith("__")}
+        assert extensions == {"png", "cls", "txt", "meta.json", "diffaug.json"}
+        assert sample["cls"] == sources[key]["cls"]
+        assert sample["txt"] == sources[key]["txt"]
+        assert json.loads(sample["meta.json"]) == {"key": key}
+
+
+def test_lineage_rides_along_and_names_no_shard(finished: Path) -> None:
+    rows = manifest(finished / "out").set_index("output_key")
+    for path in finished.glob("out/shards/*.tar"):
+        for sample in webdataset(path):
+            lineage = json.loads(sample["diffaug.json"])
+            row = rows.loc[sample["__key__"]]
+            assert {"sample_id", "source_sha256", "copy", "strength"} <= lineage.keys()
+            assert all(row[name] == value for name, value in lineage.items())
+            for url in rows["source_shard"]:
+                assert Path(url).stem not in sample["diffaug.json"].decode()
+
+
+def test_a_tar_is_named_by_its_digest(finished: Path) -> None:
+    for name, data in tars(finished / "out").items():
+        assert name.endswith(f"-{hashlib.sha256(data).hexdigest()[:8]}.tar")
+
+
+def test_shards_txt_lists_the_tars(finished: Path) -> None:
+    listed = (finished / "out/shards.txt").read_text().splitlines()
+    assert listed == [f"shards/{name}" for name in tars(finished / "out")]
+
+
+def test_an_output_holds_what_the_contract_names(finished: Path) -> None:
+    assert {path.name for path in (finished / "out").iterdir()} == {
+        "run.json",
+        "shards",
+        "manifest",
+        "shards.txt",
+    }
+
+
+@pytest.mark.parametrize("carry", ["png", "diffaug.json", "cls"])
+def test_a_carried_member_is_never_written_twice(tmp_path: Path, carry: str) -> None:
+    samples = [sample | {"diffaug.json": b"{}"} for sample in fashion(2)]
+    source = write_samples(tmp_path / "x.tar", samples)
+    try:
+        augmented([source], tmp_path / "out", carry=(carry,))
+    except diffaug.ConfigError:
+        return  # refusing is as good
+    (path,) = (tmp_path / "out/shards").glob("*.tar")
+    with tarfile.open(path) as tar:
+        names = tar.getnames()
+    assert len(names) == len(set(names))  # webdataset raises at a duplicate
+
+
+# --- reruns
+
+
+def test_reports_come_one_a_shard_and_a_rerun_does_nothing(tmp_path: Path) -> None:
+    sources = [write_samples(tmp_path / f"s{n}.tar", fashion(3, 3 * n)) for n in range(3)]
+    output = tmp_path / "out"
+    run = planned(sources, output)
+    tally = Tally()
+    reports = list(diffaug.augment_shards(run.sources, str(output), run=run, tally=tally))
+    assert [report.source for report in reports] == [str(source) for source in sources]
+    assert [(r.planned, r.ok, r.failed) for r in reports] == [(3, 3, 0)] * 3
+    assert (tally.images, tally.failed) == (9, 0)
+    diffaug.finish(run, str(output))
+
+    before = tree(output)
+    again = planned(sources, output)
+    assert list(diffaug.augment_shards(again.sources, str(output), run=again)) == []
+    assert {k: v for k, v in tree(output).items() if k != "shards.txt"} == {
+        k: v for k, v in before.items() if k != "shards.txt"
+    }
+    diffaug.finish(again, str(output))
+    assert {k: v[1] for k, v in tree(output).items()} == {k: v[1] for k, v in before.items()}
+
+
+def test_shards_added_to_the_source_are_taken_in(tmp_path: Path) -> None:
+    first = write_samples(tmp_path / "in/a.tar", fashion(2))
+    augmented([first], tmp_path / "out")
+    before = tree(tmp_path / "out")
+    write_samples(tmp_path / "in/b.tar", fashion(2, 2))
+    run = planned([tmp_path / "in/*.tar"], tmp_path / "out")
+    (report,) = diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run)
+    assert report.source == str(tmp_path / "in/b.tar")
+    kept = [name for name in before if name.endswith((".tar", ".parquet"))]
+    assert all(tree(tmp_path / "out")[name] == before[name] for name in kept)
+    assert diffaug.finish(run, str(tmp_path / "out")).complete
+
+
+def test_the_plan_is_read_from_the_output(tmp_path: Path) -> None:
+    source = write_samples(tmp_path / "s.tar", fashion(1))
+    run = planned([source], tmp_path / "out")
+    assert len(list(diffaug.augment_shards(run.sources, str(tmp_path / "out")))) == 1
+
+
+def test_an_output_without_a_plan_is_refused(tmp_path: Path) -> None:
+    shard = SourceShard(url="x.tar", stem="x")
+    with pytest.raises(diffaug.ConfigError, match=r"no run\.json"):
+        list(diffaug.augment_shards([shard], str(tmp_path)))
+
+
+def test_stopping_early_leaves_no_thread_and_no_litter(tmp_path: Path) -> None:
+    sources = [write_samples(tmp_path / f"s{n}.tar", fashion(40)) for n in range(3)]
+    run = planned(sources, tmp_path / "out")
+    before = set(threading.enumerate())
+    reports = diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run)
+    next(iter(reports))
+    reports.close()  # type: ignore[attr-defined]
+    gc.collect()
+    assert set(threading.enumerate()) == before
+    left = [path.name for path in (tmp_path / "out").rglob(".*")]
+    assert left == []
+    run = planned(sources, tmp_path / "out")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    assert diffaug.finish(run, str(tmp_path / "out")).ok == 120
+
+
+# --- faults of storage
+
+
+def test_a_vanished_shard_is_left_and_the_others_are_done(tmp_path: Path) -> None:
+    sources = [write_samples(tmp_path / f"s{n}.tar", fashion(2, n)) for n in range(3)]
+    run = planned(sources, tmp_path / "out")
+    sources[1].rename(tmp_path / "hidden")
+    reports = diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run)
+    assert [next(reports).stem, next(reports).stem] == ["s0", "s2"]
+    with pytest.raises(diffaug.UncommittedError, match=r"s1\.tar"):
+        next(reports)
+    assert sorted(path.name for path in (tmp_path / "out/manifest").iterdir()) == [
+        "s0.parquet",
+        "s2.parquet",
+    ]
+    assert not diffaug.finish(run, str(tmp_path / "out")).complete
+    assert not (tmp_path / "out/shards.txt").exists()
+
+    (tmp_path / "hidden").rename(sources[1])
+    assert [r.stem for r in diffaug.augment_shards(run.sources, str(tmp_path / "out"))] == ["s1"]
+    assert diffaug.finish(run, str(tmp_path / "out")).complete
+    assert (tmp_path / "out/shards.txt").exists()
+
+
+def test_shards_txt_goes_when_the_job_is_no_longer_complete(tmp_path: Path) -> None:
+    first = write_samples(tmp_path / "a.tar", fashion(1))
+    augmented([first], tmp_path / "out")
+    second = write_samples(tmp_path / "b.tar", fashion(1, 1))
+    run = planned([first, second], tmp_path / "out")
+    second.unlink()
+    with pytest.raises(diffaug.UncommittedError):
+        list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    assert not diffaug.finish(run, str(tmp_path / "out")).complete
+    assert not (tmp_path / "out/shards.txt").exists()
+
+
+class _Flaky(MemoryFileSystem):  # type: ignore[misc]
+    """A store in memory whose reads break off after a while, until it is mended."""
+
+    protocol = "flaky"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    root_marker = ""
+    cachable = False
+    broken = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("flaky:").strip("/")
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> IO[bytes]:
+        file: IO[bytes] = super()._open(path, mode, **kwargs)
+        return _BreaksOff(file.read()) if type(self).broken and path == "in/1.tar" else file
+
+
+class _BreaksOff(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > 50_000:
+            raise TimeoutError("the store does not answer")
+        return super().read(min(size or 0, 20_000))
+
+
+@pytest.fixture
+def flaky() -> Iterator[type[_Flaky]]:
+    fsspec.register_implementation("flaky", _Flaky, clobber=True)
+    yield _Flaky
+    _Flaky.store.clear()
+
+
+def test_a_store_that_breaks_off_never_becomes_a_row(flaky: type[_Flaky], tmp_path: Path) -> None:
+    for n in range(3):
+        local = write_samples(tmp_path / f"{n}.tar", fashion(40, 40 * n))
+        flaky().pipe_file(f"in/{n}.tar", local.read_bytes())
+    run = planned(["flaky://in/{0..2}.tar"], tmp_path / "out")
+    flaky.broken = True
+    with pytest.raises(diffaug.UncommittedError, match="does not answer"):
+        list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    assert [name[:2] for name in tars(tmp_path / "out")] == ["0-", "2-"]
+    assert list(manifest(tmp_path / "out")["status"]) == ["ok"] * 80
+
+    flaky.broken = False
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    augmented([tmp_path / f"{n}.tar" for n in range(3)], tmp_path / "straight")
+    assert tars(tmp_path / "out") == tars(tmp_path / "straight")
+
+
+def test_an_output_that_cannot_be_written_commits_nothing(tmp_path: Path) -> None:
+    source = write_samples(tmp_path / "s.tar", fashion(2))
+    run = planned([source], tmp_path / "out")
+    (tmp_path / "out/shards").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="shards"):
+        list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    assert not (tmp_path / "out/manifest").exists()
+    (tmp_path / "out/shards").unlink()
+    assert len(list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))) == 1
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_part_of_another_source_under_the_stem_is_refused(tmp_path: Path, late: bool) -> None:
+    """Two jobs planned at once can give one stem to two sources; only one may have it."""
+    mine = write_samples(tmp_path / "mine/s.tar", fashion(2))
+    other = write_samples(tmp_path / "other/s.tar", fashion(2, 2))
+    augmented([other], tmp_path / "theirs")
+    run = planned([mine], tmp_path / "out")
+
+    def plant() -> None:
+        shutil.copytree(tmp_path / "theirs/manifest", tmp_path / "out/manifest")
+
+    def shards() -> Iterator[SourceShard]:
+        plant()  # after augment_shards has looked for what is done
+        yield from run.sources
+
+    if not late:
+        plant()
+    with pytest.raises(diffaug.ConfigError, match="belongs to"):
+        list(
+            diffaug.augment_shards(
+                shards() if late else run.sources, str(tmp_path / "out"), run=run
+            )
+        )
+    assert set(pd.read_parquet(tmp_path / "out/manifest")["source_shard"]) == {str(other)}
+
+
+def test_a_job_on_an_object_store_is_the_same_in_bytes(tmp_path: Path) -> None:
+    sources = [write_samples(tmp_path / f"s{n}.tar", fashion(3, 3 * n)) for n in range(2)]
+    augmented(sources, tmp_path / "local")
+    store = MemoryFileSystem()
+    url = f"memory://{tmp_path.name}"
+    run = planned(sources, url)
+    reports = list(diffaug.augment_shards(run.sources, url, run=run))
+    assert [report.ok for report in reports] == [3, 3]
+    assert diffaug.finish(run, url).complete
+    for name, data in tars(tmp_path / "local").items():
+        assert store.cat_file(f"/{tmp_path.name}/shards/{name}") == data
+    assert store.cat_file(f"/{tmp_path.name}/shards.txt") == (
+        (tmp_path / "local/shards.txt").read_bytes()
+    )
+    pd.testing.assert_frame_equal(manifest(url), manifest(tmp_path / "local"))
+    assert list(diffaug.augment_shards(run.sources, url, run=run)) == []
+
+
+def test_a_source_on_an_object_store_gives_the_same_tars(tmp_path: Path) -> None:
+    local = write_samples(tmp_path / "s.tar", fashion(3))
+    MemoryFileSystem().pipe_file(f"/{tmp_path.name}/s.tar", local.read_bytes())
+    augmented([local], tmp_path / "out-local")
+    augmented([f"memory://{tmp_path.name}/*.tar"], tmp_path / "out")
+    assert tars(tmp_path / "out") == tars(tmp_path / "out-local")
+
+
+def test_images_with_several_image_members_use_the_preferred(tmp_path: Path) -> None:
+    (first, second) = fashion(2)
+    files = [("a.pgm", b"no image"), ("a.png", first["png"]), ("b.mask.png", second["png"])]
+    source = write_files(tmp_path / "s.tar", files)
+    rows = augmented([source], tmp_path / "out", image_key="png,pgm")
+    assert list(rows["source_member"].dropna()) == ["a.png"]
+    assert list(rows["reason_code"].fillna("ok")) == ["ok", "no_image"]
+    rows = augmented([source], tmp_path / "out2", image_key="mask.png")
+    assert list(rows["source_member"].dropna()) == ["b.mask.png"]

@@ -1,0 +1,213 @@
+"""Files on any fsspec URL: found, published whole, created once."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from diffaug import ConfigError, storage
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    for name in ("a.tar", "b.tar", "c.tar", "00.tar", "01.tar", "02.tar"):
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+@pytest.fixture(params=["local", "memory"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder that is not there yet, here or on an object store."""
+    return str(tmp_path / "new/folder") if request.param == "local" else f"memory://{uuid.uuid4()}"
+
+
+def _local(folder: Path, data: bytes) -> Path:
+    path = folder / f"{uuid.uuid4()}.part"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["a.tar"], ["a"]),
+        (["b.tar", "a.tar"], ["b", "a"]),
+        (["{c,a}.tar"], ["c", "a"]),
+        (["{00..02}.tar"], ["00", "01", "02"]),
+        (["[abc].tar"], ["a", "b", "c"]),
+        (["*.tar"], ["00", "01", "02", "a", "b", "c"]),
+        (["?.tar"], ["a", "b", "c"]),
+        (["b.tar", "*.tar", "b.tar"], ["b", "00", "01", "02", "a", "c"]),
+        (["{a,b}.tar", "{b,c}.tar"], ["a", "b", "c"]),
+    ],
+)
+def test_patterns_become_files_in_order_each_once(
+    shards: Path, patterns: list[str], names: list[str]
+) -> None:
+    found = storage.expand([f"{shards}/{pattern}" for pattern in patterns])
+    assert found == [f"{shards}/{name}.tar" for name in names]
+
+
+def test_relative_paths_come_back_absolute(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shards)
+    assert storage.expand(["a.tar", "./a.tar", f"file://{shards}/a.tar"]) == [f"{shards}/a.tar"]
+
+
+def test_a_name_with_a_bracket_is_still_a_name(shards: Path) -> None:
+    (shards / "d[1].tar").write_bytes(b"")
+    assert storage.expand([f"{shards}/d[1].tar"]) == [f"{shards}/d[1].tar"]
+
+
+def test_an_object_store_keeps_its_protocol() -> None:
+    folder = uuid.uuid4().hex
+    fsspec.filesystem("memory").pipe_file(f"/{folder}/x.tar", b"x")
+    (url,) = storage.expand([f"memory://{folder}/*.tar"])
+    assert url.startswith("memory://")
+    assert storage.read_bytes(url) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sentence"),
+    [
+        ("nothing.tar", "no such shard"),
+        ("nothing-*.tar", "no shard matches"),
+        ("{a,nothing}.tar", "no such shard"),
+        ("{a,b.tar", "braces"),
+        ("", "is a folder: name its shards"),
+    ],
+)
+def test_a_pattern_that_means_nothing_is_refused(shards: Path, pattern: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        storage.expand([f"{shards}/{pattern}"])
+
+
+@pytest.mark.parametrize("url", ["pipe:touch {}", "pipe:cat {} | tar x"])
+def test_a_pipe_is_never_run(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="never opened"):
+        storage.expand([url.format(tmp_path / "witness")])
+    assert not (tmp_path / "witness").exists()
+
+
+@pytest.mark.parametrize("url", ["carrier-pigeon://a/b.tar", "s4://bucket/b.tar"])
+def test_an_unknown_protocol_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"no URL diffaug can open"):
+        storage.expand([url])
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("/data/a.tar", "/data/a.tar"),
+        ("relative/a#b?.tar", "relative/a#b?.tar"),
+        ("s3://bucket/a.tar", "s3://bucket/a.tar"),
+        ("s3://key:secret@bucket/a.tar", "s3://bucket/a.tar"),
+        ("https://me:secret@host:8080/a.tar?token=secret#secret", "https://host:8080/a.tar"),
+        ("ftp://me@host/a.tar", "ftp://host/a.tar"),
+        ("simplecache::s3://key:secret@bucket/a.tar", "simplecache::s3://bucket/a.tar"),
+        (
+            "zip://a.tar::https://me:secret@host/a.zip?token=secret",
+            "zip://a.tar::https://host/a.zip",
+        ),
+    ],
+)
+def test_a_public_url_holds_no_secret(url: str, public: str) -> None:
+    assert storage.public_url(url) == public
+
+
+def test_create_moves_a_file_once(place: str, tmp_path: Path) -> None:
+    url = storage.join(place, "part")
+    first, second = _local(tmp_path, b"first"), _local(tmp_path, b"second")
+    assert storage.create(first, url)
+    assert not storage.create(second, url)
+    assert storage.read_bytes(url) == b"first"
+    assert not first.exists()
+    assert second.read_bytes() == b"second"
+
+
+def test_of_many_creators_one_wins(tmp_path: Path) -> None:
+    url = str(tmp_path / "manifest/part")
+    won: list[bytes] = []
+    start = threading.Barrier(8)
+
+    def race(data: bytes) -> None:
+        path = _local(tmp_path, data)
+        start.wait()
+        if storage.create(path, url):
+            won.append(data)
+
+    racers = [threading.Thread(target=race, args=(bytes([n]) * 1000,)) for n in range(8)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert won == [storage.read_bytes(url)]
+
+
+def test_publish_moves_a_file_and_takes_the_same_again(place: str, tmp_path: Path) -> None:
+    url = storage.join(place, "tar")
+    for _ in range(2):
+        local = _local(tmp_path, b"content")
+        storage.publish(local, url)
+        assert not local.exists()
+        assert storage.read_bytes(url) == b"content"
+
+
+def test_replace_puts_new_bytes(place: str) -> None:
+    url = storage.join(place, "run.json")
+    storage.replace(b"old", url)
+    storage.replace(b"new", url)
+    assert storage.read_bytes(url) == b"new"
+    assert storage.listing(place, "") == ["run.json"]
+
+
+def test_listing_sees_only_finished_names(place: str) -> None:
+    assert storage.listing(place, ".parquet") == []
+    for name in ("b.parquet", "a.parquet", ".c.parquet", "d.txt"):
+        storage.replace(b"", storage.join(place, name))
+    assert storage.listing(place, ".parquet") == ["a.parquet", "b.parquet"]
+
+
+def test_exists_follows_the_truth(place: str) -> None:
+    url = storage.join(place, "x")
+    assert not storage.exists(url)
+    storage.replace(b"", url)
+    assert storage.exists(url)
+
+
+def test_sha256_is_of_the_stored_bytes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9000  # more than one block
+    (tmp_path / "x.tar.gz").write_bytes(data)
+    assert storage.sha256(str(tmp_path / "x.tar.gz")) == hashlib.sha256(data).hexdigest()
+
+
+def test_scratch_hides_in_a_local_output_and_goes(tmp_path: Path) -> None:
+    def fails() -> None:
+        with storage.scratch(str(tmp_path / "out")) as folder:
+            assert folder.parent == tmp_path / "out"
+            assert folder.name.startswith(".")
+            (folder / "half.tar").write_bytes(b"half")
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fails()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_scratch_of_an_object_store_is_local() -> None:
+    with storage.scratch("memory://somewhere") as folder:
+        (folder / "x").write_bytes(b"x")
+    assert not folder.exists()
+
+
+def test_a_chained_url_leads_back_to_its_file(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.tar", b"inside")
+    (url,) = storage.expand([f"zip://a.tar::{tmp_path}/x.zip"])
+    with storage.open_read(url) as stream:
+        assert stream.read() == b"inside"
