@@ -79,7 +79,7 @@ def read_samples(stream: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[S
             while (info := tar.next()) is not None:
                 cast(Any, tar).members.clear()  # tarfile keeps every header it has seen
                 stopped = tar.offset
-                name = split_name(info.name) if info.isreg() and not info.issparse() else None
+                name = split_name(info.name) if info.isreg() else None
                 if name is None:
                     continue
                 key, extension = name
@@ -91,7 +91,11 @@ def read_samples(stream: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[S
                         yield sample
                     sample = Sample(key, defect=_defect_of(key, seen, broken))
                     seen.add(key)
-                if wanted(extension):
+                if wanted(extension) and info.issparse():
+                    sample.defect = sample.defect or DefectError(
+                        "sparse_member", f"{extension} is a sparse member: pack it without holes"
+                    )
+                elif wanted(extension):
                     handle = tar.extractfile(info)
                     data = handle.read() if handle is not None else b""
                     sample.members[extension] = Member(_as_utf8(info.name), info.offset_data, data)
@@ -148,7 +152,12 @@ class _Tail:
         self.position = 0
 
     def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
+        try:
+            data = self._stream.read(size)
+        except (OSError, EOFError, zlib.error):
+            raise
+        except Exception as error:  # the storage's, whatever its kind: no defect of the bytes
+            raise OSError(f"{type(error).__name__}: {error}") from error
         self.position += len(data)
         self._last = (self._last + data)[-2 * _STREAM_BUFFER :]
         return data

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-_SECRETS = re.compile(r"(?<=://)[^/@]*@|[?#].*?(?=::|$)")
+_SECRETS = re.compile(r"(?<=://)[^/]*@|[?#].*?(?=::|$)")
 """User and password before a host, and a query or fragment behind a path."""
 
 

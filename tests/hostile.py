@@ -11,6 +11,7 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -26,6 +27,11 @@ Make = Callable[[Path], None]
 
 def fashion(count: int, start: int = 0) -> list[dict[str, bytes]]:
     """Real samples, from `start` on: `__key__`, `png`, `cls` and `txt`, as they lie in the tars."""
+    return [dict(sample) for sample in _all_fashion()[start : start + count]]
+
+
+@cache
+def _all_fashion() -> list[dict[str, bytes]]:
     samples: dict[str, dict[str, bytes]] = {}
     for shard in SHARDS:
         with tarfile.open(shard) as tar:
@@ -35,7 +41,7 @@ def fashion(count: int, start: int = 0) -> list[dict[str, bytes]]:
                 assert handle is not None
                 sample = samples.setdefault(key, {"__key__": key.encode()})
                 sample[extension] = handle.read()
-    return list(samples.values())[start : start + count]
+    return list(samples.values())
 
 
 def png(index: int) -> bytes:

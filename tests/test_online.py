@@ -92,7 +92,7 @@ def _tensor(picture: Image.Image, channels: int, dtype: torch.dtype) -> torch.Te
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("form", ["one", "batch", "list"])
 def test_tensors_come_out_in_their_own_form(
     form: str, dtype: torch.dtype, channels: int, made: dict[str, np.ndarray]
@@ -137,7 +137,7 @@ def test_global_randomness_is_neither_used_nor_moved(made: dict[str, np.ndarray]
 
 
 def test_a_class_conditions_as_in_a_job(folder: Path, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"condition": "label", "strength": 0.8, "steps": 5}
+    fields: dict[str, Any] = {"condition": "label", "strength": 0.8, "steps": 2}
     augmented([folder / "s.tar"], tmp_path / "out", sampler="ddim", **fields)
     (tar,) = (tmp_path / "out/shards").glob("*.tar")
     images = [pixels(data) for name, data in members(tar).items() if name.endswith(".png")]

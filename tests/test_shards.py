@@ -189,3 +189,16 @@ def test_a_written_tar_says_nothing_of_when_and_by_whom() -> None:
 def test_read_member_refuses_what_is_no_member() -> None:
     with pytest.raises(tarfile.TarError):
         read_member(io.BytesIO(SHARDS[0].read_bytes()), 700)
+
+
+def test_a_sparse_image_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    """tar -S stores a file with holes as its filled parts: here a header, then 10,000 zeros."""
+    start = b"P5 100 100 255\n"
+    info = tarfile.TarInfo("b.pgm")
+    info.size = len(start)
+    info.pax_headers = {"GNU.sparse.map": f"0,{len(start)}", "GNU.sparse.size": "10015"}
+    sparse = info.tobuf(tarfile.PAX_FORMAT) + start.ljust(BLOCK, b"\0")
+    whole = write_files(tmp_path / "x.tar", [("c.png", png(0))]).read_bytes()
+    samples = list(read_samples(io.BytesIO(sparse + whole), {"png", "pgm"}.__contains__))
+    assert [sample.key for sample in samples] == ["b", "c"]
+    assert samples[0].defect or samples[0].members["pgm"].data == start + bytes(10_000)

@@ -109,6 +109,8 @@ def test_an_unknown_protocol_is_refused(url: str) -> None:
         ("s3://key:secret@bucket/a.tar", "s3://bucket/a.tar"),
         ("https://me:secret@host:8080/a.tar?token=secret#secret", "https://host:8080/a.tar"),
         ("ftp://me@host/a.tar", "ftp://host/a.tar"),
+        ("ftp://me:se@cret@host/a.tar", "ftp://host/a.tar"),
+        ("hf://datasets/me/it@main/a.tar", "hf://datasets/me/it@main/a.tar"),
         ("simplecache::s3://key:secret@bucket/a.tar", "simplecache::s3://bucket/a.tar"),
         (
             "zip://a.tar::https://me:secret@host/a.zip?token=secret",

@@ -113,13 +113,13 @@ def test_a_broken_part_is_named(output: Path, data: bytes) -> None:
     assert any("manifest/s0.parquet: cannot be read" in line for line in _differences(output))
 
 
-@pytest.mark.parametrize("tenth", range(10))
-def test_a_flipped_byte_of_a_part_is_named(output: Path, tenth: int) -> None:
+@pytest.mark.parametrize("fifth", range(5))
+def test_a_flipped_byte_of_a_part_is_named(output: Path, fifth: int) -> None:
     path = output / "manifest/s0.parquet"
     whole = path.read_bytes()
-    step = len(whole) // 80
+    step = len(whole) // 40
     unnoticed = []
-    for at in range(tenth * 8 * step, (tenth + 1) * 8 * step, step):
+    for at in range(fifth * 8 * step, (fifth + 1) * 8 * step, step):
         _flip(path, at)
         if not any("s0" in line for line in _differences(output)):
             unnoticed.append(at)
