@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from diffaug.report import contact_sheet
-from tests.conftest import SHARDS, RunJob
+from tests.conftest import SHARDS
+from tests.jobs import augmented
 
 
 @pytest.fixture
-def output(run_job: RunJob, tmp_path: Path) -> Path:
-    run_job([str(SHARDS[0])], tmp_path / "out", copies=2, sampler="one-step", strength=(0.2, 0.6))
+def output(tmp_path: Path) -> Path:
+    augmented([SHARDS[0]], tmp_path / "out", copies=2, strength=(0.2, 0.6))
     return tmp_path / "out"
 
 
