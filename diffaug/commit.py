@@ -80,7 +80,7 @@ class ShardSink:
         self._part_path = folder / f"{shard.stem}.parquet"
         self._stream = self._tar_path.open("wb")
         self._tar = ShardWriter(self._stream)
-        self._part = Part()
+        self._part = Part(folder / f"{shard.stem}.arrow")
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
 
     def add_failed(self, row: Row) -> None:
@@ -113,6 +113,7 @@ class ShardSink:
     def discard(self) -> None:
         """Drop everything."""
         self._stream.close()
+        self._part.close()
         self._tar_path.unlink(missing_ok=True)
 
     def commit(self) -> ShardReport:
@@ -125,6 +126,7 @@ class ShardSink:
         self._stream.close()
         report = self._publish_tar()
         self._part.write(self._part_path, report.output_shard, self._metadata(report))
+        self._part.close()
         url = storage.join(self._output, "manifest", f"{self._shard.stem}.parquet")
         if storage.create(self._part_path, url):
             return report

@@ -8,10 +8,11 @@ and under `diffaug.environment` what it ran on. Rows never say when they were ma
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -125,13 +126,19 @@ SCHEMA: pa.Schema = _schema()
 
 
 class Part:
-    """The rows of one manifest part, kept as Arrow tables (about 1 kB a row) until it is written.
+    """The rows of one manifest part, kept in a local Arrow file until the part is written.
 
-    The tar's name holds its digest, so no row is whole before the tar is.
+    The tar's name holds its digest, so no row is whole before the tar is; and a shard may have
+    any number of rows, so no more than one batch of them is ever in memory.
+
+    Args:
+        spool: the file to keep them in, removed by `close`.
     """
 
-    def __init__(self) -> None:
-        self._tables: list[pa.Table] = []
+    def __init__(self, spool: Path) -> None:
+        self._spool = spool
+        self._stream = pa.OSFile(str(spool), "wb")
+        self._writer = pa.ipc.new_file(self._stream, SCHEMA)
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
@@ -141,54 +148,65 @@ class Part:
             raise KeyError(f"not in the manifest's schema: {', '.join(sorted(unknown))}")
         self._rows.append(row)
         if len(self._rows) == _ROWS_AT_ONCE:
-            self._pack()
+            self._flush()
 
     def write(self, path: Path, output_shard: str | None, metadata: Mapping[str, Any]) -> None:
-        """Write the part to a local file.
+        """Write the part to a local file; no row can be added after.
 
         Args:
             path: where to.
             output_shard: the tar that holds every image of these rows.
             metadata: JSON-able values, put under `diffaug.<name>`.
         """
-        self._pack()
-        table = pa.concat_tables(self._tables)
-        shards = [
-            output_shard if key is not None else None for key in table["output_key"].to_pylist()
-        ]
-        place = SCHEMA.get_field_index("output_shard")
-        table = table.set_column(place, SCHEMA.field(place), pa.array(shards, pa.string()))
+        self._flush()
+        self._writer.close()
+        self._stream.close()
         packed = {name: json.dumps(value, sort_keys=True) for name, value in metadata.items()}
-        packed["digest"] = json.dumps(_digest(table, packed))
-        path.write_bytes(_serialise(table, packed))
+        packed["digest"] = json.dumps(_digest(self._batches(output_shard), packed))
+        with path.open("wb") as sink:
+            _serialise(self._batches(output_shard), packed, sink)
 
-    def _pack(self) -> None:
-        self._tables.append(
-            pa.Table.from_pydict(
-                {name: [row.get(name) for row in self._rows] for name in COLUMNS}, schema=SCHEMA
-            )
-        )
-        self._rows = []
+    def close(self) -> None:
+        """Remove the spool, written or not."""
+        self._stream.close()
+        self._spool.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = {name: [row.get(name) for row in self._rows] for name in COLUMNS}
+            self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
+            self._rows = []
+
+    def _batches(self, output_shard: str | None) -> Iterator[pa.RecordBatch]:
+        place = SCHEMA.get_field_index("output_shard")
+        with pa.OSFile(str(self._spool), "rb") as stream:
+            spooled = pa.ipc.open_file(stream)
+            for number in range(spooled.num_record_batches):
+                batch = spooled.get_batch(number)
+                keys = batch["output_key"].to_pylist()
+                shards = [None if key is None else output_shard for key in keys]
+                yield batch.set_column(place, SCHEMA.field(place), pa.array(shards, pa.string()))
 
 
-def _serialise(table: pa.Table, packed: Mapping[str, str]) -> bytes:
-    """The bytes of a part: with one pyarrow version, a function of rows and metadata alone."""
+def _serialise(
+    batches: Iterable[pa.RecordBatch], packed: Mapping[str, str], sink: IO[bytes]
+) -> None:
+    """Write a part: with one pyarrow version, its bytes are a function of rows and metadata."""
     named = {f"diffaug.{name}".encode(): packed[name] for name in sorted(packed)}
     schema = SCHEMA.with_metadata({**SCHEMA.metadata, **named})
-    table = pa.Table.from_arrays(table.combine_chunks().columns, schema=schema)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
+    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
+        for batch in batches:
+            writer.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
-def _digest(table: pa.Table, packed: Mapping[str, str]) -> str:
+def _digest(batches: Iterable[pa.RecordBatch], packed: Mapping[str, str]) -> str:
     """sha256 in hex over every row and every metadata value but the digest itself."""
     total = hashlib.sha256()
     for name in sorted(packed.keys() - {"digest", "schema"}):
         total.update(f"{name} {packed[name]}\n".encode())
-    for row in table.to_pylist():
-        total.update(json.dumps(row).encode() + b"\n")
+    for batch in batches:
+        for row in batch.to_pylist():
+            total.update(json.dumps(row).encode() + b"\n")
     return total.hexdigest()
 
 
@@ -208,15 +226,23 @@ def check_part(data: bytes) -> tuple[dict[str, Any], list[Row]]:
         ValueError: it is not what was written.
         pyarrow.ArrowException: it is no Parquet file any more.
     """
-    table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-    packed = _packed(table.schema.metadata)
+    part = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    batches = [
+        batch
+        for group in range(part.num_row_groups)
+        for batch in part.read_row_group(group).combine_chunks().to_batches()
+    ]
+    packed = _packed(part.schema_arrow.metadata)
     metadata = {name: json.loads(value) for name, value in packed.items()}
-    if metadata.get("digest") != _digest(table, packed):
+    if metadata.get("digest") != _digest(batches, packed):
         raise ValueError("its rows or metadata are not those its digest was made of")
     written_by = metadata["environment"]["versions"]["pyarrow"]
-    if written_by == pa.__version__ and _serialise(table, packed) != data:
-        raise ValueError("its bytes are not those that were written")
-    return metadata, table.to_pylist()
+    if written_by == pa.__version__:
+        again = io.BytesIO()
+        _serialise(batches, packed, again)
+        if again.getvalue() != data:
+            raise ValueError("its bytes are not those that were written")
+    return metadata, [row for batch in batches for row in batch.to_pylist()]
 
 
 def read_metadata(source: Any) -> dict[str, Any]:

@@ -179,6 +179,7 @@ class ShardWriter:
         info = tarfile.TarInfo(name)
         info.size, info.mtime, info.mode = len(data), 0, 0o644
         self._tar.addfile(info, io.BytesIO(data))
+        cast(Any, self._tar).members.clear()  # tarfile keeps every header it has written
         return self._tar.offset - -(-len(data) // _BLOCK) * _BLOCK
 
     def close(self) -> None:

@@ -228,17 +228,21 @@ def test_equal_pictures_share_their_id(tmp_path: Path) -> None:
     assert rows["output_pixel_sha256"].nunique() == 1
 
 
-def test_a_column_the_schema_lacks_is_an_error() -> None:
+def test_a_column_the_schema_lacks_is_an_error(tmp_path: Path) -> None:
+    part = Part(tmp_path / "x.arrow")
     with pytest.raises(KeyError, match="when_made"):
-        Part().add({"when_made": "today"})
+        part.add({"when_made": "today"})
+    part.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 511, 512, 1300])
 def test_a_part_holds_any_number_of_rows(tmp_path: Path, count: int) -> None:
-    part = Part()
+    part = Part(tmp_path / "x.arrow")
     for copy in range(count):
         part.add({"copy": copy, "output_key": "k" if copy % 2 else None})
     part.write(tmp_path / "x.parquet", "shards/x.tar", {"report": {}})
+    part.close()
     frame = pd.read_parquet(tmp_path / "x.parquet")
     assert list(frame["copy"]) == list(range(count))
     assert list(frame["output_shard"].notna()) == [bool(n % 2) for n in range(count)]
