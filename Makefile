@@ -30,7 +30,7 @@ test: check
 	$(BIN)/python -m pytest -m "services or not services"
 
 bench: venv
-	$(BIN)/python tests/benchmarks/throughput.py
+	$(BIN)/python -m tests.benchmarks.lanes
 
 clean:
 	rm -rf .venv demo-output

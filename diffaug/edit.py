@@ -20,6 +20,7 @@ from diffaug.models import Checkpoint, load_denoiser
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION, SampleRandom
 from diffaug.schedule import timesteps
+from diffaug.solvers import trajectory
 
 __all__ = ["Draft", "Editor"]
 
@@ -115,13 +116,13 @@ class Editor:
         u = random.uniform() if recipe.draws_strength else 0.0
         strength = recipe.strength_of(copy, u)
         times = timesteps(strength, recipe.steps, recipe.sampler, schedule.num_train_timesteps)
+        way = trajectory(recipe.sampler, schedule, times, recipe.eta)
+        noise = np.stack([random.normal(x_0.shape, draw) for draw in range(1 + way.draws)])
         identity = [self.recipe_digest, pixels, str(copy)]
         if condition is not None:
             identity.append(str(condition))
         return Draft(
-            edit=Edit(
-                x_0=x_0, noise=random.normal(x_0.shape), timesteps=times, condition=condition
-            ),
+            edit=Edit(x_0=x_0, noise=noise, trajectory=way, condition=condition),
             frame=frame,
             sample_id=hashlib.sha256("|".join(identity).encode()).hexdigest()[:32],
             copy=copy,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ from diffaug.threads import ahead, behind
 __all__ = ["Tally", "augment_shards"]
 
 _log = logging.getLogger(__name__)
+
+_STEPS_BEHIND = 4
+"""How many network calls' finished images may wait to be written."""
 
 
 @dataclass
@@ -94,8 +98,8 @@ def augment_shards(
     left: list[tuple[SourceShard, OSError]] = []
     with storage.scratch(output) as folder:
         writer = _Writer(run, output, folder, tally, left)
-        results = editor.lanes().run(ahead(_read(missing, editor, run), run_ahead))
-        yield from behind(writer, results, run_ahead)
+        finished = editor.lanes().run_steps(ahead(_read(missing, editor, run), run_ahead))
+        yield from behind(writer, finished, _STEPS_BEHIND)
     if left:
         names = "; ".join(f"{shard.url}: {error}" for shard, error in left)
         raise UncommittedError(
@@ -170,11 +174,11 @@ class _Writer:
         self._left = left
 
     def __call__(
-        self, results: Iterator[tuple[_Item, NDArray[np.float32] | None]]
+        self, finished: Iterator[list[tuple[_Item, NDArray[np.float32] | None]]]
     ) -> Iterator[ShardReport]:
         sink: ShardSink | None = None
         try:
-            for item, x_0 in results:
+            for item, x_0 in chain.from_iterable(finished):
                 sink = sink or ShardSink(item.shard, self._run, self._output, self._folder)
                 if isinstance(item, _Planned):
                     self._add(sink, item, x_0)

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from diffaug.denoiser import Denoiser
-from diffaug.schedule import CLEAN
-from diffaug.solvers import ddim_step
+from diffaug.solvers import Trajectory
+from diffaug.transfer import Download, upload
 
 __all__ = ["Edit", "Lanes"]
 
@@ -33,24 +33,36 @@ class Edit:
 
     Attributes:
         x_0: the clean image (C, H, W), float32 in [-1, 1].
-        noise: standard normal values of the same shape.
-        timesteps: when the network is called, falling, at least one.
+        noise: standard normal values (1 + draws, C, H, W), float32: what the image is noised with,
+            then what its trajectory's steps add.
+        trajectory: when the network is called, and what each step makes of its estimate.
         condition: the class given to the network; None where it takes none.
     """
 
     x_0: NDArray[np.float32]
     noise: NDArray[np.float32]
-    timesteps: tuple[int, ...]
+    trajectory: Trajectory
     condition: int | None = None
+
+
+_STAY = np.array([1, 0, 0, 0], dtype=np.float32)
+"""The weights of a step that leaves an image where it is."""
 
 
 @dataclass(slots=True)
 class _Place(Generic[T]):
-    """An edit's place in the order of results."""
+    """An edit's place in the order of results; without an edit it is done from the start."""
 
     tag: T
-    done: bool
-    result: NDArray[np.float32] | None = None
+    edit: Edit | None
+    batch: Download | None = None
+    index: int = 0
+
+    def landed(self) -> bool:
+        return self.edit is None or (self.batch is not None and self.batch.landed)
+
+    def result(self) -> NDArray[np.float32] | None:
+        return None if self.batch is None else self.batch.numpy()[self.index]
 
 
 class Lanes(Generic[T]):
@@ -63,12 +75,18 @@ class Lanes(Generic[T]):
 
     def __init__(self, denoiser: Denoiser, batch_size: int) -> None:
         self._denoiser = denoiser
-        self._x = torch.zeros((batch_size, *denoiser.shape), device=denoiser.device)
-        self._condition = torch.zeros(batch_size, dtype=torch.long, device=denoiser.device)
-        self._times = np.full((batch_size, 1), CLEAN, dtype=np.int64)
-        self._call = np.zeros(batch_size, dtype=np.int64)
         self._lanes = np.arange(batch_size)
         self._places: list[_Place[T] | None] = [None] * batch_size
+        self._call = np.zeros(batch_size, dtype=np.int64)
+        self._calls = np.zeros(batch_size, dtype=np.int64)
+        self._times = np.zeros((batch_size, 1), dtype=np.int64)
+        self._weights = np.zeros((batch_size, 1, 4), dtype=np.float32)
+        self._condition = torch.zeros(batch_size, dtype=torch.long, device=denoiser.device)
+        self._x = torch.zeros((batch_size, *denoiser.shape), device=denoiser.device)
+        self._term = torch.empty_like(self._x)
+        # the estimates before, and the noise still to be added: once a trajectory wants them
+        self._before: torch.Tensor | None = None
+        self._fresh: torch.Tensor | None = None
 
     def run(
         self, edits: Iterable[tuple[T, Edit | None]]
@@ -80,71 +98,119 @@ class Lanes(Generic[T]):
         `edits` is read only as lanes become free, and at most RUN_AHEAD batches wait for a slower
         one before them, so a stream of any length takes constant memory.
         """
+        for finished in self.run_steps(edits):
+            yield from finished
+
+    def run_steps(
+        self, edits: Iterable[tuple[T, Edit | None]]
+    ) -> Iterator[list[tuple[T, NDArray[np.float32] | None]]]:
+        """As `run`, but yield a list of what each network call has finished, where it has any."""
         self._places = [None] * len(self._lanes)
         order: deque[_Place[T]] = deque()
-        source = iter(edits)
+        source, most = iter(edits), RUN_AHEAD * len(self._lanes)
         while True:
+            entering: list[int] = []
             for lane in [lane for lane, place in enumerate(self._places) if place is None]:
-                while self._places[lane] is None and len(order) < RUN_AHEAD * len(self._lanes):
+                while self._places[lane] is None and len(order) < most:
                     item = next(source, None)
                     if item is None:
                         break
-                    order.append(self._admit(*item, lane))
-                    yield from _ready(order)
-            if not order:
+                    place = _Place(*item)
+                    order.append(place)
+                    if place.edit is not None:
+                        self._places[lane] = place
+                        entering.append(lane)
+                    if finished := _landed(order):
+                        yield finished
+            if entering:
+                self._enter(entering)
+            running = any(self._places)
+            if running:
+                self._step()
+            elif not order:
                 return
-            self._step()
-            yield from _ready(order)
-
-    def _admit(self, tag: T, edit: Edit | None, lane: int) -> _Place[T]:
-        place = _Place(tag, done=edit is None)
-        if edit is not None:
-            self._enter(lane, edit)
-            self._places[lane] = place
-        return place
+            if finished := _landed(order, wait=not running or len(order) == most):
+                yield finished
 
     @torch.inference_mode()
-    def _enter(self, lane: int, edit: Edit) -> None:
-        calls = len(edit.timesteps)
-        if calls >= self._times.shape[1]:
-            wider = np.full((len(self._lanes), calls + 1), CLEAN, dtype=np.int64)
-            wider[:, : self._times.shape[1]] = self._times
-            self._times = wider
-        self._times[lane, :calls] = edit.timesteps
-        self._times[lane, calls:] = CLEAN
-        self._call[lane] = 0
-        unconditional = self._denoiser.null_class or 0
-        self._condition[lane] = unconditional if edit.condition is None else edit.condition
-        t = torch.tensor(edit.timesteps[:1], device=self._x.device)
-        x_0 = torch.from_numpy(edit.x_0).to(self._x.device).unsqueeze(0)
-        noise = torch.from_numpy(edit.noise).to(self._x.device).unsqueeze(0)
-        self._x[lane] = self._denoiser.schedule.add_noise(x_0, noise, t)[0]
+    def _enter(self, lanes: list[int]) -> None:
+        """Noise new images along the forward process, each in its lane."""
+        edits = [place.edit for lane in lanes if (place := self._places[lane]) and place.edit]
+        self._make_room(edits)
+        for lane, edit in zip(lanes, edits, strict=True):
+            calls = len(edit.trajectory.timesteps)
+            self._calls[lane] = calls
+            self._times[lane, :calls] = edit.trajectory.timesteps
+            self._weights[lane, :calls] = edit.trajectory.weights
+        self._call[lanes] = 0
+        device, unconditional = self._x.device, self._denoiser.null_class or 0
+        classes = [unconditional if edit.condition is None else edit.condition for edit in edits]
+        at = upload(np.array(lanes), device)
+        self._condition[at] = upload(np.array(classes), device)
+        self._x[at] = self._denoiser.schedule.add_noise(
+            upload(np.stack([edit.x_0 for edit in edits]), device),
+            upload(np.stack([edit.noise[0] for edit in edits]), device),
+            upload(self._times[lanes, 0], device),
+        )
+        if self._before is not None:
+            self._before[at] = 0  # what is there counts 0 times, which makes no NaN 0
+        if self._fresh is not None:
+            for lane, edit in zip(lanes, edits, strict=True):
+                self._fresh[lane, : edit.trajectory.draws] = upload(edit.noise[1:], device)
+
+    def _make_room(self, edits: list[Edit]) -> None:
+        """Widen what is kept for each lane to what these edits need."""
+        ways = [edit.trajectory for edit in edits]
+        more = max(len(way.timesteps) for way in ways) - self._times.shape[1]
+        if more > 0:
+            self._times = np.pad(self._times, ((0, 0), (0, more)))
+            self._weights = np.pad(self._weights, ((0, 0), (0, more), (0, 0)))
+        if self._before is None and any(way.looks_back for way in ways):
+            self._before = torch.zeros_like(self._x)
+        draws = max(way.draws for way in ways)
+        known = 0 if self._fresh is None else self._fresh.shape[1]
+        if draws > known:
+            wider = self._x.new_zeros((len(self._lanes), draws, *self._x.shape[1:]))
+            if self._fresh is not None:
+                wider[:, :known] = self._fresh
+            self._fresh = wider
 
     @torch.inference_mode()
     def _step(self) -> None:
-        """One network call for every lane. Empty lanes ride along at t = 0 and are ignored."""
-        held = np.array([place is not None for place in self._places])
-        times = torch.from_numpy(
-            np.stack(
-                [
-                    np.where(held, self._times[self._lanes, self._call], 0),
-                    np.where(held, self._times[self._lanes, self._call + 1 * held], 0),
-                ]
-            )
-        ).to(self._x.device)
-        t, s = times[0], times[1]
+        """One network call for every lane. Empty lanes ride along at t = 0 and stay as they are."""
+        device, held = self._x.device, np.array([place is not None for place in self._places])
+        call = np.where(held, self._call, 0)
+        t = upload(np.where(held, self._times[self._lanes, call], 0), device)
+        weights = np.where(held[:, None], self._weights[self._lanes, call], _STAY)
+        a, b, c, d = upload(np.ascontiguousarray(weights.T), device).view(4, -1, 1, 1, 1)
         x_0 = self._denoiser(self._x, t, self._condition)
-        self._x = ddim_step(self._denoiser.schedule, self._x, x_0, t, s)
+        # a product and a sum, each rounded by itself: fused, they could depend on the lane
+        self._x.mul_(a).add_(torch.mul(x_0, b, out=self._term))
+        if self._before is not None:
+            self._x.add_(torch.mul(self._before, c, out=self._term))
+            self._before = x_0
+        if self._fresh is not None:
+            draws = self._fresh.shape[1]
+            rows = upload(self._lanes * draws + np.minimum(call, draws - 1), device)
+            torch.index_select(self._fresh.flatten(0, 1), 0, rows, out=self._term)
+            self._x.add_(self._term.mul_(d))
         self._call += held
-        ended = held & (self._times[self._lanes, self._call] == CLEAN)
-        for lane in np.flatnonzero(ended):
-            place = self._places[lane]
-            assert place is not None
-            place.result, place.done = self._x[lane].cpu().numpy().copy(), True
-            self._places[lane] = None
+        ended = np.flatnonzero(held & (self._call == self._calls)).tolist()
+        if ended:
+            batch = Download(self._x[ended])
+            for index, lane in enumerate(ended):
+                place = self._places[lane]
+                assert place is not None
+                place.batch, place.index = batch, index
+                self._places[lane] = None
 
 
-def _ready(order: deque[_Place[T]]) -> Iterator[tuple[T, NDArray[np.float32] | None]]:
-    while order and order[0].done:
+def _landed(
+    order: deque[_Place[T]], wait: bool = False
+) -> list[tuple[T, NDArray[np.float32] | None]]:
+    """Take finished places from the front; where `wait` is set, those still on their way too."""
+    found = []
+    while order and (order[0].landed() or (wait and order[0].batch is not None)):
         place = order.popleft()
-        yield place.tag, place.result
+        found.append((place.tag, place.result()))
+    return found

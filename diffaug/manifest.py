@@ -24,6 +24,7 @@ __all__ = [
     "Part",
     "Row",
     "check_part",
+    "iter_rows",
     "read_metadata",
     "read_rows",
 ]
@@ -62,7 +63,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "model_revision": ("string", "commit on the hub; null for shipped and local models"),
     "model_digest": ("string", "sha256 over weights and configurations"),
     "recipe_digest": ("string", "sha256 over everything that changes an image"),
-    "sampler": ("string", "ddim or one-step"),
+    "sampler": ("string", "ddim, ddpm, dpmsolver++ or one-step"),
     "strength": ("double", "in (0, 1]; null when the image failed"),
     "t_start": ("int32", "time the image was noised to; null when the image failed"),
     "log_snr": ("double", "log of signal to noise power at t_start, in nats"),
@@ -214,6 +215,19 @@ def read_rows(source: Any) -> list[Row]:
     """The rows of a part (path or file)."""
     rows: list[Row] = pq.read_table(source).to_pylist()
     return rows
+
+
+def iter_rows(source: Any, columns: Iterable[str] | None = None) -> Iterator[Row]:
+    """The rows of a part (an open file) one by one, all columns or some, in constant memory.
+
+    Raises:
+        OSError: a page's checksum is not right.
+        pyarrow.ArrowException: it is no Parquet file any more.
+    """
+    names = None if columns is None else list(columns)
+    with pq.ParquetFile(source, page_checksum_verification=True) as part:
+        for batch in part.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
+            yield from batch.to_pylist()
 
 
 def check_part(data: bytes) -> tuple[dict[str, Any], list[Row]]:

@@ -18,7 +18,7 @@ from diffaug.models import find_checkpoint
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
 
-__all__ = ["ModelId", "Run", "SourceShard", "freeze", "plan_run", "read_run"]
+__all__ = ["ModelId", "Run", "SourceShard", "freeze", "plan_run", "read_run", "the_run"]
 
 
 class _Frozen(BaseModel):
@@ -143,6 +143,20 @@ def read_run(output: str) -> Run | None:
             f"{storage.public_url(url)} is not a run.json this diffaug reads "
             f"({error.error_count()} fields differ): choose a new OUTPUT"
         ) from None
+
+
+def the_run(output: str) -> Run:
+    """The run.json of what must be the output of a job.
+
+    Raises:
+        ConfigError: there is none, or it is not one of this diffaug's.
+    """
+    run = read_run(output)
+    if run is None:
+        raise ConfigError(
+            f"{storage.public_url(output)} is no output of diffaug: it has no run.json"
+        )
+    return run
 
 
 def _new_run(urls: list[str], recipe: Recipe, execution: Execution) -> Run:

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from diffaug.errors import ConfigError, explain
 
@@ -89,7 +96,12 @@ class Recipe(BaseModel):
     steps: int = Field(
         20, ge=1, le=1000, description="calls a whole trajectory would have; strength scales them"
     )
-    sampler: Literal["ddim", "one-step"] = Field("ddim", description="ddim or one-step")
+    sampler: Literal["ddim", "ddpm", "dpmsolver++", "one-step"] = Field(
+        "ddim", description="ddim, ddpm, dpmsolver++ or one-step"
+    )
+    eta: float = Field(
+        0.0, ge=0, le=1, description="of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)"
+    )
     copies: int = Field(1, ge=1, le=10_000, description="augmented images per source image")
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of all randomness")
     condition: Literal["none", "label"] = Field(
@@ -112,6 +124,12 @@ class Recipe(BaseModel):
         le=178_956_970,  # where Pillow itself refuses
         description="an image that declares more pixels is not decoded",
     )
+
+    @model_validator(mode="after")
+    def _check_eta(self) -> Recipe:
+        if self.eta and self.sampler != "ddim":
+            raise ValueError(f"eta belongs to the sampler ddim: leave it out for {self.sampler}")
+        return self
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> Recipe:
@@ -174,7 +192,7 @@ class Recipe(BaseModel):
         """
         fields = self.model_dump(
             mode="json",
-            include={"strength", "steps", "sampler", "seed", "condition", "fit", "format"},
+            include={"strength", "steps", "sampler", "eta", "seed", "condition", "fit", "format"},
         )
         fields |= {"model_digest": model_digest, "noise": noise_version}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

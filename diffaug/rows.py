@@ -115,9 +115,9 @@ def draft_row(draft: Draft) -> Row:
         "sample_id": draft.sample_id,
         "copy": draft.copy,
         "strength": draft.strength,
-        "t_start": draft.edit.timesteps[0],
+        "t_start": draft.edit.trajectory.timesteps[0],
         "log_snr": draft.log_snr,
-        "calls": len(draft.edit.timesteps),
+        "calls": len(draft.edit.trajectory.timesteps),
     }
 
 

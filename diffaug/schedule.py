@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["CLEAN", "Schedule", "timesteps"]
-
-CLEAN = -1
-"""The time of the clean image: alpha 1, sigma 0."""
+__all__ = ["Schedule", "timesteps"]
 
 
 class Schedule:
@@ -22,44 +22,45 @@ class Schedule:
 
     Args:
         alphas_cumprod: shape (T,), falling, in [0, 1]: what a checkpoint's scheduler brings.
+
+    Attributes:
+        alphas_cumprod: the same, float64.
     """
 
     def __init__(self, alphas_cumprod: Tensor) -> None:
-        import torch
-
         if alphas_cumprod.ndim != 1 or len(alphas_cumprod) < 2:
             raise ValueError("alphas_cumprod must have the shape (T,) with T at least 2")
-        clean = torch.ones(1, dtype=alphas_cumprod.dtype, device=alphas_cumprod.device)
-        table = torch.cat([alphas_cumprod, clean])  # index CLEAN = -1 is the last entry
+        table = alphas_cumprod.double()
+        self.alphas_cumprod: NDArray[np.float64] = table.cpu().numpy()
         self._alpha = table.sqrt().float()
         self._sigma = (1 - table).sqrt().float()
-        signal = alphas_cumprod.double()
-        self._log_snr: list[float] = (signal.log() - (1 - signal).log()).tolist()
 
     @property
     def num_train_timesteps(self) -> int:
         """T: times run from 0 (almost clean) to T - 1 (almost noise)."""
-        return len(self._alpha) - 1
+        return len(self._alpha)
 
     def to(self, device: torch.device) -> Schedule:
         """The same schedule with its tables on `device`."""
         moved = Schedule.__new__(Schedule)
+        moved.alphas_cumprod = self.alphas_cumprod
         moved._alpha = self._alpha.to(device)
         moved._sigma = self._sigma.to(device)
-        moved._log_snr = self._log_snr
         return moved
 
     def alpha(self, t: Tensor) -> Tensor:
-        """Signal at times `t` (B,), shaped (B, 1, 1, 1) to multiply images; 1 at CLEAN."""
+        """Signal at times `t` (B,), shaped (B, 1, 1, 1) to multiply images."""
         return self._alpha[t].view(-1, 1, 1, 1)
 
     def sigma(self, t: Tensor) -> Tensor:
-        """Noise at times `t` (B,), shaped (B, 1, 1, 1) to multiply images; 0 at CLEAN."""
+        """Noise at times `t` (B,), shaped (B, 1, 1, 1) to multiply images."""
         return self._sigma[t].view(-1, 1, 1, 1)
 
     def log_snr(self, t: int) -> float:
         """Log of alpha_t² / sigma_t², in nats: how much of the image is left at time t."""
-        return self._log_snr[t]
+        signal = self.alphas_cumprod[t]
+        with np.errstate(divide="ignore"):  # minus infinity where no signal is left
+            return float(np.log(signal) - np.log(1 - signal))
 
     def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Noise images along the forward process.

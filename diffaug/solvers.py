@@ -1,29 +1,99 @@
-"""One step of the way from noise to image, for a batch in which every sample has its own times."""
+"""The way from noise to image. Every sampler's step is one linear combination,
+
+    x_s = a x_t + b x_0 + c x_0' + d z,
+
+of where the image is, the estimate of the clean image, the estimate before it, and fresh noise.
+The four numbers depend on the timesteps alone, so they are computed beforehand, in float64, and a
+batch in which every sample has its own times takes its step in a few multiplications.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-    from diffaug.schedule import Schedule
+from diffaug.schedule import Schedule
 
-__all__ = ["ddim_step"]
+__all__ = ["SAMPLERS", "Sampler", "Trajectory", "trajectory"]
+
+Sampler = Literal["ddim", "ddpm", "dpmsolver++", "one-step"]
+
+SAMPLERS: tuple[str, ...] = get_args(Sampler)
+
+_Array = NDArray[np.float64]
 
 
-def ddim_step(schedule: Schedule, x_t: Tensor, x_0: Tensor, t: Tensor, s: Tensor) -> Tensor:
-    """The deterministic DDIM update (Song et al. 2021, eq. 12 with eta 0).
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """One image's way: when the network is called, and what each step makes of its estimate.
 
-    The noise is re-derived from the (clipped) estimate of x_0, so that the two agree. A step to
-    CLEAN returns `x_0` itself, which makes `one-step` the same update with a single call.
+    Attributes:
+        timesteps: the calls' times, falling; the last step goes to the clean image.
+        weights: (calls, 4), float32: a, b, c, d of each step.
+    """
+
+    timesteps: tuple[int, ...]
+    weights: NDArray[np.float32]
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether a step uses the estimate before it."""
+        return bool(self.weights[:, 2].any())
+
+    @property
+    def draws(self) -> int:
+        """How many steps add fresh noise: all but the last, or none."""
+        return int(np.count_nonzero(self.weights[:, 3]))
+
+
+@lru_cache(maxsize=4096)
+def trajectory(
+    sampler: str, schedule: Schedule, timesteps: tuple[int, ...], eta: float = 0.0
+) -> Trajectory:
+    """The way through `timesteps` by a sampler.
+
+    The last step goes to the clean image and is its estimate, whatever the sampler: so `one-step`
+    is any of them with a single call, and `dpmsolver++` ends in first order.
 
     Args:
+        sampler: `ddim` (Song et al. 2021, "Denoising diffusion implicit models", eq. 12 and 16),
+            `ddpm` (ancestral, Ho et al. 2020, with the posterior's own variance: it is `ddim` with
+            eta 1), `dpmsolver++` (second-order multistep, Lu et al. 2022, the midpoint form of
+            algorithm 2; its first step is first order, which is `ddim`), or `one-step`.
         schedule: signal and noise at each time.
-        x_t: noisy images (B, C, H, W), float32.
-        x_0: their estimated clean images, same shape.
-        t: the time of each (B,).
-        s: the time each goes to (B,), below t; CLEAN for the last step.
+        timesteps: the calls' times, falling, at least one.
+        eta: of `ddim`: how much of the posterior's noise is added, 0 to 1.
     """
-    noise = (x_t - schedule.alpha(t) * x_0) / schedule.sigma(t)
-    return schedule.alpha(s) * x_0 + schedule.sigma(s) * noise
+    signal = schedule.alphas_cumprod[list(timesteps)]
+    weights = np.zeros((len(timesteps), 4))
+    if sampler == "dpmsolver++":
+        weights[:-1, :3] = _second_order(signal)
+    else:
+        weights[:-1, [0, 1, 3]] = _implicit(signal, 1.0 if sampler == "ddpm" else eta)
+    weights[-1, 1] = 1
+    return Trajectory(timesteps, weights.astype(np.float32))
+
+
+def _implicit(signal: _Array, eta: float) -> _Array:
+    """a, b and d from each time to the next, given alpha² at each, by DDIM."""
+    now, then = signal[:-1], signal[1:]
+    d = eta * np.sqrt((1 - then) / (1 - now) * (1 - now / then))
+    a = np.sqrt(np.maximum(1 - then - d**2, 0) / (1 - now))
+    return np.stack([a, np.sqrt(then) - a * np.sqrt(now), d], axis=1)
+
+
+def _second_order(signal: _Array) -> _Array:
+    """a, b and c from each time to the next, given alpha² at each, by DPM-Solver++(2M)."""
+    now, then = signal[:-1], signal[1:]
+    a = np.sqrt((1 - then) / (1 - now))
+    k = np.sqrt(then) - a * np.sqrt(now)
+    with np.errstate(divide="ignore"):  # no signal at all: lambda is -inf, its step infinite
+        half_log_snr = 0.5 * (np.log(signal) - np.log(1 - signal))
+    h = np.diff(half_log_snr)
+    back = np.zeros_like(k)
+    back[1:] = k[1:] * h[1:] / (2 * h[:-1])
+    return np.stack([a, k + back, -back], axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -23,7 +24,9 @@ __all__ = [
     "create",
     "exists",
     "expand",
+    "is_local",
     "join",
+    "leftovers",
     "listing",
     "open_read",
     "public_url",
@@ -38,6 +41,11 @@ __all__ = [
 
 _SECRETS = re.compile(r"(?<=://)[^/]*@|[?#].*?(?=::|$)")
 """User and password before a host, and a query or fragment behind a path."""
+
+_LOCK = ".lock"
+"""What the process that works in a scratch folder holds locked for as long as it lives."""
+
+_LEFTOVER = re.compile(r"\.diffaug-.+|\.(run\.json|shards\.txt)-[0-9a-f]{12}")
 
 
 def expand(patterns: list[str]) -> list[str]:
@@ -139,7 +147,7 @@ def scratch(output: str) -> Iterator[Path]:
     """A local folder for unfinished files, removed in the end whatever happens.
 
     For a local output it lies in there, under a name that begins with a dot, so that publishing
-    is a rename.
+    is a rename. What a killed process leaves of it is found by `leftovers`.
     """
     fs, path = _fs(output)
     if _is_local(fs):
@@ -149,9 +157,35 @@ def scratch(output: str) -> Iterator[Path]:
     else:
         folder = Path(tempfile.mkdtemp(prefix="diffaug-"))
     try:
-        yield folder
+        with (folder / _LOCK).open("wb") as lock:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def leftovers(output: str) -> dict[Path, bool]:
+    """Unfinished files and folders at a local output's top, and whether a live process holds each.
+
+    Nothing is ever left in an object store: there it is an empty dict.
+    """
+    fs, path = _fs(output)
+    if not _is_local(fs) or not Path(path).is_dir():
+        return {}
+    found = sorted(item for item in Path(path).iterdir() if _LEFTOVER.fullmatch(item.name))
+    return {item: _held(item / _LOCK) for item in found if not item.is_symlink()}
+
+
+def _held(lock: Path) -> bool:
+    try:
+        with lock.open("r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # locked, or not to be known: then it is let alone
+        return True
+    return False
 
 
 def publish(local: Path, url: str) -> None:
@@ -242,6 +276,11 @@ def _fs(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise ConfigError(f"{public_url(url)} is no URL diffaug can open: {error}") from None
     return fs, path
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is of this machine's file system."""
+    return _is_local(_fs(url)[0])
 
 
 def _is_local(fs: Any) -> bool:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from diffaug import storage
 from diffaug.commit import ShardReport, read_report
-from diffaug.errors import ConfigError
-from diffaug.plan import Run, freeze, read_run
+from diffaug.plan import Run, freeze, the_run
 
 __all__ = ["Summary", "finish", "summarise"]
 
@@ -48,11 +47,7 @@ def summarise(output: str) -> Summary:
     Raises:
         ConfigError: it is not the output of a job.
     """
-    run = read_run(output)
-    if run is None:
-        raise ConfigError(
-            f"{storage.public_url(output)} is no output of diffaug: it has no run.json"
-        )
+    run = the_run(output)
     return _count(run, _reports(run, output))
 
 

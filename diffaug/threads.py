@@ -55,23 +55,32 @@ class _Channel(Generic[T]):
 def ahead(items: Iterable[T], size: int) -> Iterator[T]:
     """Yield `items`, which a thread reads up to `size` ahead.
 
-    An error in `items` is raised here, in its place. Closing this generator ends the thread.
+    They are handed over a quarter of that at a time, since every hand-over wakes the other thread,
+    which then wants the interpreter. An error in `items` is raised here, in its place. Closing
+    this generator ends the thread.
     """
-    channel: _Channel[T] = _Channel(size)
+    at_once = max(1, size // 4)
+    channel: _Channel[list[T]] = _Channel(size // at_once)
 
     def produce() -> None:
+        end, chunk = _End(), list[T]()
         try:
             for item in items:
-                if not channel.put(item):
-                    return
-            channel.put(_End())
+                chunk.append(item)
+                if len(chunk) == at_once:
+                    if not channel.put(chunk):
+                        return
+                    chunk = []
         except BaseException as error:
-            channel.put(_End(error))
+            end = _End(error)
+        channel.put(chunk)
+        channel.put(end)
 
     thread = threading.Thread(target=produce, name="diffaug-ahead", daemon=True)
     thread.start()
     try:
-        yield from channel
+        for chunk in channel:
+            yield from chunk
     finally:
         channel.closed.set()
         thread.join()

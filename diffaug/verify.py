@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from diffaug import storage
-from diffaug.commit import ShardReport
-from diffaug.errors import ConfigError
+from diffaug.commit import ShardReport, read_report
+from diffaug.errors import UncommittedError
 from diffaug.manifest import Row, check_part
-from diffaug.plan import SourceShard, read_run
+from diffaug.plan import Run, SourceShard, the_run
 from diffaug.shards import read_samples
 
-__all__ = ["Difference", "verify"]
+__all__ = ["Difference", "strays", "verify", "verify_shards"]
 
 
 @dataclass(frozen=True)
@@ -32,57 +32,75 @@ class Difference:
 def verify(output: str) -> Iterator[tuple[str, list[Difference]]]:
     """Check an output, yielding (name, differences) for each planned shard, then for the rest.
 
-    A shard's part is held against its digest, its counts added up, its tar hashed whole and each
-    image by itself. The last item, `shards/`, lists tars and parts that nothing names.
+    The last item, `shards/`, lists the strays.
 
     Raises:
         ConfigError: it is not the output of a job.
     """
-    run = read_run(output)
-    if run is None:
-        raise ConfigError(
-            f"{storage.public_url(output)} is no output of diffaug: it has no run.json"
-        )
-    named: set[str] = set()
-    parts = {f"manifest/{shard.stem}.parquet" for shard in run.sources}
-    for shard in run.sources:
-        tar, differences = _verify_shard(output, shard)
-        if tar is not None:
-            named.add(tar)
-        yield shard.stem, differences
-    yield (
-        "shards/",
-        [
-            *_strays(output, "shards", ".tar", named),
-            *_strays(output, "manifest", ".parquet", parts),
-        ],
-    )
+    run = the_run(output)
+    yield from verify_shards(output, run.sources)
+    yield "shards/", strays(output, run)
 
 
-def _strays(output: str, folder: str, suffix: str, named: set[str]) -> Iterator[Difference]:
-    what = "no manifest part names this tar" if suffix == ".tar" else "the plan has no such shard"
-    for name in storage.listing(storage.join(output, folder), suffix):
-        if f"{folder}/{name}" not in named:
-            yield Difference(f"{folder}/{name}", what)
+def verify_shards(
+    output: str, shards: Iterable[SourceShard]
+) -> Iterator[tuple[str, list[Difference]]]:
+    """Check some of an output's planned shards, yielding (stem, differences) for each.
+
+    A shard's part is held against its digest, its counts added up, its tar hashed whole and each
+    image by itself.
+    """
+    for shard in shards:
+        yield shard.stem, list(_verify_shard(output, shard))
 
 
-def _verify_shard(output: str, shard: SourceShard) -> tuple[str | None, list[Difference]]:
-    """The tar its part names, and what differs."""
+def strays(output: str, run: Run) -> list[Difference]:
+    """Tars that no part names, and parts the plan does not have.
+
+    Nothing is said of a tar whose own part cannot be read: that part is a difference by itself.
+    """
+    tars = storage.listing(storage.join(output, "shards"), ".tar")  # first: then comes its part
+    parts = storage.listing(storage.join(output, "manifest"), ".parquet")
+    named: set[str | None] = set()
+    unreadable: set[str] = set()
+    for part in parts:
+        try:
+            named.add(read_report(storage.join(output, "manifest", part)).output_shard)
+        except (UncommittedError, OSError):
+            unreadable.add(part.removesuffix(".parquet"))
+    named |= {f"shards/{tar}" for tar in tars if tar.rpartition("-")[0] in unreadable}
+    planned = {f"{shard.stem}.parquet" for shard in run.sources}
+    return [
+        *(
+            Difference(f"shards/{tar}", "no manifest part names this tar")
+            for tar in tars
+            if f"shards/{tar}" not in named
+        ),
+        *(
+            Difference(f"manifest/{part}", "the plan has no such shard")
+            for part in parts
+            if part not in planned
+        ),
+    ]
+
+
+def _verify_shard(output: str, shard: SourceShard) -> Iterator[Difference]:
     part = f"manifest/{shard.stem}.parquet"
-    url = storage.join(output, part)
     try:
-        metadata, rows = check_part(storage.read_bytes(url))
+        metadata, rows = check_part(storage.read_bytes(storage.join(output, part)))
         report = ShardReport.model_validate(metadata["report"])
     except FileNotFoundError:
-        return None, [Difference(part, "missing: the shard is not committed")]
+        yield Difference(part, "missing: the shard is not committed")
+        return
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        return None, [Difference(part, f"cannot be read: {error}")]
+        yield Difference(part, f"cannot be read: {error}")
+        return
     if report.source != shard.url:
-        return None, [Difference(part, f"belongs to {report.source}, not to {shard.url}")]
-    differences = list(_verify_counts(part, report, rows))
+        yield Difference(part, f"belongs to {report.source}, not to {shard.url}")
+        return
+    yield from _verify_counts(part, report, rows)
     if report.output_shard is not None:
-        differences += _verify_tar(output, report, [row for row in rows if row["output_key"]])
-    return report.output_shard, differences
+        yield from _verify_tar(output, report, [row for row in rows if row["output_key"]])
 
 
 def _verify_counts(part: str, report: ShardReport, rows: list[Row]) -> Iterator[Difference]:

@@ -6,36 +6,22 @@ reads run.json for everything else, and returns counts.
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, cast
-from uuid import UUID
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.futures import PrefectFuture, as_completed
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
 from prefect.states import Failed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from prefect.tasks import Task, exponential_backoff
+from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from diffaug import ConfigError, Recipe, Summary, augment_shards, finish, freeze, plan_run
 from diffaug.plan import read_run
+from flows.groups import ONE_AT_A_TIME, Count, groups_of, wait_for_all, worth_another_try
 
-MAX_TASKS = 2000
 DEFAULT_RECIPE = Recipe()
 
-Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Storage may recover; a mistake in the configuration will not."""
-    return not isinstance(state.result(raise_on_failure=False), ConfigError)
 
 
 @task(
@@ -43,7 +29,7 @@ def _worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) ->
     retries=3,
     retry_delay_seconds=exponential_backoff(backoff_factor=2),
     retry_jitter_factor=0.5,
-    retry_condition_fn=_worth_another_try,
+    retry_condition_fn=worth_another_try,
 )
 def augment_group(output: str, first: int, last: int) -> dict[str, int]:
     """Augment the planned shards first to last, both counted in, but for those committed."""
@@ -57,10 +43,6 @@ def augment_group(output: str, first: int, last: int) -> dict[str, int]:
         counts["filtered"] += report.filtered
         counts["failed"] += report.failed
     return counts
-
-
-# one task at a time: a task keeps every core of its machine busy, and the model stays loaded
-ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
 
 
 @flow(name="augment-dataset", task_runner=ONE_AT_A_TIME)
@@ -102,16 +84,10 @@ def augment_dataset(
         run = freeze(planned, output)
     except ConfigError as error:
         return Failed(message=str(error))
-    size = shards_per_task or math.ceil(len(run.sources) / MAX_TASKS)
-    get_run_logger().info("%d shards, %d a task, into %s", len(run.sources), size, output)
-    progress = cast(UUID, create_progress_artifact(0.0, key="augment-progress", description=output))
-    groups = [
-        augment_group.submit(output, first, min(first + size, len(run.sources)) - 1)
-        for first in range(0, len(run.sources), size)
-    ]
-    for done, group in enumerate(as_completed(groups), start=1):
-        group.wait()
-        update_progress_artifact(progress, 100.0 * done / len(groups))
+    groups = list(groups_of(len(run.sources), shards_per_task))
+    get_run_logger().info("%d shards, %d tasks, into %s", len(run.sources), len(groups), output)
+    tasks = [augment_group.submit(output, first, last) for first, last in groups]
+    wait_for_all(tasks, key="augment-progress", description=output)
     summary = finish(run, output)
     create_markdown_artifact(_markdown(summary, output), key="augment-summary")
     if not summary.complete:

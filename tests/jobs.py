@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import diffaug
+from diffaug.manifest import Part, Row, read_metadata, read_rows
 
 BATCH = 8
 
@@ -93,3 +94,30 @@ def output_bytes(output: Path, row: Any) -> bytes:
     """The bytes a row points at, cut out of the tar by nothing but its offset and length."""
     raw = Path(output, row.output_shard).read_bytes()
     return raw[row.output_offset : row.output_offset + row.output_bytes]
+
+
+def part(output: Path, stem: str = "s0") -> tuple[list[Row], dict[str, Any]]:
+    """The rows and the metadata of one manifest part."""
+    path = output / f"manifest/{stem}.parquet"
+    return read_rows(path), read_metadata(path)
+
+
+def with_versions(metadata: dict[str, Any], **versions: str) -> dict[str, Any]:
+    """A part's metadata, as if written where these versions were."""
+    environment = metadata["environment"]
+    return metadata | {
+        "environment": environment | {"versions": environment["versions"] | versions}
+    }
+
+
+def rewrite(output: Path, stem: str, versions: dict[str, str], **columns: Any) -> None:
+    """Write a part anew, whole, as if it had been made elsewhere."""
+    rows, metadata = part(output, stem)
+    metadata = with_versions(metadata, **versions)
+    path = output / f"manifest/{stem}.parquet"
+    written = Part(output / ".spool")
+    for row in rows:
+        written.add(row | columns)
+    said = {name: metadata[name] for name in ("report", "recipe", "environment")}
+    written.write(path, rows[0]["output_shard"], said)
+    written.close()

@@ -16,7 +16,7 @@ from diffaug import __version__
 from diffaug.cli import main
 from tests.conftest import diffaug_command
 from tests.hostile import HOSTILE, TRAPS, broken_images, fashion, write_samples
-from tests.jobs import manifest, planned, tars, tree
+from tests.jobs import manifest, output_bytes, planned, rewrite, tars, tree
 
 FAST = ["--sampler", "one-step", "--batch-size", "8"]
 
@@ -139,6 +139,7 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
         "strength": "0.2,0.4",
         "steps": "7",
         "sampler": "ddim",
+        "eta": "0.5",
         "copies": "2",
         "seed": "3",
         "condition": "label",
@@ -323,9 +324,150 @@ def test_verify_names_a_stray_tar(output: Path, cli: Cli) -> None:
 
 def test_verify_of_what_is_no_output_exits_with_2(tmp_path: Path, cli: Cli) -> None:
     for place in (tmp_path, tmp_path / "none"):
-        said = cli("verify", place)
-        assert said.code == 2
-        assert "is no output of diffaug" in said.err
+        for flags in ([], ["--clean"], ["--replay", "3"]):
+            said = cli("verify", place, *flags)
+            assert said.code == 2
+            assert "is no output of diffaug" in said.err
+
+
+def test_verify_cleans_what_nothing_names(output: Path, cli: Cli) -> None:
+    before = tree(output)
+    shutil.copy(next(output.glob("shards/*.tar")), output / "shards/stray.tar")
+    (output / ".diffaug-0123456789ab").mkdir()
+    assert cli("verify", output).code == 1
+    said = cli("verify", output, "--clean")
+    assert said.code == 0
+    assert said.out == (
+        "removed .diffaug-0123456789ab: a job that was killed left it unfinished\n"
+        "removed shards/stray.tar: no manifest part names this tar\n"
+        "3 shards checked, 0 differences\n"
+    )
+    assert {name: what[1] for name, what in tree(output).items()} == {
+        name: what[1] for name, what in before.items()
+    }
+
+
+@pytest.mark.parametrize(("asked", "made"), [(4, 4), (1000, 10)])
+def test_verify_replays_rows(asked: int, made: int, finished: Path, cli: Cli) -> None:
+    said = cli("verify", finished / "out", "--replay", str(asked))
+    assert said.code == 0
+    assert said.out == (
+        f"{made} replayed: {made} equal, 0 within tolerance, 0 differ\n"
+        "3 shards checked, 0 differences\n"
+    )
+
+
+def test_verify_names_what_does_not_come_out_again(source: Path, tmp_path: Path, cli: Cli) -> None:
+    assert cli("augment", source, tmp_path / "out", *FAST, "--copies", "2").code == 0
+    row = manifest(tmp_path / "out").iloc[2]
+    changed = bytearray(source.read_bytes())
+    changed[row["source_offset"] + 50] ^= 1
+    source.write_bytes(changed)
+    assert cli("verify", tmp_path / "out").code == 0
+    said = cli("verify", tmp_path / "out", "--replay", "6")
+    assert said.code == 1
+    for copy in range(2):
+        name = f"{source} {row['source_key']} copy {copy}: the source has changed: the bytes at "
+        assert name in said.out
+    assert "6 replayed: 4 equal, 0 within tolerance, 2 differ" in said.out
+    assert "1 shards checked, 2 differences" in said.out
+
+
+def test_verify_replays_beside_a_broken_part(output: Path, cli: Cli) -> None:
+    _flip(output / "manifest/s1.parquet", 0.05)
+    said = cli("verify", output, "--replay", "100")
+    assert said.code == 1
+    assert "6 replayed: 6 equal" in said.out
+    assert "manifest/s1.parquet: cannot be read" in said.out
+
+
+def test_verify_replays_no_fewer_than_none(output: Path, cli: Cli) -> None:
+    said = cli("verify", output, "--replay", "-1")
+    assert said.code == 2
+    assert "--replay is a number of images" in said.err
+
+
+# --- replay
+
+
+def test_replay_writes_the_image_where_one_stands(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    row = manifest(finished / "out").iloc[5]
+    said = cli("replay", finished / "out", row["sample_id"])
+    assert said.code == 0
+    assert said.out == (
+        f"wrote {row['output_member']}\nequal: its bytes and pixels are the manifest's\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [row["output_member"]]
+    assert (tmp_path / row["output_member"]).read_bytes() == output_bytes(finished / "out", row)
+
+
+def test_replay_takes_a_beginning_and_a_file(finished: Path, tmp_path: Path, cli: Cli) -> None:
+    row = manifest(finished / "out").iloc[0]
+    said = cli("replay", finished / "out", row["sample_id"][:8], "-o", tmp_path / "again.png")
+    assert said.code == 0
+    assert (tmp_path / "again.png").read_bytes() == output_bytes(finished / "out", row)
+
+
+def test_replay_needs_nothing_but_the_manifest(output: Path, tmp_path: Path, cli: Cli) -> None:
+    row = manifest(output).iloc[0]
+    (output / "run.json").unlink()
+    shutil.rmtree(output / "shards")
+    said = cli("replay", output, row["sample_id"], "-o", tmp_path / "again.png")
+    assert said.code == 0
+    assert "equal: " in said.out
+
+
+def test_replay_of_a_changed_source_exits_with_1(source: Path, tmp_path: Path, cli: Cli) -> None:
+    assert cli("augment", source, tmp_path / "out", *FAST).code == 0
+    row = manifest(tmp_path / "out").iloc[0]
+    source.unlink()
+    said = cli("replay", tmp_path / "out", row["sample_id"], "-o", tmp_path / "again.png")
+    assert said.code == 1
+    assert f"differs: {source} 00000 copy 0: the source is gone" in said.out
+    assert not (tmp_path / "again.png").exists()
+
+
+def test_what_was_made_elsewhere_is_never_called_equal(
+    output: Path, tmp_path: Path, cli: Cli
+) -> None:
+    for stem in ("s0", "s2"):
+        rewrite(output, stem, {"torch": "2.0.0"}, torch_version="2.0.0")
+    row = manifest(output).iloc[0]
+    said = cli("replay", output, row["sample_id"], "-o", tmp_path / "again.png")
+    assert said.code == 0
+    assert "near: " in said.out
+    assert "made with torch 2.0.0 (" in said.out
+    assert "bytes and pixels are the same" in said.out
+    said = cli("verify", output, "--replay", "10")
+    assert said.code == 0
+    assert (
+        "10 replayed: 4 equal, 6 within tolerance but not proven equal (6 made with torch 2.0.0 ("
+    ) in said.out
+
+
+@pytest.mark.parametrize(
+    ("place", "id", "file", "sentence"),
+    [
+        ("out", "f" * 32, "x.png", "has no image with the sample id"),
+        ("out", "f", "x.png", "at least the first 8"),
+        ("none", "f" * 32, "x.png", "is no output of diffaug"),
+        ("in", "f" * 32, "x.png", "is no output of diffaug"),
+        ("out", "", "none/x.png", "give another FILE with -o"),
+        ("out", "", ".", "give another FILE with -o"),
+    ],
+)
+def test_a_mistaken_replay_is_one_sentence_and_exit_2(
+    place: str, id: str, file: str, sentence: str, finished: Path, tmp_path: Path, cli: Cli
+) -> None:
+    id = id or manifest(finished / "out")["sample_id"].iloc[0]
+    said = cli("replay", finished / place, id, "-o", tmp_path / file)
+    assert said.code == 2
+    assert sentence in said.err
+    assert "Traceback" not in str(said)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"no parquet at all"])
@@ -354,7 +496,7 @@ def test_version_is_the_packages(cli: Cli) -> None:
     assert __version__ in cli("--version").out
 
 
-@pytest.mark.parametrize("command", ["augment", "verify", "models"])
+@pytest.mark.parametrize("command", ["augment", "verify", "replay", "models"])
 def test_every_command_has_its_own_help(command: str, cli: Cli) -> None:
     said = cli(command, "--help")
     assert said.code == 0

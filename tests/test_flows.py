@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from flows.demo import ROOT, prefect_server
 from tests.conftest import BRACES, SHARDS
+from tests.jobs import augmented
 
 pytestmark = pytest.mark.services
 
@@ -113,6 +115,47 @@ def test_deployment_fails_with_a_sentence(environment: dict[str, str], tmp_path:
     messages = [run["state"]["message"] for run in ask(environment, "flow_runs/filter")]
     assert f"no such shard: {missing}" in messages
     assert not output.exists()
+
+
+@pytest.mark.usefixtures("worker")
+def test_verification_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
+    """Of an output as it was made, then with a byte flipped and a source changed."""
+    source, output = tmp_path / "s1.tar", tmp_path / "output"
+    shutil.copy(SHARDS[1], source)
+    frame = augmented([SHARDS[0], source], output)
+    verify = ["deployment", "run", "verify-manifest/local", "--watch", "-p", f"output={output}"]
+    verify += ["-p", "replay=16", "-p", "shards_per_task=1"]
+    prefect(environment, tmp_path, *verify)
+    found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
+    assert found["verify-progress"] == 100.0
+    assert "| 2 of 2 | 0 | 16 | 0 |" in found["verify-summary"]
+    assert "No difference was found." in found["verify-summary"]
+
+    tar = next(output.glob("shards/fashion-mnist-000000-*.tar"))
+    for path, at in ((tar, 600), (source, frame["source_offset"].max() + 50)):
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1
+        path.write_bytes(data)
+    prefect(environment, tmp_path, *verify[:-4], "-p", "replay=80", expect=1)
+    messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
+    (message,) = (text for text in messages if f"differences in {output}" in text)
+    assert message.startswith("3 differences in ")
+    assert f"shards/{tar.name}: its sha256 is" in message
+    found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
+    summary = found["verify-summary"]
+    assert "| 2 of 2 | 3 | 79 | 0 |" in summary
+    assert f"- `shards/{tar.name} 00000-a0.png: its bytes or place are not" in summary
+    assert f"- `{source} {frame['source_key'].max()} copy 0: the source has changed" in summary
+
+
+@pytest.mark.usefixtures("worker")
+def test_verification_of_no_output_fails_with_a_sentence(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    verify = ["deployment", "run", "verify-manifest/local", "--watch", "-p", f"output={tmp_path}"]
+    prefect(environment, tmp_path, *verify, expect=1)
+    messages = [run["state"]["message"] for run in ask(environment, "flow_runs/filter")]
+    assert f"{tmp_path} is no output of diffaug: it has no run.json" in messages
 
 
 def test_flow_fails_when_too_many_images_do(environment: dict[str, str], tmp_path: Path) -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import itertools
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 import diffaug
+from diffaug.solvers import SAMPLERS
 from diffaug.verify import verify
 from tests.hostile import broken_images, fashion, write_files, write_samples
 from tests.jobs import WHO, augmented, manifest, planned, tars
@@ -142,6 +152,45 @@ def test_another_recipe_is_another_image(
     assert len(changed) > 5
     for column in ("sample_id", "recipe_digest", "output_pixel_sha256"):
         assert not (rows.loc[changed, column] == was.loc[changed, column]).any()
+
+
+recipes = st.fixed_dictionaries(
+    {
+        "sampler": st.sampled_from(SAMPLERS),
+        "strength": st.sampled_from(["0.05:0.95", (0.2, 0.9), (0.7, 0.1, 0.4), 0.5]),
+        "steps": st.integers(1, 8),
+        "copies": st.integers(1, 3),
+        "seed": st.integers(0, 2**63 - 1),
+    }
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.data())
+def test_any_job_gives_each_image_what_it_has_alone(data: st.DataObject) -> None:
+    """Any recipe, neighbours, order, split into shards, grouping, and any interruption."""
+    fields = data.draw(recipes)
+    samples = data.draw(st.permutations(fashion(7)))
+    cuts = sorted(data.draw(st.sets(st.integers(1, 6), max_size=2)))
+    pieces = [samples[a:b] for a, b in itertools.pairwise([0, *cuts, 7])]
+    with tempfile.TemporaryDirectory() as name:
+        folder, output = Path(name), Path(name, "out")
+        urls = [write_samples(folder / f"{n}.tar", piece) for n, piece in enumerate(pieces)]
+        run = planned(urls, output, **fields, batch_size=4)
+        for _ in range(data.draw(st.integers(0, 2))):  # interrupted after its first commit
+            reports = diffaug.augment_shards(run.sources[::-1], str(output), run=run)
+            next(reports, None)
+            cast(Generator[object], reports).close()
+        list(diffaug.augment_shards(run.sources, str(output), run=run))
+        rows = manifest(output)
+    assert list(rows["status"]) == ["ok"] * 7 * run.recipe.copies
+    pictures = {sample["__key__"].decode(): sample["png"] for sample in samples}
+    for key, own in rows.groupby("source_key"):
+        picture = Image.open(io.BytesIO(pictures[str(key)]))
+        alone = diffaug.augment(picture, run.recipe, batch_size=4)
+        made = alone if run.recipe.copies > 1 else [alone]
+        digests = [hashlib.sha256(b"L 28x28\n" + image.tobytes()).hexdigest() for image in made]
+        assert list(own.sort_values("copy")["output_pixel_sha256"]) == digests
 
 
 # --- processes

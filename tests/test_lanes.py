@@ -27,6 +27,7 @@ from diffaug.execution import Execution
 from diffaug.lanes import RUN_AHEAD, Edit, Lanes
 from diffaug.models import find_checkpoint, load_denoiser
 from diffaug.schedule import Schedule
+from diffaug.solvers import trajectory
 from tests.conftest import SHARDS
 
 Result = NDArray[np.float32] | None
@@ -43,7 +44,7 @@ def toy_network(x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
 def toy(network: Network = toy_network, null_class: int | None = None) -> Denoiser:
     return Denoiser(
         network=network,
-        schedule=Schedule(torch.from_numpy(SIGNAL)),
+        schedule=SCHEDULE,
         prediction="epsilon",
         clip=Clip(bound=1.0),
         shape=SHAPE,
@@ -53,12 +54,21 @@ def toy(network: Network = toy_network, null_class: int | None = None) -> Denois
     )
 
 
-def edit(seed: int, timesteps: Iterable[int] = (500, 250), condition: int | None = None) -> Edit:
+SCHEDULE = Schedule(torch.from_numpy(SIGNAL))
+
+
+def edit(
+    seed: int,
+    timesteps: Iterable[int] = (500, 250),
+    condition: int | None = None,
+    sampler: str = "ddim",
+) -> Edit:
     random = np.random.default_rng(seed)
+    way = trajectory(sampler, SCHEDULE, tuple(timesteps))
     return Edit(
         x_0=random.uniform(-1, 1, SHAPE).astype(np.float32),
-        noise=random.standard_normal(SHAPE).astype(np.float32),
-        timesteps=tuple(timesteps),
+        noise=random.standard_normal((1 + way.draws, *SHAPE)).astype(np.float32),
+        trajectory=way,
         condition=condition,
     )
 
@@ -68,19 +78,27 @@ def times() -> st.SearchStrategy[list[int]]:
     return falling.map(lambda chosen: sorted(chosen, reverse=True)) | st.just([0])
 
 
-edits = st.builds(edit, st.integers(0, 99), times(), st.none() | st.integers(0, 3))
+edits = st.builds(
+    edit,
+    st.integers(0, 99),
+    times(),
+    st.none() | st.integers(0, 3),
+    st.sampled_from(["ddim", "ddpm", "dpmsolver++"]),
+)
 
 
 def by_hand(edit: Edit) -> NDArray[np.float64]:
-    """The toy's whole reconstruction of one image, in float64, as a plain loop."""
-    ends = [*edit.timesteps[1:], None]
-    start = SIGNAL[edit.timesteps[0]]
-    x: NDArray[np.float64] = start**0.5 * edit.x_0.astype(float) + (1 - start) ** 0.5 * edit.noise
-    for t, s in zip(edit.timesteps, ends, strict=True):
+    """The toy's whole reconstruction of one image, in float64, as a plain loop over its steps."""
+    times, weights = edit.trajectory.timesteps, edit.trajectory.weights.astype(float)
+    start = SIGNAL[times[0]]
+    x: NDArray[np.float64] = (
+        start**0.5 * edit.x_0.astype(float) + (1 - start) ** 0.5 * edit.noise[0]
+    )
+    before, fresh = np.zeros(SHAPE), [*edit.noise[1:], *[np.zeros(SHAPE)] * len(times)]
+    for t, (a, b, c, d), z in zip(times, weights, fresh, strict=False):
         epsilon = x * 0.5 + t * 0.001 + (edit.condition or 0) * 0.125
         x_0 = np.clip((x - (1 - SIGNAL[t]) ** 0.5 * epsilon) / SIGNAL[t] ** 0.5, -1, 1)
-        epsilon = (x - SIGNAL[t] ** 0.5 * x_0) / (1 - SIGNAL[t]) ** 0.5
-        x = x_0 if s is None else SIGNAL[s] ** 0.5 * x_0 + (1 - SIGNAL[s]) ** 0.5 * epsilon
+        x, before = a * x + b * x_0 + c * before + d * z, x_0
     return x
 
 
@@ -159,7 +177,7 @@ def test_each_sample_costs_only_its_own_calls(stream: list[Edit], batch_size: in
     """As many calls as when each image in turn takes the lane that is free first."""
     free = [0] * batch_size
     for one in stream:
-        heapq.heappush(free, heapq.heappop(free) + len(one.timesteps))
+        heapq.heappush(free, heapq.heappop(free) + len(one.trajectory.timesteps))
     seen: list[tuple[Tensor, Tensor]] = []
     results(counting(seen), batch_size, stream)
     assert len(seen) == max(free)
@@ -248,13 +266,16 @@ def real_edits(count: int, calls: Callable[[int], int]) -> list[Edit]:
             file = tar.extractfile(name)
             assert file is not None
             pixels = np.pad(np.asarray(Image.open(io.BytesIO(file.read()))), 2)
-            noise = np.random.default_rng(i).standard_normal((1, 32, 32)).astype(np.float32)
             start = 150 + 120 * i
+            timesteps = tuple(round(start * k / calls(i)) for k in range(calls(i), 0, -1))
+            sampler = ["ddim", "ddpm", "dpmsolver++"][i // 2 % 3]
+            way = trajectory(sampler, shipped(1, "float32").schedule, timesteps)
+            random = np.random.default_rng(i)
             found.append(
                 Edit(
                     x_0=(pixels[None] / 127.5 - 1).astype(np.float32),
-                    noise=noise,
-                    timesteps=tuple(round(start * k / calls(i)) for k in range(calls(i), 0, -1)),
+                    noise=random.standard_normal((1 + way.draws, 1, 32, 32)).astype(np.float32),
+                    trajectory=way,
                     condition=i if i % 2 else None,
                 )
             )

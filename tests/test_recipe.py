@@ -18,6 +18,7 @@ CHANGES_AN_IMAGE: dict[str, Any] = {
     "strength": 0.7,
     "steps": 21,
     "sampler": "one-step",
+    "eta": 0.5,
     "seed": 1,
     "condition": "label",
     "fit": "resize",
@@ -257,6 +258,13 @@ def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
 
 def digest(**fields: Any) -> str:
     return Recipe(**fields).digest(model_digest="ab" * 32, noise_version="noise-1")
+
+
+def test_eta_belongs_to_ddim() -> None:
+    assert Recipe(sampler="ddim", eta=1).eta == 1
+    for sampler in ("ddpm", "dpmsolver++", "one-step"):
+        with pytest.raises(ValueError, match="eta belongs to the sampler ddim"):
+            Recipe(sampler=sampler, eta=0.1)
 
 
 def test_every_field_is_placed() -> None:

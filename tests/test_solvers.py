@@ -23,13 +23,13 @@ from PIL import Image
 from torch import Tensor
 
 import diffaug
-from diffaug.denoiser import Clip, Denoiser
+from diffaug.denoiser import Clip, Denoiser, Prediction
 from diffaug.execution import Execution
 from diffaug.lanes import Edit, Lanes
 from diffaug.models import find_checkpoint, load_denoiser
 from diffaug.rng import SampleRandom
-from diffaug.schedule import CLEAN, Schedule, timesteps
-from diffaug.solvers import ddim_step
+from diffaug.schedule import Schedule, timesteps
+from diffaug.solvers import trajectory
 from tests.conftest import SHARDS
 
 MODEL = "fashion-mnist-32"
@@ -54,6 +54,7 @@ def as_tensor(images: Sequence[Image.Image]) -> Tensor:
 
 X_0 = as_tensor(pictures())
 NOISE = torch.randn(X_0.shape, generator=torch.Generator().manual_seed(0))
+NONE = torch.zeros(0, *X_0.shape)
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +78,14 @@ def network() -> Reference:
     return call
 
 
-def ours(denoiser: Denoiser, times: Sequence[int]) -> Tensor:
+def ours(
+    denoiser: Denoiser, sampler: str, times: Sequence[int], fresh: Tensor = NONE, eta: float = 0.0
+) -> Tensor:
+    """What the lanes make of the pictures; `fresh` (calls, B, C, H, W) is added on the way."""
+    way = trajectory(sampler, denoiser.schedule, tuple(times), eta)
+    noise = torch.cat([NOISE[None], fresh])[: 1 + way.draws]
     edits = [
-        (i, Edit(x_0=X_0[i].numpy(), noise=NOISE[i].numpy(), timesteps=tuple(times)))
+        (i, Edit(x_0=X_0[i].numpy(), noise=noise[:, i].numpy(), trajectory=way))
         for i in range(BATCH)
     ]
     results = [result for _, result in Lanes[int](denoiser, BATCH).run(edits)]
@@ -92,12 +98,13 @@ def noised(t_start: int) -> Tensor:
     return x_t
 
 
-def tolerance(times: Sequence[int]) -> float:
+def tolerance(times: Sequence[int], prediction: str = "epsilon") -> float:
     """1e-4, or 16 roundings times sigma / alpha of the last call where that is more: so it is
-    3e-4 for a single call from pure noise, at t = 999, and 1e-4 for all else."""
+    3e-4 for a single epsilon from pure noise, at t = 999, and 1e-4 for all else."""
     scheduler: Any = DDPMScheduler()
     signal = float(scheduler.alphas_cumprod[times[-1]])
-    return max(1e-4, 16 * torch.finfo().eps * math.sqrt((1 - signal) / signal))
+    rounding = 16 * torch.finfo().eps * math.sqrt((1 - signal) / signal)
+    return max(1e-4, rounding if prediction == "epsilon" else 0)
 
 
 def difference(one: Tensor, other: Tensor) -> float:
@@ -105,19 +112,35 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float(((one - other).abs() / other.abs().clamp(min=1)).max())
 
 
+LONG = pytest.mark.services  # 50 calls take seconds
+SHORT = [(0.5, 1), (0.5, 2), (0.5, 3), (0.5, 8), (1.0, 1), (1.0, 2), (1.0, 8)]
+SIZES = [*SHORT, pytest.param(0.5, 50, marks=LONG)]
+GRIDS = [(1, 0), (2, 0), (4, 1), (8, 0), (8, 4), (10, 7), pytest.param(50, 0, marks=LONG)]
+PREDICTIONS = ["epsilon", "v_prediction", "sample"]
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
-@pytest.mark.parametrize("calls", [1, 2, 8])
-@pytest.mark.parametrize("strength", [0.3, 0.5, 1.0])
-def test_ddim_is_first_order_dpmsolver(
-    strength: float, calls: int, denoiser: Denoiser, network: Reference
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize(("strength", "calls"), SIZES)
+@pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpmsolver++", 2)])
+def test_is_diffusers_dpmsolver(
+    sampler: str,
+    order: int,
+    strength: float,
+    calls: int,
+    prediction: Prediction,
+    denoiser: Denoiser,
+    network: Reference,
 ) -> None:
-    times = timesteps(strength, round(calls / strength), "ddim", 1000)
+    """DDIM is DPM-Solver++ of first order, whose scheduler takes any timesteps."""
+    times = timesteps(strength, round(calls / strength), sampler, 1000)
     assert len(times) == calls
     reference: Any = DPMSolverMultistepScheduler(
         beta_start=0.0001,
         beta_end=0.02,
         beta_schedule="linear",
-        solver_order=1,
+        prediction_type=prediction,
+        solver_order=order,
         algorithm_type="dpmsolver++",
         final_sigmas_type="zero",
     )
@@ -125,25 +148,54 @@ def test_ddim_is_first_order_dpmsolver(
     x_t = noised(times[0])
     for t in times:
         x_t = reference.step(network(x_t, t), t, x_t).prev_sample
-    assert difference(ours(replace(denoiser, clip=Clip()), times), x_t) < tolerance(times)
+    free = replace(denoiser, clip=Clip(), prediction=prediction)
+    assert difference(ours(free, sampler, times), x_t) < tolerance(times, prediction)
 
 
-@pytest.mark.parametrize("clip", [True, False])
-@pytest.mark.parametrize(("steps", "skipped"), [(1, 0), (2, 0), (2, 1), (8, 0), (8, 4), (10, 7)])
-def test_ddim_is_ddim(
-    steps: int, skipped: int, clip: bool, denoiser: Denoiser, network: Reference
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize(("strength", "calls"), SIZES)
+def test_ddpm_is_diffusers_ddpm(
+    strength: float, calls: int, prediction: Prediction, denoiser: Denoiser, network: Reference
+) -> None:
+    """With the noise that diffusers draws, one a step."""
+    times = timesteps(strength, round(calls / strength), "ddpm", 1000)
+    reference: Any = DDPMScheduler(prediction_type=prediction)
+    reference.set_timesteps(timesteps=list(times))
+    random = torch.Generator().manual_seed(1)
+    fresh = torch.stack([torch.randn(X_0.shape, generator=random) for _ in times])
+    x_t, random = noised(times[0]), torch.Generator().manual_seed(1)
+    for t in times:
+        x_t = reference.step(network(x_t, t), t, x_t, generator=random).prev_sample
+    bounded = replace(denoiser, prediction=prediction)
+    assert difference(ours(bounded, "ddpm", times, fresh), x_t) < tolerance(times, prediction)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(("steps", "skipped"), GRIDS)
+def test_ddim_is_diffusers_ddim(
+    steps: int,
+    skipped: int,
+    eta: float,
+    prediction: Prediction,
+    denoiser: Denoiser,
+    network: Reference,
 ) -> None:
     """On diffusers' own grid, entered part-way: 999, 874, ... and from the last to clean."""
     reference: Any = DDIMScheduler(
-        clip_sample=clip, set_alpha_to_one=True, timestep_spacing="trailing"
+        prediction_type=prediction, set_alpha_to_one=True, timestep_spacing="trailing"
     )
     reference.set_timesteps(steps)
     times = reference.timesteps[skipped:].tolist()
+    fresh = torch.randn((len(times), *X_0.shape), generator=torch.Generator().manual_seed(1))
     x_t = noised(times[0])
-    for t in times:
-        x_t = reference.step(network(x_t, t), t, x_t, use_clipped_model_output=True).prev_sample
-    bounded = replace(denoiser, clip=Clip(bound=1.0 if clip else None))
-    assert difference(ours(bounded, times), x_t) < tolerance(times)
+    for t, z in zip(times, fresh, strict=True):
+        x_t = reference.step(
+            network(x_t, t), t, x_t, eta=eta, use_clipped_model_output=True, variance_noise=z
+        ).prev_sample
+    bounded = replace(denoiser, prediction=prediction)
+    found = ours(bounded, "ddim", times, fresh, eta)
+    assert difference(found, x_t) < tolerance(times, prediction)
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
@@ -154,7 +206,9 @@ def test_one_step_is_the_x_0_estimate_at_t_start(
     reference: Any = DDPMScheduler(clip_sample=True)
     x_t, (t_start,) = noised(times[0]), times
     step = reference.step(network(x_t, t_start), t_start, x_t)
-    assert difference(ours(denoiser, times), step.pred_original_sample) < tolerance(times)
+    assert difference(ours(denoiser, "one-step", times), step.pred_original_sample) < tolerance(
+        times
+    )
 
 
 def test_augment_is_what_diffusers_would_do(network: Reference) -> None:
@@ -175,15 +229,47 @@ def test_augment_is_what_diffusers_would_do(network: Reference) -> None:
     assert np.abs(found - np.stack([np.asarray(image) for image in images])).mean() > 1
 
 
-def test_one_step_of_ddim_in_closed_form() -> None:
-    """Every sample at its own times; the step to CLEAN gives x_0 itself."""
+def test_weights_in_closed_form() -> None:
+    """On a schedule of three times: the posterior of Ho et al. (2020, eq. 6 and 7), DDIM of Song
+    et al. (eq. 12), and the last step, which is the estimate itself."""
     signal = np.array([0.9, 0.5, 0.01])
     schedule = Schedule(torch.from_numpy(signal))
-    x_t, x_0 = X_0[:1].expand(3, -1, -1, -1) * 2, NOISE[:1].expand(3, -1, -1, -1)
-    t, s = torch.tensor([2, 2, 1]), torch.tensor([1, CLEAN, 0])
-    x_s = ddim_step(schedule, x_t, x_0, t, s)
-    for i, (start, end) in enumerate([(0.01, 0.5), (0.01, 1.0), (0.5, 0.9)]):
-        noise = (x_t[i] - start**0.5 * x_0[i]) / (1 - start) ** 0.5
-        expected = end**0.5 * x_0[i] + (1 - end) ** 0.5 * noise
-        torch.testing.assert_close(x_s[i], expected, rtol=1e-5, atol=1e-5)
-    assert torch.equal(x_s[1], x_0[1])
+    for sampler in ("ddim", "ddpm", "dpmsolver++"):
+        way = trajectory(sampler, schedule, (2, 1, 0))
+        assert way.timesteps == (2, 1, 0)
+        assert way.weights[-1].tolist() == [0, 1, 0, 0]
+        assert way.draws == (2 if sampler == "ddpm" else 0)
+        assert way.looks_back == (sampler == "dpmsolver++")
+    for now, then, row in ((0.01, 0.5, 0), (0.5, 0.9, 1)):
+        beta = 1 - now / then
+        mean_x_0 = then**0.5 * beta / (1 - now)
+        mean_x_t = (1 - beta) ** 0.5 * (1 - then) / (1 - now)
+        variance = (1 - then) / (1 - now) * beta
+        ancestral = trajectory("ddpm", schedule, (2, 1, 0)).weights[row]
+        np.testing.assert_allclose(ancestral, [mean_x_t, mean_x_0, 0, variance**0.5], rtol=1e-6)
+        a, b, c, d = trajectory("ddim", schedule, (2, 1, 0)).weights[row]
+        # x_t = sqrt(now) x_0 + sqrt(1 - now) e becomes sqrt(then) x_0 + sqrt(1 - then) e
+        assert (c, d) == (0, 0)
+        assert a * (1 - now) ** 0.5 == pytest.approx((1 - then) ** 0.5, rel=1e-6)
+        assert a * now**0.5 + b == pytest.approx(then**0.5, rel=1e-6)
+
+
+def test_second_order_needs_three_calls(denoiser: Denoiser) -> None:
+    ddim, second = (
+        [trajectory(sampler, denoiser.schedule, times).weights for times in WAYS]
+        for sampler in ("ddim", "dpmsolver++")
+    )
+    assert [np.array_equal(a, b) for a, b in zip(ddim, second, strict=True)] == [True, True, False]
+
+
+WAYS: list[tuple[int, ...]] = [(999,), (800, 300), (800, 500, 200)]
+
+
+def test_a_schedule_that_ends_without_signal() -> None:
+    """From pure noise the first step forgets it: finite weights, and no x_t in x_0's part."""
+    reference: Any = DDPMScheduler(rescale_betas_zero_snr=True)
+    schedule = Schedule(reference.alphas_cumprod.double())
+    for sampler in ("ddim", "ddpm", "dpmsolver++"):
+        weights = trajectory(sampler, schedule, (999, 600, 300)).weights
+        assert np.isfinite(weights).all()
+        assert weights[0, 1] == pytest.approx(float(reference.alphas_cumprod[600]) ** 0.5, rel=1e-6)

@@ -213,3 +213,21 @@ def test_a_chained_url_leads_back_to_its_file(tmp_path: Path) -> None:
     (url,) = storage.expand([f"zip://a.tar::{tmp_path}/x.zip"])
     with storage.open_read(url) as stream:
         assert stream.read() == b"inside"
+
+
+def test_leftovers_are_dead_only_when_nobody_holds_them(tmp_path: Path) -> None:
+    for name in (".diffaug-killed", ".diffaug-0123456789ab"):
+        (tmp_path / name).mkdir()
+    for name in (".run.json-0123456789ab", "run.json", ".mine", ".shards.txt-short"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / ".diffaug-link").symlink_to(tmp_path / ".diffaug-killed")
+    dead = {".diffaug-killed", ".diffaug-0123456789ab", ".run.json-0123456789ab"}
+    with storage.scratch(str(tmp_path)) as folder:
+        found = storage.leftovers(str(tmp_path))
+        assert {path.name: alive for path, alive in found.items()} == {
+            **dict.fromkeys(dead, False),
+            folder.name: True,
+        }
+    assert {path.name for path in storage.leftovers(str(tmp_path))} == dead
+    assert storage.leftovers(str(tmp_path / "none")) == {}
+    assert storage.leftovers("memory://somewhere") == {}

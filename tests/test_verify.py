@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import diffaug
-from diffaug.verify import verify
+from diffaug.verify import strays, verify, verify_shards
 from tests.hostile import broken_images, cut_in_image, fashion, write_samples, zero_bytes
 from tests.jobs import augmented, planned
 
@@ -88,6 +88,22 @@ def test_a_cut_tar_is_named(output: Path) -> None:
 def test_a_stray_tar_is_named(output: Path) -> None:
     shutil.copy(_tar(output), output / "shards/stray-00000000.tar")
     assert _differences(output) == ["shards/stray-00000000.tar: no manifest part names this tar"]
+
+
+def test_the_tar_of_a_broken_part_is_not_called_a_stray(output: Path) -> None:
+    """Whether the part names it is not to be known: only the part is named."""
+    (output / "manifest/s4.parquet").write_bytes(b"no parquet")
+    (line,) = _differences(output)
+    assert line.startswith("manifest/s4.parquet: cannot be read")
+
+
+def test_some_shards_can_be_verified_alone(output: Path) -> None:
+    run = diffaug.plan.read_run(str(output))
+    assert run is not None
+    _tar(output, "s4").unlink()
+    found = dict(verify_shards(str(output), run.sources[:2]))
+    assert found == {"s0": [], "s1": []}
+    assert strays(str(output), run) == []
 
 
 def test_a_missing_part_is_named(output: Path) -> None:

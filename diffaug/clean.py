@@ -1,0 +1,74 @@
+"""Removing from an output what no manifest part names, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.manifest import check_part
+from diffaug.plan import the_run
+from diffaug.verify import Difference, strays
+
+__all__ = ["clean"]
+
+_TAR = re.compile(r"shards/(?P<stem>.+)-[0-9a-f]{8}\.tar")
+
+
+def clean(output: str) -> Iterator[Difference]:
+    """Remove stray tars and parts, and what killed jobs left unfinished; yield each, removed.
+
+    Left alone are: a tar that any readable part names, whichever part that is; a tar whose own
+    part is there but cannot be read; a part that is a whole commit of a shard the plan does not
+    have; in an object store, where a running job cannot be seen, the tar of a planned shard that
+    is not committed yet.
+
+    Raises:
+        ConfigError: it is not the output of a job, or a job is writing to it now.
+    """
+    run = the_run(output)
+    leftovers = storage.leftovers(output)
+    held = [path.name for path, alive in leftovers.items() if alive]
+    if held:
+        raise ConfigError(
+            f"a job is writing to {storage.public_url(output)} now ({held[0]} is in use): clean "
+            "it once that has ended"
+        )
+    for path in leftovers:
+        _remove(path)
+        yield Difference(path.name, "a job that was killed left it unfinished")
+    planned = {shard.stem for shard in run.sources}
+    for stray in strays(output, run):
+        if not _keep(output, stray.where, planned):
+            storage.remove(storage.join(output, stray.where))
+            yield stray
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _keep(output: str, name: str, planned: set[str]) -> bool:
+    if name.endswith(".parquet"):
+        return _is_commit(output, name)
+    tar = _TAR.fullmatch(name)
+    if storage.is_local(output) or tar is None or tar["stem"] not in planned:
+        return False
+    return not storage.exists(storage.join(output, "manifest", f"{tar['stem']}.parquet"))
+
+
+def _is_commit(output: str, name: str) -> bool:
+    """Whether a part is whole, and stands under its own name."""
+    try:
+        metadata, _ = check_part(storage.read_bytes(storage.join(output, name)))
+    except (pa.ArrowException, ValueError, KeyError, TypeError, OSError):
+        return False
+    return f"manifest/{metadata['report']['stem']}.parquet" == name

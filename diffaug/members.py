@@ -1,0 +1,77 @@
+"""Members of tars read by the place a manifest row gives, on any fsspec URL."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import tarfile
+import zlib
+from types import TracebackType
+from typing import IO
+
+from diffaug import storage
+from diffaug.errors import DefectError
+from diffaug.shards import read_member
+
+__all__ = ["Members"]
+
+
+class Members:
+    """Reads members one after the other, keeping the tar of the last one open.
+
+    Asked for in the order in which they lie, the members of one tar cost one pass over it, even
+    where it is compressed. Use it as a context manager.
+    """
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._url: str | None = None
+        self._stream: IO[bytes] | None = None
+
+    def __enter__(self) -> Members:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def read(self, url: str, offset: int) -> bytes:
+        """The data of the member that begins at `offset` of the (uncompressed) tar.
+
+        Raises:
+            OSError: storage will not give it: FileNotFoundError where there is no such tar.
+            DefectError: the tar has no member there.
+        """
+        stream = self._open(url)
+        if offset < tarfile.BLOCKSIZE:
+            raise DefectError("no_member", f"has no member at {offset}: a header comes first")
+        try:
+            return read_member(stream, offset)
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DefectError("no_member", f"has no member at {offset}: {error}") from None
+        except OSError:
+            raise
+        except Exception as error:
+            raise _as_os_error(error) from error
+
+    def _open(self, url: str) -> IO[bytes]:
+        if self._stream is None or url != self._url:
+            self._stack.close()
+            self._stream = None
+            try:
+                self._stream = self._stack.enter_context(storage.open_read(url))
+            except OSError:
+                raise
+            except Exception as error:
+                raise _as_os_error(error) from error
+            self._url = url
+        return self._stream
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """What a storage raised, whatever its kind, as the kind that says it was the storage."""
+    return OSError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,161 @@
+"""Rows picked out of an output's parts: spread evenly, or one by its sample id.
+
+Only the parts that hold a picked row are read beyond their footers, and none is held whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+
+import pyarrow as pa
+
+from diffaug import storage
+from diffaug.commit import read_report
+from diffaug.errors import ConfigError, UncommittedError
+from diffaug.manifest import Row, iter_rows, read_metadata
+
+__all__ = ["find_sample", "ok_counts", "picked_rows", "spread"]
+
+_WHOLE_ID, _SHORTEST_ID = 32, 8
+
+
+def ok_counts(output: str, stems: Iterable[str]) -> dict[str, int]:
+    """How many `ok` rows each committed shard has, by its stem; from the parts' footers alone.
+
+    A shard that is not committed, or whose part's footer is broken, is left out: to say so is
+    what `verify` does.
+
+    Args:
+        output: OUTPUT of a job.
+        stems: which shards.
+    """
+    there = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
+    counts = {}
+    for stem in stems:
+        if f"{stem}.parquet" in there:
+            with suppress(UncommittedError, OSError):
+                counts[stem] = read_report(_part(output, stem)).ok
+    return counts
+
+
+def spread(counts: Mapping[str, int], number: int) -> dict[str, list[int]]:
+    """Spread `number` picks evenly over all rows, or take every row where there are not so many.
+
+    Args:
+        counts: rows of each shard.
+        number: how many to pick.
+
+    Returns:
+        For each shard with a pick, which of its rows, from 0, rising.
+    """
+    total = sum(counts.values())
+    number = min(number, total)
+    places = iter([(2 * pick + 1) * total // (2 * number) for pick in range(number)])
+    picks: dict[str, list[int]] = {}
+    place, first = next(places, None), 0
+    for stem, count in counts.items():
+        while place is not None and place < first + count:
+            picks.setdefault(stem, []).append(place - first)
+            place = next(places, None)
+        first += count
+    return picks
+
+
+def picked_rows(
+    output: str, picks: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[Mapping[str, Any], Iterator[Row]]]:
+    """Yield, for each shard with a pick, its part's metadata and the picked ones of its `ok` rows.
+
+    Raises:
+        UncommittedError: a part is broken, or gone.
+    """
+    for stem, places in picks.items():
+        with _reading(output, stem) as stream:
+            metadata = read_metadata(stream)
+        yield metadata, _ok_rows(output, stem, set(places))
+
+
+def find_sample(output: str, sample_id: str) -> tuple[Mapping[str, Any], Row]:
+    """Find the first `ok` row with a sample id, and its part's metadata.
+
+    Args:
+        output: OUTPUT of a job; of it only `manifest/` is read.
+        sample_id: whole, or its beginning: at least 8 characters that no other id begins with.
+
+    Raises:
+        ConfigError: there is no such row, or more than one id begins so, or no such output.
+        UncommittedError: it was not found, but a part that may hold it is broken.
+    """
+    if not _SHORTEST_ID <= len(sample_id) <= _WHOLE_ID:
+        raise ConfigError(
+            f"sample id {sample_id!r}: give all its {_WHOLE_ID} characters, as the manifest's "
+            f"column sample_id has them, or at least the first {_SHORTEST_ID}"
+        )
+    public = storage.public_url(output)
+    parts = storage.listing(storage.join(output, "manifest"), ".parquet")
+    if not parts:
+        raise ConfigError(f"{public} is no output of diffaug: it has no manifest")
+    found: dict[str, tuple[str, int]] = {}
+    broken: list[UncommittedError] = []
+    for stem in (part.removesuffix(".parquet") for part in parts):
+        try:
+            for place, id in enumerate(_ok_ids(output, stem)):
+                if id.startswith(sample_id):
+                    found.setdefault(id, (stem, place))
+                if len(found) > 1:
+                    raise ConfigError(
+                        f"sample id {sample_id}: {' and '.join(found)} begin so: give more of it"
+                    )
+        except UncommittedError as error:
+            broken.append(error)
+        if sample_id in found:  # a whole id: no need to see whether another begins so
+            break
+    if not found and broken:
+        raise broken[0]
+    if not found:
+        raise ConfigError(f"{public} has no image with the sample id {sample_id}")
+    stem, place = next(iter(found.values()))
+    ((metadata, rows),) = picked_rows(output, {stem: [place]})
+    return metadata, next(rows)
+
+
+def _ok_ids(output: str, stem: str) -> Iterator[str]:
+    with _reading(output, stem) as stream:
+        for row in iter_rows(stream, ["sample_id", "status"]):
+            if row["status"] == "ok":
+                yield row["sample_id"]
+
+
+def _ok_rows(output: str, stem: str, places: set[int]) -> Iterator[Row]:
+    """The `ok` rows at these places among them."""
+    place, last = 0, max(places)
+    with _reading(output, stem) as stream:
+        for row in iter_rows(stream):
+            if place > last:
+                return
+            if row["status"] == "ok":
+                if place in places:
+                    yield row
+                place += 1
+
+
+def _part(output: str, stem: str) -> str:
+    return storage.join(output, "manifest", f"{stem}.parquet")
+
+
+@contextmanager
+def _reading(output: str, stem: str) -> Iterator[IO[bytes]]:
+    """Open a part; what is wrong with it is said of it."""
+    url = _part(output, stem)
+    try:
+        with storage.open_read(url) as stream:
+            yield stream
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise UncommittedError(
+            f"{storage.public_url(url)} cannot be read ({error}): where it is broken, delete it "
+            "and run the job again, which makes it anew"
+        ) from error

@@ -1,0 +1,283 @@
+"""Images rebuilt from what their manifest part says of them, and held against it.
+
+A row and its part's metadata are all that is needed, with the source shard and the model. Where
+the part was made on this kind of device with these versions, bytes and pixels must come out the
+very same. Elsewhere that would be luck: the best a rebuilt image can be there is `near`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from diffaug import storage
+from diffaug.codec import decode, encode, pixel_sha256
+from diffaug.edit import Draft, Editor
+from diffaug.errors import ConfigError, DefectError, DiffaugError
+from diffaug.lanes import Edit
+from diffaug.maker import Maker, PartMaker
+from diffaug.manifest import Row
+from diffaug.members import Members
+from diffaug.rows import draft_row
+
+__all__ = ["TOLERANCE", "Replayed", "Tally", "replay_parts", "replay_rows"]
+
+TOLERANCE = {"float32": 1.0, "bfloat16": 4.0}
+"""How far a picture rebuilt elsewhere may lie from the one stored and still be `near`: root mean
+square over its pixels, in levels of 255, by what the network computes in.
+
+Sums in another order change a float32 result by at most 0.1 and a bfloat16 one by 0.4 to 3, both
+more the higher the strength (measured with other batch sizes, and without oneDNN's kernels); the
+allowance for float32 leaves room for a lossy format. Pictures that share a source but not their
+noise lie 10 to 36 levels apart (strength 0.1 to 0.4). Few calls from near pure noise can make
+bfloat16 results differ by as much: then they are said to differ.
+"""
+
+_PREDICTED = ("sampler", "steps", "condition", "seed")
+
+Verdict = Literal["equal", "near", "differs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """One row, and what became of rebuilding its image.
+
+    Attributes:
+        row: the manifest row.
+        verdict: `equal`: bytes and pixels are the manifest's, made on such a device and with
+            these versions. `near`: it was made elsewhere, and is within TOLERANCE. `differs`.
+        reason: for `near` and `differs`, what differs, a sentence; else empty.
+        elsewhere: what of device class and versions is not as it was; empty if nothing.
+        image: the rebuilt picture; None where it could not be rebuilt.
+        data: its file's bytes; None where it could not be rebuilt.
+    """
+
+    row: Row
+    verdict: Verdict
+    reason: str = ""
+    elsewhere: str = ""
+    image: Image.Image | None = None
+    data: bytes | None = None
+
+    def __str__(self) -> str:
+        row = self.row
+        name = f"{row['source_shard']} {row['source_key']} copy {row['copy']}"
+        return f"{name}: {self.reason or self.verdict}"
+
+
+@dataclass
+class Tally:
+    """Counts over replayed rows; `elsewhere` counts the near ones by what is not as it was."""
+
+    equal: int = 0
+    near: int = 0
+    differs: int = 0
+    elsewhere: Counter[str] = field(default_factory=Counter)
+
+    def add(self, replayed: Replayed) -> None:
+        """Count one row."""
+        setattr(self, replayed.verdict, getattr(self, replayed.verdict) + 1)
+        if replayed.verdict == "near":
+            self.elsewhere[replayed.elsewhere] += 1
+
+    def __str__(self) -> str:
+        total = self.equal + self.near + self.differs
+        made = "; ".join(f"{count} made with {what}" for what, count in self.elsewhere.items())
+        return (
+            f"{total} replayed: {self.equal} equal, {self.near} within tolerance"
+            f"{f' but not proven equal ({made})' if made else ''}, {self.differs} differ"
+        )
+
+
+class _MismatchError(DiffaugError):
+    """Why a row cannot be rebuilt to what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A row on its way through the lanes, or passing by with why it cannot go through them."""
+
+    row: Row
+    maker: Maker | None
+    elsewhere: str = ""
+    error: str = ""
+    draft: Draft | None = None
+
+    def differs(self, reason: str) -> Replayed:
+        return Replayed(row=self.row, verdict="differs", reason=reason, elsewhere=self.elsewhere)
+
+
+def replay_rows(
+    rows: Iterable[Row], metadata: Mapping[str, Any], output: str | None = None
+) -> Iterator[Replayed]:
+    """Rebuild the images of rows of one manifest part, in order.
+
+    Args:
+        rows: rows that have an image; in the part's order its source is read once, forwards.
+        metadata: the part's `diffaug.*` metadata (see `manifest.read_metadata`).
+        output: OUTPUT, whose tars a picture made elsewhere is measured against; without it, one
+            that does not come out the very same differs.
+
+    Yields:
+        For each row, one. Whatever stands in the way of a row is its reason to differ.
+    """
+    return replay_parts([(metadata, rows)], output)
+
+
+def replay_parts(
+    parts: Iterable[tuple[Mapping[str, Any], Iterable[Row]]], output: str | None = None
+) -> Iterator[Replayed]:
+    """Rebuild images of several parts, the lanes full from one part into the next.
+
+    Args:
+        parts: (metadata, rows) of each; read as the lanes become free.
+        output: see `replay_rows`.
+    """
+    tasks = (task for metadata, rows in parts for task in _tasks(metadata, rows))
+    for maker, group in groupby(tasks, key=lambda task: task.maker):
+        yield from _replay(group, maker, output)
+
+
+def _tasks(metadata: Mapping[str, Any], rows: Iterable[Row]) -> Iterator[_Task]:
+    try:
+        part = PartMaker(metadata)
+    except ConfigError as error:
+        reason = str(error)
+        yield from (_Task(row, None, error=reason) for row in rows)
+        return
+    for row in rows:
+        if row["output_sha256"] is None:
+            yield _Task(row, None, error=f"the row is {row['status']} and has no image")
+            continue
+        try:
+            maker = part.maker(row)
+        except ConfigError as error:
+            yield _Task(row, None, error=str(error))
+        else:
+            yield _Task(row, maker, part.elsewhere(row, maker.execution))
+
+
+def _replay(tasks: Iterator[_Task], maker: Maker | None, output: str | None) -> Iterator[Replayed]:
+    """Rebuild what one maker made; without it, or where it is not to be had here, nothing is."""
+    editor, error = None, ""
+    try:
+        editor = maker.editor() if maker else None
+    except ConfigError as mistake:
+        error = str(mistake)
+    if editor is None:
+        yield from (task.differs(task.error or error) for task in tasks)
+        return
+    with Members() as sources, Members() as outputs:
+        for task, x_0 in editor.lanes().run(_drafted(tasks, editor, sources)):
+            if task.draft is None or x_0 is None:
+                yield task.differs(task.error)
+                continue
+            try:
+                image = task.draft.frame.from_model(x_0)
+            except DefectError as defect:
+                yield task.differs(f"it cannot be rebuilt: {defect.reason}")
+            else:
+                yield _judge(task, image, encode(image, editor.recipe.format), outputs, output)
+
+
+def _drafted(
+    tasks: Iterator[_Task], editor: Editor, sources: Members
+) -> Iterator[tuple[_Task, Edit | None]]:
+    for task in tasks:
+        try:
+            draft = _draft(task, editor, sources)
+        except (_MismatchError, DefectError) as error:
+            yield replace(task, error=str(error)), None
+        else:
+            yield replace(task, draft=draft), draft.edit
+
+
+def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
+    row, recipe = task.row, editor.recipe
+    url, offset = str(row["source_shard"]), int(row["source_offset"])
+    try:
+        data = sources.read(url, offset)
+    except FileNotFoundError:
+        raise _MismatchError(f"the source is gone: there is no {url} any more") from None
+    except OSError as error:
+        raise _MismatchError(f"the source {url} cannot be read: {error}") from None
+    except DefectError as defect:
+        raise _MismatchError(f"the source has changed: {url} {defect.reason}") from None
+    if hashlib.sha256(data).hexdigest() != row["source_sha256"]:
+        raise _MismatchError(
+            f"the source has changed: the bytes at {offset} of {url} are not those of source_sha256"
+        )
+    (draft,) = editor.drafts(decode(data, recipe.max_pixels), row["label"], [row["copy"]])
+    made = {name: getattr(recipe, name) for name in _PREDICTED} | draft_row(draft)
+    wrong = [name for name, value in made.items() if not _same(row[name], value)]
+    if wrong:
+        made_with = f" (it was made with {task.elsewhere})" if task.elsewhere else ""
+        raise _MismatchError(
+            f"the row and its recipe disagree on {', '.join(wrong)} for this source{made_with}"
+        )
+    return draft
+
+
+def _same(said: Any, made: Any) -> bool:
+    if isinstance(made, float) and isinstance(said, float):
+        return abs(said - made) <= 1e-9 * max(1.0, abs(made))  # the last bits are the device's
+    return bool(said == made)
+
+
+def _judge(
+    task: _Task, image: Image.Image, data: bytes, outputs: Members, output: str | None
+) -> Replayed:
+    row, elsewhere = task.row, task.elsewhere
+    same_bytes = hashlib.sha256(data).hexdigest() == row["output_sha256"]
+    same_pixels = pixel_sha256(image) == row["output_pixel_sha256"]
+    verdict: Verdict = "differs"
+    if same_bytes and same_pixels:
+        verdict = "near" if elsewhere else "equal"
+        reason = f"made with {elsewhere}; bytes and pixels are the same" if elsewhere else ""
+    elif same_bytes and not row["output_member"].endswith(".jpg"):
+        reason = "bytes are the same, output_pixel_sha256 is not that of their pixels"
+    elif not elsewhere:
+        what = "pixels are the same, bytes differ" if same_pixels else "pixels differ"
+        reason = f"{what}, though device and versions are the same"
+    else:
+        try:
+            apart = 0.0 if same_pixels else _apart(row, data, outputs, output)
+        except _MismatchError as error:
+            reason = f"made with {elsewhere}; it came out otherwise, and {error}"
+        else:
+            tolerance = TOLERANCE[row["dtype"]]
+            verdict = "near" if apart <= tolerance else "differs"
+            reason = (
+                f"made with {elsewhere}; bytes {'are the same' if same_bytes else 'differ'}, "
+                f"pixels are {apart:.2g} of 255 levels apart (root mean square), "
+                f"{'within' if verdict == 'near' else 'beyond'} the tolerance of {tolerance:g}"
+            )
+    return Replayed(
+        row=row, verdict=verdict, reason=reason, elsewhere=elsewhere, image=image, data=data
+    )
+
+
+def _apart(row: Row, data: bytes, outputs: Members, output: str | None) -> float:
+    """How far the stored picture is from the rebuilt one: root mean square, levels of 255."""
+    if output is None:
+        raise _MismatchError("there is no OUTPUT to measure it against")
+    tar = row["output_shard"]
+    try:
+        stored = outputs.read(storage.join(output, tar), row["output_offset"])
+    except (OSError, DefectError) as error:
+        raise _MismatchError(f"the stored image cannot be read from {tar}: {error}") from None
+    if hashlib.sha256(stored).hexdigest() != row["output_sha256"]:
+        raise _MismatchError(f"the stored image in {tar} is not the row's: verify the output")
+    limit = row["output_width"] * row["output_height"]
+    pair = [decode(file, limit).convert("RGB") for file in (stored, data)]
+    if pair[0].size != pair[1].size:
+        raise _MismatchError(f"its size is {pair[1].size}, not {pair[0].size}")
+    there, here = (np.asarray(picture, dtype=np.float64) for picture in pair)
+    return float(np.sqrt(np.mean((there - here) ** 2)))

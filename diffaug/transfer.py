@@ -1,0 +1,50 @@
+"""Between numpy and the device: asynchronous through pinned memory on CUDA, direct on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Download", "upload"]
+
+
+def upload(array: NDArray[Any], device: torch.device) -> Tensor:
+    """The array as a tensor on `device`. On the CPU it shares the array's memory."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cpu":
+        return tensor
+    # pinned memory is kept by torch until the copy is over
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+class Download:
+    """A tensor's way to the CPU, which nobody has to wait for before it is needed.
+
+    Args:
+        tensor: float32, on any device; not written to again.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._event: Any = None
+        self._host = tensor
+        if tensor.device.type == "cuda":
+            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._host.copy_(tensor, non_blocking=True)
+            self._event = cast(Any, torch.cuda.Event)()
+            self._event.record()
+
+    @property
+    def landed(self) -> bool:
+        """Whether `numpy` would not wait."""
+        return self._event is None or bool(self._event.query())
+
+    def numpy(self) -> NDArray[np.float32]:
+        """The values, as soon as they are here."""
+        if self._event is not None:
+            self._event.synchronize()
+        values: NDArray[np.float32] = self._host.numpy()
+        return values

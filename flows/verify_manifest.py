@@ -1,0 +1,132 @@
+"""The flow `verify-manifest`: is an output what its manifest says, and can it be made again?
+
+A task checks a group of shards, and makes its share of the picked images again; it is told which
+by their places in their parts, and returns counts and its first few differences.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+from prefect.tasks import exponential_backoff
+from pydantic import BaseModel, Field
+
+from diffaug import ConfigError, storage
+from diffaug.pick import ok_counts, picked_rows, spread
+from diffaug.plan import the_run
+from diffaug.replay import Tally, replay_parts
+from diffaug.verify import strays, verify_shards
+from flows.groups import ONE_AT_A_TIME, Count, groups_of, wait_for_all, worth_another_try
+
+SHOWN = 20
+"""How many differences a task hands back, and the summary shows; all are counted."""
+
+Number = Annotated[int, Field(ge=0)]
+
+
+class Checked(BaseModel):
+    """What became of some shards: how many were checked, what differs, what was made again."""
+
+    shards: int = 0
+    differences: int = 0
+    first: list[str] = []
+    equal: int = 0
+    near: int = 0
+
+    def found(self, difference: object) -> None:
+        """Count a difference, and keep it if it is one of the first."""
+        self.differences += 1
+        self.first = [*self.first, str(difference)][:SHOWN]
+
+    def take_in(self, other: Checked) -> None:
+        """Add another's counts, and its differences behind one's own."""
+        self.first = [*self.first, *other.first][:SHOWN]
+        for name in ("shards", "differences", "equal", "near"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@task(
+    task_run_name="shards {first} to {last}",
+    retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=2),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=worth_another_try,
+)
+def verify_group(output: str, first: int, last: int, picks: dict[str, list[int]]) -> Checked:
+    """Check the planned shards first to last, both counted in, and make their picks again."""
+    checked = Checked()
+    for stem, differences in verify_shards(output, the_run(output).sources[first : last + 1]):
+        checked.shards += 1
+        for difference in differences:
+            checked.found(difference)
+            if difference.where == f"manifest/{stem}.parquet":
+                picks = {name: places for name, places in picks.items() if name != stem}
+    tally = Tally()
+    for replayed in replay_parts(picked_rows(output, picks), output):
+        tally.add(replayed)
+        if replayed.verdict == "differs":
+            checked.found(replayed)
+    get_run_logger().info("%s", tally)
+    return checked.model_copy(update={"equal": tally.equal, "near": tally.near})
+
+
+@flow(name="verify-manifest", task_runner=ONE_AT_A_TIME)
+def verify_manifest(
+    output: str, replay: Number = 0, shards_per_task: Count | None = None
+) -> dict[str, int] | State[Any]:
+    """Check an output against its manifest; the run fails when anything differs.
+
+    Args:
+        output: folder or URL of an output.
+        replay: how many images to make again from their manifest parts alone, spread evenly over
+            the output, and compare.
+        shards_per_task: shards in one task; by default enough for at most 2,000 tasks.
+    """
+    try:
+        run = the_run(output)
+    except ConfigError as error:
+        return Failed(message=str(error))
+    stems, public = [shard.stem for shard in run.sources], storage.public_url(output)
+    picks = spread(ok_counts(output, stems), replay) if replay else {}
+    tasks = []
+    for first, last in groups_of(len(stems), shards_per_task):
+        share = {stem: picks[stem] for stem in stems[first : last + 1] if stem in picks}
+        tasks.append(verify_group.submit(output, first, last, share))
+    wait_for_all(tasks, key="verify-progress", description=public)
+    checked = Checked()
+    for done in tasks:
+        if done.state.is_completed():
+            checked.take_in(done.result())
+    for stray in strays(output, run):
+        checked.found(stray)
+    create_markdown_artifact(_markdown(checked, len(stems), public), key="verify-summary")
+    if checked.shards < len(stems):
+        left = len(stems) - checked.shards
+        return Failed(message=f"{left} of {len(stems)} shards could not be checked: run it again")
+    if checked.differences:
+        return Failed(
+            message=f"{checked.differences} differences in {public}, first: {checked.first[0]}"
+        )
+    return checked.model_dump(exclude={"first"})
+
+
+def _markdown(checked: Checked, shards: int, output: str) -> str:
+    differences = "".join(f"- {_escaped(difference)}\n" for difference in checked.first)
+    return f"""\
+# {output}
+
+| shards checked | differences | replayed equal | replayed within tolerance, not proven equal |
+| ---: | ---: | ---: | ---: |
+| {checked.shards} of {shards} | {checked.differences} | {checked.equal} | {checked.near} |
+
+{"The first differences:" if differences else "No difference was found."}
+
+{differences}"""
+
+
+def _escaped(text: object) -> str:
+    return f"`{str(text).replace('`', ' ')}`"
