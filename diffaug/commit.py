@@ -21,7 +21,6 @@ from diffaug import storage
 from diffaug.codec import encode
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.execution import device_class, versions
-from diffaug.judges import scores
 from diffaug.manifest import Part, Row, read_metadata
 from diffaug.plan import Run, SourceShard
 from diffaug.rows import lineage, output_row
@@ -88,15 +87,12 @@ class ShardSink:
         self._part.add(row)
         self._counts["failed"] += 1
 
-    def add_image(
-        self, row: Row, image: Image.Image, source: Image.Image, members: dict[str, Member]
-    ) -> None:
+    def add_image(self, row: Row, image: Image.Image, members: dict[str, Member]) -> None:
         """Add an image, what is carried with it, its short lineage, and its row.
 
         Args:
-            row: the columns known so far.
+            row: the columns known so far, its scores among them.
             image: what came out of the lanes, at the source's size.
-            source: the picture it came from, for the scores.
             members: carried members by extension.
         """
         format = self._run.recipe.format
@@ -107,7 +103,7 @@ class ShardSink:
             self._tar.add(f"{key}.{extension}", member.data)
         self._tar.add(f"{key}.diffaug.json", lineage(row))
         out = output_row(image, data, key, f"{key}.{format}", offset)
-        self._part.add(row | out | scores(source, image) | {"status": "ok"})
+        self._part.add(row | out | {"status": "ok"})
         self._counts["ok"] += 1
 
     def discard(self) -> None:

@@ -17,6 +17,7 @@ from diffaug.codec import decode
 from diffaug.commit import ShardReport, ShardSink, uncommitted
 from diffaug.edit import Draft, Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
+from diffaug.judges import scores
 from diffaug.lanes import Edit
 from diffaug.manifest import Row
 from diffaug.plan import Run, SourceShard, read_run
@@ -178,10 +179,10 @@ class _Writer:
     ) -> Iterator[ShardReport]:
         sink: ShardSink | None = None
         try:
-            for item, x_0 in chain.from_iterable(finished):
+            for item, outcome in chain.from_iterable(map(_judged, finished)):
                 sink = sink or ShardSink(item.shard, self._run, self._output, self._folder)
                 if isinstance(item, _Planned):
-                    self._add(sink, item, x_0)
+                    self._add(sink, item, *outcome)
                     continue
                 if item.error is None:
                     yield sink.commit()
@@ -194,16 +195,35 @@ class _Writer:
             if sink is not None:
                 sink.discard()
 
-    def _add(self, sink: ShardSink, item: _Planned, x_0: NDArray[np.float32] | None) -> None:
+    def _add(self, sink: ShardSink, item: _Planned, row: Row, image: Image.Image | None) -> None:
         self._tally.images += 1
-        if item.draft is None or item.source is None or x_0 is None:
+        if image is None:
             self._tally.failed += 1
-            sink.add_failed(item.row)
-            return
-        try:
-            image = item.draft.frame.from_model(x_0)
-        except DefectError as defect:
-            self._tally.failed += 1
-            sink.add_failed(*failed_rows(item.row, defect, [item.draft.copy]))
+            sink.add_failed(row)
         else:
-            sink.add_image(item.row, image, item.source, item.members)
+            sink.add_image(row, image, item.members)
+
+
+def _judged(
+    step: list[tuple[_Item, NDArray[np.float32] | None]],
+) -> Iterator[tuple[_Item, tuple[Row, Image.Image | None]]]:
+    """What became of each item: its row so far, and its picture unless it failed."""
+    outcomes = [_outcome(item, x_0) for item, x_0 in step]
+    worth = iter(scores([pair for _, pair in outcomes if pair is not None]))
+    for (item, _), (row, pair) in zip(step, outcomes, strict=True):
+        yield item, (row, None) if pair is None else (row | next(worth), pair[1])
+
+
+def _outcome(
+    item: _Item, x_0: NDArray[np.float32] | None
+) -> tuple[Row, tuple[Image.Image, Image.Image] | None]:
+    """An item's row, and source and result where there is a result; the end of a shard has none."""
+    if isinstance(item, _ShardEnd):
+        return {}, None
+    if item.draft is None or item.source is None or x_0 is None:
+        return item.row, None
+    try:
+        return item.row, (item.source, item.draft.frame.from_model(x_0))
+    except DefectError as defect:
+        (row,) = failed_rows(item.row, defect, [item.draft.copy])
+        return row, None

@@ -118,6 +118,36 @@ def test_every_suggestion_of_a_card_is_a_recipe() -> None:
 
 # Checkpoints of others
 
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "time scales and shifts": {"resnet_time_scale_shift": "scale_shift"},
+    "attention": {
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    },
+    "residual sampling": {
+        "down_block_types": ("ResnetDownsampleBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "ResnetUpsampleBlock2D"),
+    },
+    "skips": {
+        "down_block_types": ("SkipDownBlock2D", "AttnSkipDownBlock2D"),
+        "up_block_types": ("AttnSkipUpBlock2D", "SkipUpBlock2D"),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_unet_is_bit_for_bit_diffusers(make: Make, kind: str) -> None:
+    """What the adapter does for speed changes no bit; both in channels-last memory."""
+    colour = {"in_channels": 3, "out_channels": 3, "sample_size": 16}
+    folder = make(block_out_channels=(32, 64), **colour, **KINDS[kind])
+    unet: Any = UNet2DModel.from_pretrained(folder / "unet").eval()
+    x_t = noise(3, 3, 16, 16).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        ours = load(folder).network(x_t, TIMES, CLASSES)
+        theirs = unet.to(memory_format=torch.channels_last)(x_t, TIMES).sample
+    assert torch.equal(ours, theirs)
+
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("pipeline", [DDPMPipeline, DDIMPipeline])

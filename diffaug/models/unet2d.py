@@ -50,6 +50,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Denoiser:
         raise ConfigError(f"model {checkpoint.reference} cannot be loaded: {first_line}") from error
     _refuse(checkpoint, loading, config, shape, bool(alphas_cumprod[-1] == 0))
     unet.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    _activate_in_place(unet)
     channels = shape[0]
     embeddings = unet.config.num_class_embeds or 0
     null_class = checkpoint.card.null_class if checkpoint.card and embeddings else None
@@ -85,6 +86,23 @@ _SCHEDULE_FIELDS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
+
+
+def _activate_in_place(unet: Any) -> None:
+    """Let SiLU write over the feature maps it gets, each fresh from a group norm: the same bits.
+
+    It keeps off what is no feature map, such as the time embedding, which every block reads.
+    """
+    import torch
+
+    class FeatureSiLU(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.nn.functional.silu(x, inplace=x.ndim == 4)
+
+    for module in unet.modules():
+        for name in ("nonlinearity", "conv_act"):
+            if isinstance(getattr(module, name, None), torch.nn.SiLU):
+                setattr(module, name, FeatureSiLU())
 
 
 def _read_config(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
