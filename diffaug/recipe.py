@@ -97,7 +97,7 @@ class Recipe(BaseModel):
         20, ge=1, le=1000, description="calls a whole trajectory would have; strength scales them"
     )
     sampler: Literal["ddim", "ddpm", "dpmsolver++", "one-step"] = Field(
-        "ddim", description="ddim, ddpm, dpmsolver++ or one-step"
+        "dpmsolver++", description="ddim, ddpm, dpmsolver++ or one-step"
     )
     eta: float = Field(
         0.0, ge=0, le=1, description="of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)"

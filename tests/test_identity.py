@@ -29,6 +29,7 @@ from diffaug.verify import verify
 from tests.hostile import broken_images, fashion, write_files, write_samples
 from tests.jobs import WHO, augmented, manifest, planned, tars
 
+DEFAULT = diffaug.Recipe().sampler
 FIELDS = {"strength": "0.1:0.6", "steps": 5, "sampler": "ddim", "copies": 2, "carry": ("txt",)}
 
 
@@ -221,7 +222,7 @@ def test_two_processes_into_one_output(tmp_path: Path) -> None:
     both = [_start([*map(str, order), str(tmp_path / "out"), *flags]) for order in orders]
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    augmented(shards, tmp_path / "alone", steps=20, strength=0.3, sampler="ddim", batch_size=32)
+    augmented(shards, tmp_path / "alone", steps=20, strength=0.3, sampler=DEFAULT, batch_size=32)
     _assert_same(tmp_path / "out", tmp_path / "alone")
     assert len(list((tmp_path / "out/manifest").iterdir())) == 4
     assert not [found for _, found in verify(str(tmp_path / "out")) if found]
@@ -252,7 +253,7 @@ def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
     out, err = last.communicate(timeout=300)
     assert last.returncode == 0, err
     assert "180 planned = 180 ok" in out
-    augmented(shards, tmp_path / "calm", **fields, sampler="ddim", batch_size=32)
+    augmented(shards, tmp_path / "calm", **fields, sampler=DEFAULT, batch_size=32)
     _assert_same(output, tmp_path / "calm")
 
 

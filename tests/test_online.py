@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job of two copies over six pictures, in `out`."""
     folder = tmp_path_factory.mktemp("online")
     write_samples(folder / "s.tar", fashion(6))
-    fields = RECIPE.model_dump(exclude={"sampler"}) | {"sampler": "ddim"}
+    fields = RECIPE.model_dump()
     augmented([folder / "s.tar"], folder / "out", **fields)
     return folder
 
@@ -137,8 +137,8 @@ def test_global_randomness_is_neither_used_nor_moved(made: dict[str, np.ndarray]
 
 
 def test_a_class_conditions_as_in_a_job(folder: Path, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"condition": "label", "strength": 0.8, "steps": 2}
-    augmented([folder / "s.tar"], tmp_path / "out", sampler="ddim", **fields)
+    fields: dict[str, Any] = {"condition": "label", "strength": 0.8, "steps": 2, "sampler": "ddim"}
+    augmented([folder / "s.tar"], tmp_path / "out", **fields)
     (tar,) = (tmp_path / "out/shards").glob("*.tar")
     images = [pixels(data) for name, data in members(tar).items() if name.endswith(".png")]
     recipe = diffaug.Recipe(**fields)
@@ -326,7 +326,7 @@ def test_colour_comes_back_as_the_job_makes_it(tmp_path: Path) -> None:
     bands = _pictures(3)
     colour = Image.merge("RGB", bands).resize((45, 30))
     source = write_files(tmp_path / "s.tar", [("a.png", encoded(colour, "PNG"))])
-    augmented([source], tmp_path / "out", sampler="ddim", steps=5)
+    augmented([source], tmp_path / "out", sampler=RECIPE.sampler, steps=5)
     (tar,) = (tmp_path / "out/shards").glob("*.tar")
     result = _augment(colour, diffaug.Recipe(steps=5))
     assert (result.mode, result.size) == ("RGB", (45, 30))

@@ -257,7 +257,9 @@ def test_a_file_that_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
 
 
 def digest(**fields: Any) -> str:
-    return Recipe(**fields).digest(model_digest="ab" * 32, noise_version="noise-1")
+    return Recipe(**{"sampler": "ddim"} | fields).digest(
+        model_digest="ab" * 32, noise_version="noise-1"
+    )
 
 
 def test_eta_belongs_to_ddim() -> None:
