@@ -186,6 +186,8 @@ def verify(
         not while a job is writing to the output
     """
     from diffaug.clean import clean as remove_strays
+    from diffaug.plan import the_run
+    from diffaug.progress import counted
     from diffaug.verify import verify as check
 
     if replay < 0:
@@ -193,7 +195,8 @@ def verify(
     for removed in remove_strays(output) if clean else ():
         _out.print(f"removed {removed}", markup=False)
     differences, stems, broken = 0, [], set()
-    for name, found in check(output):
+    shards = len(the_run(output).sources)
+    for name, found in counted(check(output), shards + 1, "checking", _err):
         if name != "shards/":
             stems.append(name)
         differences += len(found)
@@ -210,11 +213,14 @@ def verify(
 def _replay_some(output: str, number: int, stems: list[str]) -> int:
     """Make images of these shards again, and say which differ; how many do."""
     from diffaug.pick import ok_counts, picked_rows, spread
+    from diffaug.progress import counted
     from diffaug.replay import Tally, replay_parts
 
     tally = Tally()
     picks = spread(ok_counts(output, stems), number)
-    for replayed in replay_parts(picked_rows(output, picks), output):
+    rebuilt = replay_parts(picked_rows(output, picks), output)
+    total = sum(len(places) for places in picks.values())
+    for replayed in counted(rebuilt, total, "replaying", _err):
         tally.add(replayed)
         if replayed.verdict == "differs":
             _out.print(str(replayed), markup=False)

@@ -23,6 +23,10 @@ __all__ = ["Edit", "Lanes"]
 
 T = TypeVar("T")
 
+LOOK_AHEAD = 2
+"""How many batches of images are read before they have a lane. They go in as they come; only when
+the stream has ended do those of most calls go first, so that all lanes end at about one time."""
+
 RUN_AHEAD = 8
 """How many batches of finished images may wait for an unfinished one that came before them."""
 
@@ -57,6 +61,10 @@ class _Place(Generic[T]):
     edit: Edit | None
     batch: Download | None = None
     index: int = 0
+
+    @property
+    def calls(self) -> int:
+        return 0 if self.edit is None else len(self.edit.trajectory.timesteps)
 
     def landed(self) -> bool:
         return self.edit is None or (self.batch is not None and self.batch.landed)
@@ -95,8 +103,9 @@ class Lanes(Generic[T]):
 
         A tag without an edit passes through in its place, with no image: that is how failures
         and ends of shards keep their order. An image is float32 (C, H, W), nominally in [-1, 1].
-        `edits` is read only as lanes become free, and at most RUN_AHEAD batches wait for a slower
-        one before them, so a stream of any length takes constant memory.
+        `edits` is read LOOK_AHEAD batches before lanes become free, and at most RUN_AHEAD batches
+        are under way, be it that they wait for a slower one before them: so a stream of any length
+        takes constant memory.
         """
         for finished in self.run_steps(edits):
             yield from finished
@@ -107,21 +116,29 @@ class Lanes(Generic[T]):
         """As `run`, but yield a list of what each network call has finished, where it has any."""
         self._places = [None] * len(self._lanes)
         order: deque[_Place[T]] = deque()
-        source, most = iter(edits), RUN_AHEAD * len(self._lanes)
+        waiting: list[_Place[T]] = []
+        source, ended, most = iter(edits), False, RUN_AHEAD * len(self._lanes)
         while True:
             entering: list[int] = []
             for lane in [lane for lane, place in enumerate(self._places) if place is None]:
-                while self._places[lane] is None and len(order) < most:
+                while (
+                    not ended and len(order) < most and len(waiting) < LOOK_AHEAD * len(self._lanes)
+                ):
                     item = next(source, None)
                     if item is None:
+                        ended = True
                         break
-                    place = _Place(*item)
-                    order.append(place)
-                    if place.edit is not None:
-                        self._places[lane] = place
-                        entering.append(lane)
+                    order.append(_Place(*item))
+                    if order[-1].edit is not None:
+                        waiting.append(order[-1])
                     if finished := _landed(order):
                         yield finished
+                if waiting:
+                    next_up = (
+                        max(range(len(waiting)), key=lambda n: waiting[n].calls) if ended else 0
+                    )
+                    self._places[lane] = waiting.pop(next_up)
+                    entering.append(lane)
             if entering:
                 self._enter(entering)
             running = any(self._places)

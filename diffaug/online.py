@@ -81,7 +81,7 @@ class Augmenter:
 
     Use it with `webdataset`'s `compose` after `decode("pil")` or `decode("torchrgb")`, or on any
     iterable of dicts. For each sample it yields its copies as samples of the same form, in
-    order, `__key__` ending in `-a<copy>`. It reads about a batch ahead.
+    order, `__key__` ending in `-a<copy>`. It reads two batches ahead.
 
     Args:
         recipe: what to do to each image. Its image keys say which member that is.

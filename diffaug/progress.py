@@ -1,9 +1,10 @@
-"""A live line on the terminal while a job runs; silent where there is no terminal."""
+"""A live line on the terminal while something long runs; silent where there is no terminal."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -21,7 +22,7 @@ from rich.text import Text
 from diffaug.commit import ShardReport
 from diffaug.job import Tally
 
-__all__ = ["follow"]
+__all__ = ["counted", "follow"]
 
 
 class _Images(ProgressColumn):
@@ -40,6 +41,26 @@ class _Images(ProgressColumn):
         if self._tally.failed:
             text += f"  {self._tally.failed} failed"
         return Text(text)
+
+
+T = TypeVar("T")
+
+
+def counted(items: Iterable[T], total: int, what: str, console: Console) -> Iterator[T]:
+    """Pass items on, drawing a progress line that counts them."""
+    progress = Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        refresh_per_second=2,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        yield from progress.track(items, total=total)
 
 
 def follow(

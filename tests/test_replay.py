@@ -23,6 +23,7 @@ from diffaug.members import Members
 from diffaug.pick import find_sample, ok_counts, picked_rows, spread
 from diffaug.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
 from diffaug.verify import verify
+from tests.conftest import BRACES, diffaug_command
 from tests.hostile import fashion, kinds_of_image, write_samples
 from tests.jobs import augmented, output_bytes, part, pixels, rewrite, with_versions
 
@@ -450,3 +451,14 @@ def test_a_tally_says_what_is_not_proven(finished: Path) -> None:
     assert (tally.equal, tally.near, tally.differs) == (1, 1, 1)
     assert str(tally).startswith("3 replayed: 1 equal, 1 within tolerance but not proven equal (1 ")
     assert "cpu/abacus" in str(tally)
+
+
+@pytest.mark.services
+def test_five_hundred_rows_of_a_finished_run_are_equal(tmp_path: Path) -> None:
+    """Images of 1 to 16 calls, in processes of their own: one makes them, another makes again."""
+    output = tmp_path / "out"
+    made = diffaug_command("augment", BRACES, output, "--strength", "0.05:0.8", "--copies", "5")
+    assert "600 planned = 600 ok" in made.stdout, made.stderr
+    verified = diffaug_command("verify", output, "--replay", "500")
+    assert verified.returncode == 0, verified.stdout
+    assert "500 replayed: 500 equal, 0 within tolerance, 0 differ" in verified.stdout
