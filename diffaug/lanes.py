@@ -53,7 +53,7 @@ _STAY = np.array([1, 0, 0, 0], dtype=np.float32)
 """The weights of a step that leaves an image where it is."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Place(Generic[T]):
     """An edit's place in the order of results; without an edit it is done from the start."""
 
@@ -117,13 +117,12 @@ class Lanes(Generic[T]):
         self._places = [None] * len(self._lanes)
         order: deque[_Place[T]] = deque()
         waiting: list[_Place[T]] = []
-        source, ended, most = iter(edits), False, RUN_AHEAD * len(self._lanes)
+        look, most = LOOK_AHEAD * len(self._lanes), RUN_AHEAD * len(self._lanes)
+        source, ended = iter(edits), False
         while True:
             entering: list[int] = []
             for lane in [lane for lane, place in enumerate(self._places) if place is None]:
-                while (
-                    not ended and len(order) < most and len(waiting) < LOOK_AHEAD * len(self._lanes)
-                ):
+                while not ended and len(order) < most and len(waiting) < look:
                     item = next(source, None)
                     if item is None:
                         ended = True
@@ -134,10 +133,9 @@ class Lanes(Generic[T]):
                     if finished := _landed(order):
                         yield finished
                 if waiting:
-                    next_up = (
-                        max(range(len(waiting)), key=lambda n: waiting[n].calls) if ended else 0
-                    )
-                    self._places[lane] = waiting.pop(next_up)
+                    place = max(waiting, key=lambda one: one.calls) if ended else waiting[0]
+                    waiting.remove(place)
+                    self._places[lane] = place
                     entering.append(lane)
             if entering:
                 self._enter(entering)

@@ -46,12 +46,13 @@ class _Images(ProgressColumn):
 T = TypeVar("T")
 
 
-def counted(items: Iterable[T], total: int, what: str, console: Console) -> Iterator[T]:
-    """Pass items on, drawing a progress line that counts them."""
-    progress = Progress(
+def _line(what: str, console: Console, *columns: ProgressColumn) -> Progress:
+    """A line that says what, draws a bar, counts, and tells the time gone and left."""
+    return Progress(
         TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
+        *columns,
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
@@ -59,7 +60,11 @@ def counted(items: Iterable[T], total: int, what: str, console: Console) -> Iter
         transient=True,
         disable=not console.is_terminal,
     )
-    with progress:
+
+
+def counted(items: Iterable[T], total: int, what: str, console: Console) -> Iterator[T]:
+    """Pass items on, drawing a progress line that counts them."""
+    with _line(what, console) as progress:
         yield from progress.track(items, total=total)
 
 
@@ -67,21 +72,5 @@ def follow(
     reports: Iterable[ShardReport], total: int, tally: Tally, console: Console
 ) -> Iterator[ShardReport]:
     """Pass reports on, drawing a progress line for `total` shards while they come."""
-    progress = Progress(
-        TextColumn("augmenting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("shards"),
-        _Images(tally),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        refresh_per_second=2,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with progress:
-        task = progress.add_task("augmenting", total=total)
-        for report in reports:
-            progress.advance(task)
-            yield report
+    with _line("augmenting", console, TextColumn("shards"), _Images(tally)) as progress:
+        yield from progress.track(reports, total=total)
