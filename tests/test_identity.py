@@ -230,16 +230,17 @@ def test_two_processes_into_one_output(tmp_path: Path) -> None:
 
 @pytest.mark.services
 def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
-    """SIGINT once, then SIGKILL at random moments; the last run is left to finish."""
+    """SIGINT once, then SIGKILL at random moments of a job that takes longer than all of them
+    together; the last run is left to finish."""
     shards = _small_shards(tmp_path / "in", 9, 10)
     output = tmp_path / "out"
-    fields = {"steps": 20, "strength": 0.3, "copies": 2}
+    fields = {"steps": 20, "strength": 0.3, "copies": 8}
     flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
     arguments = [*map(str, shards), str(output), *flags]
     moments: list[tuple[float, int]] = []
     for signum in (signal.SIGINT, signal.SIGKILL, signal.SIGKILL):
         process = _start(arguments)
-        delay = random.uniform(0.0, 2.5)
+        delay = random.uniform(0.0, 1.5)
         _wait_for_work(process, output)
         time.sleep(delay)
         process.send_signal(signum)
@@ -252,7 +253,7 @@ def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
     last = _start(arguments)
     out, err = last.communicate(timeout=300)
     assert last.returncode == 0, err
-    assert "180 planned = 180 ok" in out
+    assert "720 planned = 720 ok" in out
     augmented(shards, tmp_path / "calm", **fields, sampler=DEFAULT, batch_size=32)
     _assert_same(output, tmp_path / "calm")
 
