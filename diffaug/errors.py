@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-__all__ = ["ConfigError", "DefectError", "DiffaugError", "UncommittedError", "explain"]
+__all__ = [
+    "ConfigError",
+    "DefectError",
+    "DiffaugError",
+    "UncommittedError",
+    "as_os_error",
+    "explain",
+]
 
 
 class DiffaugError(Exception):
@@ -37,6 +44,11 @@ class DefectError(DiffaugError, ValueError):
 
 class UncommittedError(DiffaugError):
     """Some shards could not be committed. Nothing wrong was published; run the same job again."""
+
+
+def as_os_error(error: Exception) -> OSError:
+    """What a storage raised, whatever its kind, as the kind that says it was the storage."""
+    return OSError(f"{type(error).__name__}: {error}")
 
 
 def explain(error: ValidationError) -> str:

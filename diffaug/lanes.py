@@ -64,7 +64,7 @@ class _Place(Generic[T]):
 
     @property
     def calls(self) -> int:
-        return 0 if self.edit is None else len(self.edit.trajectory.timesteps)
+        return 0 if self.edit is None else self.edit.trajectory.calls
 
     def landed(self) -> bool:
         return self.edit is None or (self.batch is not None and self.batch.landed)
@@ -153,7 +153,7 @@ class Lanes(Generic[T]):
         edits = [place.edit for lane in lanes if (place := self._places[lane]) and place.edit]
         self._make_room(edits)
         for lane, edit in zip(lanes, edits, strict=True):
-            calls = len(edit.trajectory.timesteps)
+            calls = edit.trajectory.calls
             self._calls[lane] = calls
             self._times[lane, :calls] = edit.trajectory.timesteps
             self._weights[lane, :calls] = edit.trajectory.weights
@@ -176,7 +176,7 @@ class Lanes(Generic[T]):
     def _make_room(self, edits: list[Edit]) -> None:
         """Widen what is kept for each lane to what these edits need."""
         ways = [edit.trajectory for edit in edits]
-        more = max(len(way.timesteps) for way in ways) - self._times.shape[1]
+        more = max(way.calls for way in ways) - self._times.shape[1]
         if more > 0:
             self._times = np.pad(self._times, ((0, 0), (0, more)))
             self._weights = np.pad(self._weights, ((0, 0), (0, more), (0, 0)))

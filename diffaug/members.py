@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO
 
 from diffaug import storage
-from diffaug.errors import DefectError
+from diffaug.errors import DefectError, as_os_error
 from diffaug.shards import read_member
 
 __all__ = ["Members"]
@@ -56,7 +56,7 @@ class Members:
         except OSError:
             raise
         except Exception as error:
-            raise _as_os_error(error) from error
+            raise as_os_error(error) from error
 
     def _open(self, url: str) -> IO[bytes]:
         if self._stream is None or url != self._url:
@@ -67,11 +67,6 @@ class Members:
             except OSError:
                 raise
             except Exception as error:
-                raise _as_os_error(error) from error
+                raise as_os_error(error) from error
             self._url = url
         return self._stream
-
-
-def _as_os_error(error: Exception) -> OSError:
-    """What a storage raised, whatever its kind, as the kind that says it was the storage."""
-    return OSError(f"{type(error).__name__}: {error}")

@@ -19,9 +19,11 @@ from pydantic import (
 
 from diffaug.errors import ConfigError, explain
 
-__all__ = ["DEFAULT_IMAGE_KEYS", "Recipe", "Strength"]
+__all__ = ["DEFAULT_IMAGE_KEYS", "Recipe", "Sampler", "Strength"]
 
 DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
+
+Sampler = Literal["ddim", "ddpm", "dpmsolver++", "one-step"]
 
 Strength = float | tuple[float, ...] | str
 """One number in (0, 1]; a list, cycled over copies; or ``"lo:hi"``, drawn for each copy."""
@@ -96,9 +98,7 @@ class Recipe(BaseModel):
     steps: int = Field(
         20, ge=1, le=1000, description="calls a whole trajectory would have; strength scales them"
     )
-    sampler: Literal["ddim", "ddpm", "dpmsolver++", "one-step"] = Field(
-        "dpmsolver++", description="ddim, ddpm, dpmsolver++ or one-step"
-    )
+    sampler: Sampler = Field("dpmsolver++", description="ddim, ddpm, dpmsolver++ or one-step")
     eta: float = Field(
         0.0, ge=0, le=1, description="of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)"
     )

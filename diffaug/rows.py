@@ -117,7 +117,7 @@ def draft_row(draft: Draft) -> Row:
         "strength": draft.strength,
         "t_start": draft.edit.trajectory.timesteps[0],
         "log_snr": draft.log_snr,
-        "calls": len(draft.edit.trajectory.timesteps),
+        "calls": draft.edit.trajectory.calls,
     }
 
 

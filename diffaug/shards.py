@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
-from diffaug.errors import DefectError
+from diffaug.errors import DefectError, as_os_error
 
 __all__ = ["Member", "Sample", "ShardWriter", "read_member", "read_samples", "split_name"]
 
@@ -157,7 +157,7 @@ class _Tail:
         except (OSError, EOFError, zlib.error):
             raise
         except Exception as error:  # the storage's, whatever its kind: no defect of the bytes
-            raise OSError(f"{type(error).__name__}: {error}") from error
+            raise as_os_error(error) from error
         self.position += len(data)
         self._last = (self._last + data)[-2 * _STREAM_BUFFER :]
         return data

@@ -11,18 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffaug.recipe import Sampler
 from diffaug.schedule import Schedule
 
-__all__ = ["SAMPLERS", "Sampler", "Trajectory", "trajectory"]
-
-Sampler = Literal["ddim", "ddpm", "dpmsolver++", "one-step"]
-
-SAMPLERS: tuple[str, ...] = get_args(Sampler)
+__all__ = ["Trajectory", "trajectory"]
 
 _Array = NDArray[np.float64]
 
@@ -40,6 +36,11 @@ class Trajectory:
     weights: NDArray[np.float32]
 
     @property
+    def calls(self) -> int:
+        """How often the network is called."""
+        return len(self.timesteps)
+
+    @property
     def looks_back(self) -> bool:
         """Whether a step uses the estimate before it."""
         return bool(self.weights[:, 2].any())
@@ -47,12 +48,12 @@ class Trajectory:
     @property
     def draws(self) -> int:
         """How many steps add fresh noise: all but the last, or none."""
-        return int(np.count_nonzero(self.weights[:, 3]))
+        return self.calls - 1 if self.weights[:, 3].any() else 0
 
 
 @lru_cache(maxsize=4096)
 def trajectory(
-    sampler: str, schedule: Schedule, timesteps: tuple[int, ...], eta: float = 0.0
+    sampler: Sampler, schedule: Schedule, timesteps: tuple[int, ...], eta: float = 0.0
 ) -> Trajectory:
     """The way through `timesteps` by a sampler.
 

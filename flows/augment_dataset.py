@@ -12,25 +12,18 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
-from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from diffaug import ConfigError, Recipe, Summary, augment_shards, finish, freeze, plan_run
 from diffaug.plan import read_run
-from flows.groups import ONE_AT_A_TIME, Count, groups_of, wait_for_all, worth_another_try
+from flows.groups import ONE_AT_A_TIME, RETRIES, Count, groups_of, wait_for_all
 
 DEFAULT_RECIPE = Recipe()
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-@task(
-    task_run_name="shards {first} to {last}",
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=worth_another_try,
-)
+@task(task_run_name="shards {first} to {last}", **RETRIES)
 def augment_group(output: str, first: int, last: int) -> dict[str, int]:
     """Augment the planned shards first to last, both counted in, but for those committed."""
     run = read_run(output)

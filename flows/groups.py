@@ -11,7 +11,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from prefect.tasks import Task
+from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
 from diffaug import ConfigError
@@ -27,6 +27,14 @@ ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_
 def worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Storage may recover; a mistake in the configuration will not."""
     return not isinstance(state.result(raise_on_failure=False), ConfigError)
+
+
+RETRIES: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": worth_another_try,
+}
 
 
 def groups_of(shards: int, shards_per_task: int | None) -> Iterator[tuple[int, int]]:

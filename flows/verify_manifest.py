@@ -12,7 +12,6 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
-from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, Field
 
 from diffaug import ConfigError, storage
@@ -20,7 +19,7 @@ from diffaug.pick import ok_counts, picked_rows, spread
 from diffaug.plan import the_run
 from diffaug.replay import Tally, replay_parts
 from diffaug.verify import strays, verify_shards
-from flows.groups import ONE_AT_A_TIME, Count, groups_of, wait_for_all, worth_another_try
+from flows.groups import ONE_AT_A_TIME, RETRIES, Count, groups_of, wait_for_all
 
 SHOWN = 20
 """How many differences a task hands back, and the summary shows; all are counted."""
@@ -49,13 +48,7 @@ class Checked(BaseModel):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-@task(
-    task_run_name="shards {first} to {last}",
-    retries=3,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=worth_another_try,
-)
+@task(task_run_name="shards {first} to {last}", **RETRIES)
 def verify_group(output: str, first: int, last: int, picks: dict[str, list[int]]) -> Checked:
     """Check the planned shards first to last, both counted in, and make their picks again."""
     checked = Checked()

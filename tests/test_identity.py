@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import pandas as pd
 import pytest
@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import diffaug
-from diffaug.solvers import SAMPLERS
+from diffaug.recipe import Sampler
 from diffaug.verify import verify
 from tests.hostile import broken_images, fashion, write_files, write_samples
 from tests.jobs import WHO, augmented, manifest, planned, tars
@@ -157,7 +157,7 @@ def test_another_recipe_is_another_image(
 
 recipes = st.fixed_dictionaries(
     {
-        "sampler": st.sampled_from(SAMPLERS),
+        "sampler": st.sampled_from(get_args(Sampler)),
         "strength": st.sampled_from(["0.05:0.95", (0.2, 0.9), (0.7, 0.1, 0.4), 0.5]),
         "steps": st.integers(1, 8),
         "copies": st.integers(1, 3),

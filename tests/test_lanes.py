@@ -177,9 +177,9 @@ def test_each_sample_costs_only_its_own_calls(stream: list[Edit], batch_size: in
     """As many calls as when each image takes the lane that is free first: in turn, but for the
     last ones, among which the longest comes first."""
     free, seen_last = [0] * batch_size, max(0, len(stream) - (LOOK_AHEAD * batch_size - 1))
-    last = sorted(stream[seen_last:], key=lambda one: -len(one.trajectory.timesteps))
+    last = sorted(stream[seen_last:], key=lambda one: -one.trajectory.calls)
     for one in [*stream[:seen_last], *last]:
-        heapq.heappush(free, heapq.heappop(free) + len(one.trajectory.timesteps))
+        heapq.heappush(free, heapq.heappop(free) + one.trajectory.calls)
     seen: list[tuple[Tensor, Tensor]] = []
     results(counting(seen), batch_size, stream)
     assert len(seen) == max(free)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffaug.recipe import Sampler
 from diffaug.schedule import Schedule, timesteps
-from diffaug.solvers import SAMPLERS
 
 LINEAR = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
@@ -108,7 +108,7 @@ def test_times_of_a_short_process() -> None:
 @given(
     strength=st.floats(1e-6, 1),
     steps=st.integers(1, 1000),
-    sampler=st.sampled_from(SAMPLERS),
+    sampler=st.sampled_from(get_args(Sampler)),
     length=st.integers(2, 2000),
 )
 def test_times_fall_evenly_from_t_start(

@@ -8,30 +8,30 @@ goes elsewhere however many calls it gets. The table stands in docs/samplers.md.
 from __future__ import annotations
 
 import argparse
-import io
-import tarfile
+import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from diffaug.codec import Frame, picture, pixel_sha256
+from diffaug.codec import Frame, pixel_sha256
 from diffaug.denoiser import Denoiser
 from diffaug.execution import Execution
 from diffaug.judges import psnr, ssim
 from diffaug.lanes import Edit, Lanes
 from diffaug.models import find_checkpoint, load_denoiser
+from diffaug.recipe import Sampler
 from diffaug.rng import SampleRandom
 from diffaug.schedule import timesteps
 from diffaug.solvers import trajectory
+from tests.benchmarks.workloads import FIXTURES, read_images
 
-FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+SHARDS = [str(path) for path in sorted(FIXTURES.glob("fashion-mnist-*.tar"))]
 STRENGTHS = (0.3, 0.5, 0.8)
 CALLS = (1, 2, 4, 8, 16, 50)
-SAMPLERS = ("ddim", "dpmsolver++", "ddpm")
+SAMPLERS: tuple[Sampler, ...] = ("ddim", "dpmsolver++", "ddpm")
 EXACT = 200
 
 Picture = NDArray[np.uint8]
@@ -40,7 +40,7 @@ Picture = NDArray[np.uint8]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=64)
-    images = fixtures(parser.parse_args().images)
+    images = list(itertools.islice(read_images(SHARDS), parser.parse_args().images))
     execution = Execution(batch_size=32, dtype="float32", device="cpu")
     denoiser = load_denoiser(find_checkpoint("fashion-mnist-32"), execution)
     lines = []
@@ -55,20 +55,8 @@ def main() -> None:
     print("\n".join(lines))
 
 
-def fixtures(count: int) -> list[Image.Image]:
-    """The first images of the fixture shards."""
-    found = []
-    for shard in sorted(FIXTURES.glob("fashion-mnist-*.tar")):
-        with tarfile.open(shard) as tar:
-            for info in tar:
-                handle = tar.extractfile(info)
-                if handle is not None and info.name.endswith(".png"):
-                    found.append(picture(Image.open(io.BytesIO(handle.read()))))
-    return found[:count]
-
-
 def reconstruct(
-    denoiser: Denoiser, images: Sequence[Image.Image], sampler: str, strength: float, calls: int
+    denoiser: Denoiser, images: Sequence[Image.Image], sampler: Sampler, strength: float, calls: int
 ) -> list[Picture]:
     """Each image noised with its own noise and reconstructed in so many calls."""
     times = timesteps(strength, round(calls / strength), sampler, 1000)

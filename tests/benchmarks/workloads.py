@@ -15,7 +15,16 @@ import diffaug
 from diffaug.plan import Run
 from diffaug.schedule import timesteps
 
-__all__ = ["LEAST", "NAMES", "STEPS", "Task", "Workload", "make_workload", "read_images"]
+__all__ = [
+    "FIXTURES",
+    "LEAST",
+    "NAMES",
+    "STEPS",
+    "Task",
+    "Workload",
+    "make_workload",
+    "read_images",
+]
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 STEPS = 20
