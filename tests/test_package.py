@@ -12,7 +12,7 @@ from importlib.metadata import version
 import pytest
 
 import diffaug
-from diffaug.cli import augment
+from diffaug.cli.augment import augment
 from diffaug.recipe import Recipe
 
 HEAVY = {"torch", "diffusers", "transformers", "pandas", "pyarrow", "prefect", "skimage"}

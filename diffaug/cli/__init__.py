@@ -1,0 +1,39 @@
+"""The command line. Exit codes: 0 done; 1 failures or differences; 2 usage or configuration."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import CycloptsError
+
+from diffaug.cli import augment, models, verify  # noqa: F401  each registers its commands
+from diffaug.cli.app import DIFFERS, INTERRUPTED, OK, USAGE, app, err
+from diffaug.errors import ConfigError, DiffaugError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line; every mistake of the user ends in one sentence."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(tokens: list[str]) -> int:
+    try:
+        code = app(tokens, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return USAGE  # cyclopts has said it
+    except ConfigError as error:
+        return _say(error, USAGE)
+    except DiffaugError as error:
+        return _say(error, DIFFERS)
+    except OSError as error:
+        return _say(f"storage failed: {error}. What was committed stays; run it again", DIFFERS)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command continues where this one stopped", INTERRUPTED)
+    return code if isinstance(code, int) else OK
+
+
+def _say(error: object, code: int) -> int:
+    err.print(f"diffaug: {error}", markup=False)
+    return code

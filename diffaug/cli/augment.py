@@ -1,0 +1,126 @@
+"""`diffaug augment`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from diffaug.cli.app import DIFFERS, OK, app, err, out
+from diffaug.errors import ConfigError
+from diffaug.recipe import Recipe
+
+__all__ = ["augment"]
+
+
+def _flag(field: str) -> Parameter:
+    """A flag for a recipe field: no default of its own, since the recipe file may give one."""
+    info = Recipe.model_fields[field]
+    default = info.get_default()
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    help = f"{info.description} [default: {shown}]" if shown != "" else info.description
+    return Parameter(help=help, group="Recipe (overrides --recipe)", show_default=False)
+
+
+@app.command(usage="diffaug augment SOURCE... OUTPUT [OPTIONS]")
+def augment(
+    *paths: Annotated[str, Parameter(name="SOURCE... OUTPUT", show_default=False)],
+    recipe: Path | None = None,
+    model: Annotated[str | None, _flag("model")] = None,
+    strength: Annotated[str | None, _flag("strength")] = None,
+    steps: Annotated[str | None, _flag("steps")] = None,
+    sampler: Annotated[str | None, _flag("sampler")] = None,
+    eta: Annotated[str | None, _flag("eta")] = None,
+    copies: Annotated[str | None, _flag("copies")] = None,
+    seed: Annotated[str | None, _flag("seed")] = None,
+    condition: Annotated[str | None, _flag("condition")] = None,
+    fit: Annotated[str | None, _flag("fit")] = None,
+    format: Annotated[str | None, _flag("format")] = None,
+    image_key: Annotated[str | None, _flag("image_key")] = None,
+    label_key: Annotated[str | None, _flag("label_key")] = None,
+    carry: Annotated[str | None, _flag("carry")] = None,
+    max_pixels: Annotated[str | None, _flag("max_pixels")] = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    max_failed: float = 0.01,
+    allow_mixed: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Augment shards into an audited output; run it again to finish what is missing.
+
+    Parameters
+    ----------
+    paths
+        one or more shards (files, globs, brace ranges or lists, on any fsspec URL), then the
+        output folder or URL
+    recipe
+        YAML file of recipe fields
+    batch_size
+        lanes in the one fixed batch shape [default: 32]
+    dtype
+        float32 or bfloat16 [default: what this machine is fast at]
+    device
+        cpu, cuda or cuda:N [default: cuda where there is one]
+    max_failed
+        exit with 1 when more than this fraction of the images failed
+    allow_mixed
+        go on with an output begun on another kind of device or other versions
+    dry_run
+        say what would be done, and do nothing
+    """
+    given = {name: value for name, value in locals().items() if name in Recipe.model_fields}
+    fields = {name: value for name, value in given.items() if value is not None}
+    if len(paths) < 2:
+        raise ConfigError("augment wants SOURCE... OUTPUT: at least one shard, then the output")
+    if not 0 <= max_failed <= 1:
+        raise ConfigError(f"--max-failed is a fraction in [0, 1], got {max_failed:g}")
+    *sources, output = paths
+    made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
+
+    from diffaug.commit import uncommitted
+    from diffaug.job import Tally, augment_shards
+    from diffaug.plan import freeze, plan_run
+    from diffaug.progress import follow
+    from diffaug.summary import finish
+
+    run = plan_run(
+        sources,
+        output,
+        made,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+        allow_mixed=allow_mixed,
+    )
+    if dry_run:
+        return _show_plan(run, len(uncommitted(run.sources, output)), output)
+    run = freeze(run, output)
+    missing, tally, started = uncommitted(run.sources, output), Tally(), time.monotonic()
+    for report in follow(
+        augment_shards(missing, output, run=run, tally=tally), len(missing), tally, err
+    ):
+        if not err.is_terminal:
+            err.print(f"{report.stem}: {report.ok} ok, {report.failed} failed", markup=False)
+    summary = finish(run, output)
+    seconds = time.monotonic() - started
+    out.print(str(summary))
+    if tally.images:
+        out.print(f"{tally.images} images now, {tally.images / seconds:.1f} a second")
+    if summary.failed_fraction > max_failed:
+        err.print(
+            f"diffaug: {summary.failed} of {summary.planned} failed, more than "
+            f"--max-failed {max_failed:g}: see reason in {output}/manifest",
+            markup=False,
+        )
+        return DIFFERS
+    return OK
+
+
+def _show_plan(run: Any, missing: int, output: str) -> int:
+    out.print(f"{missing} of {len(run.sources)} shards to do, into {output}", markup=False)
+    out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}", markup=False)
+    out.print(f"on {run.device_class}: {run.execution.model_dump_json()}", markup=False)
+    return OK

@@ -1,0 +1,119 @@
+"""`diffaug verify` and `diffaug replay`: is the output what its manifest says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from diffaug.cli.app import DIFFERS, OK, app, err, out
+from diffaug.errors import ConfigError
+
+__all__ = ["replay", "verify"]
+
+
+@app.command
+def verify(
+    output: str,
+    *,
+    replay: int = 0,
+    clean: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Hash every output again and compare with the manifest; exit 1 on any difference.
+
+    Parameters
+    ----------
+    output
+        folder or URL of an output
+    replay
+        make this many images again, spread evenly over the output, from their manifest parts
+        alone (with source and model), and compare pixels and bytes
+    clean
+        first remove the tars and parts that nothing names and what killed jobs left unfinished;
+        not while a job is writing to the output
+    """
+    from diffaug.clean import clean as remove_strays
+    from diffaug.plan import the_run
+    from diffaug.progress import counted
+    from diffaug.verify import verify as check
+
+    if replay < 0:
+        raise ConfigError(f"--replay is a number of images, 0 or more, got {replay}")
+    for removed in remove_strays(output) if clean else ():
+        out.print(f"removed {removed}", markup=False)
+    differences, stems, broken = 0, [], set()
+    shards = len(the_run(output).sources)
+    for name, found in counted(check(output), shards + 1, "checking", err):
+        if name != "shards/":
+            stems.append(name)
+        differences += len(found)
+        for difference in found:
+            out.print(str(difference), markup=False)
+            if difference.where == f"manifest/{name}.parquet":
+                broken.add(name)
+    if replay:
+        differences += _replay_some(output, replay, [stem for stem in stems if stem not in broken])
+    out.print(f"{len(stems)} shards checked, {differences} differences")
+    return DIFFERS if differences else OK
+
+
+def _replay_some(output: str, number: int, stems: list[str]) -> int:
+    """Make images of these shards again, and say which differ; how many do."""
+    from diffaug.pick import ok_counts, picked_rows, spread
+    from diffaug.progress import counted
+    from diffaug.replay import Tally, replay_parts
+
+    tally = Tally()
+    picks = spread(ok_counts(output, stems), number)
+    rebuilt = replay_parts(picked_rows(output, picks), output)
+    total = sum(len(places) for places in picks.values())
+    for replayed in counted(rebuilt, total, "replaying", err):
+        tally.add(replayed)
+        if replayed.verdict == "differs":
+            out.print(str(replayed), markup=False)
+    out.print(str(tally), markup=False)
+    return tally.differs
+
+
+@app.command
+def replay(
+    output: str,
+    sample_id: str,
+    *,
+    file: Annotated[Path | None, Parameter(name=["--file", "-o"])] = None,
+) -> int:
+    """Make one image again from its manifest part alone, and compare it with what is recorded.
+
+    Exit 0 when it is equal, or within the tolerance where it was made elsewhere; 1 when it
+    differs; 2 when there is no such image.
+
+    Parameters
+    ----------
+    output
+        folder or URL of an output
+    sample_id
+        as the manifest has it: whole, or at least the first 8 characters
+    file
+        where to write the image, replacing what is there [default: its name in its tar, in the
+        current folder]
+    """
+    from diffaug.pick import find_sample
+    from diffaug.replay import replay_rows
+
+    metadata, row = find_sample(output, sample_id)
+    (replayed,) = replay_rows([row], metadata, output)
+    if replayed.data is not None:
+        path = file or Path(row["output_member"].rpartition("/")[2])
+        try:
+            path.write_bytes(replayed.data)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write {path}: {error.strerror}: give another FILE with -o"
+            ) from None
+        out.print(f"wrote {path}", markup=False)
+    if replayed.verdict == "equal":
+        out.print("equal: its bytes and pixels are the manifest's")
+    else:
+        out.print(f"{replayed.verdict}: {replayed}", markup=False)
+    return DIFFERS if replayed.verdict == "differs" else OK
