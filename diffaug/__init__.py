@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from diffaug.commit import ShardReport
     from diffaug.errors import ConfigError, DefectError, DiffaugError, UncommittedError
     from diffaug.job import augment_shards
+    from diffaug.model import DiffusionModel
     from diffaug.online import Augmenter, augment
     from diffaug.plan import freeze, plan_run
     from diffaug.recipe import Recipe
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigError",
     "DefectError",
     "DiffaugError",
+    "DiffusionModel",
     "Recipe",
     "ShardReport",
     "Summary",
@@ -42,6 +44,7 @@ _HOMES = {
     "ConfigError": "errors",
     "DefectError": "errors",
     "DiffaugError": "errors",
+    "DiffusionModel": "model",
     "Recipe": "recipe",
     "ShardReport": "commit",
     "Summary": "summary",

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from diffaug.errors import DefectError
 
-__all__ = ["Frame", "decode", "encode", "picture", "pixel_sha256"]
+__all__ = ["Frame", "decode", "encode", "picture", "pixel_sha256", "to_picture"]
 
 _ENCODER: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 1},
@@ -99,6 +99,12 @@ def encode(image: Image.Image, format: str) -> bytes:
     return buffer.getvalue()
 
 
+def to_picture(x_0: NDArray[np.float32]) -> Image.Image:
+    """A model's float32 (C, H, W), C 1 or 3, nominally in [-1, 1], as a picture L or RGB."""
+    pixels = np.rint((x_0 + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """How one picture meets a model's size, and comes back from it.
@@ -154,8 +160,7 @@ class Frame:
         """
         if not np.isfinite(x_0).all():
             raise DefectError("non_finite", "the model's result for this image is not finite")
-        pixels = np.rint((x_0 + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
-        image = Image.fromarray(pixels[0] if self.mode == "L" else pixels.transpose(1, 2, 0))
+        image = to_picture(x_0)
         if self.pad:
             left, top = self._corner
             return image.crop((left, top, left + self.size[0], top + self.size[1]))

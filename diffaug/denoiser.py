@@ -79,3 +79,22 @@ class Denoiser:
         if self.prediction == "v_prediction":
             return self.clip(alpha_t * x_t - sigma_t * output)
         return self.clip((x_t - sigma_t * output) / alpha_t)
+
+    def target(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the network is to predict of `x_0` noised by `noise` at times `t` (B,)."""
+        if self.prediction == "sample":
+            return x_0
+        if self.prediction == "v_prediction":
+            return self.schedule.alpha(t) * noise - self.schedule.sigma(t) * x_0
+        return noise
+
+    def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
+        """What an error of the prediction at times `t` (B,) weighs where one of x_0 weighs
+        min(SNR, gamma): (B,).
+        """
+        alpha_t, sigma_t = self.schedule.alpha(t).flatten(), self.schedule.sigma(t).flatten()
+        snr = (alpha_t / sigma_t).square()
+        weight = snr.clamp(max=gamma)
+        if self.prediction == "v_prediction":
+            return weight / (snr + 1)
+        return weight if self.prediction == "sample" else weight / snr

@@ -21,7 +21,7 @@ from diffaug.judges import scores
 from diffaug.lanes import Edit
 from diffaug.manifest import Row
 from diffaug.plan import Run, SourceShard, read_run
-from diffaug.rows import draft_row, failed_rows, image_member, run_row, source_row
+from diffaug.rows import draft_row, failed_rows, run_row, source_row
 from diffaug.shards import Member, Sample, read_samples
 from diffaug.threads import ahead, behind
 
@@ -135,13 +135,7 @@ def _plan_sample(
     row = shared | source_row(sample, shard.url, recipe)
     copies = range(recipe.copies)
     try:
-        if sample.defect is not None:
-            raise sample.defect
-        member = image_member(sample, recipe)
-        if member is None:
-            known = ", ".join(recipe.image_key)
-            raise DefectError("no_image", f"the sample has no image member (looked for {known})")
-        image = decode(member.data, recipe.max_pixels)
+        image = decode(sample.image(recipe.image_key).data, recipe.max_pixels)
         row |= {"source_width": image.width, "source_height": image.height}
         drafts = editor.drafts(image, row.get("label"), copies)
     except DefectError as defect:

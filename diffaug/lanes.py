@@ -36,14 +36,14 @@ class Edit:
     """One image on its way through the lanes.
 
     Attributes:
-        x_0: the clean image (C, H, W), float32 in [-1, 1].
+        x_0: the clean image (C, H, W), float32 in [-1, 1]; None starts from the noise itself.
         noise: standard normal values (1 + draws, C, H, W), float32: what the image is noised with,
             then what its trajectory's steps add.
         trajectory: when the network is called, and what each step makes of its estimate.
         condition: the class given to the network; None where it takes none.
     """
 
-    x_0: NDArray[np.float32]
+    x_0: NDArray[np.float32] | None
     noise: NDArray[np.float32]
     trajectory: Trajectory
     condition: int | None = None
@@ -162,11 +162,15 @@ class Lanes(Generic[T]):
         classes = [unconditional if edit.condition is None else edit.condition for edit in edits]
         at = upload(np.array(lanes), device)
         self._condition[at] = upload(np.array(classes), device)
-        self._x[at] = self._denoiser.schedule.add_noise(
-            upload(np.stack([edit.x_0 for edit in edits]), device),
-            upload(np.stack([edit.noise[0] for edit in edits]), device),
-            upload(self._times[lanes, 0], device),
+        noise = upload(np.stack([edit.noise[0] for edit in edits]), device)
+        clean = [np.zeros_like(edit.noise[0]) if edit.x_0 is None else edit.x_0 for edit in edits]
+        x_t = self._denoiser.schedule.add_noise(
+            upload(np.stack(clean), device), noise, upload(self._times[lanes, 0], device)
         )
+        for index, edit in enumerate(edits):
+            if edit.x_0 is None:
+                x_t[index] = noise[index]
+        self._x[at] = x_t
         if self._before is not None:
             self._before[at] = 0  # what is there counts 0 times, which makes no NaN 0
         if self._fresh is not None:

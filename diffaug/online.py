@@ -23,7 +23,7 @@ from diffaug.execution import Execution
 from diffaug.lanes import Edit
 from diffaug.models import Checkpoint, find_checkpoint
 from diffaug.recipe import Recipe
-from diffaug.rows import integer
+from diffaug.shards import integer
 
 __all__ = ["Augmenter", "augment"]
 

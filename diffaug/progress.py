@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -21,8 +22,9 @@ from rich.text import Text
 
 from diffaug.commit import ShardReport
 from diffaug.job import Tally
+from diffaug.train.loop import Step
 
-__all__ = ["counted", "follow"]
+__all__ = ["Pace", "counted", "follow", "stepping"]
 
 
 class _Images(ProgressColumn):
@@ -74,3 +76,44 @@ def follow(
     """Pass reports on, drawing a progress line for `total` shards while they come."""
     with _line("augmenting", console, TextColumn("shards"), _Images(tally)) as progress:
         yield from progress.track(reports, total=total)
+
+
+class Pace:
+    """Loss and speed of a training, averaged over its last steps."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, int, float]] = deque(maxlen=101)
+
+    def add(self, step: Step) -> None:
+        """Take in a step just made."""
+        self._recent.append((time.monotonic(), step.images, step.loss))
+
+    def __str__(self) -> str:
+        if not self._recent:
+            return ""
+        loss = sum(loss for *_, loss in self._recent) / len(self._recent)
+        (begin, before, _), (end, after, _) = self._recent[0], self._recent[-1]
+        rate = (after - before) / (end - begin) if end > begin else 0
+        return f"loss {loss:.4f}  {rate:.0f} images/s"
+
+
+class _Said(ProgressColumn):
+    """What an object says of itself now."""
+
+    max_refresh = 0.5
+
+    def __init__(self, thing: object) -> None:
+        super().__init__()
+        self._thing = thing
+
+    def render(self, task: Task) -> Text:
+        return Text(str(self._thing))
+
+
+def stepping(steps: Iterable[Step], total: int, pace: Pace, console: Console) -> Iterator[Step]:
+    """Pass a training's steps on, drawing a progress line with its pace and the time left."""
+    with _line("training", console, TextColumn("steps"), _Said(pace)) as progress:
+        task = progress.add_task("", total=total)
+        for step in steps:
+            progress.update(task, completed=step.step)
+            yield step

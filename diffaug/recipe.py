@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
-from diffaug.errors import ConfigError, explain
+from diffaug.fields import DEFAULT_IMAGE_KEYS, Names, ShardFields
 
 __all__ = ["DEFAULT_IMAGE_KEYS", "Recipe", "Sampler", "Strength"]
-
-DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
 
 Sampler = Literal["ddim", "ddpm", "dpmsolver++", "one-step"]
 
@@ -63,19 +52,7 @@ def _one_strength(value: Any) -> float:
     return strength
 
 
-def _split_names(value: Any) -> Any:
-    """Take ``"txt,json"`` as a list, and names with or without their dot."""
-    if isinstance(value, str):
-        value = value.replace(";", ",").split(",")
-    if isinstance(value, (list, tuple)):
-        return tuple(str(name).strip().lower().lstrip(".") for name in value if str(name).strip())
-    return value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
-
-
-class Recipe(BaseModel):
+class Recipe(ShardFields):
     """What diffaug does to each image. Immutable; wrong values raise with a sentence.
 
     Example:
@@ -83,7 +60,7 @@ class Recipe(BaseModel):
         0.4
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    what: ClassVar[str] = "recipe"
 
     model: str = Field(
         "fashion-mnist-32",
@@ -107,63 +84,14 @@ class Recipe(BaseModel):
     condition: Literal["none", "label"] = Field(
         "none", description="none, or label: the sample's class conditions the model"
     )
-    fit: Literal["auto", "pad", "resize"] = Field(
-        "auto",
-        description="how an image meets the model's size: pad, resize, or auto "
-        "(pad when smaller by at most a quarter, else resize)",
-    )
     format: Literal["png", "jpg", "webp"] = Field("png", description="png, jpg or webp")
-    image_key: Names = Field(
-        DEFAULT_IMAGE_KEYS, min_length=1, description="members that hold the image, by preference"
-    )
-    label_key: str = Field("cls", min_length=1, description="the member that holds the class")
     carry: Names = Field((), description="members copied to the output as they are (txt,json)")
-    max_pixels: int = Field(
-        50_000_000,
-        ge=1,
-        le=178_956_970,  # where Pillow itself refuses
-        description="an image that declares more pixels is not decoded",
-    )
 
     @model_validator(mode="after")
     def _check_eta(self) -> Recipe:
         if self.eta and self.sampler != "ddim":
             raise ValueError(f"eta belongs to the sampler ddim: leave it out for {self.sampler}")
         return self
-
-    @classmethod
-    def from_yaml(cls, path: str | Path, **overrides: Any) -> Recipe:
-        """Read a recipe file; `overrides` take the place of the file's fields.
-
-        Raises:
-            ConfigError: the file cannot be read, is no mapping, or a field is wrong.
-        """
-        try:
-            # every value is read as the flag of its name would be: no octals, no 1:30 as 90
-            fields = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
-        except OSError as error:
-            raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the recipe {path} is not YAML: {error}") from None
-        fields = {} if fields is None else fields
-        if not isinstance(fields, dict):
-            raise ConfigError(
-                f"the recipe {path} must be a mapping of fields, such as strength: 0.4"
-            )
-        return cls.of(fields | overrides, where=f"recipe {path}")
-
-    @classmethod
-    def of(cls, fields: dict[str, Any], where: str = "recipe") -> Recipe:
-        """Make a recipe from plain fields, a mistake being a ConfigError that names `where`."""
-        try:
-            return cls.model_validate(fields)
-        except ValidationError as error:
-            raise ConfigError(f"{where}: {explain(error)}") from None
-
-    def to_yaml(self, path: str | Path) -> None:
-        """Write every field, so that the file means the same when defaults change."""
-        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        Path(path).write_text(text, encoding="utf-8")
 
     def strength_of(self, copy: int, u: float) -> float:
         """The strength of one copy, in (0, 1].

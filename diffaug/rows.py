@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 
 from PIL import Image
@@ -16,20 +15,16 @@ from diffaug.execution import device_class, versions
 from diffaug.manifest import Row
 from diffaug.plan import Run
 from diffaug.recipe import Recipe
-from diffaug.shards import Member, Sample
+from diffaug.shards import Sample, integer
 
 __all__ = [
     "draft_row",
     "failed_rows",
-    "image_member",
-    "integer",
     "lineage",
     "output_row",
     "run_row",
     "source_row",
 ]
-
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # within int64
 
 _LINEAGE = (
     "sample_id",
@@ -79,16 +74,10 @@ def run_row(run: Run) -> Row:
     }
 
 
-def image_member(sample: Sample, recipe: Recipe) -> Member | None:
-    """The sample's image: the first of the recipe's image keys that it has."""
-    found = (sample.members.get(extension) for extension in recipe.image_key)
-    return next((member for member in found if member is not None), None)
-
-
 def source_row(sample: Sample, source: str, recipe: Recipe) -> Row:
     """The `from` columns of a sample, as far as its bytes tell."""
     row: Row = {"source_shard": source, "source_key": sample.key, "source_offset": sample.offset}
-    if (image := image_member(sample, recipe)) is not None:
+    if (image := sample.first(recipe.image_key)) is not None:
         row |= {
             "source_member": image.name,
             "source_offset": image.offset,
@@ -102,11 +91,6 @@ def source_row(sample: Sample, source: str, recipe: Recipe) -> Row:
         if row["label"] is None:
             row["label_text"] = value
     return row
-
-
-def integer(text: str) -> int | None:
-    """A class as text (decimal digits, a sign before them at most) as an integer, else None."""
-    return int(text) if _INTEGER.fullmatch(text.strip()) else None
 
 
 def draft_row(draft: Draft) -> Row:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Schedule", "timesteps"]
 
+_CONFIG_FIELDS = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+)
+
 
 class Schedule:
     """`t -> (alpha_t, sigma_t)` with `x_t = alpha_t * x_0 + sigma_t * noise`, variance kept at 1.
@@ -22,18 +32,34 @@ class Schedule:
 
     Args:
         alphas_cumprod: shape (T,), falling, in [0, 1]: what a checkpoint's scheduler brings.
+        config: the fields of a diffusers scheduler that make it, where it came from one.
 
     Attributes:
         alphas_cumprod: the same, float64.
+        config: as given.
     """
 
-    def __init__(self, alphas_cumprod: Tensor) -> None:
+    def __init__(self, alphas_cumprod: Tensor, config: Mapping[str, Any] | None = None) -> None:
         if alphas_cumprod.ndim != 1 or len(alphas_cumprod) < 2:
             raise ValueError("alphas_cumprod must have the shape (T,) with T at least 2")
         table = alphas_cumprod.double()
         self.alphas_cumprod: NDArray[np.float64] = table.cpu().numpy()
+        self.config = dict(config or {})
         self._alpha = table.sqrt().float()
         self._sigma = (1 - table).sqrt().float()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Schedule:
+        """The schedule of a diffusers scheduler's configuration, its other fields left aside.
+
+        Raises:
+            ValueError, TypeError, NotImplementedError: diffusers cannot make a schedule of it.
+        """
+        from diffusers import DDPMScheduler
+
+        config = {name: value for name, value in config.items() if name in _CONFIG_FIELDS}
+        scheduler: Any = DDPMScheduler(**config)
+        return cls(scheduler.alphas_cumprod.double(), config)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -44,6 +70,7 @@ class Schedule:
         """The same schedule with its tables on `device`."""
         moved = Schedule.__new__(Schedule)
         moved.alphas_cumprod = self.alphas_cumprod
+        moved.config = self.config
         moved._alpha = self._alpha.to(device)
         moved._sigma = self._sigma.to(device)
         return moved

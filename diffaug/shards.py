@@ -9,18 +9,28 @@ from __future__ import annotations
 import gzip
 import io
 import posixpath
+import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 from diffaug.errors import DefectError, as_os_error
 
-__all__ = ["Member", "Sample", "ShardWriter", "read_member", "read_samples", "split_name"]
+__all__ = [
+    "Member",
+    "Sample",
+    "ShardWriter",
+    "integer",
+    "read_member",
+    "read_samples",
+    "split_name",
+]
 
 _BLOCK = tarfile.BLOCKSIZE
 _STREAM_BUFFER = 64 * 1024
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # within int64
 _TRAPS = (ValueError, OverflowError, RecursionError)  # what tarfile raises on some broken headers
 
 
@@ -48,6 +58,30 @@ class Sample:
     members: dict[str, Member] = field(default_factory=dict)
     defect: DefectError | None = None
     offset: int | None = None
+
+    def first(self, extensions: Iterable[str]) -> Member | None:
+        """The first of these members that the sample has."""
+        found = (self.members.get(extension) for extension in extensions)
+        return next((member for member in found if member is not None), None)
+
+    def image(self, extensions: Iterable[str]) -> Member:
+        """The sample's image: the first of these members.
+
+        Raises:
+            DefectError: it has none, or is itself a defect.
+        """
+        if self.defect is not None:
+            raise self.defect
+        member = self.first(extensions)
+        if member is None:
+            known = ", ".join(extensions)
+            raise DefectError("no_image", f"the sample has no image member (looked for {known})")
+        return member
+
+
+def integer(text: str) -> int | None:
+    """A class as text (decimal digits, a sign before them at most) as an integer, else None."""
+    return int(text) if _INTEGER.fullmatch(text.strip()) else None
 
 
 def split_name(name: str) -> tuple[str, str] | None:

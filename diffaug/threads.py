@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["ahead", "behind"]
@@ -52,7 +52,7 @@ class _Channel(Generic[T]):
             yield item
 
 
-def ahead(items: Iterable[T], size: int) -> Iterator[T]:
+def ahead(items: Iterable[T], size: int) -> Generator[T, None, None]:
     """Yield `items`, which a thread reads up to `size` ahead.
 
     They are handed over a quarter of that at a time, since every hand-over wakes the other thread,

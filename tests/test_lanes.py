@@ -62,11 +62,13 @@ def edit(
     timesteps: Iterable[int] = (500, 250),
     condition: int | None = None,
     sampler: str = "ddim",
+    from_noise: bool = False,
 ) -> Edit:
     random = np.random.default_rng(seed)
     way = trajectory(sampler, SCHEDULE, tuple(timesteps))
+    x_0 = random.uniform(-1, 1, SHAPE).astype(np.float32)
     return Edit(
-        x_0=random.uniform(-1, 1, SHAPE).astype(np.float32),
+        x_0=None if from_noise else x_0,
         noise=random.standard_normal((1 + way.draws, *SHAPE)).astype(np.float32),
         trajectory=way,
         condition=condition,
@@ -84,6 +86,7 @@ edits = st.builds(
     times(),
     st.none() | st.integers(0, 3),
     st.sampled_from(["ddim", "ddpm", "dpmsolver++"]),
+    st.booleans(),
 )
 
 
@@ -91,9 +94,9 @@ def by_hand(edit: Edit) -> NDArray[np.float64]:
     """The toy's whole reconstruction of one image, in float64, as a plain loop over its steps."""
     times, weights = edit.trajectory.timesteps, edit.trajectory.weights.astype(float)
     start = SIGNAL[times[0]]
-    x: NDArray[np.float64] = (
-        start**0.5 * edit.x_0.astype(float) + (1 - start) ** 0.5 * edit.noise[0]
-    )
+    x: NDArray[np.float64] = edit.noise[0].astype(float)
+    if edit.x_0 is not None:
+        x = start**0.5 * edit.x_0.astype(float) + (1 - start) ** 0.5 * x
     before, fresh = np.zeros(SHAPE), [*edit.noise[1:], *[np.zeros(SHAPE)] * len(times)]
     for t, (a, b, c, d), z in zip(times, weights, fresh, strict=False):
         epsilon = x * 0.5 + t * 0.001 + (edit.condition or 0) * 0.125
@@ -251,6 +254,7 @@ def test_a_fault_of_the_source_comes_out_and_the_lanes_go_on() -> None:
 
 def test_edits_and_earlier_results_are_left_alone() -> None:
     one = edit(0)
+    assert one.x_0 is not None
     x_0, noise = one.x_0.copy(), one.noise.copy()
     stream = Lanes[int](toy(), 1).run(enumerate([one, edit(1)]))
     first = next(stream)[1]

@@ -69,7 +69,7 @@ def test_ahead_reads_no_further_than_its_size() -> None:
     items = ahead(_numbers(seen), 5)
     for _ in range(10):
         next(items)
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert 10 <= len(seen) <= 10 + 5 + 1  # what is queued, and one in the thread's hands
 
 

@@ -6,7 +6,7 @@ import sys
 
 from cyclopts import CycloptsError
 
-from diffaug.cli import augment, models, verify  # noqa: F401  each registers its commands
+from diffaug.cli import augment, models, pack, sample, train, verify  # noqa: F401  each registers its commands
 from diffaug.cli.app import DIFFERS, INTERRUPTED, OK, USAGE, app, err
 from diffaug.errors import ConfigError, DiffaugError
 

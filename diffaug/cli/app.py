@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
+from diffaug.fields import Fields
 from diffaug.version import __version__
 
-__all__ = ["DIFFERS", "INTERRUPTED", "OK", "USAGE", "app", "err", "out"]
+__all__ = ["DIFFERS", "INTERRUPTED", "OK", "USAGE", "app", "err", "flag", "out"]
 
 OK, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -18,3 +19,15 @@ app = App(
 )
 out = Console(soft_wrap=True, highlight=False)
 err = Console(soft_wrap=True, highlight=False, stderr=True)
+
+
+def flag(fields: type[Fields], name: str) -> Parameter:
+    """A flag for a field of a recipe: no default of its own, since the file may give one."""
+    info = fields.model_fields[name]
+    default = info.get_default()
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    if isinstance(shown, dict):
+        shown = shown["preset"]
+    bare = shown == "" or shown is None
+    help = info.description if bare else f"{info.description} [default: {shown}]"
+    return Parameter(help=help, group="Recipe (overrides --recipe)", show_default=False)

@@ -8,40 +8,31 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from diffaug.cli.app import DIFFERS, OK, app, err, out
+from diffaug.cli.app import DIFFERS, OK, app, err, flag, out
 from diffaug.errors import ConfigError
 from diffaug.recipe import Recipe
 
 __all__ = ["augment"]
 
 
-def _flag(field: str) -> Parameter:
-    """A flag for a recipe field: no default of its own, since the recipe file may give one."""
-    info = Recipe.model_fields[field]
-    default = info.get_default()
-    shown = ",".join(default) if isinstance(default, tuple) else default
-    help = f"{info.description} [default: {shown}]" if shown != "" else info.description
-    return Parameter(help=help, group="Recipe (overrides --recipe)", show_default=False)
-
-
 @app.command(usage="diffaug augment SOURCE... OUTPUT [OPTIONS]")
 def augment(
     *paths: Annotated[str, Parameter(name="SOURCE... OUTPUT", show_default=False)],
     recipe: Path | None = None,
-    model: Annotated[str | None, _flag("model")] = None,
-    strength: Annotated[str | None, _flag("strength")] = None,
-    steps: Annotated[str | None, _flag("steps")] = None,
-    sampler: Annotated[str | None, _flag("sampler")] = None,
-    eta: Annotated[str | None, _flag("eta")] = None,
-    copies: Annotated[str | None, _flag("copies")] = None,
-    seed: Annotated[str | None, _flag("seed")] = None,
-    condition: Annotated[str | None, _flag("condition")] = None,
-    fit: Annotated[str | None, _flag("fit")] = None,
-    format: Annotated[str | None, _flag("format")] = None,
-    image_key: Annotated[str | None, _flag("image_key")] = None,
-    label_key: Annotated[str | None, _flag("label_key")] = None,
-    carry: Annotated[str | None, _flag("carry")] = None,
-    max_pixels: Annotated[str | None, _flag("max_pixels")] = None,
+    model: Annotated[str | None, flag(Recipe, "model")] = None,
+    strength: Annotated[str | None, flag(Recipe, "strength")] = None,
+    steps: Annotated[str | None, flag(Recipe, "steps")] = None,
+    sampler: Annotated[str | None, flag(Recipe, "sampler")] = None,
+    eta: Annotated[str | None, flag(Recipe, "eta")] = None,
+    copies: Annotated[str | None, flag(Recipe, "copies")] = None,
+    seed: Annotated[str | None, flag(Recipe, "seed")] = None,
+    condition: Annotated[str | None, flag(Recipe, "condition")] = None,
+    fit: Annotated[str | None, flag(Recipe, "fit")] = None,
+    format: Annotated[str | None, flag(Recipe, "format")] = None,
+    image_key: Annotated[str | None, flag(Recipe, "image_key")] = None,
+    label_key: Annotated[str | None, flag(Recipe, "label_key")] = None,
+    carry: Annotated[str | None, flag(Recipe, "carry")] = None,
+    max_pixels: Annotated[str | None, flag(Recipe, "max_pixels")] = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,

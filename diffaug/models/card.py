@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["Card", "read_card", "shipped_cards"]
+__all__ = ["Card", "read_card", "shipped_cards", "write_card"]
 
 SHIPPED = Path(__file__).parent
 
@@ -57,6 +58,13 @@ def read_card(folder: Path) -> Card | None:
         null_class=fields.get("null_class"),
         suggested=fields.get("suggested", {}),
     )
+
+
+def write_card(folder: Path, classes: Sequence[str], null_class: int | None, text: str) -> None:
+    """Write a new checkpoint's README.md: what diffaug reads of it, then `text` for people."""
+    fields = {"classes": list(classes), "null_class": null_class}
+    front = yaml.safe_dump({"library_name": "diffusers", "diffaug": fields}, sort_keys=False)
+    (folder / "README.md").write_text(f"---\n{front}---\n\n{text}", encoding="utf-8")
 
 
 def shipped_cards() -> list[Card]:

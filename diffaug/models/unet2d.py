@@ -3,55 +3,90 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from diffaug.denoiser import Clip, Denoiser
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from torch import Tensor, nn
+
+from diffaug.denoiser import Clip, Denoiser, Prediction
 from diffaug.errors import ConfigError
-from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.schedule import Schedule
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-__all__ = ["load"]
+__all__ = ["UNet2D", "create", "freeze", "read", "save"]
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
-def load(checkpoint: Checkpoint, execution: Execution) -> Denoiser:
-    """Load `unet/` and `scheduler/` of a checkpoint onto a device, in its dtype, channels last.
+class UNet2D(nn.Module):
+    """diffusers' `UNet2DModel` as a `denoiser.Network`, in its own dtype, channels last."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.unet = unet.to(memory_format=torch.channels_last)
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """The prediction (B, C, H, W) for `x_t` at times `t` (B,) and classes `condition` (B,)."""
+        x_t = x_t.to(self.unet.dtype, memory_format=torch.channels_last)
+        labels = condition if self.unet.class_embedding is not None else None
+        sample: Tensor = self.unet(x_t, t, class_labels=labels).sample
+        return sample[:, : x_t.shape[1]]  # a learned variance rides behind the prediction
+
+
+def create(
+    config: dict[str, Any], schedule: Schedule, prediction: Prediction, classes: int
+) -> Denoiser:
+    """A new, untrained network; its weights come from torch's global generator.
+
+    Args:
+        config: fields of `UNet2DModel`; the class embedding is added to them.
+        schedule: what it is to be trained on.
+        prediction: what it is to predict.
+        classes: how many condition it; 0 makes it unconditional. One more is added, the last,
+            which means "no class".
+
+    Raises:
+        ValueError, TypeError: diffusers cannot build such a network.
+    """
+    embeddings = classes + 1 if classes else None
+    unet = UNet2DModel(**{**config, "num_class_embeds": embeddings})
+    return Denoiser(
+        network=UNet2D(unet).eval(),
+        schedule=schedule,
+        prediction=prediction,
+        clip=Clip(bound=1.0),
+        shape=_shape(config),
+        classes=classes,
+        null_class=classes or None,
+        device=torch.device("cpu"),
+    )
+
+
+def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
+    """Load `unet/` and `scheduler/` of a checkpoint onto a device, in a dtype.
 
     Raises:
         ConfigError: a part is missing or broken, or does not make a pixel-space image model.
     """
-    import torch
-    from diffusers import DDPMScheduler, UNet2DModel
-
-    device, dtype = torch.device(execution.device), getattr(torch, execution.dtype)
     unet_config = _read_config(checkpoint, "unet/config.json")
     config = _read_config(checkpoint, "scheduler/scheduler_config.json")
     try:
         unet, loading = UNet2DModel.from_pretrained(
             checkpoint.folder / "unet",
-            torch_dtype=dtype,
+            torch_dtype=getattr(torch, dtype),
             use_safetensors=True,
             low_cpu_mem_usage=False,
             local_files_only=True,
             output_loading_info=True,
         )
-        scheduler = DDPMScheduler.from_config(
-            {key: value for key, value in config.items() if key in _SCHEDULE_FIELDS}
-        )
-        alphas_cumprod = scheduler.alphas_cumprod.double()
+        schedule = Schedule.from_config(config)
         shape = _shape(unet_config)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ConfigError(f"model {checkpoint.reference} cannot be loaded: {first_line}") from error
-    _refuse(checkpoint, loading, config, shape, bool(alphas_cumprod[-1] == 0))
-    unet.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    _activate_in_place(unet)
-    channels = shape[0]
+    _refuse(checkpoint, loading, config, shape, schedule.alphas_cumprod[-1] == 0)
     embeddings = unet.config.num_class_embeds or 0
     null_class = checkpoint.card.null_class if checkpoint.card and embeddings else None
     if null_class is not None and null_class != embeddings - 1:
@@ -59,50 +94,63 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Denoiser:
             f"model {checkpoint.reference}: its card's null_class is {null_class}, but the last of "
             f"its {embeddings} classes, {embeddings - 1}, must be the one that means none"
         )
-
-    def network(x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
-        x_t = x_t.to(dtype, memory_format=torch.channels_last)
-        labels = condition if embeddings else None
-        sample: Tensor = unet(x_t, t, class_labels=labels).sample
-        return sample[:, :channels]  # a learned variance rides behind the prediction
-
+    place = torch.device(device)
     return Denoiser(
-        network=network,
-        schedule=Schedule(alphas_cumprod).to(device),
+        network=UNet2D(unet).eval().to(place),
+        schedule=schedule.to(place),
         prediction=config.get("prediction_type", "epsilon"),
         clip=_clip(config),
         shape=shape,
         classes=embeddings - (null_class is not None),
         null_class=null_class,
-        device=device,
+        device=place,
     )
 
 
-_SCHEDULE_FIELDS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "rescale_betas_zero_snr",
-)
+def freeze(denoiser: Denoiser) -> Denoiser:
+    """Ready a denoiser's own network for inference alone: the same bits, sooner."""
+    assert isinstance(denoiser.network, UNet2D)
+    denoiser.network.eval().requires_grad_(False)
+    _activate_in_place(denoiser.network)
+    return denoiser
 
 
-def _activate_in_place(unet: Any) -> None:
+def save(denoiser: Denoiser, folder: Path) -> None:
+    """Write a denoiser as a `DDPMPipeline`, in its network's dtype.
+
+    Raises:
+        TypeError: its network is no UNet2D, or its schedule came from no configuration.
+    """
+    if not isinstance(denoiser.network, UNet2D) or not denoiser.schedule.config:
+        raise TypeError("only a UNet2D on a schedule made from a configuration can be saved")
+    clip = denoiser.clip
+    scheduler = DDPMScheduler(
+        **denoiser.schedule.config,
+        prediction_type=denoiser.prediction,
+        clip_sample=clip.bound is not None and clip.quantile is None,
+        clip_sample_range=1.0 if clip.bound is None else clip.bound,
+        thresholding=clip.quantile is not None,
+        dynamic_thresholding_ratio=0.995 if clip.quantile is None else clip.quantile,
+        sample_max_value=1.0 if clip.bound is None else clip.bound,
+    )
+    pipeline: Any = DDPMPipeline(unet=denoiser.network.unet, scheduler=scheduler)
+    pipeline.save_pretrained(folder)
+
+
+def _activate_in_place(network: nn.Module) -> None:
     """Let SiLU write over the feature maps it gets, each fresh from a group norm: the same bits.
 
     It keeps off what is no feature map, such as the time embedding, which every block reads.
     """
-    import torch
-
-    class FeatureSiLU(torch.nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.nn.functional.silu(x, inplace=x.ndim == 4)
-
-    for module in unet.modules():
+    for module in network.modules():
         for name in ("nonlinearity", "conv_act"):
-            if isinstance(getattr(module, name, None), torch.nn.SiLU):
-                setattr(module, name, FeatureSiLU())
+            if isinstance(getattr(module, name, None), nn.SiLU):
+                setattr(module, name, _FeatureSiLU())
+
+
+class _FeatureSiLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.silu(x, inplace=x.ndim == 4)
 
 
 def _read_config(checkpoint: Checkpoint, name: str) -> dict[str, Any]:

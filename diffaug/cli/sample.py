@@ -1,0 +1,103 @@
+"""`diffaug sample`."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from diffaug.cli.app import OK, app, err, out
+from diffaug.errors import ConfigError
+from diffaug.recipe import Recipe, Sampler
+
+__all__ = ["sample"]
+
+
+@app.command
+def sample(
+    checkpoint: str,
+    *,
+    output: Annotated[str, Parameter(name=["--output", "-o"])] = "samples.png",
+    number: Annotated[int, Parameter(name=["--number", "-n"])] = 64,
+    label: str = "none",
+    steps: int = 20,
+    sampler: Sampler = "dpmsolver++",
+    eta: float = 0.0,
+    seed: int = 0,
+    columns: int = 8,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+) -> int:
+    """Generate images from pure noise: a grid, a folder of PNGs, or shards.
+
+    Parameters
+    ----------
+    checkpoint
+        a shipped name, a local diffusers folder, or org/name[@revision] on the hub
+    output
+        x.png for one grid, replacing what is there; x-{000000..000003}.tar for shards; else a
+        folder, with a folder for each class if there are classes
+    number
+        how many images
+    label
+        none; all, every class in turn; or classes to take in turn (0,3,9)
+    steps
+        network calls from noise to image
+    sampler
+        ddim, ddpm, dpmsolver++ or one-step
+    eta
+        of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)
+    seed
+        of all randomness; image i is the same however many there are
+    columns
+        images side by side in a grid
+    batch_size
+        lanes in the one fixed batch shape [default: 32]
+    dtype
+        float32 or bfloat16 [default: what this machine is fast at]
+    device
+        cpu, cuda or cuda:N [default: cuda where there is one]
+    """
+    if number < 1 or columns < 1:
+        raise ConfigError("--number and --columns must be at least 1")
+    Recipe.of({"steps": steps, "sampler": sampler, "eta": eta, "seed": seed}, where="sample")
+
+    from diffaug.execution import Execution
+    from diffaug.gallery import write_images
+    from diffaug.generate import generate
+    from diffaug.models import find_checkpoint, load_denoiser
+    from diffaug.progress import counted
+
+    execution = Execution.choose(batch_size, dtype, device)
+    denoiser = load_denoiser(find_checkpoint(checkpoint), execution)
+    labels = list(islice(cycle(_labels(label, denoiser.classes)), number))
+    if labels[0] is None and denoiser.classes and denoiser.null_class is None:
+        raise ConfigError(f"{checkpoint} wants a class for every image: use --label all")
+    images = generate(
+        denoiser,
+        labels,
+        steps=steps,
+        sampler=sampler,
+        eta=eta,
+        seed=seed,
+        batch_size=execution.batch_size,
+    )
+    for _ in counted(write_images(images, labels, output, columns), number, "sampling", err):
+        pass
+    out.print(f"{number} images in {output}", markup=False)
+    return OK
+
+
+def _labels(text: str, classes: int) -> list[int | None]:
+    """The classes to take in turn."""
+    if text == "none":
+        return [None]
+    try:
+        chosen = list(range(classes)) if text == "all" else [int(one) for one in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--label is none, all, or classes such as 0,3, got {text!r}") from None
+    if not chosen or any(not 0 <= one < classes for one in chosen):
+        raise ConfigError(f"--label {text}: the model has {classes} classes, counted from 0")
+    return [*chosen]

@@ -1,0 +1,106 @@
+"""`diffaug train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from diffaug.cli.app import OK, app, err, flag, out
+from diffaug.errors import ConfigError
+from diffaug.train.recipe import TrainRecipe
+
+__all__ = ["train"]
+
+_SAY_EVERY = 100
+
+
+@app.command(usage="diffaug train SOURCE... CHECKPOINT [OPTIONS]")
+def train(
+    *paths: Annotated[str, Parameter(name="SOURCE... CHECKPOINT", show_default=False)],
+    recipe: Path | None = None,
+    network: Annotated[str | None, flag(TrainRecipe, "network")] = None,
+    size: Annotated[str | None, flag(TrainRecipe, "size")] = None,
+    channels: Annotated[str | None, flag(TrainRecipe, "channels")] = None,
+    classes: Annotated[str | None, flag(TrainRecipe, "classes")] = None,
+    class_dropout: Annotated[str | None, flag(TrainRecipe, "class_dropout")] = None,
+    schedule: Annotated[str | None, flag(TrainRecipe, "schedule")] = None,
+    prediction: Annotated[str | None, flag(TrainRecipe, "prediction")] = None,
+    min_snr: Annotated[str | None, flag(TrainRecipe, "min_snr")] = None,
+    steps: Annotated[str | None, flag(TrainRecipe, "steps")] = None,
+    batch_size: Annotated[str | None, flag(TrainRecipe, "batch_size")] = None,
+    learning_rate: Annotated[str | None, flag(TrainRecipe, "learning_rate")] = None,
+    warmup: Annotated[str | None, flag(TrainRecipe, "warmup")] = None,
+    weight_decay: Annotated[str | None, flag(TrainRecipe, "weight_decay")] = None,
+    clip_norm: Annotated[str | None, flag(TrainRecipe, "clip_norm")] = None,
+    ema: Annotated[str | None, flag(TrainRecipe, "ema")] = None,
+    shuffle: Annotated[str | None, flag(TrainRecipe, "shuffle")] = None,
+    seed: Annotated[str | None, flag(TrainRecipe, "seed")] = None,
+    fit: Annotated[str | None, flag(TrainRecipe, "fit")] = None,
+    image_key: Annotated[str | None, flag(TrainRecipe, "image_key")] = None,
+    label_key: Annotated[str | None, flag(TrainRecipe, "label_key")] = None,
+    max_pixels: Annotated[str | None, flag(TrainRecipe, "max_pixels")] = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    checkpoint_minutes: float = 10,
+    preview_steps: int = 1000,
+    resume: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Train a denoiser on shards; CHECKPOINT is then what --model takes.
+
+    Parameters
+    ----------
+    paths
+        one or more shards (files, globs, brace ranges or lists, on any fsspec URL), then the local
+        folder of the checkpoint
+    recipe
+        YAML file of recipe fields
+    dtype
+        float32, or bfloat16 for autocast [default: what this machine is fast at]
+    device
+        cpu, cuda or cuda:N [default: cuda where there is one]
+    checkpoint_minutes
+        minutes between two checkpoints; one is always written at the end
+    preview_steps
+        steps between two grids of samples and reconstructions
+    resume
+        go on with the training in CHECKPOINT, if there is one, as if it had not stopped
+    """
+    given = {name: value for name, value in locals().items() if name in TrainRecipe.model_fields}
+    fields = {name: value for name, value in given.items() if value is not None}
+    if len(paths) < 2:
+        raise ConfigError("train wants SOURCE... CHECKPOINT: at least one shard, then the folder")
+    if not checkpoint_minutes > 0 or preview_steps < 1:
+        raise ConfigError("--checkpoint-minutes and --preview-steps must be more than 0")
+    *sources, checkpoint = paths
+    made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
+
+    from diffaug.progress import Pace, stepping
+    from diffaug.train.loop import train as start
+
+    steps_made = start(
+        sources,
+        checkpoint,
+        made,
+        device=device,
+        dtype=dtype,
+        resume=resume,
+        checkpoint_minutes=checkpoint_minutes,
+        preview_steps=preview_steps,
+    )
+    pace, last = Pace(), None
+    for last in stepping(steps_made, made.steps, pace, err):
+        pace.add(last)
+        for skipped in last.newly_skipped if last.epoch == 0 else ():
+            err.print(f"skipped {skipped}", markup=False)
+        if not err.is_terminal and (last.step % _SAY_EVERY == 0 or last.step == made.steps):
+            err.print(f"step {last.step} of {made.steps}: {pace}", markup=False)
+    if last is None:
+        out.print(f"{checkpoint} is trained already: {made.steps} steps", markup=False)
+        return OK
+    out.print(
+        f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}", markup=False
+    )
+    out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}", markup=False)
+    return OK

@@ -1,0 +1,92 @@
+"""What recipes are made of: immutable, checked fields, from YAML or from flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from diffaug.errors import ConfigError, explain
+
+__all__ = ["DEFAULT_IMAGE_KEYS", "Fields", "Names", "ShardFields"]
+
+DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
+
+
+def _split_names(value: Any) -> Any:
+    """Take ``"txt,json"`` as a list, and names with or without their dot."""
+    if isinstance(value, str):
+        value = value.replace(";", ",").split(",")
+    if isinstance(value, (list, tuple)):
+        return tuple(str(name).strip().lower().lstrip(".") for name in value if str(name).strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+
+
+class Fields(BaseModel):
+    """Immutable fields; wrong values raise with a sentence.
+
+    Attributes:
+        what: what the fields are, in an error's words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    what: ClassVar[str]
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, **overrides: Any) -> Self:
+        """Read a file of fields; `overrides` take their place, `null` leaves a default.
+
+        Raises:
+            ConfigError: the file cannot be read, is no mapping, or a field is wrong.
+        """
+        try:
+            # every value is read as the flag of its name would be: no octals, no 1:30 as 90
+            fields = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
+        except OSError as error:
+            raise ConfigError(f"cannot read the {cls.what} {path}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the {cls.what} {path} is not YAML: {error}") from None
+        fields = {} if fields is None else fields
+        if not isinstance(fields, dict):
+            raise ConfigError(f"the {cls.what} {path} must be a mapping of fields, such as seed: 0")
+        fields = {name: value for name, value in fields.items() if value != "null"}
+        return cls.of(fields | overrides, where=f"{cls.what} {path}")
+
+    @classmethod
+    def of(cls, fields: dict[str, Any], where: str = "") -> Self:
+        """Make it of plain fields, a mistake being a ConfigError that names `where`."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise ConfigError(f"{where or cls.what}: {explain(error)}") from None
+
+    def to_yaml(self, path: str | Path) -> None:
+        """Write every field, so that the file means the same when defaults change."""
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        Path(path).write_text(text, encoding="utf-8")
+
+
+class ShardFields(Fields):
+    """How the samples of a shard are read."""
+
+    fit: Literal["auto", "pad", "resize"] = Field(
+        "auto",
+        description="how an image meets the model's size: pad, resize, or auto "
+        "(pad when smaller by at most a quarter, else resize)",
+    )
+    image_key: Names = Field(
+        DEFAULT_IMAGE_KEYS, min_length=1, description="members that hold the image, by preference"
+    )
+    label_key: str = Field("cls", min_length=1, description="the member that holds the class")
+    max_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        le=178_956_970,  # where Pillow itself refuses
+        description="an image that declares more pixels is not decoded",
+    )

@@ -1,0 +1,85 @@
+"""Where generated images go: one grid, a folder, or shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from braceexpand import braceexpand
+from numpy.typing import NDArray
+
+from diffaug import storage
+from diffaug.codec import encode, to_picture
+from diffaug.errors import ConfigError
+from diffaug.grid import grid
+from diffaug.shards import ShardWriter
+
+__all__ = ["write_images"]
+
+Images = Iterable[NDArray[np.float32]]
+
+
+def write_images(
+    images: Images, labels: Sequence[int | None], output: str, columns: int
+) -> Iterator[int]:
+    """Write images, yielding how many are done after each.
+
+    Args:
+        images: float32 (C, H, W), nominally in [-1, 1], one for each label.
+        labels: each image's class, or None.
+        output: `x.png` for one grid; `x.tar` or `x-{000000..000003}.tar` for shards, on any fsspec
+            URL, the images shared out evenly, their classes in .cls; else a folder of PNGs, in a
+            folder for each class where there are classes.
+        columns: how many side by side in a grid.
+
+    Raises:
+        ConfigError: the folder holds something already, or a shard is there.
+    """
+    if output.endswith(".png"):
+        return _grid(images, Path(output), columns)
+    if output.endswith(".tar"):
+        return _shards(images, labels, list(braceexpand(output)))
+    return _folder(images, labels, Path(output))
+
+
+def _grid(images: Images, path: Path, columns: int) -> Iterator[int]:
+    made = []
+    for image in images:
+        made.append(image)
+        yield len(made)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid(made, columns).save(path)
+
+
+def _folder(images: Images, labels: Sequence[int | None], folder: Path) -> Iterator[int]:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already and not empty: choose another output")
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        place = folder if label is None else folder / str(label)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{index:08d}.png").write_bytes(encode(to_picture(image), "png"))
+        yield index + 1
+
+
+def _shards(images: Images, labels: Sequence[int | None], urls: list[str]) -> Iterator[int]:
+    for url in urls:
+        if storage.exists(url):
+            raise ConfigError(f"{storage.public_url(url)} is there already: choose another output")
+    source, done = iter(zip(images, labels, strict=True)), 0
+    for index, url in enumerate(urls):
+        upto = len(labels) * (index + 1) // len(urls)
+        with storage.scratch(url.rpartition("/")[0] or ".") as scratch:
+            path = scratch / "shard.tar"
+            with path.open("wb") as stream:
+                writer = ShardWriter(stream)
+                for image, label in islice(source, upto - done):
+                    writer.add(f"{done:08d}.png", encode(to_picture(image), "png"))
+                    if label is not None:
+                        writer.add(f"{done:08d}.cls", str(label).encode())
+                    done += 1
+                    yield done
+                writer.close()
+            if not storage.create(path, url):
+                raise ConfigError(f"{storage.public_url(url)} was made meanwhile by another")

@@ -1,0 +1,55 @@
+"""Images from pure noise, one after another, through the lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffaug.denoiser import Denoiser
+from diffaug.execution import DEFAULT_BATCH_SIZE
+from diffaug.lanes import Edit, Lanes
+from diffaug.recipe import Sampler
+from diffaug.rng import SampleRandom
+from diffaug.schedule import timesteps
+from diffaug.solvers import trajectory
+
+__all__ = ["generate"]
+
+
+def generate(
+    denoiser: Denoiser,
+    conditions: Iterable[int | None],
+    *,
+    steps: int = 20,
+    sampler: Sampler = "dpmsolver++",
+    eta: float = 0.0,
+    seed: int = 0,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> Iterator[NDArray[np.float32]]:
+    """Yield one image for each of `conditions`: float32 (C, H, W), nominally in [-1, 1].
+
+    Image number i is a function of (seed, i, its class) at a batch size, however many there are.
+
+    Args:
+        denoiser: the model.
+        conditions: each image's class, or None for no class.
+        steps: network calls from noise to image.
+        sampler: `ddim`, `ddpm`, `dpmsolver++` or `one-step`.
+        eta: of `ddim`: how much fresh noise each step adds, 0 to 1.
+        seed: of all randomness.
+        batch_size: lanes in the one fixed batch shape.
+    """
+    times = timesteps(1.0, steps, sampler, denoiser.schedule.num_train_timesteps)
+    way = trajectory(sampler, denoiser.schedule, times, eta)
+
+    def edits() -> Iterator[tuple[None, Edit]]:
+        for index, condition in enumerate(conditions):
+            random = SampleRandom(seed, "generated", index)
+            noise = [random.normal(denoiser.shape, draw) for draw in range(1 + way.draws)]
+            yield None, Edit(x_0=None, noise=np.stack(noise), trajectory=way, condition=condition)
+
+    for _, image in Lanes[None](denoiser, batch_size).run(edits()):
+        assert image is not None
+        yield image

@@ -1,0 +1,43 @@
+"""Grids of pictures, for people who would rather look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from diffaug.codec import to_picture
+
+__all__ = ["grid"]
+
+_GAP, _CAPTION, _SIDE = 2, 16, 64
+_INK, _PAPER = "#1b1b1f", "#ffffff"
+
+
+def grid(
+    images: Sequence[NDArray[np.float32]], columns: int, captions: Sequence[str] = ()
+) -> Image.Image:
+    """Lay images out in rows, small ones enlarged by a whole factor.
+
+    Args:
+        images: float32 (C, H, W), nominally in [-1, 1], all of one shape.
+        columns: how many side by side.
+        captions: what stands above each column, if anything.
+    """
+    pictures = [to_picture(image) for image in images]
+    scale = max(1, _SIDE // max(pictures[0].size))
+    width, height = (side * scale for side in pictures[0].size)
+    top = _CAPTION if captions else 0
+    down = -(-len(pictures) // columns)
+    size = (columns * (width + _GAP) + _GAP, top + down * (height + _GAP) + _GAP)
+    sheet = Image.new("RGB", size, _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for column, caption in enumerate(captions):
+        draw.text((column * (width + _GAP) + _GAP, 1), caption, fill=_INK, font=font)
+    for place, picture in enumerate(pictures):
+        row, column = divmod(place, columns)
+        at = (column * (width + _GAP) + _GAP, top + row * (height + _GAP) + _GAP)
+        sheet.paste(picture.resize((width, height), Image.Resampling.NEAREST), at)
+    return sheet

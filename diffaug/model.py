@@ -1,0 +1,258 @@
+"""A diffusion model as a torch module: to train, to noise and denoise, to edit, to sample."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diffaug.denoiser import Denoiser
+from diffaug.execution import DEFAULT_BATCH_SIZE
+from diffaug.generate import generate
+from diffaug.lanes import Edit, Lanes
+from diffaug.models import find_checkpoint, read_denoiser, write_card
+from diffaug.recipe import Sampler
+from diffaug.rng import SampleRandom
+from diffaug.schedule import timesteps
+from diffaug.solvers import trajectory
+
+__all__ = ["DiffusionModel", "LossTerms"]
+
+Conditions = Sequence[int] | Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerms:
+    """What a batch says of the network.
+
+    Attributes:
+        loss: scalar to minimise: the mean over the batch of weight times error.
+        error: (B,), mean squared error of the prediction over each image's values.
+        weight: (B,), of each error in the loss.
+        t: (B,), the times drawn.
+    """
+
+    loss: Tensor
+    error: Tensor
+    weight: Tensor
+    t: Tensor
+
+
+class DiffusionModel(nn.Module):
+    """A network and the schedule it lives on.
+
+    Images are float32 (B, C, H, W) in [-1, 1], times integers (B,) in [0, T), classes integers
+    (B,); no classes means "no class" where the model is conditional. `edit` and `sample` run
+    through the lanes, so an image does not depend on what else is in its batch.
+
+    Example:
+        >>> model = DiffusionModel.from_pretrained("fashion-mnist-32")
+        >>> model.sample(4, steps=10).shape
+        torch.Size([4, 1, 32, 32])
+
+    Args:
+        denoiser: network, schedule, prediction and bound; its network must be a torch module.
+        class_names: names of its classes, in order, where they have any.
+    """
+
+    def __init__(self, denoiser: Denoiser, class_names: Sequence[str] = ()) -> None:
+        super().__init__()
+        if not isinstance(denoiser.network, nn.Module):
+            raise TypeError("the denoiser's network must be a torch.nn.Module")
+        self.network = denoiser.network
+        self.class_names = tuple(class_names)
+        self._parts = denoiser
+
+    @classmethod
+    def from_pretrained(
+        cls, reference: str | Path, *, device: str = "cpu", dtype: str = "float32"
+    ) -> DiffusionModel:
+        """Load a shipped name, a local diffusers folder, or org/name[@revision] on the hub.
+
+        Raises:
+            ConfigError: there is no such model, or it is of a family that diffaug does not know.
+        """
+        checkpoint = find_checkpoint(str(reference))
+        names = checkpoint.card.classes if checkpoint.card else ()
+        return cls(read_denoiser(checkpoint, device, dtype), names)
+
+    def save_pretrained(self, folder: str | Path, readme: str = "") -> None:
+        """Write a folder that diffusers' `DDPMPipeline` and `--model` load, in the network's dtype.
+
+        Args:
+            folder: made if need be; what a model saved there before is overwritten.
+            readme: text for people, put below what diffaug reads in README.md.
+
+        Raises:
+            TypeError: its network is no UNet2D, or its schedule came from no configuration.
+        """
+        from diffaug.models import unet2d
+
+        unet2d.save(self.denoiser, Path(folder))
+        write_card(Path(folder), self.class_names, self._parts.null_class, readme)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The same network, on its device, as the lanes run it."""
+        device = next((tensor.device for tensor in self.network.parameters()), self._parts.device)
+        return replace(
+            self._parts,
+            network=self.network,
+            device=device,
+            schedule=self._parts.schedule.to(device),
+        )
+
+    def forward(
+        self,
+        x_0: Tensor,
+        condition: Conditions = None,
+        *,
+        t: Tensor | None = None,
+        noise: Tensor | None = None,
+        min_snr: float | None = None,
+    ) -> LossTerms:
+        """The training loss: how far off the network is on images noised to random times.
+
+        Args:
+            x_0: clean images (B, C, H, W).
+            condition: their classes (B,).
+            t: times (B,); drawn evenly from torch's global generator where None.
+            noise: standard normal values like `x_0`; drawn likewise.
+            min_snr: gamma of min-SNR weighting (Hang et al. 2023, "Efficient diffusion training
+                via min-SNR weighting strategy"): the error of x_0 counts min(SNR, gamma) times.
+                None weighs every error 1.
+        """
+        denoiser = self.denoiser
+        if t is None:
+            steps = denoiser.schedule.num_train_timesteps
+            t = torch.randint(steps, (len(x_0),)).to(x_0.device)
+        if noise is None:
+            noise = torch.randn(x_0.shape).to(x_0.device)
+        x_t = denoiser.schedule.add_noise(x_0, noise, t)
+        output = self.network(x_t, t, self._conditions(condition, len(x_0))).float()
+        error = (output - denoiser.target(x_0, noise, t)).square().flatten(1).mean(1)
+        weight = torch.ones_like(error) if min_snr is None else denoiser.min_snr_weight(t, min_snr)
+        return LossTerms((weight * error).mean(), error, weight, t)
+
+    def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """`x_t` (B, C, H, W): images noised along the forward Markov process to times `t`."""
+        return self.denoiser.schedule.add_noise(x_0, noise, t)
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Conditions = None) -> Tensor:
+        """The estimate of x_0 (B, C, H, W), bounded as the checkpoint says; differentiable."""
+        return self.denoiser(x_t, t, self._conditions(condition, len(x_t)))
+
+    def edit(
+        self,
+        x_0: Tensor,
+        strength: float,
+        *,
+        steps: int = 20,
+        sampler: Sampler = "dpmsolver++",
+        eta: float = 0.0,
+        condition: Conditions = None,
+        seed: int = 0,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> Tensor:
+        """Noise images part-way and reconstruct them, each with noise of its own.
+
+        An image's noise is a function of (seed, its values). For pictures, shards and records,
+        use `diffaug.augment` and the pipeline.
+
+        Args:
+            x_0: clean images (B, C, H, W).
+            strength: in (0, 1]: how far they are taken.
+            steps: network calls that strength 1 would make.
+            sampler: `ddim`, `ddpm`, `dpmsolver++` or `one-step`.
+            eta: of `ddim`: how much fresh noise each step adds, 0 to 1.
+            condition: their classes (B,).
+            seed: of all randomness.
+            batch_size: lanes in the one fixed batch shape.
+
+        Returns:
+            (B, C, H, W), float32, on the device of `x_0`.
+        """
+        if not 0 < strength <= 1:
+            raise ValueError(f"strength must be in (0, 1], got {strength:g}")
+        schedule = self._parts.schedule
+        times = timesteps(strength, steps, sampler, schedule.num_train_timesteps)
+        way = trajectory(sampler, schedule, times, eta)
+        classes = self._classes(condition, len(x_0))
+
+        def edits() -> Iterator[tuple[None, Edit]]:
+            for image, label in zip(x_0.float().cpu().numpy(), classes, strict=True):
+                random = SampleRandom(seed, hashlib.sha256(image.tobytes()).hexdigest(), 0)
+                noise = [random.normal(image.shape, draw) for draw in range(1 + way.draws)]
+                yield None, Edit(x_0=image, noise=np.stack(noise), trajectory=way, condition=label)
+
+        with self._evaluating():
+            done = Lanes[None](self.denoiser, batch_size).run(edits())
+            edited = [image for _, image in done if image is not None]
+        return torch.from_numpy(np.stack(edited)).to(x_0.device) if edited else x_0.clone()
+
+    def sample(
+        self,
+        n: int,
+        *,
+        steps: int = 20,
+        sampler: Sampler = "dpmsolver++",
+        eta: float = 0.0,
+        condition: Conditions = None,
+        seed: int = 0,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> Tensor:
+        """Generate `n` images from pure noise: (n, C, H, W), float32, on the network's device.
+
+        Args: as `edit`; `condition` (n,) gives each image's class.
+        """
+        with self._evaluating():
+            images = list(
+                generate(
+                    self.denoiser,
+                    self._classes(condition, n),
+                    steps=steps,
+                    sampler=sampler,
+                    eta=eta,
+                    seed=seed,
+                    batch_size=batch_size,
+                )
+            )
+        made = np.stack(images) if images else np.empty((0, *self._parts.shape), np.float32)
+        return torch.from_numpy(made).to(self.denoiser.device)
+
+    def _classes(self, condition: Conditions, count: int) -> list[int | None]:
+        """One class an image, or None for each."""
+        if condition is None:
+            return [None] * count
+        classes = [int(label) for label in condition]
+        if len(classes) != count:
+            raise ValueError(f"condition has {len(classes)} classes for {count} images")
+        known = self._parts.classes + (self._parts.null_class is not None)
+        if wrong := [label for label in classes if not 0 <= label < known]:
+            raise ValueError(f"condition: class {wrong[0]} is not one of the model's {known}")
+        return [*classes]
+
+    def _conditions(self, condition: Conditions, count: int) -> Tensor:
+        """The classes as the network takes them."""
+        device = self.denoiser.device
+        if isinstance(condition, Tensor):
+            return condition.to(device)
+        null_class = self._parts.null_class or 0
+        classes = [null_class] * count if condition is None else list(condition)
+        return torch.tensor(classes, dtype=torch.long, device=device)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Dropout off for a while."""
+        training = self.network.training
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.network.train(training)

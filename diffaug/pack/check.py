@@ -1,0 +1,112 @@
+"""Pictures read and decoded, in a few threads, to see that they can be."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from PIL import Image
+
+from diffaug.codec import decode
+from diffaug.errors import DefectError, as_os_error
+from diffaug.pack.source import Picture
+
+__all__ = ["Checked", "checked"]
+
+_THREADS = min(8, os.cpu_count() or 1)
+_AT_ONCE = 8  # pictures: handed over one by one, small ones would cost more than their check
+
+_EXTENSIONS = {
+    "PNG": "png",
+    "JPEG": "jpg",
+    "MPO": "jpg",
+    "WEBP": "webp",
+    "BMP": "bmp",
+    "GIF": "gif",
+    "TIFF": "tif",
+    "PPM": "ppm",
+}
+"""Of a file without one, by Pillow's name of its format."""
+
+_NO_FILE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A picture that was read, and what it is; or why it cannot be packed.
+
+    Attributes:
+        picture: as the source names it.
+        defect: None for a good one; then the rest holds.
+        data: the file's bytes.
+        extension: the file's, lower case, without dot.
+        mode: L (grey) or RGB.
+        size: (width, height), upright.
+    """
+
+    picture: Picture
+    defect: DefectError | None = None
+    data: bytes = b""
+    extension: str = ""
+    mode: str = ""
+    size: tuple[int, int] = (0, 0)
+
+
+def checked(pictures: Iterator[Picture], max_pixels: int) -> Generator[Checked, None, None]:
+    """Check every picture, in order, a few being in memory at a time.
+
+    Raises:
+        OSError: storage failed, which is no defect of a picture.
+    """
+
+    def check(some: list[Picture]) -> list[Checked]:
+        return [_check(picture, max_pixels) for picture in some]
+
+    waiting: deque[Future[list[Checked]]] = deque()
+    with ThreadPoolExecutor(_THREADS, "diffaug-pack") as pool:
+        while some := list(islice(pictures, _AT_ONCE)):
+            waiting.append(pool.submit(check, some))
+            if len(waiting) > _THREADS:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _check(picture: Picture, max_pixels: int) -> Checked:
+    if picture.defect is not None:
+        return Checked(picture, picture.defect)
+    try:
+        data = _load(picture)
+        image = decode(data, max_pixels)
+        extension = picture.extension or _extension(data)
+    except DefectError as defect:
+        return Checked(picture, defect)
+    return Checked(picture, None, data, extension, image.mode, image.size)
+
+
+def _load(picture: Picture) -> bytes:
+    try:
+        return picture.load()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno in _NO_FILE:
+            where = error.filename or "of that name"
+            raise DefectError("missing_file", f"there is no file {where}") from None
+        raise
+    except ValueError as error:
+        raise DefectError("missing_file", f"it cannot be read: {error}") from None
+    except Exception as error:
+        raise as_os_error(error) from error
+
+
+def _extension(data: bytes) -> str:
+    with Image.open(io.BytesIO(data)) as image:
+        format = str(image.format)
+    if format not in _EXTENSIONS:
+        raise DefectError("unknown_format", f"images of format {format} have no place in a shard")
+    return _EXTENSIONS[format]

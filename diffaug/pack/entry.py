@@ -1,0 +1,144 @@
+"""What was packed, counted, and its entry for a catalogue of datasets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.pack.check import Checked
+from diffaug.pack.source import Source, base_name
+
+__all__ = ["Tally", "publish_entry"]
+
+_FOR_PEOPLE = ("licence", "source")
+"""The fields that a person fills in: what they hold is no reason to refuse."""
+
+
+@dataclass
+class Tally:
+    """What has become of a source so far; in the end `found = packed + left_out`.
+
+    Attributes:
+        packed: images in shards.
+        left_out: images that could not be packed.
+        counts: images of each class.
+        modes: L (grey) and RGB, as far as they occur.
+        widths: of the narrowest and the widest image, in pixels.
+        heights: of the lowest and the highest image, in pixels.
+        shards: sha256 of each tar, by its name.
+        bytes: of all tars.
+        written: files published now, the entry among them; the others were there already.
+    """
+
+    packed: int = 0
+    left_out: int = 0
+    counts: Counter[int] = field(default_factory=Counter)
+    modes: set[str] = field(default_factory=set)
+    widths: tuple[int, int] | None = None
+    heights: tuple[int, int] | None = None
+    shards: dict[str, str] = field(default_factory=dict)
+    bytes: int = 0
+    written: int = 0
+
+    @property
+    def found(self) -> int:
+        """Images met so far."""
+        return self.packed + self.left_out
+
+    @property
+    def failed_fraction(self) -> float:
+        """Images left out by images found."""
+        return self.left_out / self.found if self.found else 0.0
+
+    @property
+    def colour(self) -> str:
+        """Grey, RGB or mixed."""
+        return "mixed" if len(self.modes) > 1 else "RGB" if "RGB" in self.modes else "grey"
+
+    @property
+    def pattern(self) -> str:
+        """The names of all shards, with braces."""
+        first, *others = self.shards
+        if not others:
+            return first
+        stem, _, low = first.removesuffix(".tar").rpartition("-")
+        high = others[-1].removesuffix(".tar").rpartition("-")[2]
+        return f"{stem}-{{{low}..{high}}}.tar"
+
+    def add(self, found: Checked) -> None:
+        """Count a picture that was packed."""
+        self.packed += 1
+        self.modes.add(found.mode)
+        self.widths = _widen(self.widths, found.size[0])
+        self.heights = _widen(self.heights, found.size[1])
+        if found.picture.label is not None:
+            self.counts[found.picture.label] += 1
+
+    def __str__(self) -> str:
+        return f"{self.found} found = {self.packed} packed + {self.left_out} left out"
+
+
+def _widen(bounds: tuple[int, int] | None, value: int) -> tuple[int, int]:
+    low, high = bounds or (value, value)
+    return min(low, value), max(high, value)
+
+
+def publish_entry(tally: Tally, source: Source, output: str, name: str, folder: Path) -> None:
+    """Write OUTPUT/<name>.yaml unless it is there, by way of a local folder.
+
+    What a person has made of its licence and source is kept.
+
+    Raises:
+        ConfigError: another entry has that name.
+    """
+    entry = _entry(tally, source, name)
+    local, url = folder / f"{name}.yaml", storage.join(output, f"{name}.yaml")
+    local.write_text(yaml.safe_dump(entry, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    if storage.create(local, url):
+        tally.written += 1
+        return
+    there = _read_entry(url)
+    differ = [key for key in entry if key not in _FOR_PEOPLE and entry[key] != there.get(key)]
+    if differ:
+        raise ConfigError(
+            f"{storage.public_url(url)} is there already and differs in {', '.join(differ)}: "
+            "choose another OUTPUT or --name"
+        )
+
+
+def _entry(tally: Tally, source: Source, name: str) -> dict[str, Any]:
+    where = source.url
+    return {
+        "name": name,
+        "licence": None,
+        "source": base_name(where) if storage.is_local(where) else storage.public_url(where),
+        "shards": tally.pattern,
+        "images": tally.packed,
+        "left_out": tally.left_out,
+        "bytes": tally.bytes,
+        "colour": tally.colour,
+        "width": dict(zip(("min", "max"), tally.widths or (), strict=False)),
+        "height": dict(zip(("min", "max"), tally.heights or (), strict=False)),
+        "classes": len(tally.counts) if source.classes is None else list(source.classes),
+        "images_per_class": _per_class(tally, source.classes),
+        "sha256": tally.shards,
+    }
+
+
+def _per_class(tally: Tally, classes: tuple[str, ...] | None) -> dict[int, int]:
+    labels = sorted(tally.counts) if classes is None else range(len(classes))
+    return {label: tally.counts[label] for label in labels}
+
+
+def _read_entry(url: str) -> dict[str, Any]:
+    try:
+        entry = yaml.safe_load(storage.read_bytes(url))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        entry = None
+    return entry if isinstance(entry, dict) else {}

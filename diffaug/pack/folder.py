@@ -1,0 +1,132 @@
+"""Folders of images: a folder for each class, or images alone."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.pack.source import Picture, class_numbers, file_system, order, printable
+from diffaug.recipe import DEFAULT_IMAGE_KEYS
+
+__all__ = ["FolderSource"]
+
+
+class FolderSource:
+    """The images at any depth in a folder's folders, which are the classes; or those beside none.
+
+    A folder is a class even where it holds no image, so that two sources with the same folders
+    number them alike. Names that begin with a dot are passed over. Memory holds the names.
+    """
+
+    def __init__(self, url: str, classes: tuple[str, ...] | None) -> None:
+        """List `url`; `classes` gives the order of its class folders, by default that of names.
+
+        Raises:
+            ConfigError: there are images both outside and in class folders, or the class folders
+                are not among those that `classes` names.
+        """
+        self.url = url
+        self._where = storage.public_url(url)
+        self._fs, root = file_system(url)
+        self._root = root.rstrip("/")
+        files = _scan(self._fs, self._root)
+        images = {folder: list(filter(_is_image, paths)) for folder, paths in files.items()}
+        self.notes = _count_others(sum(map(len, files.values())) - sum(map(len, images.values())))
+        loose = images.pop("")
+        self.classes: tuple[str, ...] | None = None
+        self._images: list[tuple[str, int | None]] = [(path, None) for path in loose]
+        if loose:
+            self._refuse_classes(loose, [path for paths in images.values() for path in paths])
+            if classes is not None:
+                raise ConfigError(f"{self._where} has no class folders for --classes to name")
+        else:
+            self._take_classes(images, classes)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def pictures(self, shuffle: int | None) -> Iterator[Picture]:
+        """Every image once: class by class, and by name, unless shuffled."""
+        for index in order(len(self), shuffle):
+            path, label = self._images[index]
+            load = partial(self._fs.cat_file, f"{self._root}/{path}")
+            yield Picture(printable(path), load, _extension(path), label)
+
+    def _take_classes(self, images: dict[str, list[str]], given: tuple[str, ...] | None) -> None:
+        numbers = class_numbers(images, given, self._where)
+        self.classes = tuple(numbers)
+        for name, number in numbers.items():
+            if printable(name) != name:
+                raise ConfigError(f"the class folder {printable(name)} is not UTF-8: rename it")
+            self._images += [(path, number) for path in images.get(name, ())]
+        empty = [name for name in self.classes if not images.get(name)]
+        if empty:
+            self.notes.append(f"classes without an image: {', '.join(empty)}")
+
+    def _refuse_classes(self, loose: list[str], in_folders: list[str]) -> None:
+        if in_folders:
+            raise ConfigError(
+                f"{self._where} holds images both outside class folders "
+                f"({printable(loose[0])}) and in them ({printable(in_folders[0])}): move the "
+                "former into a class folder, or pack the two apart"
+            )
+
+
+def _scan(fs: Any, root: str) -> dict[str, list[str]]:
+    """The files below each folder of `root`, and under "" those in none: paths below `root`."""
+    found: dict[str, list[str]] = {"": []}
+    for path, is_folder in _entries(fs, root):
+        name = posixpath.basename(path)
+        if is_folder:
+            found[name] = [below.removeprefix(f"{root}/") for below in _files(fs, path)]
+        else:
+            found[""].append(name)
+    return found
+
+
+def _files(fs: Any, folder: str) -> Iterator[str]:
+    for path, is_folder in _entries(fs, folder):
+        if is_folder:
+            yield from _files(fs, path)
+        else:
+            yield path
+
+
+def _entries(fs: Any, folder: str) -> Iterator[tuple[str, bool]]:
+    """The path of each file and folder in a folder, by name, and whether it is a folder.
+
+    Links are followed; what is neither file nor folder, such as a socket, is passed over.
+    """
+    for info in sorted(fs.ls(folder or "/", detail=True), key=lambda info: str(info["name"])):
+        path, link = str(info["name"]).rstrip("/"), bool(info.get("islink"))
+        if path == folder or posixpath.basename(path).startswith("."):
+            continue
+        if link and fs.isdir(path):
+            _refuse_loop(Path(path))
+            yield path, True
+        elif link or info["type"] != "other":
+            yield path, info["type"] == "directory"
+
+
+def _refuse_loop(link: Path) -> None:
+    if link.parent.resolve().is_relative_to(link.resolve()):
+        raise ConfigError(f"{printable(str(link))} links to a folder that it lies in: remove it")
+
+
+def _is_image(path: str) -> bool:
+    return _extension(path) in DEFAULT_IMAGE_KEYS
+
+
+def _extension(path: str) -> str:
+    return posixpath.basename(path).rpartition(".")[2].lower()
+
+
+def _count_others(count: int) -> list[str]:
+    if count == 1:
+        return ["1 file is no image by its extension"]
+    return [f"{count} files are no images by their extension"] if count else []

@@ -1,0 +1,83 @@
+"""Which kind of source a URL is, and what its dataset is called."""
+
+from __future__ import annotations
+
+import re
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.pack.folder import FolderSource
+from diffaug.pack.idx import IdxSource
+from diffaug.pack.source import Source, base_name, file_system
+from diffaug.pack.table import TableSource
+
+__all__ = ["open_source", "safe_name"]
+
+
+def open_source(
+    url: str,
+    *,
+    classes: tuple[str, ...] | None = None,
+    labels: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> Source:
+    """Open what is to be packed, reading all of it but the images.
+
+    Args:
+        url: a folder, a .csv or .parquet table, or an idx file of images; on any fsspec URL.
+        classes: names of the classes, in order; for folders and labels of text by default those
+            found, sorted, for integers none.
+        labels: idx file of the labels; by default the one of the usual name beside the images.
+        image_column: of a table; by default the first usual name.
+        label_column: of a table; likewise, or none; "" for none.
+
+    Raises:
+        ConfigError: it is not there, holds no image, is broken, or an argument does not fit it.
+    """
+    is_folder = _is_folder(url)
+    is_table = not is_folder and url.lower().endswith((".csv", ".parquet"))
+    if labels is not None and (is_folder or is_table):
+        raise ConfigError(f"--labels is for idx files, and {storage.public_url(url)} is none")
+    if not is_table and (image_column, label_column) != (None, None):
+        raise ConfigError(
+            "--image-column and --label-column are for .csv and .parquet tables, and "
+            f"{storage.public_url(url)} is none"
+        )
+    _check_classes(classes)
+    source: Source
+    if is_folder:
+        source = FolderSource(url, classes)
+    elif is_table:
+        source = TableSource(url, image_column, label_column, classes)
+    else:
+        source = IdxSource(url, labels, classes)
+    if not len(source):
+        passed_over = "".join(f"; {note}" for note in source.notes)
+        raise ConfigError(f"{storage.public_url(url)} holds no image{passed_over}")
+    return source
+
+
+def safe_name(url: str) -> str:
+    """A dataset's name by its source's: without extension, of letters, digits and ``._-``."""
+    base = re.sub(r"(\.csv|\.parquet|\.gz)$", "", base_name(url), flags=re.IGNORECASE)
+    return re.sub(r"[^\w.-]+", "-", base).strip("-._") or "dataset"
+
+
+def _is_folder(url: str) -> bool:
+    fs, path = file_system(url)
+    try:
+        is_folder, exists = fs.isdir(path), fs.exists(path)
+    except OSError as error:
+        raise ConfigError(f"cannot look for {storage.public_url(url)}: {error}") from error
+    if not exists:
+        raise ConfigError(f"no such source: {storage.public_url(url)}")
+    return bool(is_folder)
+
+
+def _check_classes(classes: tuple[str, ...] | None) -> None:
+    for name in classes or ():
+        if not name:
+            raise ConfigError("--classes holds an empty name: separate names by one comma")
+        if (classes or ()).count(name) > 1:
+            raise ConfigError(f"--classes names {name} twice: a class has one number")

@@ -1,0 +1,243 @@
+"""Samples written into shards of limited size, and these published."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import tarfile
+from collections.abc import Collection, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from diffaug import storage
+from diffaug.errors import ConfigError, DiffaugError
+from diffaug.pack.check import Checked, checked
+from diffaug.pack.entry import Tally, publish_entry
+from diffaug.pack.source import Source, file_system
+from diffaug.recipe import Recipe
+from diffaug.shards import ShardWriter
+
+__all__ = ["Limits", "Outcome", "pack"]
+
+_NAME = re.compile(r"[^\W_][\w.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a shard ends: at so many images, or before it would have more than so many bytes.
+
+    An image for which even that is too little has a shard of its own.
+    """
+
+    images: int = 10_000
+    bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise ConfigError(f"--shard-count is 1 or more, got {self.images}")
+        if self.bytes is not None and self.bytes < 1:
+            raise ConfigError(f"--shard-bytes is 1 or more, got {self.bytes}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one picture: packed, or left out for a reason."""
+
+    name: str
+    reason: str | None
+
+
+def pack(
+    source: Source,
+    output: str,
+    name: str,
+    *,
+    tally: Tally,
+    limits: Limits | None = None,
+    shuffle: int | None = None,
+    max_pixels: int = Recipe.model_fields["max_pixels"].default,
+) -> Iterator[Outcome]:
+    """Write OUTPUT/<name>-000000.tar and so on, and last OUTPUT/<name>.yaml, the dataset's entry.
+
+    A shard is published as soon as it is full. One that is there already is kept if its bytes are
+    the same: so packing again does nothing, or finishes what was interrupted.
+
+    Args:
+        source: see `open_source`.
+        output: folder or URL.
+        name: of letters, digits and ``._-``; see `safe_name`.
+        tally: counts what is done, as it is done.
+        limits: of a shard; by default 10,000 images.
+        shuffle: seed of the order, 0 or more; by default the order is the source's.
+        max_pixels: an image that declares more is left out.
+
+    Yields:
+        what became of each picture, once it is known.
+
+    Raises:
+        ConfigError: an argument is wrong, `output` cannot be written, or it holds other shards
+            or another entry of that name.
+        DiffaugError: not one image could be packed.
+    """
+    limits = limits or Limits()
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"--name begins with a letter or digit and holds these, '.', '_' and '-', got {name!r}"
+        )
+    if shuffle is not None and not 0 <= shuffle < 2**64:
+        raise ConfigError(f"--shuffle is a seed, 0 or more, got {shuffle}")
+    _refuse_inside(source.url, output)
+    if limits.bytes is None:
+        most = -(-len(source) // limits.images)
+        _refuse_more(output, name, {_shard_name(name, number) for number in range(most)})
+    pictures = checked(source.pictures(shuffle), max_pixels)
+    return _pack(source, pictures, _Shards(output, name, limits, tally))
+
+
+def _pack(
+    source: Source, pictures: Generator[Checked, None, None], shards: _Shards
+) -> Iterator[Outcome]:
+    tally = shards.tally
+    with contextlib.closing(pictures), shards:
+        for found in pictures:
+            if found.defect is not None:
+                tally.left_out += 1
+                yield Outcome(found.picture.name, found.defect.reason)
+                continue
+            shards.add(_members(found, tally.packed, source.classes))
+            tally.add(found)
+            yield Outcome(found.picture.name, None)
+        shards.finish()
+        _refuse_loss(source, tally)
+        _refuse_more(shards.output, shards.name, tally.shards)
+        publish_entry(tally, source, shards.output, shards.name, shards.folder)
+
+
+def _members(found: Checked, number: int, classes: tuple[str, ...] | None) -> dict[str, bytes]:
+    """The members of one sample, by name, in the order in which they are written."""
+    key, label = f"{number:08d}", found.picture.label
+    members = {f"{key}.{found.extension}": found.data}
+    if label is not None:
+        members[f"{key}.cls"] = str(label).encode()
+        if classes is not None:
+            members[f"{key}.txt"] = classes[label].encode()
+    return members
+
+
+class _Shards:
+    """Writes samples into one tar after the other, and publishes each when it is full.
+
+    Use it as a context manager: leaving it removes what is unfinished.
+    """
+
+    def __init__(self, output: str, name: str, limits: Limits, tally: Tally) -> None:
+        self.output = output
+        self.name = name
+        self.tally = tally
+        self._limits = limits
+        self._stack = contextlib.ExitStack()
+        self._images = 0
+
+    def __enter__(self) -> _Shards:
+        try:
+            self.folder = self._stack.enter_context(storage.scratch(self.output))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write to {storage.public_url(self.output)}: {error.strerror or error}: "
+                "choose an OUTPUT that can be written"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._images:
+            self._stream.close()
+        self._stack.close()
+
+    def add(self, members: dict[str, bytes]) -> None:
+        """Append a sample, to a new shard if this one is full."""
+        if self._images and self._is_full(members):
+            self.finish()
+        if not self._images:
+            self._path = self.folder / _shard_name(self.name, len(self.tally.shards))
+            self._stream = self._path.open("wb")
+            self._tar = ShardWriter(self._stream)
+        self._images += 1
+        for name, data in members.items():
+            self._tar.add(name, data)
+
+    def finish(self) -> None:
+        """Publish the shard that is being written, if there is one."""
+        if self._images:
+            self._tar.close()
+            self._stream.close()
+            self._images = 0
+            self._publish(self._path)
+
+    def _is_full(self, members: dict[str, bytes]) -> bool:
+        if self._images >= self._limits.images:
+            return True
+        if self._limits.bytes is None:
+            return False
+        blocks = sum(1 + -(-len(data) // tarfile.BLOCKSIZE) for data in members.values())
+        end = self._stream.tell() + (blocks + 2) * tarfile.BLOCKSIZE
+        return -(-end // tarfile.RECORDSIZE) * tarfile.RECORDSIZE > self._limits.bytes
+
+    def _publish(self, path: Path) -> None:
+        url = storage.join(self.output, path.name)
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = path.stat().st_size
+        if storage.create(path, url):
+            self.tally.written += 1
+        elif storage.sha256(url) == digest:
+            path.unlink()
+        else:
+            raise ConfigError(
+                f"{storage.public_url(url)} is there already with other bytes: choose another "
+                "OUTPUT or --name"
+            )
+        self.tally.shards[path.name] = digest
+        self.tally.bytes += size
+
+
+def _shard_name(name: str, number: int) -> str:
+    return f"{name}-{number:06d}.tar"
+
+
+def _refuse_inside(source: str, output: str) -> None:
+    """Inside its source, an output would be found as a class the next time."""
+    (fs, inner), (other, outer) = file_system(output), file_system(source)
+    if type(fs) is type(other) and f"{inner}/".startswith(f"{outer.rstrip('/')}/"):
+        raise ConfigError(
+            f"{storage.public_url(output)} lies in {storage.public_url(source)}, which would make "
+            "its shards a part of the source: choose another OUTPUT"
+        )
+
+
+def _refuse_more(output: str, name: str, expected: Collection[str]) -> None:
+    """Shards of that name which are none of this dataset's would be read with them."""
+    pattern = re.compile(rf"{re.escape(name)}-\d{{6,}}\.tar")
+    there = [found for found in storage.listing(output, ".tar") if pattern.fullmatch(found)]
+    more = [found for found in there if found not in expected]
+    if more:
+        raise ConfigError(
+            f"{storage.public_url(output)} holds shards of that name which this dataset has not "
+            f"({len(more)}, from {more[0]} on): choose another OUTPUT or --name"
+        )
+
+
+def _refuse_loss(source: Source, tally: Tally) -> None:
+    if tally.found != len(source):
+        raise ConfigError(
+            f"{storage.public_url(source.url)} changed while it was packed, from {len(source)} "
+            f"images to {tally.found}: pack it again, into another OUTPUT"
+        )
+    if not tally.packed:
+        raise DiffaugError(f"not one of {tally.found} images can be packed: nothing was written")

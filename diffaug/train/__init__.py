@@ -1,0 +1,1 @@
+"""Training a denoiser from one's own shards: recipe, data, loop, checkpoints."""

@@ -1,0 +1,150 @@
+"""Batches from shards, in an order that is a function of (seed, position) alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count, islice
+
+import numpy as np
+import webdataset as wds
+from numpy.typing import NDArray
+
+from diffaug import storage
+from diffaug.codec import Frame, decode
+from diffaug.errors import ConfigError, DefectError
+from diffaug.shards import Sample, integer, read_samples
+from diffaug.train.recipe import TrainRecipe
+
+__all__ = ["Batch", "Position", "Skipped", "batches", "settle"]
+
+_EPOCH_STRIDE = 1_000_003
+"""Seeds lie this far apart, so that no two of them share an epoch's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far the data has been read: `sample` samples into epoch `epoch`, both from 0."""
+
+    epoch: int = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A sample that could not be used, and why."""
+
+    shard: str
+    key: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.shard} {self.key or '(the shard)'}: {self.reason}"
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one step trains on.
+
+    Attributes:
+        x_0: float32 (B, C, H, W) in [-1, 1].
+        labels: int64 (B,); zeros where the model takes no class.
+        position: where the data stands after it.
+        skipped: what was passed over on the way to it.
+    """
+
+    x_0: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    position: Position
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def settle(recipe: TrainRecipe, shards: list[str]) -> TrainRecipe:
+    """Fill in the size and the channels that are not given, from the first image that decodes.
+
+    Raises:
+        ConfigError: there is no image in the shards.
+    """
+    if recipe.size is not None and recipe.channels is not None:
+        return recipe
+    for shard in shards:
+        for sample in _read(shard, recipe):
+            try:
+                image = decode(sample.image(recipe.image_key).data, recipe.max_pixels)
+            except DefectError:
+                continue
+            size = recipe.size or max(8, -(-max(image.size) // 8) * 8)
+            channels = recipe.channels or (1 if image.mode == "L" else 3)
+            return recipe.model_copy(update={"size": size, "channels": channels})
+    raise ConfigError("no image in the source can be read: check SOURCE and image_key")
+
+
+def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator[Batch]:
+    """Yield batches without end, epoch after epoch, beginning after `start`.
+
+    Each epoch goes through the shards in an order of its own and through webdataset's shuffle
+    buffer. To begin in the midst of one, its samples are read up to there, and not decoded.
+
+    Raises:
+        ConfigError: a whole epoch holds no image that can be used.
+        OSError: a shard cannot be read.
+    """
+    images: list[NDArray[np.float32]] = []
+    labels: list[int] = []
+    skipped: list[Skipped] = []
+    for epoch in count(start.epoch):
+        begin = start.sample if epoch == start.epoch else 0
+        usable = begin > 0
+        for index, (shard, sample) in enumerate(
+            islice(_shuffled(shards, recipe, epoch), begin, None), begin
+        ):
+            try:
+                image, label = _prepare(sample, recipe)
+            except DefectError as defect:
+                skipped.append(Skipped(storage.public_url(shard), sample.key, defect.reason))
+                continue
+            usable = True
+            images.append(image)
+            labels.append(label)
+            if len(images) == recipe.batch_size:
+                position = Position(epoch, index + 1)
+                yield Batch(np.stack(images), np.array(labels), position, skipped)
+                images, labels, skipped = [], [], []
+        if not usable:
+            why = f": the first one, {skipped[0]}" if skipped else ""
+            raise ConfigError(f"no sample of the source can be used{why}")
+
+
+def _shuffled(shards: list[str], recipe: TrainRecipe, epoch: int) -> Iterator[tuple[str, Sample]]:
+    """An epoch's samples in its order."""
+    seed = recipe.seed * _EPOCH_STRIDE + epoch
+    order = sorted(shards)
+    random.Random(seed).shuffle(order)
+    samples = ((shard, sample) for shard in order for sample in _read(shard, recipe))
+    buffer = wds.detshuffle(recipe.shuffle, initial=recipe.shuffle, seed=seed)
+    shuffled: Iterator[tuple[str, Sample]] = buffer.run(samples)
+    return shuffled
+
+
+def _read(shard: str, recipe: TrainRecipe) -> Iterator[Sample]:
+    wanted = {*recipe.image_key, recipe.label_key} if recipe.class_count else {*recipe.image_key}
+    with storage.open_read(shard) as stream:
+        yield from read_samples(stream, wanted.__contains__)
+
+
+def _prepare(sample: Sample, recipe: TrainRecipe) -> tuple[NDArray[np.float32], int]:
+    """A sample as the model takes it: its image and its class."""
+    image = decode(sample.image(recipe.image_key).data, recipe.max_pixels)
+    x_0 = Frame.of(image, recipe.shape, recipe.fit).to_model(image)
+    if not recipe.class_count:
+        return x_0, 0
+    member = sample.members.get(recipe.label_key)
+    label = None if member is None else integer(member.data.decode("utf-8", "replace"))
+    if label is None:
+        raise DefectError("no_label", f"the sample has no integer class in .{recipe.label_key}")
+    if not 0 <= label < recipe.class_count:
+        raise DefectError(
+            "unknown_label", f"class {label} is not one of the {recipe.class_count} classes"
+        )
+    return x_0, label

@@ -1,0 +1,164 @@
+"""What a training is: the TrainRecipe, from which everything but the machine follows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, model_validator
+
+from diffaug.fields import ShardFields
+
+__all__ = ["NETWORKS", "TrainRecipe"]
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "block_out_channels": [16, 32, 32],
+        "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D"] * 3,
+        "up_block_types": ["UpBlock2D"] * 3,
+        "norm_num_groups": 8,
+        "attention_head_dim": 32,
+    },
+    "small": {
+        "block_out_channels": [32, 64, 112],
+        "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D"] * 3,
+        "up_block_types": ["UpBlock2D"] * 3,
+        "norm_num_groups": 8,
+        "attention_head_dim": 56,
+    },
+    "base": {
+        "block_out_channels": [128, 256, 256, 256],
+        "layers_per_block": 2,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+        "norm_num_groups": 32,
+        "attention_head_dim": 64,
+        "dropout": 0.1,
+    },
+}
+"""Fields of diffusers' `UNet2DModel` by preset; about 0.3, 2 and 36 million parameters."""
+
+_SCHEDULES: dict[str, dict[str, Any]] = {
+    "linear": {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02},
+    "scaled-linear": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+    "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+}
+
+_PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x_0": "sample"}
+
+
+def _check_network(value: Any) -> Any:
+    """A preset's name, or a mapping of a preset and the fields that are to be otherwise."""
+    if isinstance(value, str):
+        value = {"preset": value}
+    if not isinstance(value, dict) or value.get("preset", "small") not in NETWORKS:
+        raise ValueError(
+            f"network must be {', '.join(NETWORKS)}, or a mapping of a preset and the fields of "
+            f"diffusers' UNet2DModel that differ from it, got {value!r}"
+        )
+    return {"preset": "small"} | {name: _parsed(field) for name, field in value.items()}
+
+
+def _parsed(value: Any) -> Any:
+    """What a YAML file's strings mean (see `Fields.from_yaml`)."""
+    if isinstance(value, list):
+        return [_parsed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def _check_classes(value: Any) -> Any:
+    """A number of classes, or their names: `10`, or `cat,dog`, or a list."""
+    if isinstance(value, str) and not value.strip().isdecimal():
+        value = value.split(",")
+    if isinstance(value, (list, tuple)):
+        return tuple(str(name).strip() for name in value if str(name).strip())
+    return value
+
+
+class TrainRecipe(ShardFields):
+    """How a denoiser is trained. Immutable; wrong values raise with a sentence."""
+
+    what: ClassVar[str] = "training recipe"
+
+    network: Annotated[dict[str, Any], BeforeValidator(_check_network)] = Field(
+        {"preset": "small"},
+        description="tiny, small or base; in a file also a mapping: a preset, and the fields of "
+        "diffusers' UNet2DModel that differ from it",
+    )
+    size: int | None = Field(
+        None,
+        ge=8,
+        multiple_of=8,
+        description="width and height of the model, a multiple of 8; from the first image if none",
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="1 (grey) or 3 (RGB); from the first image if none"
+    )
+    classes: Annotated[int | tuple[str, ...], BeforeValidator(_check_classes)] = Field(
+        0, description="how many classes condition the model, or their names; 0 for none"
+    )
+    class_dropout: float = Field(
+        0.2, ge=0, le=1, description="how often a class is hidden, so that it can do without"
+    )
+    schedule: Literal["linear", "scaled-linear", "cosine"] = Field(
+        "linear", description="of the noise: linear, scaled-linear or cosine"
+    )
+    prediction: Literal["epsilon", "v", "x_0"] = Field(
+        "v", description="what the network predicts: epsilon (the noise), v or x_0"
+    )
+    min_snr: float | None = Field(
+        None, gt=0, description="gamma of min-SNR loss weighting (5 is usual); none weighs evenly"
+    )
+    steps: int = Field(10_000, ge=1, description="steps of the optimizer")
+    batch_size: int = Field(64, ge=1, le=65536, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, description="of AdamW, at its highest")
+    warmup: int = Field(500, ge=0, description="steps until it is reached; then it falls to 0")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
+    clip_norm: float = Field(1.0, gt=0, description="bound on the gradient's norm")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, once warm")
+    shuffle: int = Field(10_000, ge=1, description="samples in the shuffle buffer")
+    seed: int = Field(0, ge=0, lt=2**31, description="the seed of weights, order, times and noise")
+
+    @model_validator(mode="after")
+    def _check_class_count(self) -> TrainRecipe:
+        if isinstance(self.classes, int) and self.classes < 0:
+            raise ValueError(f"classes is a number of classes, 0 or more, got {self.classes}")
+        return self
+
+    @property
+    def class_count(self) -> int:
+        """How many classes condition the model."""
+        return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Their names; without names, their numbers."""
+        if isinstance(self.classes, int):
+            return tuple(str(label) for label in range(self.classes))
+        return self.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image, once size and channels are settled."""
+        if self.size is None or self.channels is None:
+            raise ValueError("size and channels are not settled yet")
+        return self.channels, self.size, self.size
+
+    def unet_config(self) -> dict[str, Any]:
+        """The fields of the `UNet2DModel` this trains."""
+        given = dict(self.network)
+        preset = NETWORKS[given.pop("preset")]
+        channels, size, _ = self.shape
+        own = {"sample_size": size, "in_channels": channels, "out_channels": channels}
+        return own | preset | given
+
+    def schedule_config(self) -> dict[str, Any]:
+        """The fields of the diffusers scheduler this trains on."""
+        return {"num_train_timesteps": 1000, **_SCHEDULES[self.schedule]}
+
+    @property
+    def prediction_type(self) -> Any:
+        """The prediction by diffusers' name."""
+        return _PREDICTIONS[self.prediction]

@@ -1,0 +1,205 @@
+"""DiffusionModel against diffusers: its schedulers, its loss weights, its pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
+from diffusers.training_utils import compute_snr
+from torch import Tensor
+
+from diffaug import DiffusionModel
+from diffaug.denoiser import Prediction
+from diffaug.models import unet2d
+from diffaug.rng import SampleRandom
+from diffaug.schedule import Schedule, timesteps
+from diffaug.train.recipe import TrainRecipe
+
+PREDICTIONS: list[Prediction] = ["epsilon", "v_prediction", "sample"]
+
+
+def small(prediction: Prediction = "epsilon", classes: int = 3, **schedule: Any) -> DiffusionModel:
+    """An untrained model of 16x16 grey images."""
+    torch.manual_seed(0)
+    recipe = TrainRecipe(network="tiny", size=16, channels=1)
+    config = {"num_train_timesteps": 1000, **schedule}
+    return DiffusionModel(
+        unet2d.create(recipe.unet_config(), Schedule.from_config(config), prediction, classes),
+        [f"class {label}" for label in range(classes)],
+    )
+
+
+def images(count: int = 4) -> Tensor:
+    return torch.from_numpy(
+        np.random.default_rng(0).uniform(-1, 1, (count, 1, 16, 16)).astype(np.float32)
+    )
+
+
+def reference(prediction: Prediction = "epsilon", **config: Any) -> Any:
+    return DDPMScheduler(prediction_type=prediction, **config)
+
+
+T = torch.tensor([3, 250, 600, 990])
+NOISE = torch.randn((4, 1, 16, 16), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("beta_schedule", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_the_loss_is_the_error_of_what_diffusers_would_have_predicted(
+    prediction: Prediction, beta_schedule: str
+) -> None:
+    model, x_0 = small(prediction, beta_schedule=beta_schedule), images()
+    scheduler = reference(prediction, beta_schedule=beta_schedule)
+    x_t = scheduler.add_noise(x_0, NOISE, T)
+    torch.testing.assert_close(model.add_noise(x_0, T, NOISE), x_t, atol=2e-6, rtol=1e-5)
+    target = {
+        "epsilon": NOISE,
+        "sample": x_0,
+        "v_prediction": scheduler.get_velocity(x_0, NOISE, T),
+    }[prediction]
+    unet: Any = model.network.unet
+    output = unet(x_t, T, class_labels=torch.tensor([0, 1, 2, 3])).sample
+
+    terms = model(x_0, torch.tensor([0, 1, 2, 3]), t=T, noise=NOISE)
+    expected = (output - target).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(terms.error, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(terms.loss, expected.mean(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_min_snr_weights_are_those_of_the_paper(prediction: Prediction) -> None:
+    """With the SNR that diffusers' own training utilities compute."""
+    snr = compute_snr(reference(), T)
+    least = torch.minimum(snr, torch.full_like(snr, 5.0))
+    expected = {"epsilon": least / snr, "v_prediction": least / (snr + 1), "sample": least}
+    terms = small(prediction)(images(), t=T, noise=NOISE, min_snr=5.0)
+    torch.testing.assert_close(terms.weight, expected[prediction], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(terms.loss, (terms.weight * terms.error).mean())
+
+
+def test_times_and_noise_are_drawn_where_none_are_given() -> None:
+    model = small()
+    torch.manual_seed(3)
+    first = model(images())
+    torch.manual_seed(3)
+    again = model(images())
+    other = model(images())
+    assert first.loss == again.loss != other.loss
+    assert len(set(model(images(64)[:1].repeat(64, 1, 1, 1)).t.tolist())) > 40
+
+
+def test_the_loss_reaches_every_weight() -> None:
+    model = small()
+    model(images(), [0, 1, 2, 3]).loss.backward()
+    assert all(weight.grad is not None for weight in model.parameters())
+
+
+def test_no_class_is_the_last_class() -> None:
+    model = small()
+    without = model.denoise(NOISE, T)
+    torch.testing.assert_close(without, model.denoise(NOISE, T, [3, 3, 3, 3]))
+    assert not torch.equal(without, model.denoise(NOISE, T, [0, 0, 0, 0]))
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_is_saved_is_a_diffusers_pipeline(prediction: Prediction, tmp_path: Path) -> None:
+    model = small(prediction, beta_schedule="scaled_linear", beta_end=0.012)
+    model.save_pretrained(tmp_path)
+    pipeline: Any = DDPMPipeline.from_pretrained(tmp_path)
+    assert pipeline.scheduler.config.prediction_type == prediction
+    table = pipeline.scheduler.alphas_cumprod.double().numpy()
+    np.testing.assert_allclose(table, model.denoiser.schedule.alphas_cumprod)
+    labels = torch.tensor([0, 1, 2, 3])
+    theirs = pipeline.unet(NOISE, T, class_labels=labels).sample
+    torch.testing.assert_close(model.network(NOISE, T, labels), theirs, atol=1e-6, rtol=1e-5)
+    estimate = [
+        pipeline.scheduler.step(theirs[i : i + 1], int(T[i]), NOISE[i : i + 1]).pred_original_sample
+        for i in range(4)
+    ]
+    torch.testing.assert_close(
+        model.denoise(NOISE, T, labels), torch.cat(estimate), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_what_is_saved_comes_back_whole(tmp_path: Path) -> None:
+    model = small("v_prediction")
+    model.save_pretrained(tmp_path)
+    again = DiffusionModel.from_pretrained(tmp_path)
+    assert again.class_names == ("class 0", "class 1", "class 2")
+    assert torch.equal(again.denoise(NOISE, T), model.denoise(NOISE, T))
+    model(images()).loss.backward()  # and it can still be trained
+
+
+def test_half_precision_is_halved_on_disk(tmp_path: Path) -> None:
+    model = small()
+    model.save_pretrained(tmp_path / "whole")
+    model.half().save_pretrained(tmp_path / "half")
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    whole, half = ((tmp_path / name / weights).stat().st_size for name in ("whole", "half"))
+    assert half < 0.55 * whole
+    unet: Any = UNet2DModel.from_pretrained(tmp_path / "half/unet")
+    assert unet.dtype == torch.float32 or unet.dtype == torch.float16
+
+
+def test_a_schedule_without_configuration_cannot_be_saved(tmp_path: Path) -> None:
+    model = small()
+    model._parts.schedule.config = {}
+    with pytest.raises(TypeError, match="made from a configuration"):
+        model.save_pretrained(tmp_path)
+
+
+def test_sampling_is_diffusers_own_from_the_same_noise() -> None:
+    """First order, on the grid of times diffaug uses, which DPM-Solver++'s scheduler takes."""
+    model = DiffusionModel.from_pretrained("fashion-mnist-32")
+    steps = 10
+    made = model.sample(2, steps=steps, sampler="ddim", condition=[9, 1], seed=4)
+    times = timesteps(1.0, steps, "ddim", 1000)
+    noise = [SampleRandom(4, "generated", index).normal((1, 32, 32)) for index in range(2)]
+    x: Tensor = torch.from_numpy(np.stack(noise))
+    solver: Any = DPMSolverMultistepScheduler(
+        solver_order=1, thresholding=False, prediction_type="sample"
+    )
+    solver.set_timesteps(timesteps=list(times))
+    for t in times:
+        x_0 = model.denoise(x, torch.full((2,), t), [9, 1]).detach()
+        x = solver.step(x_0, t, x).prev_sample
+    torch.testing.assert_close(made, x, atol=2e-3, rtol=0)
+
+
+def test_a_sample_does_not_depend_on_how_many_there_are() -> None:
+    model = DiffusionModel.from_pretrained("fashion-mnist-32")
+    few, many = (model.sample(n, steps=3, sampler="ddpm", batch_size=4) for n in (2, 7))
+    assert torch.equal(few, many[:2])
+    assert not torch.equal(many[0], many[1])
+    assert not torch.equal(few, model.sample(2, steps=3, sampler="ddpm", batch_size=4, seed=1))
+
+
+def test_an_edit_does_not_depend_on_its_neighbours() -> None:
+    model, x_0 = small(), images(6)
+    together = model.edit(x_0, 0.5, steps=6, batch_size=4)
+    alone = torch.cat([model.edit(x_0[i : i + 1], 0.5, steps=6, batch_size=4) for i in range(6)])
+    assert torch.equal(together, alone)
+    assert model.edit(x_0[:0], 0.5).shape == (0, 1, 16, 16)
+
+
+def test_editing_leaves_a_training_model_training() -> None:
+    model = small().train()
+    model.edit(images(1), 0.2, steps=5, batch_size=1)
+    assert model.network.training
+
+
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        (lambda model: model.edit(images(), 0), "strength must be in"),
+        (lambda model: model.edit(images(), 0.5, condition=[1]), "1 classes for 4 images"),
+        (lambda model: model.sample(1, condition=[7]), "class 7 is not one of"),
+    ],
+)
+def test_mistakes_are_said(mistake: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        mistake(small())
