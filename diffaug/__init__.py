@@ -12,7 +12,13 @@ from diffaug.version import __version__
 
 if TYPE_CHECKING:
     from diffaug.commit import ShardReport
-    from diffaug.errors import ConfigError, DefectError, DiffaugError, UncommittedError
+    from diffaug.errors import (
+        ConfigError,
+        DefectError,
+        DiffaugError,
+        DivergedError,
+        UncommittedError,
+    )
     from diffaug.job import augment_shards
     from diffaug.model import DiffusionModel
     from diffaug.online import Augmenter, augment
@@ -26,6 +32,7 @@ __all__ = [
     "DefectError",
     "DiffaugError",
     "DiffusionModel",
+    "DivergedError",
     "Recipe",
     "ShardReport",
     "Summary",
@@ -45,6 +52,7 @@ _HOMES = {
     "DefectError": "errors",
     "DiffaugError": "errors",
     "DiffusionModel": "model",
+    "DivergedError": "errors",
     "Recipe": "recipe",
     "ShardReport": "commit",
     "Summary": "summary",

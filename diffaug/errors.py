@@ -3,6 +3,7 @@
 DiffaugError
 ├── ConfigError       a mistake in what was asked: recipe, model, source or output (exit code 2)
 ├── DefectError       a defect of a source's bytes; in a job it becomes a `failed` row
+├── DivergedError     a training's loss is no longer a finite number (exit code 1)
 └── UncommittedError  storage or memory failed: some shards are left to be done again (exit code 1)
 """
 
@@ -14,6 +15,7 @@ __all__ = [
     "ConfigError",
     "DefectError",
     "DiffaugError",
+    "DivergedError",
     "UncommittedError",
     "as_os_error",
     "explain",
@@ -40,6 +42,10 @@ class DefectError(DiffaugError, ValueError):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+class DivergedError(DiffaugError):
+    """A training's loss is no longer finite. The last good checkpoint is kept, and named."""
 
 
 class UncommittedError(DiffaugError):

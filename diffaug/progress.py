@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -20,9 +20,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from diffaug.commit import ShardReport
-from diffaug.job import Tally
-from diffaug.train.loop import Step
+if TYPE_CHECKING:
+    from diffaug.commit import ShardReport
+    from diffaug.job import Tally
+    from diffaug.train.loop import Step
 
 __all__ = ["Pace", "counted", "follow", "stepping"]
 

@@ -14,7 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
-from diffaug import ConfigError
+from diffaug import ConfigError, DivergedError
 
 MAX_TASKS = 2000
 
@@ -25,8 +25,8 @@ ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_
 
 
 def worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Storage may recover; a mistake in the configuration will not."""
-    return not isinstance(state.result(raise_on_failure=False), ConfigError)
+    """Storage may recover; a mistake in the configuration, or a loss that is NaN, will not."""
+    return not isinstance(state.result(raise_on_failure=False), ConfigError | DivergedError)
 
 
 RETRIES: dict[str, Any] = {

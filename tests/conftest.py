@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from diffaug.cli import main
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow a shared machine
@@ -20,3 +26,32 @@ def diffaug_command(*arguments: str | Path, **options: Any) -> subprocess.Comple
     """Run the command line in a process of its own, as a user does."""
     command = [str(Path(sys.executable).with_name("diffaug")), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+    def __str__(self) -> str:
+        return self.out + self.err
+
+
+Cli = Callable[..., Said]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """`cli("augment", …)`: the command's own entry point, in this process."""
+
+    def run(*arguments: str | Path) -> Said:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["diffaug", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Said(ended.value.code, said.out, said.err)
+
+    return run

@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from diffaug import __version__
-from diffaug.cli import main
-from tests.conftest import diffaug_command
+from tests.conftest import Cli, diffaug_command
 from tests.hostile import HOSTILE, TRAPS, broken_images, fashion, write_samples
 from tests.jobs import manifest, output_bytes, planned, rewrite, tars, tree
 
 FAST = ["--sampler", "one-step", "--batch-size", "8"]
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-    def __str__(self) -> str:
-        return self.out + self.err
-
-
-Cli = Callable[..., Said]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """`cli("augment", …)`: the command's own entry point, in this process."""
-
-    def run(*arguments: str | Path) -> Said:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["diffaug", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Said(ended.value.code, said.out, said.err)
-
-    return run
 
 
 @pytest.fixture

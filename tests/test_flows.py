@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -156,6 +157,34 @@ def test_verification_of_no_output_fails_with_a_sentence(
     prefect(environment, tmp_path, *verify, expect=1)
     messages = [run["state"]["message"] for run in ask(environment, "flow_runs/filter")]
     assert f"{tmp_path} is no output of diffaug: it has no run.json" in messages
+
+
+@pytest.mark.usefixtures("worker")
+def test_training_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
+    """Its checkpoint then augments, it refuses to begin anew, and a diverged one is not retried."""
+    checkpoint = tmp_path / "checkpoint"
+    recipe = {"network": "tiny", "size": 8, "steps": 60, "batch_size": 8, "classes": 10}
+    command = ["deployment", "run", "train-denoiser/local", "--watch", "-p", f"source={BRACES}"]
+    flags = ["-p", f"checkpoint={checkpoint}", "-p", f"recipe={json.dumps(recipe)}"]
+    prefect(environment, tmp_path, *command, *flags)
+    found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
+    rows = json.loads(found["train-metrics"])
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert rows[-1]["images"] == 480
+    assert found["train-progress"] == 100.0
+    assert "| 60 | 480 | 0 |" in found["train-summary"]
+    frame = augmented([SHARDS[0]], tmp_path / "output", model=str(checkpoint))
+    assert set(frame["status"]) == {"ok"}
+
+    prefect(environment, tmp_path, *command, *flags, expect=1)
+    diverging = json.dumps(recipe | {"learning_rate": 1e30, "warmup": 0})
+    flags = ["-p", f"checkpoint={tmp_path / 'other'}", "-p", f"recipe={diverging}"]
+    prefect(environment, tmp_path, *command, *flags, expect=1)
+    messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
+    assert any("go on with --resume" in message for message in messages)
+    assert any("no checkpoint had been written yet" in message for message in messages)
+    trainings = [run for run in ask(environment, "task_runs/filter") if "train " in run["name"]]
+    assert [run["run_count"] for run in trainings] == [1, 1, 1]
 
 
 def test_flow_fails_when_too_many_images_do(environment: dict[str, str], tmp_path: Path) -> None:

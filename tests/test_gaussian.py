@@ -27,9 +27,15 @@ MU = np.array([0.5, -0.3, 0.0, 1.0])
 _HALF = np.array([[0.6, 0, 0, 0], [0.3, 0.4, 0, 0], [-0.2, 0.1, 0.3, 0], [0.1, 0.2, -0.1, 0.2]])
 C = _HALF @ _HALF.T
 EYE = np.eye(len(MU))
-COUNT = 4096
+COUNT = 2048
 STEPS = 200
-MANY = [("ddim", 0.0), ("ddim", 1.0), ("ddpm", 0.0), ("dpmsolver++", 0.0)]
+MANY = [
+    ("ddim", 0.0),
+    ("dpmsolver++", 0.0),
+    # these draw noise at every step, which takes its time
+    pytest.param("ddim", 1.0, marks=pytest.mark.services),
+    pytest.param("ddpm", 0.0, marks=pytest.mark.services),
+]
 
 
 def linear() -> Schedule:

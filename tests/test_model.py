@@ -152,6 +152,7 @@ def test_a_schedule_without_configuration_cannot_be_saved(tmp_path: Path) -> Non
         model.save_pretrained(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
 def test_sampling_is_diffusers_own_from_the_same_noise() -> None:
     """First order, on the grid of times diffaug uses, which DPM-Solver++'s scheduler takes."""
     model = DiffusionModel.from_pretrained("fashion-mnist-32")
@@ -161,7 +162,11 @@ def test_sampling_is_diffusers_own_from_the_same_noise() -> None:
     noise = [SampleRandom(4, "generated", index).normal((1, 32, 32)) for index in range(2)]
     x: Tensor = torch.from_numpy(np.stack(noise))
     solver: Any = DPMSolverMultistepScheduler(
-        solver_order=1, thresholding=False, prediction_type="sample"
+        beta_end=0.02,
+        prediction_type="sample",
+        solver_order=1,
+        algorithm_type="dpmsolver++",
+        final_sigmas_type="zero",
     )
     solver.set_timesteps(timesteps=list(times))
     for t in times:

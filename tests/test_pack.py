@@ -32,6 +32,7 @@ import diffaug.pack
 from diffaug import ConfigError, DiffaugError
 from diffaug.cli import main
 from diffaug.pack import Limits, Outcome, Picture, Source, Tally, open_source, pack, safe_name
+from diffaug.pack.source import order
 from diffaug.shards import read_samples
 from tests.conftest import diffaug_command
 from tests.hostile import encoded, png
@@ -269,6 +270,12 @@ def test_a_shuffle_is_a_permutation_by_its_seed(kind: str, tmp_path: Path) -> No
     assert all(Counter(found) == Counter(orders["none"]) for found in orders.values())
     assert orders["1"] == orders["again"]
     assert len({str(found) for found in orders.values()}) == 3
+
+
+def test_the_order_of_a_seed_never_changes() -> None:
+    words = np.random.Philox(key=5).random_raw(8).tolist()
+    assert order(8, 5) == sorted(range(8), key=words.__getitem__) == [2, 4, 3, 1, 5, 0, 6, 7]
+    assert sorted(order(1000, 2**64 - 1)) == list(range(1000))
 
 
 def test_a_shuffle_mixes_classes(many: Path, tmp_path: Path) -> None:
@@ -755,6 +762,16 @@ def test_a_gzip_stream_cut_short_is_refused(keep: int, tmp_path: Path) -> None:
     path = _as_idx(tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match="cut short"):
+        open_source(str(path))
+
+
+def test_a_gzip_stream_cut_after_its_last_pixel_is_refused(tmp_path: Path) -> None:
+    """What is missing is the checksum, without which nothing says that the pixels are right."""
+    path = _idx(tmp_path / "x.gz", np.zeros((1, 256, 256)), 0x803)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(
+        ValueError, match="expected 65536 bytes after its header, found about 65536"
+    ):
         open_source(str(path))
 
 

@@ -25,6 +25,7 @@ from diffaug.pack.source import Picture, cover, order
 __all__ = ["IdxSource"]
 
 _LABELS, _GREY, _RGB = 0x0801, 0x0803, 0x0804
+_BLOCK = 1 << 16
 _USUAL_NAME = re.compile(r"images([-.])idx[34]-ubyte(\.gz)?$")
 
 
@@ -153,14 +154,15 @@ def _reading(url: str) -> Iterator[IO[bytes]]:
 def _read_header(stream: IO[bytes], url: str, kinds: dict[int, int]) -> tuple[int, ...]:
     """The dimensions by the header; `kinds` gives their number for each magic number."""
     expected = " or ".join(f"0x{magic:08x}" for magic in kinds)
-    what = "labels" if _LABELS in kinds else "images"
+    what, hint = "labels", ""
+    if _LABELS not in kinds:
+        what, hint = "images", "; SOURCE may also be a folder, or a .csv or .parquet table"
     start = stream.read(4)
     dimensions = kinds.get(int.from_bytes(start, "big"))
     if dimensions is None or len(start) < 4:
         raise ConfigError(
             f"{storage.public_url(url)} is no idx file of {what}: expected it to begin with "
-            f"{expected}, found 0x{start.hex()}; SOURCE may also be a folder, or a table whose "
-            "name ends in .csv or .parquet"
+            f"{expected}, found 0x{start.hex()}{hint}"
         )
     sizes = stream.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
@@ -173,14 +175,18 @@ def _read_header(stream: IO[bytes], url: str, kinds: dict[int, int]) -> tuple[in
 
 def _check_length(stream: IO[bytes], expected: int, url: str) -> None:
     """Read to the end, and compare with what the header says."""
-    found, cut = 0, ""
+    where = storage.public_url(url)
+    found = 0
     try:
-        while block := stream.read(1 << 20):
+        while block := stream.read(_BLOCK):
             found += len(block)
     except EOFError:
-        cut = " before the end of its gzip stream is missing"
-    if found != expected or cut:
         raise ConfigError(
-            f"{storage.public_url(url)} is cut short or not what its header says: expected "
-            f"{expected} bytes after it, found {found}{cut}"
+            f"{where} is cut short: expected {expected} bytes after its header, found about "
+            f"{found} before its gzip stream breaks off"
+        ) from None
+    if found != expected:
+        raise ConfigError(
+            f"{where} is cut short or not what its header says: expected {expected} bytes after "
+            f"it, found {found}"
         )

@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from diffaug import storage
-from diffaug.errors import ConfigError, DiffaugError
+from diffaug.errors import ConfigError, DivergedError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.model import DiffusionModel
 from diffaug.models import unet2d
 from diffaug.schedule import Schedule
 from diffaug.threads import ahead
 from diffaug.train.data import Batch, Position, Skipped, batches, settle
+from diffaug.train.events import Events
 from diffaug.train.preview import reconstruction_grid, sample_grid
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.state import begin, read_state, write_checkpoint
@@ -96,7 +97,7 @@ def train(
 
     Raises:
         ConfigError: a mistake in what was asked.
-        DiffaugError: the loss is no longer finite; the last good checkpoint is kept and named.
+        DivergedError: the loss is no longer finite; the last good checkpoint is kept and named.
         OSError: a shard cannot be read.
     """
     folder = Path(checkpoint)
@@ -179,18 +180,17 @@ class _Training:
         source = ahead(batches(shards, recipe, self._position), _BATCHES_AHEAD)
         with (
             contextlib.closing(source) as data,
-            contextlib.closing(_events(self._folder, self._step)) as events,
+            contextlib.closing(Events(self._folder / "training", self._step)) as events,
         ):
             for batch in data:
                 loss, grad_norm, learning_rate = self._advance(batch)
-                events.add_scalar("loss", loss, self._step)
-                events.add_scalar("grad_norm", grad_norm, self._step)
-                events.add_scalar("learning_rate", learning_rate, self._step)
+                events.add(self._step, loss=loss, grad_norm=grad_norm, learning_rate=learning_rate)
                 ended = self._step == recipe.steps
                 saved = ended or time.monotonic() - last_saved >= seconds
                 if ended or self._step % preview_steps == 0:
                     self._preview()
                 if saved:
+                    events.flush()
                     self._save()
                     last_saved = time.monotonic()
                 yield Step(
@@ -243,13 +243,13 @@ class _Training:
         if self._shown is None:
             self._shown = batch.x_0[:_PREVIEWED]
 
-    def _diverged(self, loss: float, norm: float) -> DiffaugError:
+    def _diverged(self, loss: float, norm: float) -> DivergedError:
         kept = (
             f"the checkpoint of step {self._saved} in {self._folder} is the last good one"
             if self._saved
             else "no checkpoint had been written yet"
         )
-        return DiffaugError(
+        return DivergedError(
             f"step {self._step + 1}: the loss is {loss:g} and its gradient's norm {norm:g}: "
             f"stopped; {kept}. Try a lower learning_rate or dtype float32, in another CHECKPOINT"
         )
@@ -311,10 +311,3 @@ def _seed(recipe: TrainRecipe, step: int) -> int:
     """A seed of this step's own."""
     entropy = np.random.SeedSequence([recipe.seed, step + 1])
     return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _events(folder: Path, step: int) -> Any:
-    """A writer of TensorBoard events; what was written past `step` before a kill is purged."""
-    from tensorboardX import SummaryWriter
-
-    return SummaryWriter(str(folder / "training"), purge_step=step + 1 if step else None)

@@ -93,7 +93,7 @@ class TrainRecipe(ShardFields):
         multiple_of=8,
         description="width and height of the model, a multiple of 8; from the first image if none",
     )
-    channels: Literal[1, 3] | None = Field(
+    channels: Annotated[Literal[1, 3] | None, BeforeValidator(_parsed)] = Field(
         None, description="1 (grey) or 3 (RGB); from the first image if none"
     )
     classes: Annotated[int | tuple[str, ...], BeforeValidator(_check_classes)] = Field(

@@ -1,0 +1,44 @@
+"""What TensorBoard shows of a training."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+
+__all__ = ["Events"]
+
+
+class Events:
+    """An event file, written at once and flushed when told: a queue would lose its end to a kill.
+
+    Args:
+        folder: where the file goes, beside those of earlier starts.
+        step: where the training stands; TensorBoard forgets what an earlier start wrote past it.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer = EventsWriter(str(folder / "events"))
+        if step:
+            log = SessionLog(status=SessionLog.START)
+            self._write(Event(step=step + 1, session_log=log))
+
+    def add(self, step: int, **scalars: float) -> None:
+        """Write values by name, as they are after `step` steps."""
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
+        self._write(Event(step=step, summary=Summary(value=values)))
+
+    def flush(self) -> None:
+        """Put everything on disk."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._writer.close()
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)

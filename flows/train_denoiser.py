@@ -1,0 +1,137 @@
+"""The flow `train-denoiser`: one task trains; the flow says how it went."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, cast
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.client.schemas.objects import State
+from prefect.runtime import task_run
+from prefect.states import Failed
+from pydantic import Field
+
+from diffaug import ConfigError, DivergedError
+from diffaug.train.loop import Step, train
+from diffaug.train.recipe import TrainRecipe
+from flows.groups import ONE_AT_A_TIME, RETRIES, Count
+
+DEFAULT_RECIPE = TrainRecipe()
+
+ROWS = 50
+"""How many rows the table of metrics has at most."""
+SECONDS = 10
+"""How long between two movements of the progress artifact."""
+
+
+@task(task_run_name="train {checkpoint}", **RETRIES)
+def train_steps(
+    sources: list[str],
+    checkpoint: str,
+    recipe: TrainRecipe,
+    dtype: str | None,
+    device: str | None,
+    checkpoint_minutes: float,
+    preview_steps: int,
+    resume: bool,
+) -> list[dict[str, float]]:
+    """Make the steps that are left, and return a few dozen of them as rows of metrics."""
+    steps = train(
+        sources,
+        checkpoint,
+        recipe,
+        dtype=dtype,
+        device=device,
+        resume=resume or cast(int, task_run.run_count) > 1,
+        checkpoint_minutes=checkpoint_minutes,
+        preview_steps=preview_steps,
+    )
+    progress = cast(UUID, create_progress_artifact(0.0, key="train-progress"))
+    rows, every = list[dict[str, float]](), max(1, recipe.steps // ROWS)
+    moved = started = time.monotonic()
+    losses = list[float]()
+    for count, step in enumerate(steps, start=1):
+        losses.append(step.loss)
+        for skipped in step.newly_skipped if step.epoch == 0 else ():
+            get_run_logger().warning("skipped %s", skipped)
+        if time.monotonic() - moved >= SECONDS:
+            update_progress_artifact(progress, 100 * step.step / recipe.steps)
+            moved = time.monotonic()
+        if step.step % every == 0 or step.step == recipe.steps:
+            rate = count * recipe.batch_size / (time.monotonic() - started)
+            rows.append(_row(step, losses, rate))
+            losses = []
+    update_progress_artifact(progress, 100.0)
+    return rows
+
+
+@flow(name="train-denoiser", task_runner=ONE_AT_A_TIME)
+def train_denoiser(
+    source: str | list[str],
+    checkpoint: str,
+    recipe: TrainRecipe = DEFAULT_RECIPE,
+    dtype: str | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10,
+    preview_steps: Count = 1000,
+) -> dict[str, float] | State[Any]:
+    """Train a denoiser on sharded images; its checkpoint is then what `model` takes.
+
+    Args:
+        source: shards: files, globs, brace ranges or lists, on any fsspec URL.
+        checkpoint: the folder of the checkpoint, on the worker's machine.
+        recipe: what to train, and how.
+        dtype: float32, or bfloat16 for autocast; by default what the machine is fast at.
+        device: cpu, cuda or cuda:N; by default cuda where there is one.
+        resume: go on with the training in `checkpoint`, if there is one.
+        checkpoint_minutes: minutes between two checkpoints; one is always written at the end.
+        preview_steps: steps between two grids of samples and reconstructions.
+    """
+    sources = [source] if isinstance(source, str) else source
+    training = train_steps.submit(
+        sources, checkpoint, recipe, dtype, device, checkpoint_minutes, preview_steps, resume
+    )
+    try:
+        rows = training.result()
+    except (ConfigError, DivergedError) as error:
+        return Failed(message=str(error))
+    except OSError as error:
+        return Failed(message=f"storage failed: {error}. Run it again with resume to go on")
+    if not rows:
+        get_run_logger().info("%s is trained already", checkpoint)
+        return {"steps": recipe.steps}
+    create_table_artifact(rows, key="train-metrics", description=checkpoint)
+    create_markdown_artifact(_markdown(rows[-1], checkpoint), key="train-summary")
+    return rows[-1]
+
+
+def _row(step: Step, losses: list[float], images_a_second: float) -> dict[str, float]:
+    return {
+        "step": step.step,
+        "loss": sum(losses) / len(losses),
+        "learning_rate": step.learning_rate,
+        "images": step.images,
+        "skipped": step.skipped,
+        "images_a_second": round(images_a_second, 1),
+    }
+
+
+def _markdown(last: dict[str, float], checkpoint: str) -> str:
+    return f"""\
+# {checkpoint}
+
+| steps | images | skipped | last loss |
+| ---: | ---: | ---: | ---: |
+| {last["step"]} | {last["images"]} | {last["skipped"]} | {last["loss"]:.4f} |
+
+Grids of samples and reconstructions, and TensorBoard events, are in `{checkpoint}/training`.
+Use it: `diffaug augment SOURCE OUTPUT --model {checkpoint}`.
+"""
