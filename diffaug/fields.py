@@ -66,10 +66,14 @@ class Fields(BaseModel):
         except ValidationError as error:
             raise ConfigError(f"{where or cls.what}: {explain(error)}") from None
 
+    def as_yaml(self) -> str:
+        """Every field, so that the text means the same when defaults change."""
+        fields = self.model_dump(mode="json")
+        return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+
     def to_yaml(self, path: str | Path) -> None:
-        """Write every field, so that the file means the same when defaults change."""
-        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        Path(path).write_text(text, encoding="utf-8")
+        """Write every field to a file."""
+        Path(path).write_text(self.as_yaml(), encoding="utf-8")
 
 
 class ShardFields(Fields):

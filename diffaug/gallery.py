@@ -35,13 +35,32 @@ def write_images(
         columns: how many side by side in a grid.
 
     Raises:
-        ConfigError: the folder holds something already, or a shard is there.
+        ConfigError: `output` is of another kind, or holds something already.
     """
-    if output.endswith(".png"):
-        return _grid(images, Path(output), columns)
     if output.endswith(".tar"):
-        return _shards(images, labels, list(braceexpand(output)))
-    return _folder(images, labels, Path(output))
+        return _shards(images, labels, _urls(output))
+    if not storage.is_local(output):
+        raise ConfigError(f"{storage.public_url(output)}: only shards (.tar) go to a remote store")
+    if output.endswith(".png"):
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        return _grid(images, Path(output), columns)
+    if Path(output).suffix:
+        raise ConfigError(f"{output}: write .png for a grid, .tar for shards, or a folder")
+    folder = Path(output)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already and not empty: choose another output")
+    return _folder(images, labels, folder)
+
+
+def _urls(pattern: str) -> list[str]:
+    try:
+        urls = list(braceexpand(pattern))
+    except ValueError:
+        raise ConfigError(f"{pattern}: its braces do not match") from None
+    for url in urls:
+        if storage.exists(url):
+            raise ConfigError(f"{storage.public_url(url)} is there already: choose another output")
+    return urls
 
 
 def _grid(images: Images, path: Path, columns: int) -> Iterator[int]:
@@ -49,13 +68,10 @@ def _grid(images: Images, path: Path, columns: int) -> Iterator[int]:
     for image in images:
         made.append(image)
         yield len(made)
-    path.parent.mkdir(parents=True, exist_ok=True)
     grid(made, columns).save(path)
 
 
 def _folder(images: Images, labels: Sequence[int | None], folder: Path) -> Iterator[int]:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already and not empty: choose another output")
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         place = folder if label is None else folder / str(label)
         place.mkdir(parents=True, exist_ok=True)
@@ -64,9 +80,6 @@ def _folder(images: Images, labels: Sequence[int | None], folder: Path) -> Itera
 
 
 def _shards(images: Images, labels: Sequence[int | None], urls: list[str]) -> Iterator[int]:
-    for url in urls:
-        if storage.exists(url):
-            raise ConfigError(f"{storage.public_url(url)} is there already: choose another output")
     source, done = iter(zip(images, labels, strict=True)), 0
     for index, url in enumerate(urls):
         upto = len(labels) * (index + 1) // len(urls)

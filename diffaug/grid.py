@@ -22,11 +22,11 @@ def grid(
     """Lay images out in rows, small ones enlarged by a whole factor.
 
     Args:
-        images: float32 (C, H, W), nominally in [-1, 1], all of one shape.
-        columns: how many side by side.
+        images: at least one, float32 (C, H, W), nominally in [-1, 1], all of one shape.
+        columns: how many side by side at most.
         captions: what stands above each column, if anything.
     """
-    pictures = [to_picture(image) for image in images]
+    pictures, columns = [to_picture(image) for image in images], min(columns, len(images))
     scale = max(1, _SIDE // max(pictures[0].size))
     width, height = (side * scale for side in pictures[0].size)
     top = _CAPTION if captions else 0

@@ -165,11 +165,10 @@ class Lanes(Generic[T]):
         noise = upload(np.stack([edit.noise[0] for edit in edits]), device)
         clean = [np.zeros_like(edit.noise[0]) if edit.x_0 is None else edit.x_0 for edit in edits]
         x_t = self._denoiser.schedule.add_noise(
-            upload(np.stack(clean), device), noise, upload(self._times[lanes, 0], device)
+            upload(np.stack(clean), device), upload(self._times[lanes, 0], device), noise
         )
-        for index, edit in enumerate(edits):
-            if edit.x_0 is None:
-                x_t[index] = noise[index]
+        if pure := [index for index, edit in enumerate(edits) if edit.x_0 is None]:
+            x_t[pure] = noise[pure]
         self._x[at] = x_t
         if self._before is not None:
             self._before[at] = 0  # what is there counts 0 times, which makes no NaN 0

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from diffaug.denoiser import Denoiser
-from diffaug.execution import DEFAULT_BATCH_SIZE
+from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
 from diffaug.generate import generate
 from diffaug.lanes import Edit, Lanes
 from diffaug.models import find_checkpoint, read_denoiser, write_card
-from diffaug.recipe import Sampler
+from diffaug.recipe import Recipe, Sampler
 from diffaug.rng import SampleRandom
 from diffaug.schedule import timesteps
 from diffaug.solvers import trajectory
@@ -80,7 +80,8 @@ class DiffusionModel(nn.Module):
         """
         checkpoint = find_checkpoint(str(reference))
         names = checkpoint.card.classes if checkpoint.card else ()
-        return cls(read_denoiser(checkpoint, device, dtype), names)
+        execution = Execution.choose(dtype=dtype, device=device)
+        return cls(read_denoiser(checkpoint, execution.device, execution.dtype), names)
 
     def save_pretrained(self, folder: str | Path, readme: str = "") -> None:
         """Write a folder that diffusers' `DDPMPipeline` and `--model` load, in the network's dtype.
@@ -99,14 +100,12 @@ class DiffusionModel(nn.Module):
 
     @property
     def denoiser(self) -> Denoiser:
-        """The same network, on its device, as the lanes run it."""
-        device = next((tensor.device for tensor in self.network.parameters()), self._parts.device)
-        return replace(
-            self._parts,
-            network=self.network,
-            device=device,
-            schedule=self._parts.schedule.to(device),
-        )
+        """The same network, on the device where it is now, as the lanes run it."""
+        device = next((weight.device for weight in self.network.parameters()), self._parts.device)
+        if device != self._parts.device:
+            moved = self._parts.schedule.to(device)
+            self._parts = replace(self._parts, device=device, schedule=moved)
+        return replace(self._parts, network=self.network)
 
     def forward(
         self,
@@ -134,19 +133,19 @@ class DiffusionModel(nn.Module):
             t = torch.randint(steps, (len(x_0),)).to(x_0.device)
         if noise is None:
             noise = torch.randn(x_0.shape).to(x_0.device)
-        x_t = denoiser.schedule.add_noise(x_0, noise, t)
-        output = self.network(x_t, t, self._conditions(condition, len(x_0))).float()
+        x_t = denoiser.schedule.add_noise(x_0, t, noise)
+        output = self.network(x_t, t, self._classes(condition, len(x_0))).float()
         error = (output - denoiser.target(x_0, noise, t)).square().flatten(1).mean(1)
         weight = torch.ones_like(error) if min_snr is None else denoiser.min_snr_weight(t, min_snr)
         return LossTerms((weight * error).mean(), error, weight, t)
 
     def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """`x_t` (B, C, H, W): images noised along the forward Markov process to times `t`."""
-        return self.denoiser.schedule.add_noise(x_0, noise, t)
+        return self.denoiser.schedule.add_noise(x_0, t, noise)
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Conditions = None) -> Tensor:
         """The estimate of x_0 (B, C, H, W), bounded as the checkpoint says; differentiable."""
-        return self.denoiser(x_t, t, self._conditions(condition, len(x_t)))
+        return self.denoiser(x_t, t, self._classes(condition, len(x_t)))
 
     def edit(
         self,
@@ -177,13 +176,16 @@ class DiffusionModel(nn.Module):
 
         Returns:
             (B, C, H, W), float32, on the device of `x_0`.
+
+        Raises:
+            ValueError: an argument is out of its range, or the images are not of the model's shape.
         """
-        if not 0 < strength <= 1:
-            raise ValueError(f"strength must be in (0, 1], got {strength:g}")
+        Recipe.of({"strength": strength, "steps": steps, "sampler": sampler, "eta": eta})
+        self._check(x_0.shape[1:], batch_size)
         schedule = self._parts.schedule
         times = timesteps(strength, steps, sampler, schedule.num_train_timesteps)
         way = trajectory(sampler, schedule, times, eta)
-        classes = self._classes(condition, len(x_0))
+        classes = self._classes(condition, len(x_0)).tolist()
 
         def edits() -> Iterator[tuple[None, Edit]]:
             for image, label in zip(x_0.float().cpu().numpy(), classes, strict=True):
@@ -211,11 +213,13 @@ class DiffusionModel(nn.Module):
 
         Args: as `edit`; `condition` (n,) gives each image's class.
         """
+        Recipe.of({"steps": steps, "sampler": sampler, "eta": eta, "seed": seed})
+        self._check(torch.Size(self._parts.shape), batch_size)
         with self._evaluating():
             images = list(
                 generate(
                     self.denoiser,
-                    self._classes(condition, n),
+                    self._classes(condition, n).tolist(),
                     steps=steps,
                     sampler=sampler,
                     eta=eta,
@@ -226,26 +230,26 @@ class DiffusionModel(nn.Module):
         made = np.stack(images) if images else np.empty((0, *self._parts.shape), np.float32)
         return torch.from_numpy(made).to(self.denoiser.device)
 
-    def _classes(self, condition: Conditions, count: int) -> list[int | None]:
-        """One class an image, or None for each."""
+    def _classes(self, condition: Conditions, count: int) -> Tensor:
+        """The classes (B,) as the network takes them, "no class" where none are given."""
+        device, null_class = self.denoiser.device, self._parts.null_class
         if condition is None:
-            return [None] * count
-        classes = [int(label) for label in condition]
-        if len(classes) != count:
-            raise ValueError(f"condition has {len(classes)} classes for {count} images")
-        known = self._parts.classes + (self._parts.null_class is not None)
-        if wrong := [label for label in classes if not 0 <= label < known]:
-            raise ValueError(f"condition: class {wrong[0]} is not one of the model's {known}")
-        return [*classes]
+            if self._parts.classes and null_class is None:
+                raise ValueError("condition: the model wants a class for every image")
+            return torch.full((count,), null_class or 0, device=device)
+        classes = torch.as_tensor(condition, dtype=torch.long)
+        if classes.shape != (count,):
+            raise ValueError(f"condition has the shape {tuple(classes.shape)} for {count} images")
+        known = self._parts.classes + (null_class is not None)
+        if not classes.is_cuda and count and not 0 <= classes.min() <= classes.max() < known:
+            raise ValueError(f"condition: the model has {known} classes, counted from 0")
+        return classes.to(device)
 
-    def _conditions(self, condition: Conditions, count: int) -> Tensor:
-        """The classes as the network takes them."""
-        device = self.denoiser.device
-        if isinstance(condition, Tensor):
-            return condition.to(device)
-        null_class = self._parts.null_class or 0
-        classes = [null_class] * count if condition is None else list(condition)
-        return torch.tensor(classes, dtype=torch.long, device=device)
+    def _check(self, shape: torch.Size, batch_size: int) -> None:
+        if tuple(shape) != self._parts.shape:
+            raise ValueError(f"images are {tuple(shape)} and the model's {self._parts.shape}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

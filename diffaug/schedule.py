@@ -89,13 +89,13 @@ class Schedule:
         with np.errstate(divide="ignore"):  # minus infinity where no signal is left
             return float(np.log(signal) - np.log(1 - signal))
 
-    def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Noise images along the forward process.
 
         Args:
             x_0: clean images (B, C, H, W), in [-1, 1].
-            noise: standard normal values of the same shape.
             t: times (B,), integers in [0, T).
+            noise: standard normal values of the same shape.
 
         Returns:
             `x_t`, of the shape of `x_0`.

@@ -35,7 +35,7 @@ class Download:
             self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._host.copy_(tensor, non_blocking=True)
             self._event = cast(Any, torch.cuda.Event)()
-            self._event.record()
+            self._event.record(torch.cuda.current_stream(tensor.device))
 
     @property
     def landed(self) -> bool:

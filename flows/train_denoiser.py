@@ -59,7 +59,7 @@ def train_steps(
     losses = list[float]()
     for count, step in enumerate(steps, start=1):
         losses.append(step.loss)
-        for skipped in step.newly_skipped if step.epoch == 0 else ():
+        for skipped in step.newly_skipped:
             get_run_logger().warning("skipped %s", skipped)
         if time.monotonic() - moved >= SECONDS:
             update_progress_artifact(progress, 100 * step.step / recipe.steps)

@@ -12,7 +12,8 @@ HEAD = f"""\
 One row for every planned image, whatever became of it. `OUTPUT/manifest/<stem>.parquet` is one part
 a source shard; its key-value metadata holds, as JSON, `diffaug.report` (the shard report: counts,
 times, host), `diffaug.recipe` (the whole recipe) and `diffaug.environment`. Written from
-`diffaug/manifest.py` by `write_readme.py`.
+`diffaug/manifest.py` by `write_readme.py`. The folder `datasets/` describes the data sets that
+were packed into shards for diffaug's own models, as `diffaug pack` wrote it beside the shards.
 
 | column | type | what it says |
 | --- | --- | --- |

@@ -177,7 +177,7 @@ def test_training_as_a_deployment(environment: dict[str, str], tmp_path: Path) -
     assert set(frame["status"]) == {"ok"}
 
     prefect(environment, tmp_path, *command, *flags, expect=1)
-    diverging = json.dumps(recipe | {"learning_rate": 1e30, "warmup": 0})
+    diverging = json.dumps(recipe | {"learning_rate": 1e30, "warmup_steps": 0})
     flags = ["-p", f"checkpoint={tmp_path / 'other'}", "-p", f"recipe={diverging}"]
     prefect(environment, tmp_path, *command, *flags, expect=1)
     messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]

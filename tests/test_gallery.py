@@ -81,3 +81,18 @@ def test_shards_share_the_images_out(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
     with pytest.raises(ConfigError, match=r"g-0.tar is there already"):
         list(write_images(levels(8), [7] * 8, urls, 8))
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("{tmp}/x.jpg", "write .png for a grid"),
+        ("memory://x.png", "only shards"),
+        ("{tmp}/g-{{0..2}.tar", "braces do not match"),
+    ],
+)
+def test_another_kind_of_output_is_refused_before_any_image_is_made(
+    output: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        write_images(iter(()), [None], output.replace("{tmp}", str(tmp_path)), 8)

@@ -188,5 +188,6 @@ def test_the_moments_can_tell_a_wrong_denoiser() -> None:
 
     model = optimal("sample")
     model.network = Wrong(linear(), "sample")
+    made = flat(model.sample(COUNT, steps=STEPS, batch_size=512))
     with pytest.raises(AssertionError):
-        has_moments(flat(model.sample(COUNT, steps=STEPS, batch_size=512)), MU, C)
+        has_moments(made, MU, C)

@@ -1,4 +1,4 @@
-"""A shard of any length takes the same memory."""
+"""A shard of any length takes the same memory, to augment and to train on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def say():
 held, ended = [], threading.Event()
 threading.Thread(target=watch, daemon=True).start()
 atexit.register(say)
-sys.argv = ["diffaug", "augment", *sys.argv[1:], "--sampler", "one-step"]
+sys.argv[0] = "diffaug"
 main()
 """
 
@@ -53,25 +53,52 @@ def _distinct(count: int) -> Iterator[tuple[str, bytes]]:
         yield f"{number:06d}.cls", b"%d" % (number % 10)
 
 
-def _measure(folder: Path, count: int) -> tuple[float, float, float]:
-    """Peak, and what was held at the lowest in the second and in the last third; megabytes."""
-    shard = write_files(folder / f"{count}.tar", _distinct(count))
-    command = [sys.executable, "-c", SCRIPT, str(shard), str(folder / f"out-{count}")]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=600)
+def _measure(command: str, *arguments: object) -> tuple[str, float, float, float]:
+    """What a command says; its peak, and what it held at the lowest in its second and last third.
+
+    All in megabytes.
+    """
+    line = [sys.executable, "-c", SCRIPT, command, *map(str, arguments)]
+    ran = subprocess.run(line, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
-    assert f"{count} planned = {count} ok" in ran.stdout
-    peak, second, last = json.loads(ran.stdout.splitlines()[-1])
-    return peak, second, last
+    said, _, measured = ran.stdout.strip().rpartition("\n")
+    peak, second, last = json.loads(measured)
+    print(f"{said}\npeak {peak:.0f} MB, lowest {second:.0f} MB, then {last:.0f} MB")
+    return said, peak, second, last
 
 
 @pytest.mark.services
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_ten_times_the_images_take_the_same_memory(tmp_path: Path) -> None:
     """Of each image, only its key is kept to the end of its shard."""
-    (small, _, _), (large, second, last) = _measure(tmp_path, 500), _measure(tmp_path, 5000)
-    print(
-        f"peak resident memory: {small:.0f} MB for 500 images, {large:.0f} MB for 5,000; "
-        f"held in the second and last third of these: {second:.0f} and {last:.0f} MB"
-    )
+
+    def augment(count: int) -> tuple[float, float, float]:
+        shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
+        arguments = [shard, tmp_path / f"out-{count}", "--sampler", "one-step"]
+        said, *measured = _measure("augment", *arguments)
+        assert f"{count} planned = {count} ok" in said
+        peak, second, last = measured
+        return peak, second, last
+
+    (small, _, _), (large, second, last) = augment(500), augment(5000)
+    assert large < 1.10 * small
+    assert last - second < 5
+
+
+@pytest.mark.services
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_training_on_ten_times_the_images_takes_the_same_memory(tmp_path: Path) -> None:
+    """As many steps either way: twelve epochs of the few, and more than one of the many."""
+
+    def train(count: int) -> tuple[float, float, float]:
+        shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
+        arguments = [shard, tmp_path / f"model-{count}", "--network", "tiny", "--size", "8"]
+        flags = ["--steps", "100", "--shuffle", "200", "--preview-steps", "50"]
+        said, *measured = _measure("train", *arguments, *flags)
+        assert "100 steps, 6400 images" in said
+        peak, second, last = measured
+        return peak, second, last
+
+    (small, _, _), (large, second, last) = train(500), train(5000)
     assert large < 1.10 * small
     assert last - second < 5

@@ -26,7 +26,7 @@ def test_forward_noising_is_diffusers(name: str) -> None:
     x_0 = torch.rand(7, 3, 8, 8, generator=random) * 2 - 1
     noise = torch.randn(x_0.shape, generator=random)
     t = torch.tensor([0, 1, 10, 250, 500, 998, 999])
-    x_t = Schedule(reference.alphas_cumprod.double()).add_noise(x_0, noise, t)
+    x_t = Schedule(reference.alphas_cumprod.double()).add_noise(x_0, t, noise)
     assert (x_t - reference.add_noise(x_0, noise, t)).abs().max() < 1e-6
 
 
@@ -45,7 +45,7 @@ def test_each_sample_has_its_own_time() -> None:
     schedule = Schedule(torch.from_numpy(LINEAR))
     t = torch.tensor([999, 0, 400])
     ones, zeros = torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
-    signal, noise = schedule.add_noise(ones, zeros, t), schedule.add_noise(zeros, ones, t)
+    signal, noise = schedule.add_noise(ones, t, zeros), schedule.add_noise(zeros, t, ones)
     for i, time in enumerate([999, 0, 400]):
         assert signal[i].numpy() == pytest.approx(math.sqrt(LINEAR[time]), rel=1e-6)
         assert noise[i].numpy() == pytest.approx(math.sqrt(1 - LINEAR[time]), rel=1e-6)

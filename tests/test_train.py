@@ -22,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from diffaug import storage
 from diffaug.errors import ConfigError, DivergedError
 from diffaug.schedule import Schedule
 from diffaug.train.data import Batch, Position, batches, settle
@@ -41,7 +42,7 @@ def tiny(**fields: Any) -> TrainRecipe:
         "channels": 1,
         "steps": 6,
         "batch_size": 4,
-        "warmup": 2,
+        "warmup_steps": 2,
         "shuffle": 20,
         **fields,
     }
@@ -83,8 +84,8 @@ def test_every_field_of_the_network_can_be_overridden_in_a_file(tmp_path: Path) 
     path = tmp_path / "r.yaml"
     path.write_text(
         "network:\n  preset: tiny\n  layers_per_block: 2\n  block_out_channels: [8, 16, 24]\n"
-        "  dropout: 0.25\n  act_fn: gelu\nclasses: [cat, dog]\nmin_snr: null\nsize: 16\n"
-        "channels: 1\n"
+        "  dropout: 0.25\n  act_fn: gelu\n  norm_eps: 1e-5\nclasses: [cat, dog]\n"
+        "min_snr_gamma: none\nsize: 16\nchannels: 1\n"
     )
     recipe = TrainRecipe.from_yaml(path, steps="7")
     config = recipe.unet_config()
@@ -92,15 +93,16 @@ def test_every_field_of_the_network_can_be_overridden_in_a_file(tmp_path: Path) 
     assert config["block_out_channels"] == [8, 16, 24]
     assert config["dropout"] == 0.25
     assert config["act_fn"] == "gelu"
+    assert config["norm_eps"] == 1e-5
     assert config["norm_num_groups"] == 8
     assert (recipe.class_count, recipe.class_names, recipe.steps) == (2, ("cat", "dog"), 7)
-    assert recipe.min_snr is None
+    assert recipe.min_snr_gamma is None
     recipe.to_yaml(tmp_path / "again.yaml")
     assert TrainRecipe.from_yaml(tmp_path / "again.yaml") == recipe
 
 
 def test_a_field_as_a_flag_has_it_is_the_field() -> None:
-    texts = {"size": "16", "channels": "1", "classes": "10", "min_snr": "5", "seed": "3"}
+    texts = {"size": "16", "channels": "1", "classes": "10", "min_snr_gamma": "5", "seed": "3"}
     recipe = TrainRecipe.of(dict(texts))
     assert {name: str(getattr(recipe, name)).removesuffix(".0") for name in texts} == texts
 
@@ -116,7 +118,12 @@ def test_a_field_as_a_flag_has_it_is_the_field() -> None:
         ({"steps": 0}, "steps"),
         ({"stepz": 3}, "stepz: no such field"),
         ({"classes": -1}, "classes is a number"),
-        ({"min_snr": 0}, "min_snr"),
+        ({"classes": "-1"}, "classes is a number"),
+        ({"classes": "ten"}, "classes is a number"),
+        ({"network": {"in_channels": 3}}, "leave out in_channels, and give channels instead"),
+        ({"network": {"preset": ["tiny"]}}, "network must be tiny, small, base"),
+        ({"channels": "["}, "channels"),
+        ({"min_snr_gamma": 0}, "min_snr_gamma"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], says: str) -> None:
@@ -228,10 +235,20 @@ def test_size_and_channels_are_those_of_the_images(
     if mode == "RGB":
         image.putpixel((0, 0), (255, 0, 0))
     image.save(tmp_path / "x.png")
-    sample = {"__key__": b"a", "png": (tmp_path / "x.png").read_bytes()}
-    path = write_samples(tmp_path / "s.tar", [sample])
+    grey = {"__key__": b"a", "png": png(0)}
+    sample = {"__key__": b"b", "png": (tmp_path / "x.png").read_bytes()}
+    path = write_samples(tmp_path / "s.tar", [grey, sample])
     recipe = settle(TrainRecipe(), [str(path)])
     assert (recipe.size, recipe.channels) == settled
+
+
+def test_large_images_want_a_size(tmp_path: Path) -> None:
+    Image.effect_noise((300, 20), 60).save(tmp_path / "x.png")
+    sample = {"__key__": b"a", "png": (tmp_path / "x.png").read_bytes()}
+    path = write_samples(tmp_path / "s.tar", [sample])
+    with pytest.raises(ConfigError, match="up to 300 pixels"):
+        settle(TrainRecipe(), [str(path)])
+    assert settle(TrainRecipe(size=64), [str(path)]).size == 64
 
 
 # the loop
@@ -297,18 +314,18 @@ def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(tmp_path: Path) ->
 
     killed, straight = tmp_path / "killed", tmp_path / "straight"
     process, deadline = start(killed), time.monotonic() + 120
-    while not (killed / "training/state.pt").exists() or state(killed)["step"] < 100:
+    while not (killed / "training/state.pt").exists() or state(killed)["trainer"]["step"] < 100:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    stood = state(killed)["step"]
+    stood = state(killed)["trainer"]["step"]
     assert 100 <= stood < 200
     assert start(killed, "--resume").wait(timeout=120) == 0
     assert start(straight).wait(timeout=120) == 0
     same(straight, killed)
-    assert not [path for path in straight.iterdir() if path.name.startswith(".")]
+    assert not list(killed.rglob(".*"))
     steps = [event.step for event in events(killed).Scalars("loss")]
     assert steps == list(range(1, 201))
 
@@ -346,7 +363,7 @@ def test_what_a_training_leaves(source: list[str], tmp_path: Path) -> None:
 def test_it_learns(tmp_path: Path) -> None:
     """On copies of one image the best estimate of a clean image is that image."""
     path = write_samples(tmp_path / "s.tar", fashion(1))
-    recipe = tiny(steps=150, batch_size=16, size=16, ema=0.9, learning_rate=2e-3)
+    recipe = tiny(steps=150, batch_size=16, size=16, ema_decay=0.9, learning_rate=2e-3)
     steps = run([str(path)], tmp_path / "c", recipe)
     assert np.mean([step.loss for step in steps[-10:]]) < 0.1 * steps[0].loss
     (batch,) = taken([str(path)], recipe, 1, Position())
@@ -359,14 +376,17 @@ def test_it_learns(tmp_path: Path) -> None:
 
 def test_the_averaged_weights_are_an_exponential_average(source: list[str], tmp_path: Path) -> None:
     """Followed by hand: the weights saved after each step, averaged in float64."""
-    recipe = tiny(steps=5, ema=0.3)
+    recipe = tiny(steps=5, ema_decay=0.3)
     average: dict[str, Any] = {}
     made = train(
         source, tmp_path / "c", recipe, dtype="float32", device="cpu", checkpoint_minutes=1e-9
     )
     for count, _ in enumerate(made):
         decay = 0.0 if count == 0 else min(0.3, (1 + count) / (10 + count))
-        now = {name: value.double() for name, value in state(tmp_path / "c")["model"].items()}
+        now = {
+            name: value.double()
+            for name, value in state(tmp_path / "c")["trainer"]["model"].items()
+        }
         average = {n: decay * average.get(n, v) + (1 - decay) * v for n, v in now.items()}
     saved = load_file(tmp_path / "c" / WEIGHTS)
     for name, value in saved.items():
@@ -378,10 +398,10 @@ def test_the_averaged_weights_are_an_exponential_average(source: list[str], tmp_
 def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(
     source: list[str], tmp_path: Path
 ) -> None:
-    recipe = tiny(steps=50, learning_rate=1e30, warmup=0)
+    recipe = tiny(steps=50, learning_rate=1e30, warmup_steps=0)
     with pytest.raises(DivergedError, match=r"checkpoint of step 1 in .* is the last good one"):
         run(source, tmp_path / "c", recipe, checkpoint_minutes=1e-9)
-    assert state(tmp_path / "c")["step"] == 1
+    assert state(tmp_path / "c")["trainer"]["step"] == 1
     assert DDPMPipeline.from_pretrained(tmp_path / "c")
     with pytest.raises(DivergedError, match="no checkpoint had been written yet"):
         run(source, tmp_path / "d", recipe)
@@ -391,7 +411,9 @@ def test_skipped_samples_are_counted_and_kept_by_name(tmp_path: Path) -> None:
     torn = {"__key__": b"torn", "png": png(5)[:60]}
     path = write_samples(tmp_path / "s.tar", [*fashion(7), torn])
     steps = run([str(path)], tmp_path / "c", tiny(steps=4))
-    assert steps[-1].skipped == sum(len(step.newly_skipped) for step in steps) >= 2
+    assert [one.key for step in steps for one in step.newly_skipped] == ["torn"]
+    read = 8 * steps[-1].epoch + state(tmp_path / "c")["position"]["sample"]
+    assert steps[-1].images + steps[-1].skipped == read == 19
     lines = (tmp_path / "c/training/skipped.jsonl").read_text().splitlines()
     (line,) = map(json.loads, lines)
     assert line["key"] == "torn"
@@ -403,19 +425,64 @@ def test_a_training_is_not_mixed_with_another(source: list[str], tmp_path: Path)
     run(source, tmp_path / "c", tiny())
     with pytest.raises(ConfigError, match="go on with --resume"):
         run(source, tmp_path / "c", tiny())
+    with pytest.raises(ConfigError, match="training on other shards"):
+        run(source[:1], tmp_path / "c", tiny(), resume=True)
     with pytest.raises(ConfigError, match=r"learning_rate is 0.001 there and 0.002 here"):
         run(source, tmp_path / "c", tiny(learning_rate=2e-3), resume=True)
     other = tmp_path / "other"
     other.mkdir()
     (other / "model_index.json").write_text("{}")
-    with pytest.raises(ConfigError, match="holds a model already"):
+    with pytest.raises(ConfigError, match="not empty and holds no training"):
         run(source, other, tiny())
+
+
+@pytest.mark.services
+def test_a_kill_within_the_last_save_is_made_good(
+    source: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever file it falls between, going on ends in the same weights and a whole model."""
+    run(source, tmp_path / "whole", tiny())
+    publish = storage.publish
+    for files in range(6):
+        folder, left = tmp_path / f"killed-{files}", [files]
+
+        def until_killed(local: Path, url: str, left: list[int] = left) -> None:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            publish(local, url)
+
+        monkeypatch.setattr(storage, "publish", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(source, folder, tiny())
+        monkeypatch.setattr(storage, "publish", publish)
+        run(source, folder, tiny(), resume=True)
+        same(tmp_path / "whole", folder)
+        assert DDPMPipeline.from_pretrained(folder)
+
+
+def test_a_training_keeps_its_dtype(source: list[str], tmp_path: Path) -> None:
+    first = train(source, tmp_path / "c", tiny(), dtype="float32", checkpoint_minutes=1e-9)
+    next(first)
+    first.close()  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="holds a training in float32"):
+        train(source, tmp_path / "c", tiny(), dtype="bfloat16", resume=True)
+    list(train(source, tmp_path / "c", tiny(), resume=True))
+    run(source, tmp_path / "straight", tiny())
+    same(tmp_path / "straight", tmp_path / "c")
+
+
+def test_weights_that_are_no_numbers_are_never_saved(source: list[str], tmp_path: Path) -> None:
+    """A step so large that it ends in infinity leaves the last good checkpoint in place."""
+    with pytest.raises(DivergedError, match="not finite: stopped; no checkpoint"):
+        run(source, tmp_path / "c", tiny(steps=1, learning_rate=1e38, weight_decay=1e38))
+    assert not (tmp_path / "c" / "model_index.json").exists()
 
 
 def test_a_network_diffusers_cannot_build_is_a_mistake_in_the_recipe(
     source: list[str], tmp_path: Path
 ) -> None:
     recipe = tiny(network={"preset": "tiny", "nonsense": 1})
-    with pytest.raises(ConfigError, match=r"network: diffusers cannot build it.*nonsense"):
+    with pytest.raises(ConfigError, match=r"network: diffusers cannot build or run it.*nonsense"):
         run(source, tmp_path / "c", recipe)
     assert not (tmp_path / "c").exists()

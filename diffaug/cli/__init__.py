@@ -30,7 +30,9 @@ def _run(tokens: list[str]) -> int:
     except OSError as error:
         return _say(f"storage failed: {error}. What was committed stays; run it again", DIFFERS)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command continues where this one stopped", INTERRUPTED)
+        return _say(
+            "interrupted; the same command goes on from there (train with --resume)", INTERRUPTED
+        )
     return code if isinstance(code, int) else OK
 
 

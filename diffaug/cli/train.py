@@ -27,14 +27,14 @@ def train(
     class_dropout: Annotated[str | None, flag(TrainRecipe, "class_dropout")] = None,
     schedule: Annotated[str | None, flag(TrainRecipe, "schedule")] = None,
     prediction: Annotated[str | None, flag(TrainRecipe, "prediction")] = None,
-    min_snr: Annotated[str | None, flag(TrainRecipe, "min_snr")] = None,
+    min_snr_gamma: Annotated[str | None, flag(TrainRecipe, "min_snr_gamma")] = None,
     steps: Annotated[str | None, flag(TrainRecipe, "steps")] = None,
     batch_size: Annotated[str | None, flag(TrainRecipe, "batch_size")] = None,
     learning_rate: Annotated[str | None, flag(TrainRecipe, "learning_rate")] = None,
-    warmup: Annotated[str | None, flag(TrainRecipe, "warmup")] = None,
+    warmup_steps: Annotated[str | None, flag(TrainRecipe, "warmup_steps")] = None,
     weight_decay: Annotated[str | None, flag(TrainRecipe, "weight_decay")] = None,
     clip_norm: Annotated[str | None, flag(TrainRecipe, "clip_norm")] = None,
-    ema: Annotated[str | None, flag(TrainRecipe, "ema")] = None,
+    ema_decay: Annotated[str | None, flag(TrainRecipe, "ema_decay")] = None,
     shuffle: Annotated[str | None, flag(TrainRecipe, "shuffle")] = None,
     seed: Annotated[str | None, flag(TrainRecipe, "seed")] = None,
     fit: Annotated[str | None, flag(TrainRecipe, "fit")] = None,
@@ -92,7 +92,7 @@ def train(
     pace, last = Pace(), None
     for last in stepping(steps_made, made.steps, pace, err):
         pace.add(last)
-        for skipped in last.newly_skipped if last.epoch == 0 else ():
+        for skipped in last.newly_skipped:
             err.print(f"skipped {skipped}", markup=False)
         if not err.is_terminal and (last.step % _SAY_EVERY == 0 or last.step == made.steps):
             err.print(f"step {last.step} of {made.steps}: {pace}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from itertools import count, islice
 import numpy as np
 import webdataset as wds
 from numpy.typing import NDArray
+from PIL import Image
 
 from diffaug import storage
 from diffaug.codec import Frame, decode
@@ -21,6 +23,9 @@ __all__ = ["Batch", "Position", "Skipped", "batches", "settle"]
 
 _EPOCH_STRIDE = 1_000_003
 """Seeds lie this far apart, so that no two of them share an epoch's order."""
+_LOOKED_AT, _LARGEST = 100, 256
+"""How many images say what size to train at, and up to which size they are taken at their word."""
+_NAMED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +56,45 @@ class Batch:
         x_0: float32 (B, C, H, W) in [-1, 1].
         labels: int64 (B,); zeros where the model takes no class.
         position: where the data stands after it.
-        skipped: what was passed over on the way to it.
+        skips: how many samples were passed over on the way to it.
+        skipped: the first thousand of them.
     """
 
     x_0: NDArray[np.float32]
     labels: NDArray[np.int64]
     position: Position
+    skips: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
 
 def settle(recipe: TrainRecipe, shards: list[str]) -> TrainRecipe:
-    """Fill in the size and the channels that are not given, from the first image that decodes.
+    """Fill in the size and the channels that are not given, from the first images that decode.
 
     Raises:
-        ConfigError: there is no image in the shards.
+        ConfigError: there is no image in the shards, or they are too large to train on as they are.
     """
     if recipe.size is not None and recipe.channels is not None:
         return recipe
+    images = list(islice(_images(shards, recipe), _LOOKED_AT))
+    if not images:
+        raise ConfigError("no image in the source can be read: check SOURCE and image_key")
+    largest = max(max(image.size) for image in images)
+    size = recipe.size or max(8, -(-largest // 8) * 8)
+    if recipe.size is None and size > _LARGEST:
+        raise ConfigError(
+            f"size: the images are up to {largest} pixels wide or high; say at which size to train "
+            "on them, such as 64"
+        )
+    colour = any(image.mode == "RGB" for image in images)
+    channels = recipe.channels or (3 if colour else 1)
+    return recipe.model_copy(update={"size": size, "channels": channels})
+
+
+def _images(shards: list[str], recipe: TrainRecipe) -> Iterator[Image.Image]:
     for shard in shards:
         for sample in _read(shard, recipe):
-            try:
-                image = decode(sample.image(recipe.image_key).data, recipe.max_pixels)
-            except DefectError:
-                continue
-            size = recipe.size or max(8, -(-max(image.size) // 8) * 8)
-            channels = recipe.channels or (1 if image.mode == "L" else 3)
-            return recipe.model_copy(update={"size": size, "channels": channels})
-    raise ConfigError("no image in the source can be read: check SOURCE and image_key")
+            with contextlib.suppress(DefectError):
+                yield decode(sample.image(recipe.image_key).data, recipe.max_pixels)
 
 
 def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator[Batch]:
@@ -92,7 +109,7 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
     """
     images: list[NDArray[np.float32]] = []
     labels: list[int] = []
-    skipped: list[Skipped] = []
+    skips, skipped = 0, list[Skipped]()
     for epoch in count(start.epoch):
         begin = start.sample if epoch == start.epoch else 0
         usable = begin > 0
@@ -102,15 +119,17 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
             try:
                 image, label = _prepare(sample, recipe)
             except DefectError as defect:
-                skipped.append(Skipped(storage.public_url(shard), sample.key, defect.reason))
+                skips += 1
+                if len(skipped) < _NAMED:
+                    skipped.append(Skipped(storage.public_url(shard), sample.key, defect.reason))
                 continue
             usable = True
             images.append(image)
             labels.append(label)
             if len(images) == recipe.batch_size:
                 position = Position(epoch, index + 1)
-                yield Batch(np.stack(images), np.array(labels), position, skipped)
-                images, labels, skipped = [], [], []
+                yield Batch(np.stack(images), np.array(labels), position, skips, skipped)
+                images, labels, skips, skipped = [], [], 0, []
         if not usable:
             why = f": the first one, {skipped[0]}" if skipped else ""
             raise ConfigError(f"no sample of the source can be used{why}")
@@ -119,7 +138,7 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
 def _shuffled(shards: list[str], recipe: TrainRecipe, epoch: int) -> Iterator[tuple[str, Sample]]:
     """An epoch's samples in its order."""
     seed = recipe.seed * _EPOCH_STRIDE + epoch
-    order = sorted(shards)
+    order = list(shards)
     random.Random(seed).shuffle(order)
     samples = ((shard, sample) for shard in order for sample in _read(shard, recipe))
     buffer = wds.detshuffle(recipe.shuffle, initial=recipe.shuffle, seed=seed)

@@ -13,7 +13,7 @@ __all__ = ["Events"]
 
 
 class Events:
-    """An event file, written at once and flushed when told: a queue would lose its end to a kill.
+    """An event file, written step by step: a queue, as is usual, would lose its end to a kill.
 
     Args:
         folder: where the file goes, beside those of earlier starts.
@@ -22,18 +22,12 @@ class Events:
 
     def __init__(self, folder: Path, step: int) -> None:
         self._writer = EventsWriter(str(folder / "events"))
-        if step:
-            log = SessionLog(status=SessionLog.START)
-            self._write(Event(step=step + 1, session_log=log))
+        self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, **scalars: float) -> None:
         """Write values by name, as they are after `step` steps."""
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
         self._write(Event(step=step, summary=Summary(value=values)))
-
-    def flush(self) -> None:
-        """Put everything on disk."""
-        self._writer.flush()
 
     def close(self) -> None:
         """End the file."""
@@ -42,3 +36,4 @@ class Events:
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
         self._writer.write_event(event)
+        self._writer.flush()

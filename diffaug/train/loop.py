@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DivergedError
-from diffaug.execution import Execution, device_class, versions
-from diffaug.model import DiffusionModel
-from diffaug.models import unet2d
-from diffaug.schedule import Schedule
+from diffaug.execution import DEFAULT_BATCH_SIZE, Execution, device_class, versions
 from diffaug.threads import ahead
 from diffaug.train.data import Batch, Position, Skipped, batches, settle
 from diffaug.train.events import Events
 from diffaug.train.preview import reconstruction_grid, sample_grid
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.state import begin, read_state, write_checkpoint
+from diffaug.train.trainer import Advance, NotFiniteError, Trainer
 
 __all__ = ["Step", "train"]
 
@@ -52,8 +48,8 @@ class Step:
         grad_norm: of the gradient before it was bounded.
         images: how many have been trained on.
         epoch: of the data, from 0.
-        skipped: how many samples could not be used so far; one is counted in every epoch.
-        newly_skipped: those met on the way to this step.
+        skipped: how many samples could not be used so far, each counted in every epoch.
+        newly_skipped: those of them named for the first time; a thousand are named at most.
         saved: whether a checkpoint was written after it.
     """
 
@@ -82,15 +78,16 @@ def train(
     """Train a denoiser on shards, yielding each step as it is made.
 
     Everything random in step k is a function of (seed, k), and the order of the data of (seed,
-    position): so a training that is resumed goes on as if it had not stopped, bit for bit on a
-    like machine.
+    position): so a training that is resumed goes on as if it had not stopped, on a like CPU bit
+    for bit. (On CUDA, torch's backward passes are not deterministic unless it is told so.)
 
     Args:
         sources: shards: files, globs, brace ranges or lists, on any fsspec URL.
         checkpoint: a local folder (see `train.state`).
         recipe: what to train, and how.
         device: cpu, cuda or cuda:N; cuda where there is one if None.
-        dtype: float32, or bfloat16 for autocast; what the machine is fast at if None.
+        dtype: float32, or bfloat16 for autocast; if None, what a resumed training was begun with,
+            or what the machine is fast at.
         resume: go on with the training in `checkpoint`, if there is one.
         checkpoint_minutes: how long between two checkpoints; one is always written at the end.
         preview_steps: how many steps between two grids of samples and reconstructions.
@@ -100,35 +97,40 @@ def train(
         DivergedError: the loss is no longer finite; the last good checkpoint is kept and named.
         OSError: a shard cannot be read.
     """
-    folder = Path(checkpoint)
-    shards = storage.expand(sources)
+    if not storage.is_local(str(checkpoint)):
+        raise ConfigError(f"CHECKPOINT is a folder of this machine, got {checkpoint}")
+    if not checkpoint_minutes > 0 or preview_steps < 1:
+        raise ConfigError("checkpoint_minutes and preview_steps must be more than 0")
+    folder = Path(checkpoint).expanduser().resolve()
+    shards = sorted(storage.expand(sources))
     recipe = settle(recipe, shards)
-    execution = Execution.choose(recipe.batch_size, dtype, device)
-    run = _Training(folder, recipe, execution)
+    state = read_state(folder)
+    execution = Execution.choose(
+        recipe.batch_size, dtype or (state["dtype"] if state else None), device
+    )
+    run = _Run(folder, recipe, execution, shards)
     begin(folder, recipe, resume)
-    run.restore(read_state(folder))
-    return run.steps(shards, 60 * checkpoint_minutes, preview_steps)
+    if state is not None:
+        run.restore(state)
+    return run.steps(60 * checkpoint_minutes, preview_steps)
 
 
-class _Training:
-    """A training as it stands: weights, optimizer, average, counts, and place in the data."""
+class _Run:
+    """A training as it stands: its trainer, its counts, and its place in the data."""
 
-    def __init__(self, folder: Path, recipe: TrainRecipe, execution: Execution) -> None:
+    def __init__(
+        self, folder: Path, recipe: TrainRecipe, execution: Execution, shards: list[str]
+    ) -> None:
         self._folder = folder
         self._recipe = recipe
-        self._device = torch.device(execution.device)
-        self._autocast = execution.dtype == "bfloat16"
-        self._made_by = versions() | {"device": device_class(execution.device)}
-        self._model = _new_model(recipe).to(self._device)
-        self._averaged = AveragedModel(self._model, multi_avg_fn=_averaging(recipe.ema))
-        self._averaged.eval().requires_grad_(False)
-        self._optimizer = torch.optim.AdamW(
-            self._model.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
-        self._step = 0
+        self._shards = shards
+        self._trainer = Trainer(recipe, execution)
+        self._dtype = execution.dtype
+        self._made_by = versions() | {
+            "webdataset": installed("webdataset"),
+            "device": device_class(execution.device),
+            "threads": str(torch.get_num_threads()),
+        }
         self._saved = 0
         self._images = 0
         self._skips = 0
@@ -136,178 +138,126 @@ class _Training:
         self._position = Position()
         self._shown: NDArray[np.float32] | None = None
 
-    def restore(self, state: dict[str, Any] | None) -> None:
-        """Stand where `state` was taken; where None, at the beginning."""
-        if state is None:
-            return
+    def restore(self, state: dict[str, Any]) -> None:
+        """Stand where `state` was taken.
+
+        Raises:
+            ConfigError: it is of other shards, or of another dtype.
+        """
+        if state["shards"] != self._public_shards():
+            raise ConfigError(
+                f"{self._folder} holds a training on other shards ({len(state['shards'])} there, "
+                f"{len(self._shards)} here): give the same SOURCE, or choose another CHECKPOINT"
+            )
+        if state["dtype"] != self._dtype:
+            raise ConfigError(
+                f"{self._folder} holds a training in {state['dtype']}: leave dtype out, or choose "
+                "another CHECKPOINT"
+            )
         if state["made_by"] != self._made_by:
             _log.warning(
-                "resumed on another kind of machine or other versions (%s there, %s here): what "
+                "resumed on another kind of machine or with other versions (%s then, %s now): what "
                 "follows is not bit for bit what it would have been",
                 state["made_by"],
                 self._made_by,
             )
-        self._model.load_state_dict(state["model"])
-        self._averaged.load_state_dict(state["averaged"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._step = self._saved = state["step"]
+        self._trainer.load_state_dict(state["trainer"])
+        self._saved = self._trainer.step
         self._images, self._skips = state["images"], state["skips"]
         self._position = Position(**state["position"])
         skipped = [Skipped(**fields) for fields in state["skipped"]]
         self._skipped = {(one.shard, one.key): one for one in skipped}
         self._shown = state["shown"].numpy()
 
-    def state(self) -> dict[str, Any]:
-        """All that `restore` needs."""
-        return {
-            "step": self._step,
-            "images": self._images,
-            "skips": self._skips,
-            "skipped": [asdict(one) for one in self._skipped.values()],
-            "position": asdict(self._position),
-            "shown": torch.from_numpy(self._shown),
-            "model": self._model.state_dict(),
-            "averaged": self._averaged.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "made_by": self._made_by,
-        }
-
-    def steps(self, shards: list[str], seconds: float, preview_steps: int) -> Iterator[Step]:
+    def steps(self, seconds: float, preview_steps: int) -> Iterator[Step]:
         """Make the steps that are left."""
-        recipe, last_saved = self._recipe, time.monotonic()
-        if self._step == recipe.steps:
+        recipe, trainer, last_saved = self._recipe, self._trainer, time.monotonic()
+        if trainer.step == recipe.steps:
             return
-        source = ahead(batches(shards, recipe, self._position), _BATCHES_AHEAD)
+        source = ahead(batches(self._shards, recipe, self._position), _BATCHES_AHEAD)
         with (
             contextlib.closing(source) as data,
-            contextlib.closing(Events(self._folder / "training", self._step)) as events,
+            contextlib.closing(Events(self._folder / "training", trainer.step)) as events,
         ):
             for batch in data:
-                loss, grad_norm, learning_rate = self._advance(batch)
-                events.add(self._step, loss=loss, grad_norm=grad_norm, learning_rate=learning_rate)
-                ended = self._step == recipe.steps
+                advance = self._advance(batch)
+                events.add(trainer.step, **asdict(advance))
+                newly_skipped = self._count(batch)
+                ended = trainer.step == recipe.steps
                 saved = ended or time.monotonic() - last_saved >= seconds
-                if ended or self._step % preview_steps == 0:
-                    self._preview()
                 if saved:
-                    events.flush()
                     self._save()
                     last_saved = time.monotonic()
+                if ended or trainer.step % preview_steps == 0:
+                    self._preview()
                 yield Step(
-                    step=self._step,
-                    loss=loss,
-                    learning_rate=learning_rate,
-                    grad_norm=grad_norm,
+                    step=trainer.step,
+                    **asdict(advance),
                     images=self._images,
                     epoch=self._position.epoch,
                     skipped=self._skips,
-                    newly_skipped=tuple(batch.skipped),
+                    newly_skipped=newly_skipped,
                     saved=saved,
                 )
                 if ended:
                     return
 
-    def _advance(self, batch: Batch) -> tuple[float, float, float]:
-        """One step of the optimizer: loss, norm of the gradient, learning rate."""
-        recipe = self._recipe
-        learning_rate = recipe.learning_rate * _pace(self._step, recipe)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-        x_0 = torch.from_numpy(batch.x_0).to(self._device)
-        labels = torch.from_numpy(batch.labels)
-        self._model.train()
-        with torch.random.fork_rng():
-            torch.manual_seed(_seed(recipe, self._step))
-            hidden = torch.rand(len(labels)) < recipe.class_dropout
-            condition = labels.masked_fill(hidden, recipe.class_count).to(self._device)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
-                loss: Tensor = self._model(x_0, condition, min_snr=recipe.min_snr).loss
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.clip_norm)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-            raise self._diverged(loss.item(), norm.item())
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        self._averaged.update_parameters(self._model)
-        self._count(batch)
-        return loss.item(), norm.item(), learning_rate
+    def _advance(self, batch: Batch) -> Advance:
+        try:
+            return self._trainer.advance(batch)
+        except NotFiniteError as error:
+            raise self._diverged(error) from error
 
-    def _count(self, batch: Batch) -> None:
-        self._step += 1
+    def _count(self, batch: Batch) -> tuple[Skipped, ...]:
+        """Take note of a step made; which samples were named for the first time on the way."""
         self._images += len(batch.x_0)
         self._position = batch.position
-        self._skips += len(batch.skipped)
-        for skipped in batch.skipped:
-            if len(self._skipped) < _NAMED:
-                self._skipped.setdefault((skipped.shard, skipped.key), skipped)
+        self._skips += batch.skips
+        new = [one for one in batch.skipped if (one.shard, one.key) not in self._skipped]
+        new = new[: _NAMED - len(self._skipped)]
+        self._skipped |= {(one.shard, one.key): one for one in new}
         if self._shown is None:
             self._shown = batch.x_0[:_PREVIEWED]
+        return tuple(new)
 
-    def _diverged(self, loss: float, norm: float) -> DivergedError:
+    def _diverged(self, error: NotFiniteError) -> DivergedError:
         kept = (
             f"the checkpoint of step {self._saved} in {self._folder} is the last good one"
             if self._saved
             else "no checkpoint had been written yet"
         )
         return DivergedError(
-            f"step {self._step + 1}: the loss is {loss:g} and its gradient's norm {norm:g}: "
-            f"stopped; {kept}. Try a lower learning_rate or dtype float32, in another CHECKPOINT"
+            f"step {self._trainer.step + 1}: {error}: stopped; {kept}. Try a lower learning_rate "
+            "or dtype float32, in another CHECKPOINT"
         )
 
-    @property
-    def _best(self) -> DiffusionModel:
-        """The model with averaged weights."""
-        assert isinstance(self._averaged.module, DiffusionModel)
-        return self._averaged.module
-
     def _save(self) -> None:
-        write_checkpoint(self._folder, self.state(), self._best)
-        self._saved = self._step
+        try:
+            self._trainer.check()
+        except NotFiniteError as error:
+            raise self._diverged(error) from error
+        assert self._shown is not None
+        state = {
+            "shards": self._public_shards(),
+            "dtype": self._dtype,
+            "made_by": self._made_by,
+            "images": self._images,
+            "skips": self._skips,
+            "skipped": [asdict(one) for one in self._skipped.values()],
+            "position": asdict(self._position),
+            "shown": torch.from_numpy(self._shown),
+            "trainer": self._trainer.state_dict(),
+        }
+        write_checkpoint(self._folder, state, self._trainer.ema_model)
+        self._saved = self._trainer.step
 
     def _preview(self) -> None:
-        averaged, folder = self._best, self._folder / "training"
         assert self._shown is not None
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
-            sample_grid(averaged, folder / f"samples-{self._step:06d}.png")
-            reconstruction_grid(
-                averaged, self._shown, folder / f"reconstructions-{self._step:06d}.png"
-            )
+        model, lanes = self._trainer.ema_model, min(DEFAULT_BATCH_SIZE, self._recipe.batch_size)
+        training, stem = self._folder / "training", f"{self._trainer.step:06d}.png"
+        with self._trainer.autocast:
+            sample_grid(model, training / f"samples-{stem}", lanes)
+            reconstruction_grid(model, self._shown, training / f"reconstructions-{stem}", lanes)
 
-
-def _new_model(recipe: TrainRecipe) -> DiffusionModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        try:
-            denoiser = unet2d.create(
-                recipe.unet_config(),
-                Schedule.from_config(recipe.schedule_config()),
-                recipe.prediction_type,
-                recipe.class_count,
-            )
-        except (TypeError, ValueError, KeyError) as error:
-            raise ConfigError(f"network: diffusers cannot build it: {error}") from error
-    return DiffusionModel(denoiser, recipe.class_names)
-
-
-def _averaging(decay: float) -> Any:
-    """Exponential averaging whose decay grows as (1 + n) / (10 + n) until it is `decay`."""
-
-    def average(averaged: Any, current: Any, count: Tensor) -> None:
-        n = int(count)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return average
-
-
-def _pace(step: int, recipe: TrainRecipe) -> float:
-    """The share of the learning rate at a step: a linear warm-up, then half a cosine to 0."""
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    left = recipe.steps - recipe.warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup) / left))
-
-
-def _seed(recipe: TrainRecipe, step: int) -> int:
-    """A seed of this step's own."""
-    entropy = np.random.SeedSequence([recipe.seed, step + 1])
-    return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
+    def _public_shards(self) -> list[str]:
+        return [storage.public_url(shard) for shard in self._shards]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from diffaug.fields import ShardFields
 
@@ -49,32 +49,67 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
 _PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x_0": "sample"}
 
 
+_OWN_FIELDS = {
+    "sample_size": "size",
+    "in_channels": "channels",
+    "out_channels": "channels",
+    "num_class_embeds": "classes",
+}
+"""Fields of `UNet2DModel` that follow from the recipe's own."""
+
+
 def _check_network(value: Any) -> Any:
     """A preset's name, or a mapping of a preset and the fields that are to be otherwise."""
     if isinstance(value, str):
         value = {"preset": value}
-    if not isinstance(value, dict) or value.get("preset", "small") not in NETWORKS:
+    if not isinstance(value, dict) or str(value.get("preset", "small")) not in NETWORKS:
         raise ValueError(
             f"network must be {', '.join(NETWORKS)}, or a mapping of a preset and the fields of "
             f"diffusers' UNet2DModel that differ from it, got {value!r}"
         )
+    for name in value:
+        if name in _OWN_FIELDS:
+            raise ValueError(f"network: leave out {name}, and give {_OWN_FIELDS[name]} instead")
     return {"preset": "small"} | {name: _parsed(field) for name, field in value.items()}
 
 
 def _parsed(value: Any) -> Any:
     """What a YAML file's strings mean (see `Fields.from_yaml`)."""
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_parsed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        found = yaml.safe_load(value)
+        return float(found) if isinstance(found, str) else found  # YAML takes 1e-5 for text
+    except (yaml.YAMLError, ValueError):
+        return value
+
+
+def _or_none(value: Any) -> Any:
+    """A field that may be left open: `none` says so, in a flag or a file."""
+    return None if isinstance(value, str) and value.strip().lower() == "none" else value
+
+
+def _check_channels(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else _or_none(value)
 
 
 def _check_classes(value: Any) -> Any:
     """A number of classes, or their names: `10`, or `cat,dog`, or a list."""
-    if isinstance(value, str) and not value.strip().isdecimal():
+    if isinstance(value, str) and "," in value:
         value = value.split(",")
     if isinstance(value, (list, tuple)):
         return tuple(str(name).strip() for name in value if str(name).strip())
-    return value
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = -1
+    if count < 0:
+        raise ValueError(
+            f"classes is a number, 0 or more, or names separated by commas, got {value!r}"
+        )
+    return count
 
 
 class TrainRecipe(ShardFields):
@@ -87,17 +122,20 @@ class TrainRecipe(ShardFields):
         description="tiny, small or base; in a file also a mapping: a preset, and the fields of "
         "diffusers' UNet2DModel that differ from it",
     )
-    size: int | None = Field(
+    size: Annotated[int | None, BeforeValidator(_or_none)] = Field(
         None,
         ge=8,
         multiple_of=8,
-        description="width and height of the model, a multiple of 8; from the first image if none",
+        description="width and height of the model, a multiple of 8; if none, as large as the "
+        "first hundred images",
     )
-    channels: Annotated[Literal[1, 3] | None, BeforeValidator(_parsed)] = Field(
-        None, description="1 (grey) or 3 (RGB); from the first image if none"
+    channels: Annotated[Literal[1, 3] | None, BeforeValidator(_check_channels)] = Field(
+        None, description="1 (grey) or 3 (RGB); if none, RGB if one of these images is"
     )
     classes: Annotated[int | tuple[str, ...], BeforeValidator(_check_classes)] = Field(
-        0, description="how many classes condition the model, or their names; 0 for none"
+        0,
+        description="how many classes condition the model, or their names; 0 for none. The label "
+        "member holds their number, from 0",
     )
     class_dropout: float = Field(
         0.2, ge=0, le=1, description="how often a class is hidden, so that it can do without"
@@ -108,24 +146,22 @@ class TrainRecipe(ShardFields):
     prediction: Literal["epsilon", "v", "x_0"] = Field(
         "v", description="what the network predicts: epsilon (the noise), v or x_0"
     )
-    min_snr: float | None = Field(
-        None, gt=0, description="gamma of min-SNR loss weighting (5 is usual); none weighs evenly"
+    min_snr_gamma: Annotated[float | None, BeforeValidator(_or_none)] = Field(
+        None, gt=0, description="of min-SNR loss weighting (5 is usual); none weighs evenly"
     )
     steps: int = Field(10_000, ge=1, description="steps of the optimizer")
     batch_size: int = Field(64, ge=1, le=65536, description="images a step")
     learning_rate: float = Field(1e-3, gt=0, description="of AdamW, at its highest")
-    warmup: int = Field(500, ge=0, description="steps until it is reached; then it falls to 0")
+    warmup_steps: int = Field(
+        500, ge=0, description="until it is reached, at most half of all; then it falls to 0"
+    )
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     clip_norm: float = Field(1.0, gt=0, description="bound on the gradient's norm")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, once warm")
-    shuffle: int = Field(10_000, ge=1, description="samples in the shuffle buffer")
+    ema_decay: float = Field(
+        0.999, ge=0, lt=1, description="of the exponential average of the weights, once warm"
+    )
+    shuffle: int = Field(2000, ge=1, description="samples in the shuffle buffer, in memory")
     seed: int = Field(0, ge=0, lt=2**31, description="the seed of weights, order, times and noise")
-
-    @model_validator(mode="after")
-    def _check_class_count(self) -> TrainRecipe:
-        if isinstance(self.classes, int) and self.classes < 0:
-            raise ValueError(f"classes is a number of classes, 0 or more, got {self.classes}")
-        return self
 
     @property
     def class_count(self) -> int:

@@ -7,13 +7,14 @@ CHECKPOINT/training/skipped.jsonl                           samples that could n
 CHECKPOINT/training/samples-*.png, reconstructions-*.png    how it came along
 CHECKPOINT/training/events.out.tfevents.*                   for TensorBoard
 
-Each file is replaced whole, the state first: a kill between two of them loses nothing.
+At a checkpoint each file is replaced whole, the state last: so whenever a process is killed, the
+state is one from which all the rest is made again.
 """
 
 from __future__ import annotations
 
-import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,14 @@ __all__ = ["begin", "read_state", "write_checkpoint"]
 
 
 def begin(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
-    """Make the folder of a training, or see that it is this recipe's.
+    """Make the folder of a training, or see that it is this recipe's, and clear a kill's litter.
 
     Raises:
-        ConfigError: another training is there, or this one and `resume` is not set.
+        ConfigError: it holds anything else, or this training and `resume` is not set.
     """
     frozen = checkpoint / "training/recipe.yaml"
     if not frozen.exists():
-        if (checkpoint / "model_index.json").exists():
-            raise ConfigError(f"{checkpoint} holds a model already: choose another CHECKPOINT")
-        frozen.parent.mkdir(parents=True, exist_ok=True)
-        recipe.to_yaml(frozen)
+        _make(frozen, recipe)
         return
     before = TrainRecipe.from_yaml(frozen)
     for name in TrainRecipe.model_fields:
@@ -53,39 +51,62 @@ def begin(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
             f"{checkpoint} holds this training already: go on with --resume, or choose another "
             "CHECKPOINT"
         )
+    for path, held in storage.leftovers(str(checkpoint)).items():
+        if not held:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _make(frozen: Path, recipe: TrainRecipe) -> None:
+    checkpoint = frozen.parent.parent
+    try:
+        if checkpoint.exists() and any(checkpoint.iterdir()):
+            raise ConfigError(
+                f"{checkpoint} is not empty and holds no training: choose another CHECKPOINT"
+            )
+        storage.replace(recipe.as_yaml().encode(), str(frozen))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {checkpoint}: {error.strerror}: choose another CHECKPOINT"
+        ) from None
 
 
 def read_state(checkpoint: Path) -> dict[str, Any] | None:
-    """What `write_checkpoint` was last given; None when nothing has been written yet."""
+    """What `write_checkpoint` was last given; None when nothing has been written yet.
+
+    Raises:
+        ConfigError: the file is broken.
+    """
     path = checkpoint / "training/state.pt"
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-    except Exception as error:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly anything on broken bytes
         raise ConfigError(f"{path} cannot be read ({error}): choose another CHECKPOINT") from error
     return state
 
 
-def write_checkpoint(checkpoint: Path, state: dict[str, Any], averaged: DiffusionModel) -> None:
-    """Write the state, then the averaged weights as a diffusers folder, each file atomically."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    storage.replace(buffer.getvalue(), str(checkpoint / "training/state.pt"))
-    lines = [json.dumps(skipped, ensure_ascii=False) + "\n" for skipped in state["skipped"]]
-    storage.replace("".join(lines).encode(), str(checkpoint / "training/skipped.jsonl"))
-    with storage.scratch(str(checkpoint)) as folder:
-        averaged.save_pretrained(folder, _readme(state))
-        files = [path for path in folder.rglob("*") if path.is_file() and path.suffix]
-        # the index comes last: without it the folder is no model
-        for path in sorted(files, key=lambda path: path.name == "model_index.json"):
-            target = checkpoint / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+def write_checkpoint(checkpoint: Path, state: dict[str, Any], model: DiffusionModel) -> None:
+    """Write a model as a diffusers folder, then the state, each file atomically."""
+    with storage.scratch(str(checkpoint)) as scratch:
+        folder = scratch / "checkpoint"
+        model.save_pretrained(folder, _readme(state))
+        training = folder / "training"
+        training.mkdir()
+        lines = [json.dumps(skipped, ensure_ascii=False) + "\n" for skipped in state["skipped"]]
+        (training / "skipped.jsonl").write_text("".join(lines), encoding="utf-8")
+        torch.save(state, training / "state.pt")
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        # without its index the folder is no model, so that comes after the model's other files
+        for path in sorted(files, key=lambda path: _LAST.get(path.name, 0)):
+            storage.publish(path, str(checkpoint / path.relative_to(folder)))
+
+
+_LAST = {"model_index.json": 1, "state.pt": 2}
 
 
 def _readme(state: dict[str, Any]) -> str:
     return (
-        f"# A denoiser trained by diffaug\n\n{state['step']} steps, {state['images']} images; the "
-        "recipe is `training/recipe.yaml`.\n"
+        f"# A denoiser trained by diffaug\n\n{state['trainer']['step']} steps, {state['images']} "
+        "images; the recipe is `training/recipe.yaml`.\n"
     )

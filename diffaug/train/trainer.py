@@ -1,0 +1,171 @@
+"""One step of the optimizer after another: the model, its average, and nothing of files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.model import DiffusionModel
+from diffaug.models import unet2d
+from diffaug.schedule import Schedule
+from diffaug.train.data import Batch
+from diffaug.train.recipe import TrainRecipe
+
+__all__ = ["Advance", "NotFiniteError", "Trainer"]
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss, a gradient or a weight is no longer a finite number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Loss before a step, norm of its gradient before it was bounded, and the learning rate."""
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+
+
+class Trainer:
+    """A model under training, and the exponential average of its weights.
+
+    Everything random in step k is a function of (seed, k), so its state holds no generator's.
+
+    Attributes:
+        step: how many steps have been made.
+
+    Raises:
+        ConfigError: diffusers cannot build or run the recipe's network.
+    """
+
+    def __init__(self, recipe: TrainRecipe, execution: Execution) -> None:
+        self.step = 0
+        self._recipe = recipe
+        self._device = torch.device(execution.device)
+        self._model = _new_model(recipe).to(self._device)
+        self._averaged = AveragedModel(self._model, multi_avg_fn=_averaging(recipe.ema_decay))
+        self._averaged.eval().requires_grad_(False)
+        self._optimizer = torch.optim.AdamW(
+            self._model.parameters(),
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        self.autocast = torch.autocast(
+            self._device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16"
+        )
+
+    @property
+    def ema_model(self) -> DiffusionModel:
+        """The model with averaged weights."""
+        assert isinstance(self._averaged.module, DiffusionModel)
+        return self._averaged.module
+
+    def advance(self, batch: Batch) -> Advance:
+        """Make one step.
+
+        Raises:
+            NotFiniteError: the loss or its gradient is not finite; the step was not made.
+        """
+        recipe = self._recipe
+        learning_rate = recipe.learning_rate * _lr_factor(self.step, recipe)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        x_0, labels = torch.from_numpy(batch.x_0).to(self._device), torch.from_numpy(batch.labels)
+        self._model.train()
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(_seed(recipe, self.step))
+            hidden = torch.rand(len(labels)) < recipe.class_dropout
+            condition = labels.masked_fill(hidden, recipe.class_count).to(self._device)
+            with self.autocast:
+                loss: Tensor = self._model(
+                    x_0, condition if recipe.class_count else None, min_snr=recipe.min_snr_gamma
+                ).loss
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.clip_norm)
+        made = Advance(loss.item(), norm.item(), learning_rate)
+        if not math.isfinite(made.loss) or not math.isfinite(made.grad_norm):
+            raise NotFiniteError(f"the loss is {made.loss:g}, its gradient's norm {norm:g}")
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._averaged.update_parameters(self._model)
+        self.step += 1
+        return made
+
+    def check(self) -> None:
+        """See that the weights can be kept.
+
+        Raises:
+            NotFiniteError: one of them is not finite.
+        """
+        for name, weight in self._averaged.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise NotFiniteError(f"the weight {name.removeprefix('module.')} is not finite")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on as if nothing had happened."""
+        return {
+            "step": self.step,
+            "model": self._model.state_dict(),
+            "averaged": self._averaged.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Stand where `state` was taken."""
+        self.step = state["step"]
+        self._model.load_state_dict(state["model"])
+        self._averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+def _new_model(recipe: TrainRecipe) -> DiffusionModel:
+    """An untrained model, once it is seen to run on an image of the recipe's shape."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(recipe.seed)
+        try:
+            denoiser = unet2d.create(
+                recipe.unet_config(),
+                Schedule.from_config(recipe.schedule_config()),
+                recipe.prediction_type,
+                recipe.class_count,
+            )
+            model = DiffusionModel(denoiser, recipe.class_names)
+            with torch.inference_mode():
+                model.denoise(torch.zeros((1, *recipe.shape)), torch.zeros(1, dtype=torch.long))
+        except Exception as error:  # whatever a field of UNet2DModel can make it raise
+            raise ConfigError(f"network: diffusers cannot build or run it: {error}") from error
+    return model
+
+
+def _averaging(decay: float) -> Any:
+    """Exponential averaging whose decay grows as (1 + n) / (10 + n) until it is `decay`."""
+
+    def average(averaged: Any, current: Any, count: Tensor) -> None:
+        n = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return average
+
+
+def _lr_factor(step: int, recipe: TrainRecipe) -> float:
+    """The share of the learning rate at a step: a linear warm-up, then half a cosine to 0."""
+    warmup = min(recipe.warmup_steps, recipe.steps // 2)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (recipe.steps - warmup)))
+
+
+def _seed(recipe: TrainRecipe, step: int) -> int:
+    """A seed of this step's own."""
+    entropy = np.random.SeedSequence([recipe.seed, step + 1])
+    return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
