@@ -117,7 +117,10 @@ class TrainRecipe(ShardFields):
 
     what: ClassVar[str] = "training recipe"
 
-    network: Annotated[dict[str, Any], BeforeValidator(_check_network)] = Field(
+    network: Annotated[
+        dict[str, Any],
+        BeforeValidator(_check_network, json_schema_input_type=str | dict[str, Any]),
+    ] = Field(
         {"preset": "small"},
         description="tiny, small or base; in a file also a mapping: a preset, and the fields of "
         "diffusers' UNet2DModel that differ from it",
@@ -132,7 +135,10 @@ class TrainRecipe(ShardFields):
     channels: Annotated[Literal[1, 3] | None, BeforeValidator(_check_channels)] = Field(
         None, description="1 (grey) or 3 (RGB); if none, RGB if one of these images is"
     )
-    classes: Annotated[int | tuple[str, ...], BeforeValidator(_check_classes)] = Field(
+    classes: Annotated[
+        int | tuple[str, ...],
+        BeforeValidator(_check_classes, json_schema_input_type=int | str | list[str]),
+    ] = Field(
         0,
         description="how many classes condition the model, or their names; 0 for none. The label "
         "member holds their number, from 0",
