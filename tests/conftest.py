@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,9 +18,15 @@ from diffaug.cli import main
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow a shared machine
 
-FIXTURES = Path(__file__).parent / "fixtures"
+ROOT = Path(__file__).resolve().parent.parent
+FIXTURES = ROOT / "tests/fixtures"
 SHARDS = sorted(FIXTURES.glob("fashion-mnist-*.tar"))
 BRACES = str(FIXTURES / "fashion-mnist-{000000..000002}.tar")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks of a Markdown text in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def diffaug_command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:

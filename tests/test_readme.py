@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import diffaug_command
+from tests.conftest import ROOT, blocks, diffaug_command
 
 pytestmark = pytest.mark.services
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +20,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like the checkout's root, in which the README's `diffaug` commands have been run."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "tests").symlink_to(ROOT / "tests")
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    lines = [line for block in blocks(README, "bash") for line in block.splitlines()]
     commands = [line.replace("'", "").split() for line in lines if line.startswith("diffaug ")]
-    assert [command[1] for command in commands] == ["augment", "verify", "models"]
+    assert [command[1] for command in commands] == ["augment", "verify", "models", "sample"]
     for command in commands:
         done = diffaug_command(*command[1:], cwd=folder)
         assert done.returncode == 0, done.stderr
@@ -36,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_python_blocks_run_and_print_what_they_say(folder: Path) -> None:
-    code = "\n".join(blocks("python"))
+    code = "\n".join(blocks(README, "python"))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300
     )
