@@ -88,13 +88,17 @@ class Denoiser:
             return self.schedule.alpha(t) * noise - self.schedule.sigma(t) * x_0
         return noise
 
-    def min_snr_weight(self, t: Tensor, gamma: float) -> Tensor:
-        """What an error of the prediction at times `t` (B,) weighs where one of x_0 weighs
-        min(SNR, gamma): (B,).
+    def loss_weight(self, t: Tensor, min_snr_gamma: float | None) -> Tensor:
+        """What an error of the prediction at times `t` (B,) counts in the training loss: (B,).
+
+        Min-SNR weighting (Hang et al. 2023, "Efficient diffusion training via min-SNR weighting
+        strategy"): that for which an error of x_0 counts min(SNR, gamma). None: 1 at all times.
         """
         alpha_t, sigma_t = self.schedule.alpha(t).flatten(), self.schedule.sigma(t).flatten()
+        if min_snr_gamma is None:
+            return alpha_t.new_ones(t.shape)
         snr = (alpha_t / sigma_t).square()
-        weight = snr.clamp(max=gamma)
+        weight = snr.clamp(max=min_snr_gamma)
         if self.prediction == "v_prediction":
             return weight / (snr + 1)
         return weight if self.prediction == "sample" else weight / snr

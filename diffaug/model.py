@@ -114,7 +114,7 @@ class DiffusionModel(nn.Module):
         *,
         t: Tensor | None = None,
         noise: Tensor | None = None,
-        min_snr: float | None = None,
+        min_snr_gamma: float | None = None,
     ) -> LossTerms:
         """The training loss: how far off the network is on images noised to random times.
 
@@ -123,9 +123,7 @@ class DiffusionModel(nn.Module):
             condition: their classes (B,).
             t: times (B,); drawn evenly from torch's global generator where None.
             noise: standard normal values like `x_0`; drawn likewise.
-            min_snr: gamma of min-SNR weighting (Hang et al. 2023, "Efficient diffusion training
-                via min-SNR weighting strategy"): the error of x_0 counts min(SNR, gamma) times.
-                None weighs every error 1.
+            min_snr_gamma: weighs times as `Denoiser.loss_weight` says; None weighs all evenly.
         """
         denoiser = self.denoiser
         if t is None:
@@ -136,7 +134,7 @@ class DiffusionModel(nn.Module):
         x_t = denoiser.schedule.add_noise(x_0, t, noise)
         output = self.network(x_t, t, self._classes(condition, len(x_0))).float()
         error = (output - denoiser.target(x_0, noise, t)).square().flatten(1).mean(1)
-        weight = torch.ones_like(error) if min_snr is None else denoiser.min_snr_weight(t, min_snr)
+        weight = denoiser.loss_weight(t, min_snr_gamma)
         return LossTerms((weight * error).mean(), error, weight, t)
 
     def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -89,13 +90,21 @@ class Pace:
         """Take in a step just made."""
         self._recent.append((time.monotonic(), step.images, step.loss))
 
+    def left(self, images: int) -> str:
+        """How long so many images will take, in hours, minutes and seconds."""
+        rate = self._rate()
+        return str(timedelta(seconds=round(images / rate))) if rate else "?"
+
     def __str__(self) -> str:
         if not self._recent:
             return ""
         loss = sum(loss for *_, loss in self._recent) / len(self._recent)
+        return f"loss {loss:.4f}  {self._rate():.0f} images/s"
+
+    def _rate(self) -> float:
+        """Images a second."""
         (begin, before, _), (end, after, _) = self._recent[0], self._recent[-1]
-        rate = (after - before) / (end - begin) if end > begin else 0
-        return f"loss {loss:.4f}  {rate:.0f} images/s"
+        return (after - before) / (end - begin) if end > begin else 0.0
 
 
 class _Said(ProgressColumn):

@@ -77,7 +77,7 @@ def test_min_snr_weights_are_those_of_the_paper(prediction: Prediction) -> None:
     snr = compute_snr(reference(), T)
     least = torch.minimum(snr, torch.full_like(snr, 5.0))
     expected = {"epsilon": least / snr, "v_prediction": least / (snr + 1), "sample": least}
-    terms = small(prediction)(images(), t=T, noise=NOISE, min_snr=5.0)
+    terms = small(prediction)(images(), t=T, noise=NOISE, min_snr_gamma=5.0)
     torch.testing.assert_close(terms.weight, expected[prediction], rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(terms.loss, (terms.weight * terms.error).mean())
 

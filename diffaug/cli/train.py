@@ -71,8 +71,6 @@ def train(
     fields = {name: value for name, value in given.items() if value is not None}
     if len(paths) < 2:
         raise ConfigError("train wants SOURCE... CHECKPOINT: at least one shard, then the folder")
-    if not checkpoint_minutes > 0 or preview_steps < 1:
-        raise ConfigError("--checkpoint-minutes and --preview-steps must be more than 0")
     *sources, checkpoint = paths
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
 
@@ -95,7 +93,8 @@ def train(
         for skipped in last.newly_skipped:
             err.print(f"skipped {skipped}", markup=False)
         if not err.is_terminal and (last.step % _SAY_EVERY == 0 or last.step == made.steps):
-            err.print(f"step {last.step} of {made.steps}: {pace}", markup=False)
+            left = pace.left((made.steps - last.step) * made.batch_size)
+            err.print(f"step {last.step} of {made.steps}: {pace}  {left} left", markup=False)
     if last is None:
         out.print(f"{checkpoint} is trained already: {made.steps} steps", markup=False)
         return OK

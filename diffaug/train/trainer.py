@@ -85,11 +85,10 @@ class Trainer:
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(_seed(recipe, self.step))
             hidden = torch.rand(len(labels)) < recipe.class_dropout
-            condition = labels.masked_fill(hidden, recipe.class_count).to(self._device)
+            shown = labels.masked_fill(hidden, recipe.class_count).to(self._device)
+            condition = shown if recipe.class_count else None
             with self.autocast:
-                loss: Tensor = self._model(
-                    x_0, condition if recipe.class_count else None, min_snr=recipe.min_snr_gamma
-                ).loss
+                loss: Tensor = self._model(x_0, condition, min_snr_gamma=recipe.min_snr_gamma).loss
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.clip_norm)
         made = Advance(loss.item(), norm.item(), learning_rate)
