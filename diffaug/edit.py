@@ -117,7 +117,7 @@ class Editor:
         strength = recipe.strength_of(copy, u)
         times = timesteps(strength, recipe.steps, recipe.sampler, schedule.num_train_timesteps)
         way = trajectory(recipe.sampler, schedule, times, recipe.eta)
-        noise = np.stack([random.normal(x_0.shape, draw) for draw in range(1 + way.draws)])
+        noise = random.noise(x_0.shape, way.draws)
         identity = [self.recipe_digest, pixels, str(copy)]
         if condition is not None:
             identity.append(str(condition))

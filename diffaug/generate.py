@@ -46,9 +46,8 @@ def generate(
 
     def edits() -> Iterator[tuple[None, Edit]]:
         for index, condition in enumerate(conditions):
-            random = SampleRandom(seed, "generated", index)
-            noise = [random.normal(denoiser.shape, draw) for draw in range(1 + way.draws)]
-            yield None, Edit(x_0=None, noise=np.stack(noise), trajectory=way, condition=condition)
+            noise = SampleRandom(seed, "generated", index).noise(denoiser.shape, way.draws)
+            yield None, Edit(x_0=None, noise=noise, trajectory=way, condition=condition)
 
     for _, image in Lanes[None](denoiser, batch_size).run(edits()):
         assert image is not None

@@ -188,8 +188,8 @@ class DiffusionModel(nn.Module):
         def edits() -> Iterator[tuple[None, Edit]]:
             for image, label in zip(x_0.float().cpu().numpy(), classes, strict=True):
                 random = SampleRandom(seed, hashlib.sha256(image.tobytes()).hexdigest(), 0)
-                noise = [random.normal(image.shape, draw) for draw in range(1 + way.draws)]
-                yield None, Edit(x_0=image, noise=np.stack(noise), trajectory=way, condition=label)
+                noise = random.noise(image.shape, way.draws)
+                yield None, Edit(x_0=image, noise=noise, trajectory=way, condition=label)
 
         with self._evaluating():
             done = Lanes[None](self.denoiser, batch_size).run(edits())

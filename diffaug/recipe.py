@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from diffaug.fields import DEFAULT_IMAGE_KEYS, Names, ShardFields
+from diffaug.fields import Names, ShardFields
 
-__all__ = ["DEFAULT_IMAGE_KEYS", "Recipe", "Sampler", "Strength"]
+__all__ = ["Recipe", "Sampler", "Strength"]
 
 Sampler = Literal["ddim", "ddpm", "dpmsolver++", "one-step"]
 

@@ -38,6 +38,10 @@ class SampleRandom:
         """Standard normal float32 values; each `draw` (0, 1, …) is independent of the others."""
         return self._generator(_NORMAL, draw).standard_normal(shape, dtype=np.float32)
 
+    def noise(self, shape: tuple[int, ...], draws: int) -> NDArray[np.float32]:
+        """What an image is noised with, then what `draws` steps add: (1 + draws, *shape)."""
+        return np.stack([self.normal(shape, draw) for draw in range(1 + draws)])
+
     def uniform(self, draw: int = 0) -> float:
         """One uniform value in [0, 1)."""
         return float(self._generator(_UNIFORM, draw).random())

@@ -19,13 +19,14 @@ from diffaug.errors import ConfigError, DefectError
 from diffaug.shards import Sample, integer, read_samples
 from diffaug.train.recipe import TrainRecipe
 
-__all__ = ["Batch", "Position", "Skipped", "batches", "settle"]
+__all__ = ["NAMED", "Batch", "Position", "Skipped", "batches", "settle"]
 
 _EPOCH_STRIDE = 1_000_003
 """Seeds lie this far apart, so that no two of them share an epoch's order."""
 _LOOKED_AT, _LARGEST = 100, 256
 """How many images say what size to train at, and up to which size they are taken at their word."""
-_NAMED = 1000
+NAMED = 1000
+"""How many skipped samples are kept by name; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
                 image, label = _prepare(sample, recipe)
             except DefectError as defect:
                 skips += 1
-                if len(skipped) < _NAMED:
+                if len(skipped) < NAMED:
                     skipped.append(Skipped(storage.public_url(shard), sample.key, defect.reason))
                 continue
             usable = True

@@ -19,7 +19,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError, DivergedError
 from diffaug.execution import DEFAULT_BATCH_SIZE, Execution, device_class, versions
 from diffaug.threads import ahead
-from diffaug.train.data import Batch, Position, Skipped, batches, settle
+from diffaug.train.data import NAMED, Batch, Position, Skipped, batches, settle
 from diffaug.train.events import Events
 from diffaug.train.preview import reconstruction_grid, sample_grid
 from diffaug.train.recipe import TrainRecipe
@@ -33,8 +33,6 @@ _log = logging.getLogger(__name__)
 _BATCHES_AHEAD = 4
 _PREVIEWED = 10
 """How many images the reconstruction grid shows: the first of the training's first batch."""
-_NAMED = 1000
-"""How many skipped samples are kept by name; all are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +212,7 @@ class _Run:
         self._position = batch.position
         self._skips += batch.skips
         new = [one for one in batch.skipped if (one.shard, one.key) not in self._skipped]
-        new = new[: _NAMED - len(self._skipped)]
+        new = new[: NAMED - len(self._skipped)]
         self._skipped |= {(one.shard, one.key): one for one in new}
         if self._shown is None:
             self._shown = batch.x_0[:_PREVIEWED]

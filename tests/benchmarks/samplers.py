@@ -68,7 +68,7 @@ def reconstruct(
         for image in images:
             frame = Frame.of(image, denoiser.shape, "auto")
             random = SampleRandom(0, pixel_sha256(image), 0)
-            noise = np.stack([random.normal(denoiser.shape, n) for n in range(1 + way.draws)])
+            noise = random.noise(denoiser.shape, way.draws)
             found.append((frame, Edit(x_0=frame.to_model(image), noise=noise, trajectory=way)))
         return found
 
