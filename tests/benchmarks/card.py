@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +64,16 @@ def main() -> None:
     test = read_pictures(given.test, given.images)
     results = Results(given.results)
     judge = Judge(given.train, given.results.with_suffix(".pt"))
-    results.once("classifier", lambda: judge.kept(*test))
+    results.once("classifier", partial(judge.kept, *test))
     for condition in CONDITIONS:
         for name, checkpoint in named.items():
             for bucket in range(BUCKETS):
-                results.once(
-                    f"{name} loss {condition} {bucket}",
-                    lambda: noise_loss(checkpoint, *test, condition, bucket),  # noqa: B023
-                )
+                loss = partial(noise_loss, checkpoint, *test, condition, bucket)
+                results.once(f"{name} loss {condition} {bucket}", loss)
             for sampler in WAYS:
                 for strength in STRENGTHS:
-                    results.once(
-                        f"{name} {sampler} {condition} {strength}",
-                        lambda: worth(checkpoint, *test, condition, sampler, strength, judge),  # noqa: B023
-                    )
+                    made = partial(worth, checkpoint, *test, condition, sampler, strength, judge)
+                    results.once(f"{name} {sampler} {condition} {strength}", made)
     print(tables(results, list(named)))
 
 
