@@ -1,7 +1,8 @@
 """Lanes: one fixed batch shape, in which every slot holds its own image at its own time.
 
 A finished lane is refilled at once and the tail is padded, so the batch shape never changes, and
-with it never the arithmetic: a sample's result does not depend on its slot or its neighbours.
+with it never the arithmetic: a sample's result does not depend on its slot or its neighbours. There
+are as many batches of lanes as calls run side by side, each in one thread.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diffaug.calls import at_once, side_by_side
 from diffaug.denoiser import Denoiser
 from diffaug.solvers import Trajectory
 from diffaug.transfer import Download, upload
@@ -24,11 +27,11 @@ __all__ = ["Edit", "Lanes"]
 T = TypeVar("T")
 
 LOOK_AHEAD = 2
-"""How many batches of images are read before they have a lane. They go in as they come; only when
+"""How many images a lane are read before they have one. They go in as they come; only when
 the stream has ended do those of most calls go first, so that all lanes end at about one time."""
 
 RUN_AHEAD = 8
-"""How many batches of finished images may wait for an unfinished one that came before them."""
+"""How many finished images a lane may wait for an unfinished one that came before them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,19 +81,21 @@ class Lanes(Generic[T]):
 
     Args:
         denoiser: what to run.
-        batch_size: how many lanes; part of what makes a result what it is, bit for bit.
+        batch_size: how many lanes a call has; part of what makes a result what it is, bit for bit.
     """
 
     def __init__(self, denoiser: Denoiser, batch_size: int) -> None:
         self._denoiser = denoiser
-        self._lanes = np.arange(batch_size)
-        self._places: list[_Place[T] | None] = [None] * batch_size
-        self._call = np.zeros(batch_size, dtype=np.int64)
-        self._calls = np.zeros(batch_size, dtype=np.int64)
-        self._times = np.zeros((batch_size, 1), dtype=np.int64)
-        self._weights = np.zeros((batch_size, 1, 4), dtype=np.float32)
-        self._condition = torch.zeros(batch_size, dtype=torch.long, device=denoiser.device)
-        self._x = torch.zeros((batch_size, *denoiser.shape), device=denoiser.device)
+        self._batch_size = batch_size
+        lanes = batch_size * at_once(denoiser.device)
+        self._lanes = np.arange(lanes)
+        self._places: list[_Place[T] | None] = [None] * lanes
+        self._call = np.zeros(lanes, dtype=np.int64)
+        self._calls = np.zeros(lanes, dtype=np.int64)
+        self._times = np.zeros((lanes, 1), dtype=np.int64)
+        self._weights = np.zeros((lanes, 1, 4), dtype=np.float32)
+        self._condition = torch.zeros(lanes, dtype=torch.long, device=denoiser.device)
+        self._x = torch.zeros((lanes, *denoiser.shape), device=denoiser.device)
         self._term = torch.empty_like(self._x)
         # the estimates before, and the noise still to be added: once a trajectory wants them
         self._before: torch.Tensor | None = None
@@ -103,9 +108,9 @@ class Lanes(Generic[T]):
 
         A tag without an edit passes through in its place, with no image: that is how failures
         and ends of shards keep their order. An image is float32 (C, H, W), nominally in [-1, 1].
-        `edits` is read LOOK_AHEAD batches before lanes become free, and at most RUN_AHEAD batches
-        are under way, be it that they wait for a slower one before them: so a stream of any length
-        takes constant memory.
+        `edits` is read LOOK_AHEAD images a lane before lanes become free, and at most RUN_AHEAD a
+        lane are under way, be it that they wait for a slower one before them: so a stream of any
+        length takes constant memory.
         """
         for finished in self.run_steps(edits):
             yield from finished
@@ -195,13 +200,13 @@ class Lanes(Generic[T]):
 
     @torch.inference_mode()
     def _step(self) -> None:
-        """One network call for every lane. Empty lanes ride along at t = 0 and stay as they are."""
+        """One step of every lane. Empty lanes ride along at t = 0 and stay as they are."""
         device, held = self._x.device, np.array([place is not None for place in self._places])
         call = np.where(held, self._call, 0)
         t = upload(np.where(held, self._times[self._lanes, call], 0), device)
         weights = np.where(held[:, None], self._weights[self._lanes, call], _STAY)
         a, b, c, d = upload(np.ascontiguousarray(weights.T), device).view(4, -1, 1, 1, 1)
-        x_0 = self._denoiser(self._x, t, self._condition)
+        x_0 = self._estimate(t, held)
         # a product and a sum, each rounded by itself: fused, they could depend on the lane
         self._x.mul_(a).add_(torch.mul(x_0, b, out=self._term))
         if self._before is not None:
@@ -221,6 +226,21 @@ class Lanes(Generic[T]):
                 assert place is not None
                 place.batch, place.index = batch, index
                 self._places[lane] = None
+
+    def _estimate(self, t: torch.Tensor, held: NDArray[np.bool_]) -> torch.Tensor:
+        """What the network makes of every batch that holds an image; of others, what is there."""
+        size = self._batch_size
+        found, *given = (list(torch.split(one, size)) for one in (self._x, t, self._condition))
+        batches = zip(found, *given, strict=True)
+        calls = {
+            index: partial(self._denoiser, *batch)
+            for index, batch in enumerate(batches)
+            if held[index * size : (index + 1) * size].any()
+        }
+        estimates = side_by_side(calls.values(), self._x.device)
+        for index, estimate in zip(calls, estimates, strict=True):
+            found[index] = estimate
+        return torch.cat(found)
 
 
 def _landed(

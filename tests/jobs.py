@@ -6,12 +6,14 @@ import hashlib
 import io
 import tarfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import webdataset as wds
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,6 +22,18 @@ import diffaug
 from diffaug.manifest import Part, Row, read_metadata, read_rows
 
 BATCH = 8
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """As if this machine had so many cores, for torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
 
 WHO = ["source_shard", "source_key", "copy"]
 

@@ -18,6 +18,7 @@ import fsspec
 import pandas as pd
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
 
 import diffaug
 from diffaug.job import Tally
@@ -302,6 +303,7 @@ def test_an_output_without_a_plan_is_refused(tmp_path: Path) -> None:
 def test_stopping_early_leaves_no_thread_and_no_litter(tmp_path: Path) -> None:
     sources = [write_samples(tmp_path / f"s{n}.tar", fashion(16)) for n in range(3)]
     run = planned(sources, tmp_path / "out")
+    diffaug.augment(Image.new("L", (28, 28)), diffaug.Recipe(steps=1))  # its threads stay
     before = set(threading.enumerate())
     reports = diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run)
     next(iter(reports))

@@ -29,6 +29,7 @@ from diffaug.models import find_checkpoint, load_denoiser
 from diffaug.schedule import Schedule
 from diffaug.solvers import trajectory
 from tests.conftest import SHARDS
+from tests.jobs import threads
 
 Result = NDArray[np.float32] | None
 
@@ -121,11 +122,12 @@ def same(one: Iterable[Result], other: Iterable[Result]) -> bool:
 
 
 @settings(max_examples=60, deadline=None)
-@given(stream=st.lists(st.none() | edits, max_size=24), batch_size=st.integers(1, 5))
+@given(st.lists(st.none() | edits, max_size=24), st.integers(1, 5), st.integers(1, 3))
 def test_each_sample_is_as_if_alone_and_in_its_place(
-    stream: list[Edit | None], batch_size: int
+    stream: list[Edit | None], batch_size: int, side_by_side: int
 ) -> None:
-    together = results(toy(), batch_size, stream)
+    with threads(side_by_side):
+        together = results(toy(), batch_size, stream)
     assert len(together) == len(stream)
     for one, result in zip(stream, together, strict=True):
         if one is None:
@@ -169,7 +171,9 @@ def counting(seen: list[tuple[Tensor, Tensor]]) -> Denoiser:
 
 def test_network_is_called_at_the_timesteps_and_no_others() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
-    results(counting(seen), 1, [edit(0, (900, 300, 7), 2), edit(1, (50,), 1), edit(2, (0,), 3)])
+    stream = [edit(0, (900, 300, 7), 2), edit(1, (50,), 1), edit(2, (0,), 3)]
+    with threads(1):
+        results(counting(seen), 1, stream)
     assert [int(t) for t, _ in seen] == [900, 300, 7, 50, 0]
     assert [int(condition) for _, condition in seen] == [2, 2, 2, 1, 3]
 
@@ -184,9 +188,18 @@ def test_each_sample_costs_only_its_own_calls(stream: list[Edit], batch_size: in
     for one in [*stream[:seen_last], *last]:
         heapq.heappush(free, heapq.heappop(free) + one.trajectory.calls)
     seen: list[tuple[Tensor, Tensor]] = []
-    results(counting(seen), batch_size, stream)
+    with threads(1):
+        results(counting(seen), batch_size, stream)
     assert len(seen) == max(free)
     assert all(len(t) == batch_size for t, _ in seen)
+
+
+@pytest.mark.parametrize(("images", "calls"), [(2, 1), (3, 2), (4, 2), (5, 3)])
+def test_side_by_side_no_batch_is_called_without_an_image(images: int, calls: int) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+    with threads(2):
+        results(counting(seen), 2, [edit(i, (500,)) for i in range(images)])
+    assert [len(t) for t, _ in seen] == [2] * calls
 
 
 @pytest.mark.parametrize(("null_class", "stands_for"), [(None, 0), (3, 3)])
@@ -203,20 +216,22 @@ def watched(stream: Iterable[Edit | None], read: list[int]) -> Iterator[tuple[in
 
 
 def test_input_is_not_read_far_ahead() -> None:
-    """Behind one image of 400 calls, at most RUN_AHEAD batches wait."""
+    """Behind one image of 400 calls, at most RUN_AHEAD images a lane wait."""
     slow, fast = edit(0, range(400, 0, -1)), edit(1, (500,))
     read: list[int] = []
-    lanes = Lanes[int](toy(), 3)
+    with threads(2):
+        lanes = Lanes[int](toy(), 3)
     for done, (tag, _) in enumerate(lanes.run(watched([slow, *[fast] * 300], read))):
         assert tag == done
-        assert len(read) - done <= RUN_AHEAD * 3
+        assert len(read) - done <= RUN_AHEAD * 6
     assert len(read) == 301
 
 
 def test_fast_images_pass_without_waiting_for_the_stream() -> None:
     read: list[int] = []
-    stream = Lanes[int](toy(), 4).run(watched([edit(i, (500,)) for i in range(100)], read))
-    next(stream)
+    with threads(1):
+        lanes = Lanes[int](toy(), 4)
+    next(lanes.run(watched([edit(i, (500,)) for i in range(100)], read)))
     assert len(read) == 4 + LOOK_AHEAD * 4 - 1
 
 
@@ -310,17 +325,12 @@ def test_the_shipped_model_gives_the_same_bits_in_bfloat16() -> None:
     assert same(together, itertools.chain(*(results(model, 2, [one]) for one in stream)))
 
 
-def test_threads_change_no_bit() -> None:
-    model, stream, threads = (
-        shipped(4, "float32"),
-        real_edits(4, lambda i: 1),
-        torch.get_num_threads(),
-    )
-    try:
-        torch.set_num_threads(1)
-        one = results(model, 4, stream)
-        torch.set_num_threads(2)
-        two = results(model, 4, stream)
-    finally:
-        torch.set_num_threads(threads)
-    assert same(one, two)
+@pytest.mark.parametrize(("batch_size", "dtype"), [(4, "float32"), (3, "bfloat16")])
+def test_threads_change_no_bit(batch_size: int, dtype: str) -> None:
+    model, stream = shipped(batch_size, dtype), real_edits(4, lambda i: 1)
+    found = []
+    for count in (1, 2, 3):
+        with threads(count):
+            found.append(results(model, batch_size, stream))
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
