@@ -138,13 +138,16 @@ def test_what_is_saved_comes_back_whole(tmp_path: Path) -> None:
 def test_half_precision_is_halved_on_disk(tmp_path: Path) -> None:
     model = small()
     model.save_pretrained(tmp_path / "whole")
-    model.half().save_pretrained(tmp_path / "half")
+    DiffusionModel.from_pretrained(tmp_path / "whole").half().save_pretrained(tmp_path / "half")
     weights = "unet/diffusion_pytorch_model.safetensors"
     whole, half = ((tmp_path / name / weights).stat().st_size for name in ("whole", "half"))
     assert half < 0.55 * whole
     assert {weight.dtype for weight in load_file(tmp_path / "half" / weights).values()} == {
         torch.float16
     }
+    texts = [path.read_text() for path in (tmp_path / "half").rglob("*.json")]
+    assert not [text for text in texts if str(tmp_path) in text]  # where it was loaded from
+    assert len({path.stat().st_mode for path in tmp_path.rglob("*") if path.is_file()}) == 1
 
 
 def test_a_schedule_without_configuration_cannot_be_saved(tmp_path: Path) -> None:

@@ -203,15 +203,14 @@ def test_one_step_is_the_x_0_estimate_at_t_start(
     strength: float, denoiser: Denoiser, network: Reference
 ) -> None:
     times = timesteps(strength, 20, "one-step", 1000)
-    reference: Any = DDPMScheduler(clip_sample=True)
+    reference: Any = DDPMScheduler(clip_sample=True, prediction_type=denoiser.prediction)
     x_t, (t_start,) = noised(times[0]), times
     step = reference.step(network(x_t, t_start), t_start, x_t)
-    assert difference(ours(denoiser, "one-step", times), step.pred_original_sample) < tolerance(
-        times
-    )
+    found = ours(denoiser, "one-step", times)
+    assert difference(found, step.pred_original_sample) < tolerance(times, denoiser.prediction)
 
 
-def test_augment_is_what_diffusers_would_do(network: Reference) -> None:
+def test_augment_is_what_diffusers_would_do(denoiser: Denoiser, network: Reference) -> None:
     """From picture to picture by one clipped call, to one grey level of rounding."""
     images = pictures()
     recipe = diffaug.Recipe(model=MODEL, strength=0.5, sampler="one-step", seed=7)
@@ -219,7 +218,7 @@ def test_augment_is_what_diffusers_would_do(network: Reference) -> None:
 
     digests = [hashlib.sha256(b"L 28x28\n" + image.tobytes()).hexdigest() for image in images]
     noise = np.stack([SampleRandom(7, digest, 0).normal((1, 32, 32)) for digest in digests])
-    scheduler: Any = DDPMScheduler(clip_sample=True)
+    scheduler: Any = DDPMScheduler(clip_sample=True, prediction_type=denoiser.prediction)
     x_t = scheduler.add_noise(X_0, torch.from_numpy(noise), torch.tensor([500]))
     x_0 = scheduler.step(network(x_t, 500), 500, x_t).pred_original_sample
     expected = ((x_0[:, 0, 2:30, 2:30] + 1) * 127.5).numpy()

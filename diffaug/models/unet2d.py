@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,17 @@ def save(denoiser: Denoiser, folder: Path) -> None:
     )
     pipeline: Any = DDPMPipeline(unet=denoiser.network.unet, scheduler=scheduler)
     pipeline.save_pretrained(folder)
+    _tidy(folder / "unet")
+
+
+def _tidy(unet: Path) -> None:
+    """Take out where the weights were loaded from, and let those read them who read the rest."""
+    path = unet / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for weights in unet.glob("*.safetensors"):
+        shutil.copymode(path, weights)
 
 
 def _activate_in_place(network: nn.Module) -> None:

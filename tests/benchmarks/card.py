@@ -19,6 +19,7 @@ import argparse
 import json
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,15 @@ def main() -> None:
     test = read_pictures(given.test, given.images)
     results = Results(given.results)
     judge = Judge(given.train, given.results.with_suffix(".pt"))
+    for condition, (name, checkpoint) in product(CONDITIONS, named.items()):
+        for bucket in range(BUCKETS):
+            loss = partial(noise_loss, checkpoint, *test, condition, bucket)
+            results.once(f"{name} loss {condition} {bucket}", loss)
     results.once("classifier", partial(judge.kept, *test))
-    for condition in CONDITIONS:
-        for name, checkpoint in named.items():
-            for bucket in range(BUCKETS):
-                loss = partial(noise_loss, checkpoint, *test, condition, bucket)
-                results.once(f"{name} loss {condition} {bucket}", loss)
-            for sampler in WAYS:
-                for strength in STRENGTHS:
-                    made = partial(worth, checkpoint, *test, condition, sampler, strength, judge)
-                    results.once(f"{name} {sampler} {condition} {strength}", made)
+    for condition, (name, checkpoint) in product(CONDITIONS, named.items()):
+        for sampler, strength in product(WAYS, STRENGTHS):
+            made = partial(worth, checkpoint, *test, condition, sampler, strength, judge)
+            results.once(f"{name} {sampler} {condition} {strength}", made)
     print(tables(results, list(named)))
 
 
