@@ -16,7 +16,7 @@ from PIL import Image
 
 import diffaug
 from tests.hostile import encoded, fashion, write_files, write_samples
-from tests.jobs import BATCH, augmented, members, pixels
+from tests.jobs import BATCH, augmented, members, pixels, threads
 
 RECIPE = diffaug.Recipe(strength="0.1:0.6", steps=5, copies=2, seed=5)
 ONCE = RECIPE.model_copy(update={"copies": 1})
@@ -290,9 +290,10 @@ def test_an_augmenter_reads_little_ahead() -> None:
             yield {"__key__": str(len(read)), "png": picture}
 
     stream = _augmenter(diffaug.Recipe(sampler="one-step"))(endless())
-    for _ in range(3 * BATCH):
-        next(stream)
-    assert len(read) <= 5 * BATCH
+    with threads(2):
+        for _ in range(6 * BATCH):
+            next(stream)
+    assert len(read) <= 10 * BATCH
 
 
 @pytest.mark.parametrize("label", [7, "7", b"7", b" 7\n", np.int64(7), torch.tensor(7)])

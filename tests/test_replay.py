@@ -25,7 +25,7 @@ from diffaug.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
 from diffaug.verify import verify
 from tests.conftest import BRACES, diffaug_command
 from tests.hostile import fashion, kinds_of_image, write_samples
-from tests.jobs import augmented, output_bytes, part, pixels, rewrite, with_versions
+from tests.jobs import augmented, output_bytes, part, pixels, rewrite, threads, with_versions
 
 STEMS = ["s0", "s1"]
 
@@ -119,7 +119,8 @@ def test_rows_are_read_only_as_they_are_needed(finished: Path) -> None:
             yield row
 
     replayed = replay_rows(endless(), metadata)
-    assert {next(replayed).verdict for _ in range(4)} == {"equal"}
+    with threads(1):
+        assert {next(replayed).verdict for _ in range(4)} == {"equal"}
     assert taken <= 3 * 8
 
 
