@@ -7,6 +7,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import diffaug
+from diffaug.calls import at_once, side_by_side
 from diffaug.plan import Run
 from tests.benchmarks.loops import DiffusersLoop, Loop, StaticBatches, load_network, run_loop
 from tests.benchmarks.workloads import Task, Workload
@@ -83,15 +85,15 @@ class Arms:
     @torch.inference_mode()
     def _bare(self, workload: Workload) -> float:
         """The rate at which full batches, the last one rounded up, would do the whole workload."""
-        batch, denoiser = self.execution.batch_size, self._denoiser
-        full_batches = math.ceil(workload.calls / batch)
-        timed = max(1, full_batches // _BARE_SHARE)
-        x_t, t, condition = self._resident()
+        full_batches = math.ceil(workload.calls / self.execution.batch_size)
+        device = self._denoiser.device
+        calls = [partial(self._denoiser, *self._resident())] * at_once(device)
+        timed = max(1, full_batches // _BARE_SHARE // len(calls))
         started = time.perf_counter()
         for _ in range(timed):
-            x_0 = denoiser(x_t, t, condition)
-        _wait_for(x_0)
-        seconds_a_call = (time.perf_counter() - started) / timed
+            estimates = side_by_side(calls, device)
+        _wait_for(estimates[-1])
+        seconds_a_call = (time.perf_counter() - started) / (timed * len(calls))
         return workload.calls / (full_batches * seconds_a_call)
 
     @torch.inference_mode()

@@ -12,7 +12,8 @@ All but (d) and (e) read the same tars and write PNGs, decoding and encoding inc
 (b2)     by hand: DDIM with a time for each sample, in static batches, in order. A batch is as long
          as its slowest sample, and the finished ones ride along.
 (c)      diffaug from tar to tar: `augment_shards`, with scores, manifest and commits.
-(d)      the bare denoiser on resident tensors at full batches, just before and just after (c).
+(d)      the bare denoiser on resident tensors at full batches, as many calls at once as (c)
+         makes, just before and just after (c).
 (e)      a dense 3x3 convolution of the same dtype: what the machine can do at best.
 
 Workloads: `one` strength, 0.4; `mixed`, a quarter each of 0.25, 0.5, 0.75 and 1; `range`, 0.2 to

@@ -38,11 +38,11 @@ class Network:
     device: torch.device
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """The noise predicted in `x_t` (B, C, H, W) at `t` (B,), or one time for all."""
+        """The v predicted of `x_t` (B, C, H, W) at `t` (B,), or one time for all."""
         no_class = torch.full((len(x_t),), self.unet.config.num_class_embeds - 1, device=x_t.device)
         x_t = x_t.to(self.dtype, memory_format=self.memory_format)
-        noise: Tensor = self.unet(x_t, t, class_labels=no_class).sample
-        return noise.float()
+        v: Tensor = self.unet(x_t, t, class_labels=no_class).sample
+        return v.float()
 
 
 def load_network(dtype: torch.dtype, memory_format: torch.memory_format, device: str) -> Network:
@@ -117,8 +117,8 @@ class StaticBatches:
         assert made == [task.calls for task in tasks]
         x_t = alpha[times[:, 0]] * x_0 + sigma[times[:, 0]] * torch.randn_like(x_0)
         for t, s in itertools.pairwise(times.unbind(dim=1)):
-            noise = self.network(x_t, t.clamp(min=0))
-            estimate = ((x_t - sigma[t] * noise) / alpha[t]).clamp(-1, 1)
+            v = self.network(x_t, t.clamp(min=0))
+            estimate = (alpha[t] * x_t - sigma[t] * v).clamp(-1, 1)
             noise = (x_t - alpha[t] * estimate) / sigma[t]
             running = (t != _FINISHED).view(-1, 1, 1, 1)
             x_t = torch.where(running, alpha[s] * estimate + sigma[s] * noise, x_t)
