@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DivergedError
-from diffaug.execution import DEFAULT_BATCH_SIZE, Execution, device_class, versions
+from diffaug.execution import Execution, device_class, versions
 from diffaug.threads import ahead
 from diffaug.train.data import NAMED, Batch, Position, Skipped, batches, settle
 from diffaug.train.events import Events
@@ -251,11 +251,11 @@ class _Run:
 
     def _preview(self) -> None:
         assert self._shown is not None
-        model, lanes = self._trainer.ema_model, min(DEFAULT_BATCH_SIZE, self._recipe.batch_size)
         training, stem = self._folder / "training", f"{self._trainer.step:06d}.png"
-        with self._trainer.autocast:
-            sample_grid(model, training / f"samples-{stem}", lanes)
-            reconstruction_grid(model, self._shown, training / f"reconstructions-{stem}", lanes)
+        sample_grid(self._trainer.ema_model, training / f"samples-{stem}")
+        reconstruction_grid(
+            self._trainer.ema_model, self._shown, training / f"reconstructions-{stem}"
+        )
 
     def _public_shards(self) -> list[str]:
         return [storage.public_url(shard) for shard in self._shards]

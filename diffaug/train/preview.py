@@ -16,31 +16,30 @@ __all__ = ["reconstruction_grid", "sample_grid"]
 _STRENGTHS = (0.2, 0.4, 0.6, 0.8)
 _STEPS = 20
 _SAMPLES, _SAMPLE_COLUMNS = 40, 10
+_BATCH_SIZE = 8
+"""Few, so that no batch is much larger than what there is to draw."""
 
 
-def sample_grid(model: DiffusionModel, path: Path, batch_size: int) -> None:
+def sample_grid(model: DiffusionModel, path: Path) -> None:
     """Draw images generated from pure noise: of each class in turn where there are classes."""
     classes = model.denoiser.classes
     condition = [index % classes for index in range(_SAMPLES)] if classes else None
-    images = model.sample(_SAMPLES, steps=_STEPS, condition=condition, batch_size=batch_size)
+    images = model.sample(_SAMPLES, steps=_STEPS, condition=condition, batch_size=_BATCH_SIZE)
     grid([*images.cpu().numpy()], _SAMPLE_COLUMNS).save(path)
 
 
-def reconstruction_grid(
-    model: DiffusionModel, x_0: NDArray[np.float32], path: Path, batch_size: int
-) -> None:
+def reconstruction_grid(model: DiffusionModel, x_0: NDArray[np.float32], path: Path) -> None:
     """Draw images beside what noising them part-way and reconstructing makes of them.
 
     Args:
         model: the model.
         x_0: images (B, C, H, W) in [-1, 1].
         path: the PNG to write.
-        batch_size: lanes.
     """
     clean = torch.from_numpy(x_0)
     columns = [clean]
     for strength in _STRENGTHS:
-        columns.append(model.edit(clean, strength, steps=_STEPS, batch_size=batch_size))
+        columns.append(model.edit(clean, strength, steps=_STEPS, batch_size=_BATCH_SIZE))
     rows = torch.stack(columns, dim=1).flatten(0, 1).numpy()
     captions = ["image", *(f"{strength:g}" for strength in _STRENGTHS)]
     grid([*rows], len(columns), captions).save(path)

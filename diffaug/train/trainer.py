@@ -60,7 +60,7 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-        self.autocast = torch.autocast(
+        self._autocast = torch.autocast(
             self._device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16"
         )
 
@@ -87,7 +87,7 @@ class Trainer:
             hidden = torch.rand(len(labels)) < recipe.class_dropout
             shown = labels.masked_fill(hidden, recipe.class_count).to(self._device)
             condition = shown if recipe.class_count else None
-            with self.autocast:
+            with self._autocast:
                 loss: Tensor = self._model(x_0, condition, min_snr_gamma=recipe.min_snr_gamma).loss
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.clip_norm)
