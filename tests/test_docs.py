@@ -6,10 +6,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from diffusers import UNet2DModel
 from PIL import Image
 
+from diffaug.train.recipe import TrainRecipe
 from tests.conftest import ROOT, blocks, diffaug_command
 
 pytestmark = pytest.mark.services
@@ -39,3 +42,11 @@ def test_the_python_of_training_runs(tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_recipe_of_training_is_a_recipe(tmp_path: Path) -> None:
+    (text,) = blocks(TRAINING, "yaml")
+    (tmp_path / "recipe.yaml").write_text(text)
+    recipe = TrainRecipe.from_yaml(tmp_path / "recipe.yaml", size=8, channels=1)
+    unet: Any = UNet2DModel(**recipe.unet_config())
+    assert unet.config.layers_per_block == 2
