@@ -33,9 +33,10 @@ def at_once(device: torch.device) -> int:
 
 def side_by_side(calls: Iterable[Callable[[], T]], device: torch.device) -> list[T]:
     """The results of `calls`, which run at the same time; on a GPU one after the other."""
-    if device.type != "cpu" or torch.get_num_threads() == 1:
+    count = at_once(device)
+    if count == 1:
         return [call() for call in calls]
-    return list(_pool(at_once(device)).map(_inferring, calls))
+    return list(_pool(count).map(_inferring, calls))
 
 
 def _inferring(call: Callable[[], T]) -> T:

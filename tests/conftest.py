@@ -46,6 +46,13 @@ class Said:
     def __str__(self) -> str:
         return self.out + self.err
 
+    def assert_mistake(self, sentence: str) -> None:
+        """A user's mistake was told in this sentence: no traceback, and no password."""
+        assert self.code == 2
+        assert sentence in str(self)
+        assert "Traceback" not in str(self)
+        assert "hush" not in str(self)
+
 
 Cli = Callable[..., Said]
 
