@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from diffaug.version import __version__
 
 if TYPE_CHECKING:
-    from diffaug.commit import ShardReport
     from diffaug.errors import (
         ConfigError,
         DefectError,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from diffaug.online import Augmenter, augment
     from diffaug.plan import freeze, plan_run
     from diffaug.recipe import Recipe
+    from diffaug.reports import ShardReport
     from diffaug.summary import Summary, finish, summarise
 
 __all__ = [
@@ -54,7 +54,7 @@ _HOMES = {
     "DiffusionModel": "model",
     "DivergedError": "errors",
     "Recipe": "recipe",
-    "ShardReport": "commit",
+    "ShardReport": "reports",
     "Summary": "summary",
     "UncommittedError": "errors",
     "augment": "online",

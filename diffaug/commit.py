@@ -8,63 +8,25 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from diffaug import storage
 from diffaug.codec import encode
-from diffaug.errors import ConfigError, UncommittedError
 from diffaug.execution import device_class, versions
-from diffaug.manifest import Part, Row, read_metadata
+from diffaug.manifest import Part, Row
 from diffaug.plan import Run, SourceShard
+from diffaug.reports import ShardReport, own_report
 from diffaug.rows import lineage, output_row
 from diffaug.shards import Member, ShardWriter
+from diffaug.storage import Fingerprint
 
-__all__ = ["ShardReport", "ShardSink", "read_report", "uncommitted"]
+__all__ = ["ShardSink"]
 
 _log = logging.getLogger(__name__)
-
-
-class ShardReport(BaseModel):
-    """What became of one source shard; kept in its part's metadata as `diffaug.report`.
-
-    Attributes:
-        source: URL of the source shard.
-        stem: the name its tar and its manifest part go by.
-        planned: rows; always ok + filtered + failed.
-        ok: images in the tar.
-        filtered: images turned away by a filter.
-        failed: rows without an image.
-        output_shard: the tar's path below OUTPUT; None when no image came out.
-        output_sha256: of the whole tar.
-        output_bytes: size of the tar.
-        started_at: UTC, ISO 8601.
-        seconds: from the shard's first row to its commit.
-        host: the machine.
-        pid: the process.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    source: str
-    stem: str
-    planned: int
-    ok: int
-    filtered: int
-    failed: int
-    output_shard: str | None
-    output_sha256: str | None
-    output_bytes: int
-    started_at: str
-    seconds: float
-    host: str
-    pid: int
 
 
 class ShardSink:
@@ -112,26 +74,29 @@ class ShardSink:
         self._part.close()
         self._tar_path.unlink(missing_ok=True)
 
-    def commit(self) -> ShardReport:
+    def commit(self, source: Fingerprint) -> ShardReport:
         """Publish the tar, then the part. If another writer was first, theirs is what counts.
+
+        Args:
+            source: the shard as it was read.
 
         Raises:
             ConfigError: the part's name is taken by another source.
         """
         self._tar.close()
         self._stream.close()
-        report = self._publish_tar()
+        report = self._publish_tar(source)
         self._part.write(self._part_path, report.output_shard, self._metadata(report))
         self._part.close()
         url = storage.join(self._output, "manifest", f"{self._shard.stem}.parquet")
         if storage.create(self._part_path, url):
             return report
-        theirs = _own_report(self._output, self._shard)
+        theirs = own_report(self._output, self._shard)
         if theirs.output_sha256 != report.output_sha256:
             _log.warning("%s was committed by another writer with other bytes", report.source)
         return theirs
 
-    def _publish_tar(self) -> ShardReport:
+    def _publish_tar(self, source: Fingerprint) -> ShardReport:
         with self._tar_path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         name, size = None, 0
@@ -143,6 +108,8 @@ class ShardSink:
             self._tar_path.unlink()
         return ShardReport(
             source=self._shard.url,
+            source_bytes=source.size,
+            source_sha256=source.sha256,
             stem=self._shard.stem,
             planned=sum(self._counts.values()),
             **self._counts,
@@ -167,47 +134,3 @@ class ShardSink:
                 "platform": platform.platform(),
             },
         }
-
-
-def read_report(url: str) -> ShardReport:
-    """The report in a part's metadata, read without its rows.
-
-    Raises:
-        UncommittedError: the file is there, but is no manifest part.
-    """
-    try:
-        with storage.open_read(url) as stream:
-            return ShardReport.model_validate(read_metadata(stream)["report"])
-    except (pa.ArrowException, ValueError, KeyError) as error:
-        raise UncommittedError(
-            f"{storage.public_url(url)} is broken ({error}): delete it and run the job again, "
-            "which makes it anew"
-        ) from error
-
-
-def uncommitted(shards: Iterable[SourceShard], output: str) -> list[SourceShard]:
-    """Which shards have no manifest part yet.
-
-    Raises:
-        ConfigError: a shard's part belongs to another source.
-        UncommittedError: a shard's part is broken.
-    """
-    done = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
-    missing = []
-    for shard in shards:
-        if f"{shard.stem}.parquet" in done:
-            _own_report(output, shard)
-        else:
-            missing.append(shard)
-    return missing
-
-
-def _own_report(output: str, shard: SourceShard) -> ShardReport:
-    url = storage.join(output, "manifest", f"{shard.stem}.parquet")
-    report = read_report(url)
-    if report.source != shard.url:
-        raise ConfigError(
-            f"{storage.public_url(url)} belongs to {report.source}, not to {shard.url}: two jobs "
-            "were planned at once; choose a new OUTPUT"
-        )
-    return report

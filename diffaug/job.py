@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -14,15 +14,17 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.codec import decode
-from diffaug.commit import ShardReport, ShardSink, uncommitted
+from diffaug.commit import ShardSink
 from diffaug.edit import Draft, Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
 from diffaug.judges import scores
 from diffaug.lanes import Edit
 from diffaug.manifest import Row
 from diffaug.plan import Run, SourceShard, read_run
+from diffaug.reports import ShardReport, survey
 from diffaug.rows import draft_row, failed_rows, run_row, source_row
 from diffaug.shards import Member, Sample, read_samples
+from diffaug.storage import Fingerprint
 from diffaug.threads import ahead, behind
 
 __all__ = ["Tally", "augment_shards"]
@@ -54,10 +56,10 @@ class _Planned:
 
 @dataclass(frozen=True, slots=True)
 class _ShardEnd:
-    """After a shard's last row. With an error, the shard was not read to its end."""
+    """After a shard's last row: what the shard is, or why it was not read to its end."""
 
     shard: SourceShard
-    error: OSError | None = None
+    outcome: Fingerprint | OSError
 
 
 _Item = _Planned | _ShardEnd
@@ -69,7 +71,7 @@ def augment_shards(
     *,
     run: Run | None = None,
     tally: Tally | None = None,
-) -> Iterator[ShardReport]:
+) -> Generator[ShardReport, None, None]:
     """Augment shards, yielding a report of each once it is committed.
 
     Shards whose manifest part is there already are passed over. A shard that storage would not
@@ -88,7 +90,7 @@ def augment_shards(
     run = run or read_run(output)
     if run is None:
         raise ConfigError(f"{storage.public_url(output)} holds no run.json: plan the job first")
-    missing = uncommitted(shards, output)
+    missing = survey(shards, output).missing
     if not missing:
         return
     editor = run.editor()
@@ -118,14 +120,14 @@ def _read(
     shared = run_row(run)
     for shard in shards:
         try:
-            with storage.open_read(shard.url) as stream:
-                for sample in read_samples(stream, wanted.__contains__):
+            with storage.open_source(shard.url) as source:
+                for sample in read_samples(source.stream, wanted.__contains__):
                     for item in _plan_sample(sample, shard, shared, editor):
                         yield item, item.draft.edit if item.draft else None
+                outcome: Fingerprint | OSError = source.fingerprint()
         except OSError as error:
-            yield _ShardEnd(shard, error), None
-        else:
-            yield _ShardEnd(shard), None
+            outcome = error
+        yield _ShardEnd(shard, outcome), None
 
 
 def _plan_sample(
@@ -173,17 +175,17 @@ class _Writer:
     ) -> Iterator[ShardReport]:
         sink: ShardSink | None = None
         try:
-            for item, outcome in chain.from_iterable(map(_judged, finished)):
+            for item, made in chain.from_iterable(map(_judged, finished)):
                 sink = sink or ShardSink(item.shard, self._run, self._output, self._folder)
                 if isinstance(item, _Planned):
-                    self._add(sink, item, *outcome)
+                    self._add(sink, item, *made)
                     continue
-                if item.error is None:
-                    yield sink.commit()
+                if isinstance(item.outcome, Fingerprint):
+                    yield sink.commit(item.outcome)
                 else:
                     sink.discard()
-                    self._left.append((item.shard, item.error))
-                    _log.warning("%s was not read to its end: %s", item.shard.url, item.error)
+                    self._left.append((item.shard, item.outcome))
+                    _log.warning("%s was not read to its end: %s", item.shard.url, item.outcome)
                 sink = None
         finally:
             if sink is not None:

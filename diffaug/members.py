@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO
 
 from diffaug import storage
-from diffaug.errors import DefectError, as_os_error
+from diffaug.errors import DefectError
 from diffaug.shards import read_member
 
 __all__ = ["Members"]
@@ -53,20 +53,11 @@ class Members:
             return read_member(stream, offset)
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DefectError("no_member", f"has no member at {offset}: {error}") from None
-        except OSError:
-            raise
-        except Exception as error:
-            raise as_os_error(error) from error
 
     def _open(self, url: str) -> IO[bytes]:
         if self._stream is None or url != self._url:
             self._stack.close()
             self._stream = None
-            try:
-                self._stream = self._stack.enter_context(storage.open_read(url))
-            except OSError:
-                raise
-            except Exception as error:
-                raise as_os_error(error) from error
+            self._stream = self._stack.enter_context(storage.open_read(url))
             self._url = url
         return self._stream

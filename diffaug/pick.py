@@ -12,9 +12,9 @@ from typing import IO, Any
 import pyarrow as pa
 
 from diffaug import storage
-from diffaug.commit import read_report
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest import Row, iter_rows, read_metadata
+from diffaug.reports import read_report
 
 __all__ = ["find_sample", "ok_counts", "picked_rows", "spread"]
 

@@ -7,18 +7,27 @@ import posixpath
 from collections import Counter
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffaug import storage
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
-from diffaug.manifest import SCHEMA_VERSION
+from diffaug.manifest import COLUMNS, SCHEMA_VERSION
 from diffaug.models import find_checkpoint
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
 
-__all__ = ["ModelId", "Run", "SourceShard", "freeze", "plan_run", "read_run", "the_run"]
+__all__ = [
+    "ModelId",
+    "Run",
+    "SourceShard",
+    "freeze",
+    "plan_run",
+    "read_run",
+    "refuse_mixing",
+    "the_run",
+]
 
 
 class _Frozen(BaseModel):
@@ -41,7 +50,10 @@ class ModelId(_Frozen):
 
 
 class Run(_Frozen):
-    """OUTPUT/run.json: everything frozen about a job. Only `sources` may grow."""
+    """OUTPUT/run.json: everything frozen about a job. Only `sources` may grow.
+
+    `columns` are the manifest's, with their Arrow types: a job ends with those it began with.
+    """
 
     schema_version: int = SCHEMA_VERSION
     recipe: Recipe
@@ -51,6 +63,7 @@ class Run(_Frozen):
     execution: Execution
     device_class: str
     versions: dict[str, str]
+    columns: dict[str, str] = Field(default_factory=lambda: _columns())
     sources: tuple[SourceShard, ...]
 
     def editor(self) -> Editor:
@@ -80,14 +93,16 @@ def plan_run(
     Raises:
         ConfigError: a source, the model, the recipe or the output is not what it must be.
     """
-    urls = [_without_credentials(url) for url in storage.expand(sources)]
+    _refuse_secrets([output])
+    urls = storage.expand(sources)
+    _refuse_secrets(urls)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     begun = read_run(output)
     if begun is None:
         return _new_run(urls, recipe, Execution.choose(batch_size, dtype, device))
     _refuse_changes(begun, recipe, chosen, output)
     if not allow_mixed:
-        _refuse_mixing(begun, output)
+        refuse_mixing(begun, output)
     return begun.model_copy(update={"sources": _with_stems(begun.sources, urls)})
 
 
@@ -174,6 +189,10 @@ def _new_run(urls: list[str], recipe: Recipe, execution: Execution) -> Run:
     )
 
 
+def _columns() -> dict[str, str]:
+    return {name: kind for name, (kind, _) in COLUMNS.items()}
+
+
 def _as_json(run: Run) -> str:
     return run.model_dump_json(indent=1) + "\n"
 
@@ -181,7 +200,8 @@ def _as_json(run: Run) -> str:
 def _with_stems(known: tuple[SourceShard, ...], urls: list[str]) -> tuple[SourceShard, ...]:
     """`known`, then the new URLs, each with a stem of its own whatever order they come in."""
     taken = {shard.stem for shard in known}
-    new = [url for url in urls if url not in {shard.url for shard in known}]
+    old = {shard.url for shard in known}
+    new = [url for url in urls if url not in old]
     times = Counter(_stem(url) for url in new)
     added = []
     for url in new:
@@ -199,14 +219,14 @@ def _stem(url: str) -> str:
     return base.lstrip("._") or "shard"  # readers pass over names that begin so
 
 
-def _without_credentials(url: str) -> str:
-    public = storage.public_url(url)
-    if public != url:
-        raise ConfigError(
-            f"{public}: a source URL may hold no password and no query, since it is recorded: "
-            "give credentials by environment or configuration file"
-        )
-    return url
+def _refuse_secrets(urls: list[str]) -> None:
+    for url in urls:
+        if storage.public_url(url) != url:
+            raise ConfigError(
+                f"{storage.public_url(url)}: the URL of a source or an output may hold no password "
+                "and no query, since it is recorded: give credentials by environment or "
+                "configuration file"
+            )
 
 
 def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: str) -> None:
@@ -217,6 +237,8 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
         for field, value in asked.items()
         if was[field] != value
     ]
+    if begun.columns != _columns():
+        differ.append("columns (its manifest has others than this diffaug writes)")
     digest = find_checkpoint(recipe.model).digest
     if not differ and digest != begun.model.digest:
         differ = [
@@ -233,7 +255,12 @@ def _show(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _refuse_mixing(begun: Run, output: str) -> None:
+def refuse_mixing(begun: Run, output: str) -> None:
+    """Check that this machine is of the kind a job began on.
+
+    Raises:
+        ConfigError: its device class or a major version is another.
+    """
     here = {"device class": device_class(begun.execution.device)} | _majors(versions())
     there = {"device class": begun.device_class} | _majors(begun.versions)
     differ = [

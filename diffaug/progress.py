@@ -22,8 +22,8 @@ from rich.progress import (
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from diffaug.commit import ShardReport
     from diffaug.job import Tally
+    from diffaug.reports import ShardReport
     from diffaug.train.loop import Step
 
 __all__ = ["Pace", "counted", "follow", "stepping"]

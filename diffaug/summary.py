@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from diffaug import storage
-from diffaug.commit import ShardReport, read_report
 from diffaug.plan import Run, freeze, the_run
+from diffaug.reports import ShardReport, survey
 
 __all__ = ["Summary", "finish", "summarise"]
 
@@ -48,16 +50,24 @@ def summarise(output: str) -> Summary:
         ConfigError: it is not the output of a job.
     """
     run = the_run(output)
-    return _count(run, _reports(run, output))
+    return _count(run, survey(run.sources, output).committed.values())
 
 
-def finish(run: Run, output: str) -> Summary:
+def finish(
+    run: Run, output: str, known: Mapping[str, ShardReport] = MappingProxyType({})
+) -> Summary:
     """Count an output and, when every shard is committed, list its tars in OUTPUT/shards.txt.
 
     While a shard is missing there is no such list.
+
+    Args:
+        run: the job.
+        output: its OUTPUT.
+        known: reports of committed shards, by stem, that need not be read again.
     """
     run = freeze(run, output)  # another job may have replaced run.json since: keep both's sources
-    reports = _reports(run, output)
+    others = (shard for shard in run.sources if shard.stem not in known)
+    reports = [*known.values(), *survey(others, output).committed.values()]
     summary = _count(run, reports)
     url = storage.join(output, "shards.txt")
     if summary.complete:
@@ -68,14 +78,7 @@ def finish(run: Run, output: str) -> Summary:
     return summary
 
 
-def _reports(run: Run, output: str) -> list[ShardReport]:
-    folder = storage.join(output, "manifest")
-    planned = {f"{shard.stem}.parquet" for shard in run.sources}
-    names = [name for name in storage.listing(folder, ".parquet") if name in planned]
-    return [read_report(storage.join(folder, name)) for name in names]
-
-
-def _count(run: Run, reports: list[ShardReport]) -> Summary:
+def _count(run: Run, reports: Collection[ShardReport]) -> Summary:
     return Summary(
         shards=len(run.sources),
         committed=len(reports),

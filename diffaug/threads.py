@@ -1,13 +1,15 @@
-"""Two light threads around the main one: a stage that runs ahead of it, and one behind it."""
+"""Light threads: a stage that runs ahead of the main one, one behind it, several that wait."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-__all__ = ["ahead", "behind"]
+__all__ = ["ahead", "behind", "several"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -132,3 +134,22 @@ def behind(
     finally:
         channel.closed.set()
         thread.join()
+
+
+def several(work: Callable[[T], U], items: Iterable[T], count: int) -> Iterator[U]:
+    """Yield what `work` makes of each item, in order, `count` of them being worked on at once.
+
+    For what waits on a store; items are taken no faster than results are.
+    """
+    with ThreadPoolExecutor(count, "diffaug-several") as pool:
+        under_way: deque[Future[U]] = deque()
+        try:
+            for item in items:
+                under_way.append(pool.submit(work, item))
+                if len(under_way) == count:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()

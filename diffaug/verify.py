@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from diffaug import storage
-from diffaug.commit import ShardReport, read_report
 from diffaug.errors import UncommittedError
 from diffaug.manifest import Row, check_part
 from diffaug.plan import Run, SourceShard, the_run
+from diffaug.reports import ShardReport, read_report
 from diffaug.shards import read_samples
 
 __all__ = ["Difference", "strays", "verify", "verify_shards"]

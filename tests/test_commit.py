@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 import diffaug
-from diffaug.commit import ShardSink, read_report
+from diffaug.commit import ShardSink
 from diffaug.plan import Run, SourceShard
+from diffaug.reports import read_report
+from diffaug.storage import Fingerprint
 from tests.hostile import broken_images, fashion, write_samples, zero_bytes
 from tests.jobs import augmented, planned, tars, tree
+
+SEEN = Fingerprint(1024, "0" * 64)
 
 
 @pytest.fixture
@@ -69,10 +73,10 @@ def test_a_discarded_shard_leaves_nothing(run: Run, tmp_path: Path) -> None:
 def test_the_first_commit_counts_and_the_second_reports_it(run: Run, tmp_path: Path) -> None:
     first = _sink(run, tmp_path)
     first.add_failed({"status": "failed"})
-    report = first.commit()
+    report = first.commit(SEEN)
     before = tree(tmp_path / "out")
     second = _sink(run, tmp_path)
-    assert second.commit() == report  # though it has other rows
+    assert second.commit(SEEN) == report  # though it has other rows
     assert tree(tmp_path / "out") == before
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import diffaug
-from diffaug.commit import uncommitted
+from diffaug.reports import survey
 from tests.hostile import broken_images, fashion, write_samples, zero_bytes
 from tests.jobs import planned, tars
 
@@ -38,7 +38,7 @@ def test_counts_are_those_of_the_rows(folder: Path) -> None:
 
 def test_an_unfinished_output_is_not_complete(folder: Path) -> None:
     run = planned([folder / "s*.tar"], folder / "out")
-    assert [shard.stem for shard in uncommitted(run.sources, str(folder / "out"))] == ["s3"]
+    assert [shard.stem for shard in survey(run.sources, str(folder / "out")).missing] == ["s3"]
     assert not diffaug.finish(run, str(folder / "out")).complete
     assert not (folder / "out/shards.txt").exists()
 

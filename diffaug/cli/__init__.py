@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from cyclopts import CycloptsError
 
-from diffaug.cli import augment, models, pack, sample, train, verify  # noqa: F401  each registers its commands
-from diffaug.cli.app import DIFFERS, INTERRUPTED, OK, USAGE, app, err
+from diffaug.cli import augment, compact, models, pack, sample, train, verify  # noqa: F401  each registers its commands
+from diffaug.cli.app import DIFFERS, OK, SIGNALLED, USAGE, app, err
 from diffaug.errors import ConfigError, DiffaugError
 
 __all__ = ["app", "main"]
@@ -15,7 +16,12 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line; every mistake of the user ends in one sentence."""
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(_run(sys.argv[1:]))
+
+
+def _stop(signum: int, _: object) -> None:
+    raise KeyboardInterrupt(signum)
 
 
 def _run(tokens: list[str]) -> int:
@@ -29,9 +35,11 @@ def _run(tokens: list[str]) -> int:
         return _say(error, DIFFERS)
     except OSError as error:
         return _say(f"storage failed: {error}. What was committed stays; run it again", DIFFERS)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        signum = next(iter(interrupt.args), signal.SIGINT)
         return _say(
-            "interrupted; the same command goes on from there (train with --resume)", INTERRUPTED
+            "interrupted; the same command goes on from there (train with --resume)",
+            SIGNALLED + int(signum),
         )
     return code if isinstance(code, int) else OK
 

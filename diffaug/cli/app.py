@@ -8,9 +8,11 @@ from rich.console import Console
 from diffaug.fields import Fields
 from diffaug.version import __version__
 
-__all__ = ["DIFFERS", "INTERRUPTED", "OK", "USAGE", "app", "err", "flag", "out"]
+__all__ = ["DIFFERS", "OK", "SIGNALLED", "USAGE", "app", "err", "flag", "out"]
 
-OK, DIFFERS, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, DIFFERS, USAGE = 0, 1, 2
+SIGNALLED = 128
+"""Plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM; what a shell would say."""
 
 app = App(
     name="diffaug",

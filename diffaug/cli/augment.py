@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, flag, out
 from diffaug.errors import ConfigError
 from diffaug.recipe import Recipe
+
+if TYPE_CHECKING:
+    from diffaug.plan import Run
+    from diffaug.reports import Survey
 
 __all__ = ["augment"]
 
@@ -60,7 +64,8 @@ def augment(
     allow_mixed
         go on with an output begun on another kind of device or other versions
     dry_run
-        say what would be done, and do nothing
+        say what would be done and how much it is, timing the network for a few seconds, and do
+        nothing
     """
     given = {name: value for name, value in locals().items() if name in Recipe.model_fields}
     fields = {name: value for name, value in given.items() if value is not None}
@@ -71,10 +76,10 @@ def augment(
     *sources, output = paths
     made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 
-    from diffaug.commit import uncommitted
     from diffaug.job import Tally, augment_shards
     from diffaug.plan import freeze, plan_run
     from diffaug.progress import follow
+    from diffaug.reports import refuse_changed, survey
     from diffaug.summary import finish
 
     run = plan_run(
@@ -87,15 +92,16 @@ def augment(
         allow_mixed=allow_mixed,
     )
     if dry_run:
-        return _show_plan(run, len(uncommitted(run.sources, output)), output)
+        return _show_plan(run, survey(run.sources, output), output)
     run = freeze(run, output)
-    missing, tally, started = uncommitted(run.sources, output), Tally(), time.monotonic()
-    for report in follow(
-        augment_shards(missing, output, run=run, tally=tally), len(missing), tally, err
-    ):
+    state, tally, started = survey(run.sources, output), Tally(), time.monotonic()
+    refuse_changed(state.committed.values())
+    reports = augment_shards(state.missing, output, run=run, tally=tally)
+    for report in follow(reports, len(state.missing), tally, err):
+        state.committed[report.stem] = report
         if not err.is_terminal:
             err.print(f"{report.stem}: {report.ok} ok, {report.failed} failed", markup=False)
-    summary = finish(run, output)
+    summary = finish(run, output, state.committed)
     seconds = time.monotonic() - started
     out.print(str(summary))
     if tally.images:
@@ -110,8 +116,13 @@ def augment(
     return OK
 
 
-def _show_plan(run: Any, missing: int, output: str) -> int:
-    out.print(f"{missing} of {len(run.sources)} shards to do, into {output}", markup=False)
+def _show_plan(run: Run, state: Survey, output: str) -> int:
+    from diffaug.estimate import estimate
+
+    missing = state.missing
+    out.print(f"{len(missing)} of {len(run.sources)} shards to do, into {output}", markup=False)
+    if missing:
+        out.print(str(estimate(run, missing)), markup=False)
     out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}", markup=False)
     out.print(f"on {run.device_class}: {run.execution.model_dump_json()}", markup=False)
     return OK

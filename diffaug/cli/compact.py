@@ -1,0 +1,31 @@
+"""`diffaug compact`."""
+
+from __future__ import annotations
+
+from diffaug.cli.app import OK, app, err, out
+
+__all__ = ["compact"]
+
+
+@app.command
+def compact(output: str) -> int:
+    """Merge the manifest of a finished job into a few large Parquet files, OUTPUT/lineage/.
+
+    The parts in OUTPUT/manifest stay, and stay what counts. Run it again when the job has grown.
+
+    Parameters
+    ----------
+    output
+        folder or URL of an output
+    """
+    from diffaug import storage
+    from diffaug.compact import FOLDER
+    from diffaug.compact import compact as merge
+    from diffaug.plan import the_run
+    from diffaug.progress import counted
+
+    rows = sum(counted(merge(output), len(the_run(output).sources), "compacting", err))
+    folder = storage.join(output, FOLDER)
+    files = len(storage.listing(folder, ".parquet"))
+    out.print(f"{rows} rows in {files} files: {folder}", markup=False)
+    return OK

@@ -1,0 +1,137 @@
+"""`OUTPUT/lineage/`: the manifest of a finished job again, in a few large files.
+
+For readers far from the store, to whom ten thousand parts are ten thousand requests. The parts stay
+what counts; the files are a function of them, byte for byte with one pyarrow version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diffaug import storage
+from diffaug.errors import ConfigError, UncommittedError
+from diffaug.manifest import SCHEMA
+from diffaug.plan import SourceShard, the_run
+from diffaug.reports import REQUESTS, survey
+from diffaug.threads import several
+
+__all__ = ["FOLDER", "compact", "stale"]
+
+FOLDER = "lineage"
+
+_ROWS_A_GROUP = 1 << 15
+_ROWS_A_FILE = 1 << 20
+
+
+def compact(output: str) -> Iterator[int]:
+    """Merge the parts, yielding how many rows each had; the files are there when it ends.
+
+    Args:
+        output: OUTPUT of a finished job.
+
+    Raises:
+        ConfigError: it is not the output of a job, or shards of it are not committed yet.
+        UncommittedError: a part is broken.
+    """
+    run = the_run(output)
+    missing = len(survey(run.sources, output).missing)
+    if missing:
+        raise ConfigError(
+            f"{missing} of {len(run.sources)} shards of {storage.public_url(output)} are not "
+            "committed: finish the job, then compact it"
+        )
+    with storage.scratch(output) as scratch:
+        files = _Files(scratch)
+        for table in several(partial(_part, output), run.sources, _at_once(output)):
+            files.add(table)
+            yield table.num_rows
+        paths = files.close()
+        for path in paths:
+            storage.publish(path, storage.join(output, FOLDER, path.name))
+    kept = {path.name for path in paths}
+    for name in _names(output):
+        if name not in kept:
+            storage.remove(storage.join(output, FOLDER, name))
+
+
+def stale(output: str, rows: int) -> str | None:
+    """Why OUTPUT/lineage is not of a manifest of so many rows; None if it is, or is not there."""
+    names = _names(output)
+    found = 0
+    for name in names:
+        try:
+            with storage.open_read(storage.join(output, FOLDER, name)) as stream:
+                found += pq.read_metadata(stream).num_rows
+        except pa.ArrowException as error:
+            return f"{name} cannot be read ({error}): run diffaug compact again"
+    if not names or found == rows:
+        return None
+    return f"it has {found} rows and the manifest {rows}: run diffaug compact again"
+
+
+def _at_once(output: str) -> int:
+    return 1 if storage.is_local(output) else REQUESTS
+
+
+def _names(output: str) -> list[str]:
+    return storage.listing(storage.join(output, FOLDER), ".parquet")
+
+
+def _part(output: str, shard: SourceShard) -> pa.Table:
+    url = storage.join(output, "manifest", f"{shard.stem}.parquet")
+    try:
+        data = pa.BufferReader(storage.read_bytes(url))
+        table = pq.read_table(data, page_checksum_verification=True)
+        return table.replace_schema_metadata(SCHEMA.metadata)
+    except (pa.ArrowException, ValueError) as error:
+        raise UncommittedError(
+            f"{storage.public_url(url)} is broken ({error}): delete it and run the job again"
+        ) from error
+
+
+class _Files:
+    """Tables in, files of a few large row groups out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tables: list[pa.Table] = []
+        self._rows = 0
+        self._paths: list[Path] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._in_file = 0
+
+    def add(self, table: pa.Table) -> None:
+        self._tables.append(table)
+        self._rows += table.num_rows
+        if self._rows >= _ROWS_A_GROUP:
+            self._flush()
+
+    def close(self) -> list[Path]:
+        """The files, whole; at least one."""
+        if self._tables or not self._paths:
+            self._flush()
+        self._end_file()
+        return self._paths
+
+    def _flush(self) -> None:
+        table = pa.concat_tables(self._tables or [SCHEMA.empty_table()])
+        if self._writer is None:
+            self._paths.append(self._folder / f"{len(self._paths):05}.parquet")
+            self._writer = pq.ParquetWriter(
+                self._paths[-1], SCHEMA, compression="zstd", write_page_checksum=True
+            )
+        self._writer.write_table(table.combine_chunks(), row_group_size=max(1, table.num_rows))
+        self._in_file += table.num_rows
+        self._tables, self._rows = [], 0
+        if self._in_file >= _ROWS_A_FILE:
+            self._end_file()
+
+    def _end_file(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._in_file = None, 0

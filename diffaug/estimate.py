@@ -1,0 +1,151 @@
+"""How much a job will be, from a few of its images and a few seconds of its network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import cycle, islice
+from statistics import fmean
+
+from diffaug import storage
+from diffaug.codec import decode, encode
+from diffaug.edit import Draft, Editor
+from diffaug.errors import DefectError
+from diffaug.plan import Run, SourceShard
+from diffaug.rows import source_row
+from diffaug.shards import Sample, read_samples
+
+__all__ = ["Estimate", "estimate"]
+
+_SHARDS, _SAMPLES = 3, 200
+"""How many shards are looked into, and at how many samples of each at most."""
+
+_SECONDS = 5.0
+"""How long the network is timed, at least."""
+
+_BLOCK = 512
+_LINEAGE = 4 * _BLOCK
+"""What an image's short lineage takes in a tar, its header included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What is still to be done, about.
+
+    Attributes:
+        shards: how many; this one is exact.
+        images: planned rows, those that will fail among them.
+        calls: of the network, one image each.
+        seconds: on one machine such as this, or workers that are as fast together.
+        output_bytes: of the tars.
+    """
+
+    shards: int
+    images: int
+    calls: int
+    seconds: float
+    output_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"about {self.images:,} images, {self.calls:,} network calls of one image, "
+            f"{timedelta(seconds=round(self.seconds))} on this machine (h:mm:ss), "
+            f"{self.output_bytes / 1e6:,.1f} MB of shards"
+        )
+
+
+def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
+    """Look into a few of the shards that are to be done, and time the network on their images.
+
+    How many images a shard holds is taken from those looked into, by their sizes where the store
+    tells them. Reading, scoring and writing go on beside the network, and are not counted.
+
+    Raises:
+        OSError: storage will not give a shard.
+    """
+    editor = run.editor()
+    samples, read = 0, 0
+    drafts: list[Draft] = []
+    members: list[int] = []
+    for shard in _spread(missing):
+        with storage.open_source(shard.url) as source:
+            for sample in islice(read_samples(source.stream, _wanted(run)), _SAMPLES):
+                samples += sample.key is not None
+                if planned := _drafts(sample, shard, run, editor):
+                    drafts += planned
+                    members.append(_carried(sample, run))
+            read += source.bytes_read
+    if not samples:
+        return Estimate(shards=len(missing), images=0, calls=0, seconds=0.0, output_bytes=0)
+    images = round(samples / read * _bytes(missing, read)) * run.recipe.copies
+    good = len(drafts) / (samples * run.recipe.copies)
+    if not drafts:
+        return Estimate(shards=len(missing), images=images, calls=0, seconds=0.0, output_bytes=0)
+    calls = images * good * fmean(draft.edit.trajectory.calls for draft in drafts)
+    rate, encoded = _calibrate(editor, drafts)
+    return Estimate(
+        shards=len(missing),
+        images=images,
+        calls=round(calls),
+        seconds=calls / rate,
+        output_bytes=round(images * good * (encoded + _LINEAGE + fmean(members))),
+    )
+
+
+def _spread(shards: Sequence[SourceShard]) -> list[SourceShard]:
+    count = min(_SHARDS, len(shards))
+    return [shards[(2 * place + 1) * len(shards) // (2 * count)] for place in range(count)]
+
+
+def _bytes(shards: Sequence[SourceShard], read: int) -> float:
+    """All bytes of these shards; where the store does not tell, as if those read were whole."""
+    sizes = [stat.size for stat in storage.stats(shard.url for shard in shards).values()]
+    known = [size for size in sizes if size is not None]
+    return len(shards) * (fmean(known) if known else read / min(_SHARDS, len(shards)))
+
+
+def _wanted(run: Run) -> Callable[[str], bool]:
+    recipe = run.recipe
+    return {*recipe.image_key, *recipe.carry, recipe.label_key}.__contains__
+
+
+def _drafts(sample: Sample, shard: SourceShard, run: Run, editor: Editor) -> list[Draft]:
+    """The copies of a sample; none where it is going to fail."""
+    label = source_row(sample, shard.url, run.recipe).get("label")
+    try:
+        image = decode(sample.image(run.recipe.image_key).data, run.recipe.max_pixels)
+        return editor.drafts(image, label, range(run.recipe.copies))
+    except DefectError:
+        return []
+
+
+def _carried(sample: Sample, run: Run) -> int:
+    """What the members carried with one image take in a tar."""
+    names = {run.recipe.label_key, *run.recipe.carry} & sample.members.keys()
+    return sum(_in_tar(len(sample.members[name].data)) for name in names)
+
+
+def _in_tar(size: int) -> int:
+    return _BLOCK + -(-size // _BLOCK) * _BLOCK
+
+
+def _calibrate(editor: Editor, drafts: list[Draft]) -> tuple[float, float]:
+    """Image-calls a second with all lanes full, and what an image takes in a tar, in bytes."""
+    steps = editor.lanes().run_steps((draft, draft.edit) for draft in cycle(drafts))
+    next(steps)
+    sizes: list[int] = []
+    calls, started = 0, time.monotonic()
+    for finished in steps:
+        for draft, x_0 in finished:
+            calls += draft.edit.trajectory.calls
+            if x_0 is not None and len(sizes) < len(drafts):
+                try:
+                    picture = draft.frame.from_model(x_0)
+                except DefectError:
+                    continue
+                sizes.append(_in_tar(len(encode(picture, editor.recipe.format))))
+        if (seconds := time.monotonic() - started) >= _SECONDS:
+            break
+    return calls / seconds, fmean(sizes) if sizes else 0.0

@@ -1,0 +1,171 @@
+"""Shard reports: what is committed of an output, told by its parts' footers without a row read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from diffaug import storage
+from diffaug.errors import ConfigError, UncommittedError
+from diffaug.manifest import read_metadata
+from diffaug.plan import SourceShard
+from diffaug.threads import several
+
+__all__ = [
+    "REQUESTS",
+    "ShardReport",
+    "Survey",
+    "own_report",
+    "read_report",
+    "refuse_changed",
+    "survey",
+]
+
+REQUESTS = 32
+"""How many parts are asked for at once of a remote store."""
+
+_CLOCKS = timedelta(minutes=1)
+"""How far a store's clock may be from that of the machine that read from it."""
+
+
+class ShardReport(BaseModel):
+    """What became of one source shard; kept in its part's metadata as `diffaug.report`.
+
+    Attributes:
+        source: URL of the source shard.
+        source_bytes: its size as it is stored.
+        source_sha256: of its bytes as they are stored, in hex.
+        stem: the name its tar and its manifest part go by.
+        planned: rows; always ok + filtered + failed.
+        ok: images in the tar.
+        filtered: images turned away by a filter.
+        failed: rows without an image.
+        output_shard: the tar's path below OUTPUT; None when no image came out.
+        output_sha256: of the whole tar.
+        output_bytes: size of the tar.
+        started_at: UTC, ISO 8601.
+        seconds: from the shard's first row to its commit.
+        host: the machine.
+        pid: the process.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    source_bytes: int
+    source_sha256: str
+    stem: str
+    planned: int
+    ok: int
+    filtered: int
+    failed: int
+    output_shard: str | None
+    output_sha256: str | None
+    output_bytes: int
+    started_at: str
+    seconds: float
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How far a job is.
+
+    Attributes:
+        committed: the reports of committed shards, by stem.
+        missing: the other shards, in their order.
+    """
+
+    committed: dict[str, ShardReport]
+    missing: list[SourceShard]
+
+
+def survey(shards: Iterable[SourceShard], output: str) -> Survey:
+    """See how far a job is with these shards.
+
+    Raises:
+        ConfigError: a shard's part belongs to another source.
+        UncommittedError: a shard's part is broken.
+    """
+    there = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
+    found: list[SourceShard] = []
+    missing: list[SourceShard] = []
+    for shard in shards:
+        (found if f"{shard.stem}.parquet" in there else missing).append(shard)
+    reports = _own_reports(output, found)
+    return Survey(dict(zip((shard.stem for shard in found), reports, strict=True)), missing)
+
+
+def refuse_changed(reports: Iterable[ShardReport]) -> None:
+    """Check that the sources of committed shards are still what they were.
+
+    A file of the same size that was not written since is taken for the same.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    by_source = {report.source: report for report in reports}
+    now = storage.stats(by_source)
+    changed = [url for url, stat in now.items() if _has_changed(by_source[url], stat)]
+    if changed:
+        more = f" and {len(changed) - 1} more have" if len(changed) > 1 else " has"
+        raise ConfigError(
+            f"{changed[0]}{more} changed since being augmented. What was made stays as it is: give "
+            "what changed a new name, or choose a new OUTPUT"
+        )
+
+
+def _own_reports(output: str, shards: list[SourceShard]) -> Iterator[ShardReport]:
+    if storage.is_local(output):
+        yield from (own_report(output, shard) for shard in shards)
+        return
+    yield from several(partial(own_report, output), shards, REQUESTS)
+
+
+def own_report(output: str, shard: SourceShard) -> ShardReport:
+    """The report in the part that goes by a shard's stem.
+
+    Raises:
+        ConfigError: the part belongs to another source.
+        UncommittedError: the part is broken.
+    """
+    url = storage.join(output, "manifest", f"{shard.stem}.parquet")
+    report = read_report(url)
+    if report.source != shard.url:
+        raise ConfigError(
+            f"{storage.public_url(url)} belongs to {report.source}, not to {shard.url}: two jobs "
+            "were planned at once; choose a new OUTPUT"
+        )
+    return report
+
+
+def read_report(url: str) -> ShardReport:
+    """The report in a part's metadata, read without its rows.
+
+    Raises:
+        UncommittedError: the file is there, but is no manifest part.
+    """
+    try:
+        with storage.open_read(url) as stream:
+            return ShardReport.model_validate(read_metadata(stream)["report"])
+    except (pa.ArrowException, ValueError, KeyError) as error:
+        raise UncommittedError(
+            f"{storage.public_url(url)} is broken ({error}): delete it and run the job again, "
+            "which makes it anew"
+        ) from error
+
+
+def _has_changed(report: ShardReport, stat: storage.Stat) -> bool:
+    """Told by size; the bytes are read again only of what was written since."""
+    if stat.size != report.source_bytes:
+        return stat.size is not None
+    begun = datetime.fromisoformat(report.started_at)
+    if stat.modified is None or stat.modified < begun - _CLOCKS:
+        return False
+    return storage.sha256(report.source) != report.source_sha256

@@ -1,0 +1,103 @@
+"""What stores do on a bad day is tried again, a few times, further and further apart."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+__all__ = ["ATTEMPTS", "ChangedError", "patiently"]
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+"""Of one operation, on top of what a store's own client does; with waits of up to 10 s between."""
+
+
+class ChangedError(OSError):
+    """A file is not the one any more that it was when its reading began."""
+
+
+_LASTING = (
+    ChangedError,
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    ImportError,
+    TypeError,
+    ValueError,
+    MemoryError,
+)
+_LASTING_NUMBERS = (
+    errno.EINVAL,  # the request is wrong, or its precondition does not hold
+    errno.EPERM,
+    errno.ENOSYS,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+)
+
+
+def patiently(what: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call a remote store, again and again where its error may pass.
+
+    Raises:
+        OSError: it did not pass, or is of the kind that never does.
+        NotImplementedError, TypeError: the store has no such operation.
+    """
+    try:
+        return _retrying(what, *arguments, **options)
+    except FileNotFoundError as error:
+        if not _may_pass(error):
+            raise
+        raise OSError(f"{type(error.__cause__).__name__}: {error.__cause__}") from error
+    except (OSError, NotImplementedError, TypeError, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, FileNotFoundError):
+        return _is_outage(error.__cause__)
+    if isinstance(error, OSError) and error.errno in _LASTING_NUMBERS:
+        return False
+    return isinstance(error, Exception) and not isinstance(error, _LASTING)
+
+
+def _is_outage(cause: BaseException | None) -> bool:
+    """Of a file not found: fsspec's HTTP says so whatever happened; the cause tells."""
+    if cause is None or not type(cause).__module__.startswith("aiohttp."):
+        return False
+    status = getattr(cause, "status", 503)
+    return status == 429 or status >= 500
+
+
+def _say(state: RetryCallState) -> None:
+    """Without the error's text, which could hold anything."""
+    error = state.outcome.exception() if state.outcome else None
+    _log.info("a store failed (%s), attempt %d", type(error).__name__, state.attempt_number)
+
+
+_retrying = Retrying(
+    retry=retry_if_exception(_may_pass),
+    stop=stop_after_attempt(ATTEMPTS),
+    wait=wait_random_exponential(multiplier=0.2, max=10),
+    before_sleep=_say,
+    reraise=True,
+)

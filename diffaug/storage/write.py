@@ -1,0 +1,101 @@
+"""Writing: a file appears whole, under its name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from diffaug.storage.find import exists, filesystem, on_this_machine
+from diffaug.storage.retry import patiently
+
+__all__ = ["create", "publish", "remove", "replace"]
+
+
+def publish(local: Path, url: str) -> None:
+    """Move a finished local file to a URL whose name holds its digest.
+
+    A file already there holds the same bytes, by its name, and is replaced or kept alike.
+    """
+    fs, path = filesystem(url)
+    if on_this_machine(fs):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _flush(local)
+        local.replace(path)
+        _flush(Path(path).parent)
+    else:
+        patiently(fs.put_file, str(local), path)
+        local.unlink()
+
+
+def create(local: Path, url: str) -> bool:
+    """Move a finished local file to `url` unless something is there; say whether it was moved.
+
+    Local files, and stores that take a conditional write (S3's If-None-Match, GCS's generation),
+    decide this atomically; on any other store it is a check followed by a write.
+    """
+    fs, path = filesystem(url)
+    if on_this_machine(fs):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _flush(local)
+        try:
+            os.link(local, path)
+        except FileExistsError:
+            return False
+        _flush(Path(path).parent)
+    elif exists(url) or not _created(fs, local, path, url):
+        return False
+    local.unlink()
+    return True
+
+
+def _created(fs: Any, local: Path, path: str, url: str) -> bool:
+    try:
+        patiently(fs.put_file, str(local), path, mode="create")
+    except (NotImplementedError, TypeError):
+        patiently(fs.put_file, str(local), path)
+    except OSError as error:
+        if exists(url):  # another was faster; or it was us, and the answer was lost
+            return False
+        if error.errno != errno.ENOSYS:
+            raise
+        patiently(fs.put_file, str(local), path)
+    return True
+
+
+def replace(data: bytes, url: str) -> None:
+    """Put `data` at `url`, atomically, whatever was there."""
+    fs, path = filesystem(url)
+    if not on_this_machine(fs):
+        patiently(fs.pipe_file, path, data)
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(path).with_name(f".{Path(path).name}-{uuid.uuid4().hex[:12]}")
+    try:
+        temporary.write_bytes(data)
+        _flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove(url: str) -> None:
+    """Remove a file, if it is there."""
+    fs, path = filesystem(url)
+    with contextlib.suppress(FileNotFoundError):
+        if on_this_machine(fs):
+            fs.rm_file(path)
+        else:
+            patiently(fs.rm_file, path)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk take in a file, or the names of a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
