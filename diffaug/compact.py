@@ -84,11 +84,11 @@ def _names(output: str) -> list[str]:
 
 def _part(output: str, shard: SourceShard) -> pa.Table:
     url = storage.join(output, "manifest", f"{shard.stem}.parquet")
+    data = pa.BufferReader(storage.read_bytes(url))
     try:
-        data = pa.BufferReader(storage.read_bytes(url))
-        table = pq.read_table(data, page_checksum_verification=True)
-        return table.replace_schema_metadata(SCHEMA.metadata)
-    except (pa.ArrowException, ValueError) as error:
+        with pq.ParquetFile(data, page_checksum_verification=True) as part:
+            return part.read(use_threads=False).replace_schema_metadata(SCHEMA.metadata)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UncommittedError(
             f"{storage.public_url(url)} is broken ({error}): delete it and run the job again"
         ) from error

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from diffaug import storage
-from diffaug.errors import UncommittedError
+from diffaug.compact import FOLDER, stale
+from diffaug.errors import DiffaugError, UncommittedError
 from diffaug.manifest import Row, check_part
 from diffaug.plan import Run, SourceShard, the_run
-from diffaug.reports import ShardReport, read_report
+from diffaug.reports import ShardReport, read_report, survey
 from diffaug.shards import read_samples
 
-__all__ = ["Difference", "strays", "verify", "verify_shards"]
+__all__ = ["Difference", "rest", "strays", "verify", "verify_shards"]
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class Difference:
 def verify(output: str) -> Iterator[tuple[str, list[Difference]]]:
     """Check an output, yielding (name, differences) for each planned shard, then for the rest.
 
-    The last item, `shards/`, lists the strays.
+    The last item, `shards/`, lists the strays, and says whether OUTPUT/lineage is out of date.
 
     Raises:
         ConfigError: it is not the output of a job.
     """
     run = the_run(output)
     yield from verify_shards(output, run.sources)
-    yield "shards/", strays(output, run)
+    yield "shards/", rest(output, run)
 
 
 def verify_shards(
@@ -52,6 +53,20 @@ def verify_shards(
     """
     for shard in shards:
         yield shard.stem, list(_verify_shard(output, shard))
+
+
+def rest(output: str, run: Run) -> list[Difference]:
+    """What differs of an output that is of no single shard: strays, and a lineage out of date."""
+    return [*strays(output, run), *_lineage(output, run)]
+
+
+def _lineage(output: str, run: Run) -> Iterator[Difference]:
+    try:
+        reports = survey(run.sources, output).committed.values()
+    except (DiffaugError, OSError):
+        return  # a part is broken, which is a difference by itself
+    if why := stale(output, sum(report.planned for report in reports)):
+        yield Difference(f"{FOLDER}/", why)
 
 
 def strays(output: str, run: Run) -> list[Difference]:

@@ -230,7 +230,7 @@ def test_two_processes_into_one_output(tmp_path: Path) -> None:
 
 @pytest.mark.services
 def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
-    """SIGINT once, then SIGKILL at random moments of a job that takes longer than all of them
+    """SIGINT, SIGTERM and SIGKILL at random moments of a job that takes longer than all of them
     together; the last run is left to finish."""
     shards = _small_shards(tmp_path / "in", 9, 10)
     output = tmp_path / "out"
@@ -238,7 +238,7 @@ def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
     flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
     arguments = [*map(str, shards), str(output), *flags]
     moments: list[tuple[float, int]] = []
-    for signum in (signal.SIGINT, signal.SIGKILL, signal.SIGKILL):
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         process = _start(arguments)
         delay = random.uniform(0.0, 1.5)
         _wait_for_work(process, output)
@@ -246,8 +246,10 @@ def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
         process.send_signal(signum)
         _, err = process.communicate(timeout=60)
         moments.append((round(delay, 2), len(list(output.glob("manifest/*.parquet")))))
-        assert process.returncode == (130 if signum == signal.SIGINT else -signum), (moments, err)
+        code = -signum if signum == signal.SIGKILL else 128 + signum
+        assert process.returncode == code, (moments, err)
         assert "Traceback" not in err
+        assert ("the same command goes on from there" in err) == (code > 0)
         assert not (output / "shards.txt").exists()
     print(f"interrupted after (seconds of work, shards committed so far): {moments}")
     last = _start(arguments)

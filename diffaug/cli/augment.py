@@ -91,11 +91,11 @@ def augment(
         device=device,
         allow_mixed=allow_mixed,
     )
-    if dry_run:
-        return _show_plan(run, survey(run.sources, output), output)
-    run = freeze(run, output)
+    run = run if dry_run else freeze(run, output)
     state, tally, started = survey(run.sources, output), Tally(), time.monotonic()
     refuse_changed(state.committed.values())
+    if dry_run:
+        return _show_plan(run, state, output)
     reports = augment_shards(state.missing, output, run=run, tally=tally)
     for report in follow(reports, len(state.missing), tally, err):
         state.committed[report.stem] = report

@@ -1,0 +1,126 @@
+"""What ten thousand shards cost beside their images: planning, resuming, counting, compacting.
+
+    python -m tests.benchmarks.scale [--shards 100 1000 10000]
+
+Every shard holds one 8x8 image, and the model is a network of a few hundred weights, so that nearly
+all of the time is the job's own. A process of its own begins a job, does all of it, and is followed
+by another that finds it finished, as `diffaug augment` does; that one's time and peak memory, above
+what the imports and the model take, are what `resume` means. Two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+import diffaug
+from diffaug.compact import compact
+from diffaug.job import augment_shards
+from diffaug.plan import freeze, plan_run
+from diffaug.reports import refuse_changed, survey
+from diffaug.summary import finish
+from tests.hostile import write_files
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--shards", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.job:
+        print(json.dumps(_job(*given.job)))
+        return
+    print(
+        "| shards | job, ms a shard | resume, s | resume, ms a shard | MB above imports |", end=""
+    )
+    print(" compact, s |\n| ---: | ---: | ---: | ---: | ---: | ---: |")
+    for count in given.shards:
+        with tempfile.TemporaryDirectory(prefix="diffaug-scale-") as name:
+            _measure(count, Path(name))
+
+
+def _measure(count: int, folder: Path) -> None:
+    _no_op_model(folder / "model")
+    buffer = io.BytesIO()
+    for number in range(count):
+        buffer.seek(0)
+        Image.new("L", (8, 8), number % 256).save(buffer, "PNG")
+        write_files(folder / f"in/{number:06}.tar", [(f"{number}.png", buffer.getvalue())])
+    made, again = (_run(folder) for _ in range(2))
+    begun = time.perf_counter()
+    rows = sum(compact(f"{folder}/out"))
+    seconds = time.perf_counter() - begun
+    assert rows == made["planned"] == again["planned"] == count
+    print(
+        f"| {count:,} | {1000 * made['seconds'] / count:.1f} | {again['seconds']:.2f} "
+        f"| {1000 * again['seconds'] / count:.2f} | {again['megabytes']:.0f} | {seconds:.1f} |",
+        flush=True,
+    )
+
+
+def _run(folder: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.benchmarks.scale", "--job", f"{folder}/in/*.tar"]
+    done = subprocess.run(
+        [*command, f"{folder}/out"],
+        env=os.environ | {"DIFFAUG_SCALE_MODEL": f"{folder}/model"},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _job(source: str, output: str) -> dict[str, float]:
+    """What `diffaug augment` does, timed from when it has its imports and its model."""
+    recipe = diffaug.Recipe(model=os.environ["DIFFAUG_SCALE_MODEL"], sampler="one-step")
+    diffaug.augment([Image.new("L", (8, 8))], recipe)
+    before, begun = _peak(), time.perf_counter()
+    run = freeze(plan_run([source], output, recipe), output)
+    state = survey(run.sources, output)
+    refuse_changed(state.committed.values())
+    for report in augment_shards(state.missing, output, run=run):
+        state.committed[report.stem] = report
+    summary = finish(run, output, state.committed)
+    assert summary.complete
+    seconds = time.perf_counter() - begun
+    return {"planned": summary.planned, "seconds": seconds, "megabytes": _peak() - before}
+
+
+def _peak() -> float:
+    """The most memory this process has ever had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _no_op_model(folder: Path) -> None:
+    """A checkpoint whose network does next to nothing."""
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    network = UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(4,),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        norm_num_groups=1,
+        add_attention=False,
+    )
+    pipeline: Any = DDPMPipeline(network, DDPMScheduler())
+    pipeline.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()
