@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -148,12 +148,14 @@ the answer breaks off half-way, with a reset; it trickles."""
 
 
 @contextmanager
-def bad_network(store: Store, share: float, seed: int = 0) -> Iterator[tuple[Store, Counter[str]]]:
+def bad_network(
+    store: Store, share: float, seed: int = 0, faults: Sequence[str] = FAULTS
+) -> Iterator[tuple[Store, Counter[str]]]:
     """The store behind a proxy that lets a share of all requests go wrong, by a seeded draw.
 
     Yields the store as it is seen through the proxy, and how often each fault was made.
     """
-    draws, faults = random.Random(seed), cycle(FAULTS)
+    draws, turns = random.Random(seed), cycle(faults)
     made, lock = Counter[str](), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -161,7 +163,7 @@ def bad_network(store: Store, share: float, seed: int = 0) -> Iterator[tuple[Sto
 
         def handle_any(self) -> None:
             with lock:
-                fault = next(faults) if draws.random() < share else ""
+                fault = next(turns) if draws.random() < share else ""
                 made[fault or "none"] += 1
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if fault == "refused":

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
+import os
+import re
+import tempfile
 import threading
 import uuid
 import zipfile
 from pathlib import Path
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from diffaug import ConfigError, storage
+from diffaug.storage.retry import ATTEMPTS
 
 
 @pytest.fixture
@@ -231,3 +239,99 @@ def test_leftovers_are_dead_only_when_nobody_holds_them(tmp_path: Path) -> None:
     assert {path.name for path in storage.leftovers(str(tmp_path))} == dead
     assert storage.leftovers(str(tmp_path / "none")) == {}
     assert storage.leftovers("memory://somewhere") == {}
+
+
+def test_what_killed_jobs_left_of_a_remote_output_is_swept_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = ("diffaug-scratch-old", "diffaug-scratch-young", "diffaug-other")
+    for name in names:
+        (tmp_path / name).mkdir()
+    for name in ("diffaug-scratch-old", "diffaug-other"):
+        os.utime(tmp_path / name, (0, 0))
+    with storage.scratch("memory://here") as held:
+        os.utime(held, (0, 0))
+        with storage.scratch("memory://there") as folder:
+            left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*names[1:], held.name, folder.name}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_source_is_read_and_hashed_whole(tmp_path: Path, zipped: bool) -> None:
+    data = os.urandom(3 << 20)
+    stored = gzip.compress(data) if zipped else data
+    path = tmp_path / ("x.tar.gz" if zipped else "x.tar")
+    path.write_bytes(stored + b"and more behind")
+    with storage.open_source(str(path)) as source:
+        assert source.stream.read(1000) == data[:1000]
+        found = source.fingerprint()
+    whole = path.read_bytes()
+    assert (found.size, found.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+
+
+@pytest.mark.parametrize("place", ["local", "memory"], indirect=True)
+def test_a_source_that_changes_while_it_is_read_is_noticed(place: str) -> None:
+    url = storage.join(place, "x.tar")
+    storage.replace(b"a" * 100, url)
+    with storage.open_source(url) as source:
+        source.stream.read(10)
+        storage.replace(b"b" * 101, url)
+        with pytest.raises(OSError, match="was changed while it was read"):
+            source.fingerprint()
+
+
+class _Moody(MemoryFileSystem):  # type: ignore[misc]
+    """A store that fails so often before it works."""
+
+    protocol = "moody"
+    errors: ClassVar[list[Exception]] = []
+
+    def cat_file(self, path: str, **options: object) -> Any:
+        if self.errors:
+            raise self.errors.pop()
+        return super().cat_file(path, **options)
+
+
+@pytest.fixture
+def moody(monkeypatch: pytest.MonkeyPatch) -> str:
+    fsspec.register_implementation("moody", _Moody, clobber=True)
+    monkeypatch.setattr(_Moody, "errors", [])
+    monkeypatch.setattr("diffaug.storage.retry._retrying.sleep", lambda seconds: None)
+    storage.replace(b"here", "moody://x")
+    return "moody://x"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(),
+        TimeoutError(),
+        OSError(errno.EREMOTEIO, "internal error"),
+        OSError(errno.EBUSY, "slow down"),
+        RuntimeError("of a library of the store's own"),
+    ],
+)
+def test_what_may_pass_is_waited_for_and_no_longer(moody: str, error: Exception) -> None:
+    _Moody.errors += [error] * (ATTEMPTS - 1)
+    assert storage.read_bytes(moody) == b"here"
+    _Moody.errors += [error] * ATTEMPTS
+    with pytest.raises(OSError, match=re.escape(str(error))):
+        storage.read_bytes(moody)
+    assert _Moody.errors == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("x"),
+        PermissionError("not yours"),
+        OSError(errno.EINVAL, "no such request"),
+        OSError(errno.ENOSPC, "full"),
+    ],
+)
+def test_what_lasts_is_not_waited_for(moody: str, error: Exception) -> None:
+    _Moody.errors += [error] * 2
+    with pytest.raises(type(error)):
+        storage.read_bytes(moody)
+    assert len(_Moody.errors) == 1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from diffaug.threads import ahead, behind
+from diffaug.threads import ahead, behind, several
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +166,26 @@ def test_an_error_of_the_input_is_raised_and_ends_the_stage() -> None:
 def test_one_stage_on_another_raises_the_first_error() -> None:
     with pytest.raises(LookupError, match="broke at 5"):
         list(behind(_same, ahead(_breaks_at(5), 2), 2))
+
+
+def test_several_are_worked_on_at_once_and_come_in_order() -> None:
+    met = threading.Barrier(4)
+
+    def square(number: int) -> int:
+        met.wait(timeout=10)  # passed only where four are there together
+        return number * number
+
+    assert list(several(square, range(40), 4)) == [number * number for number in range(40)]
+
+
+def test_several_take_no_more_than_they_are_asked_for() -> None:
+    seen: list[int] = []
+    results = several(str, _numbers(seen), 4)
+    assert next(results) == "0"
+    assert len(seen) == 4
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_an_error_of_one_of_several_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(several(lambda number: 1 // (5 - number), range(20), 3))
