@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from diffaug.errors import DefectError
 
@@ -21,6 +23,23 @@ _ENCODER: dict[str, dict[str, Any]] = {
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
     "webp": {"format": "WEBP", "lossless": True, "method": 0},
 }
+
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+"""What is read. Of Pillow's other formats, one runs Ghostscript, and some take any bytes."""
+
+_FEWER = "the image cannot be decoded: it holds fewer pixels than it declares"
+_AT_ONCE = 1 << 16
+_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+"""Where each pass of an interlaced PNG begins, and how far apart its pixels are: x, y, dx, dy."""
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
@@ -35,26 +54,94 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise DefectError("empty_image", "the image member has zero bytes")
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
         if image.width * image.height > max_pixels:
             raise DefectError(
                 "too_many_pixels",
                 f"the image declares {image.width}x{image.height} pixels, more than "
                 f"max_pixels={max_pixels}",
             )
+        if image.format == "PNG":
+            _check_png(data)
+        elif image.format == "JPEG":
+            _check_jpeg(image, data)
+        elif image.format == "TIFF":
+            _check_tiff(image)
         return picture(image)
     except (DefectError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DefectError("too_many_pixels", f"Pillow will not decode it: {error}") from error
+        said, _, _ = str(error).partition(", could be")
+        raise DefectError(
+            "too_many_pixels", f"the image declares more pixels than Pillow decodes: {said}"
+        ) from error
     except UnidentifiedImageError:
-        raise DefectError("unreadable_image", "the bytes are of no image format known") from None
+        known = ", ".join(_FORMATS)
+        raise DefectError(
+            "unreadable_image",
+            f"the bytes are of no image format known ({known}), or broken at the start",
+        ) from None
     except Warning:  # made an error by the user's own filter: no defect of the image
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on broken bytes
         raise DefectError(
             "unreadable_image", f"the image cannot be decoded: {type(error).__name__}: {error}"
         ) from error
+
+
+def _check_png(data: bytes) -> None:
+    """See to what Pillow passes over: the pixels' checksums, and that no row is missing."""
+    left, at, view = _png_size(data), 8, memoryview(data)
+    inflate = zlib.decompressobj()
+    while at + 12 <= len(data):
+        kind, end = data[at + 4 : at + 8], at + 8 + int.from_bytes(data[at : at + 4], "big")
+        told = int.from_bytes(data[end : end + 4], "big")
+        if kind == b"IDAT" and end + 4 <= len(data):
+            if zlib.crc32(view[at + 4 : end]) != told:
+                raise DefectError(
+                    "unreadable_image", "the image cannot be decoded: a checksum is wrong"
+                )
+            for begin in range(at + 8, end, _AT_ONCE):
+                packed: bytes | memoryview = view[begin : min(begin + _AT_ONCE, end)]
+                while left > 0 and packed:
+                    left -= len(inflate.decompress(packed, _AT_ONCE))
+                    packed = inflate.unconsumed_tail
+        at = end + 4
+    if left > 0:
+        raise DefectError("unreadable_image", _FEWER)
+
+
+def _png_size(data: bytes) -> int:
+    """How many bytes a PNG's pixels take, with the byte that begins each row."""
+    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    total = 0
+    for x, y, step_x, step_y in _PASSES if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - x) // step_x), -(-(height - y) // step_y)
+        total += rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
+    return total
+
+
+def _check_jpeg(image: Image.Image, data: bytes) -> None:
+    """See that no row is missing: libjpeg fills it up with one colour, and tells nobody.
+
+    So where the last corner is of one colour, more data before the end must not change it.
+    """
+    corner = (max(0, image.width - 8), max(0, image.height - 8), *image.size)
+    last, end = image.crop(corner), data.rfind(b"\xff\xd9")
+    if len(set(last.tobytes())) > len(last.getbands()) or end + 2 < len(data.rstrip(b"\0")):
+        return
+    longer = Image.open(
+        io.BytesIO(data[:end] + bytes(range(1, 251)) + data[end:]), formats=["JPEG"]
+    )
+    if longer.crop(corner).tobytes() != last.tobytes():
+        raise DefectError("unreadable_image", _FEWER)
+
+
+def _check_tiff(image: ImageFile.ImageFile) -> None:
+    """See that the strips reach as far down as was declared."""
+    if all(tile.extents is None or tile.extents[3] < image.height for tile in image.tile):
+        raise DefectError("unreadable_image", _FEWER)
 
 
 def picture(image: Image.Image) -> Image.Image:
@@ -72,7 +159,8 @@ def picture(image: Image.Image) -> Image.Image:
     if sixteen_bits:
         image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        raise DefectError("unsupported_pixels", f"{image.mode} pixels have no fixed range")
+        kind = "floats" if image.mode == "F" else "32-bit integers"
+        raise DefectError("unsupported_pixels", f"the pixels are {kind}, of no fixed range")
     elif image.mode in ("1", "L", "LA", "La"):
         image = image.convert("L")
     else:

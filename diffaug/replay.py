@@ -206,7 +206,7 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
         data = sources.read(url, offset)
     except FileNotFoundError:
         raise _MismatchError(f"the source is gone: there is no {url} any more") from None
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         raise _MismatchError(f"the source {url} cannot be read: {error}") from None
     except DefectError as defect:
         raise _MismatchError(f"the source has changed: {url} {defect.reason}") from None

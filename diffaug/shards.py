@@ -1,7 +1,7 @@
 """Shards: tars read as streams of samples, and written byte-stable.
 
-Nothing is extracted, unpickled or run: only regular members whose extension was asked for are
-read, into memory.
+Nothing is extracted, unpickled, followed or run: only regular members whose extension was asked
+for are read, into memory, and none that is larger than was allowed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import io
 import posixpath
 import re
 import tarfile
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
-from diffaug.errors import DefectError, as_os_error
+from diffaug.errors import DefectError
+from diffaug.tars import Tail, open_tar
 
 __all__ = [
+    "MAX_BYTES",
     "Member",
     "Sample",
     "ShardWriter",
@@ -28,10 +31,30 @@ __all__ = [
     "split_name",
 ]
 
+MAX_BYTES = 1 << 29
+"""How large a member that is read may be: as the largest RGB picture that Pillow decodes, raw."""
+
 _BLOCK = tarfile.BLOCKSIZE
-_STREAM_BUFFER = 64 * 1024
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # within int64
-_TRAPS = (ValueError, OverflowError, RecursionError)  # what tarfile raises on some broken headers
+_MAX_NAME = 4096  # bytes: the longest path Linux takes; a shard's keys are held in memory
+_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+_TRAPS = (ValueError, OverflowError, RecursionError, IndexError)  # tarfile's, on broken headers
+_KINDS = {
+    tarfile.SYMTYPE: "a symbolic link",
+    tarfile.LNKTYPE: "a hard link",
+    tarfile.DIRTYPE: "a folder",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a named pipe",
+}
+_OTHERS = {
+    b"\x1f\x8b": "gzip-compressed: name it .tar.gz",
+    b"BZh": "bzip2-compressed: unpack it first",
+    b"\xfd7zXZ\0": "xz-compressed: unpack it first",
+    b"\x28\xb5\x2f\xfd": "zstandard-compressed: unpack it first",
+    b"PK\x03\x04": "a zip file",
+}
+"""What is taken for a tar, by its first bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,57 +116,68 @@ def split_name(name: str) -> tuple[str, str] | None:
     return posixpath.join(folder, stem), extension.lower()
 
 
-def read_samples(stream: IO[bytes], wanted: Callable[[str], bool]) -> Iterator[Sample]:
+def read_samples(
+    stream: IO[bytes], wanted: Callable[[str], bool], max_bytes: int = MAX_BYTES
+) -> Iterator[Sample]:
     """Group a tar's members into samples, in order, in constant memory.
 
-    A repeated key, and a sample that a cut may have left incomplete, carry a defect; whatever
-    ends the tar before its end-of-archive mark yields one last Sample without key that says
-    where. Errors of the storage itself are raised.
+    A repeated key, a member that cannot be had, and a sample that a cut may have left incomplete
+    carry a defect; whatever ends the tar before its end-of-archive mark, or follows that mark,
+    yields one last Sample without key that says where. Errors of the storage itself are raised.
 
     Args:
         stream: the tar's bytes, read once, from start to end.
         wanted: which extensions to read; the data of others is skipped.
+        max_bytes: how large a member that is read may be.
     """
-    tail = _Tail(stream)
+    tail = Tail(stream)
     sample: Sample | None = None
     seen: set[str] = set()
     stopped = 0  # where the next header would stand
     try:
-        with tarfile.open(fileobj=cast(Any, tail), mode="r|", bufsize=_STREAM_BUFFER) as tar:
+        with open_tar(tail) as tar:
             while (info := tar.next()) is not None:
                 cast(Any, tar).members.clear()  # tarfile keeps every header it has seen
                 stopped = tar.offset
-                name = split_name(info.name) if info.isreg() else None
-                if name is None:
+                name = split_name(info.name)
+                if name is None or not (info.isreg() or wanted(name[1])):
                     continue
-                key, extension = name
-                broken = not _is_utf8(key + extension)
-                if broken:
-                    key, extension = _as_utf8(key), _as_utf8(extension)
+                key, extension = _as_utf8(name[0])[:_MAX_NAME], name[1]
                 if sample is None or key != sample.key or extension in sample.members:
                     if sample is not None:
                         yield sample
-                    sample = Sample(key, defect=_defect_of(key, seen, broken))
+                    sample = Sample(key, defect=_defect_of(info.name, key, seen))
                     seen.add(key)
-                if wanted(extension) and info.issparse():
-                    sample.defect = sample.defect or DefectError(
-                        "sparse_member", f"{extension} is a sparse member: pack it without holes"
-                    )
-                elif wanted(extension):
-                    handle = tar.extractfile(info)
-                    data = handle.read() if handle is not None else b""
-                    sample.members[extension] = Member(_as_utf8(info.name), info.offset_data, data)
+                if wanted(extension):
+                    try:
+                        sample.members[extension] = _take(tar, info, extension, max_bytes)
+                    except DefectError as defect:
+                        sample.defect = sample.defect or defect
         if not tail.ended_at(stopped):
             raise tarfile.ReadError("no end-of-archive mark")
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, *_TRAPS) as error:
-        yield from _cut_short(sample, min(stopped, tail.position), tail.position, error)
+    except (tarfile.TarError, *_GZIP, *_TRAPS) as error:
+        yield from _cut_short(sample, min(stopped, tail.position), tail, error)
     else:
         if sample is not None:
             yield sample
+        yield from _after_end(tail, stopped)
 
 
-def _is_utf8(name: str) -> bool:
-    return _as_utf8(name) == name
+def _take(tar: tarfile.TarFile, info: tarfile.TarInfo, extension: str, max_bytes: int) -> Member:
+    """A wanted member's data, unless it is none to be had."""
+    if not info.isreg():
+        kind = _KINDS.get(info.type, "of a kind that is no file")
+        raise DefectError("not_a_file", f"{extension} is {kind}, and only plain files are read")
+    if info.issparse():
+        raise DefectError("sparse_member", f"{extension} is a sparse member: pack it without holes")
+    if info.size > max_bytes:
+        raise DefectError(
+            "too_large_member",
+            f"{extension} declares {info.size} bytes, and no more than {max_bytes} are read",
+        )
+    handle = tar.extractfile(info)
+    data = handle.read() if handle is not None else b""
+    return Member(_as_utf8(info.name), info.offset_data, data)
 
 
 def _as_utf8(name: str) -> str:
@@ -151,55 +185,58 @@ def _as_utf8(name: str) -> str:
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
-def _defect_of(key: str, seen: set[str], broken: bool) -> DefectError | None:
-    if broken:
+def _defect_of(name: str, key: str, seen: set[str]) -> DefectError | None:
+    """What is wrong with a sample's key, by the name of its first member."""
+    if _as_utf8(name) != name:
         return DefectError("unsafe_name", "the member's name is not UTF-8")
+    if len(name.encode()) > _MAX_NAME:
+        return DefectError("unsafe_name", f"the member's name is longer than {_MAX_NAME} bytes")
+    if any(unicodedata.category(letter) == "Cc" for letter in name):
+        return DefectError("unsafe_name", "the member's name holds control characters")
     if key in seen:
-        return DefectError("duplicate_key", "the shard has this key twice; the first one was used")
-    if key.startswith("/") or ".." in key.split("/"):
+        return DefectError(
+            "duplicate_key",
+            "the shard has this key twice, and what came first was used; the members of a sample "
+            "must lie together",
+        )
+    if key.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", key):
         return DefectError("unsafe_name", "the key is absolute or climbs out of its folder")
     return None
 
 
-def _cut_short(sample: Sample | None, at: int, size: int, error: Exception) -> Iterator[Sample]:
+def _cut_short(sample: Sample | None, at: int, tail: Tail, error: Exception) -> Iterator[Sample]:
+    said = isinstance(error, (tarfile.ReadError, *_GZIP))
+    why = str(error) if said else "a header makes no sense"
     if sample is None:
-        empty = size == 0 and isinstance(error, tarfile.ReadError)
-        what = "is empty: zero bytes" if empty else f"cannot be read as a tar: {error}"
+        other = next((text for start, text in _OTHERS.items() if tail.start.startswith(start)), "")
+        what = f"is no tar but {other}" if other else f"cannot be read as a tar: {why}"
+        if tail.position == 0 and isinstance(error, tarfile.ReadError):
+            what = "is empty: zero bytes"
         yield Sample(None, defect=DefectError("unreadable_tar", f"the shard {what}"), offset=at)
         return
     where = f"the shard is cut short or corrupt at byte {at}"
     sample.defect = sample.defect or DefectError("truncated_tar", f"{where}, in this sample")
     yield sample
-    defect = DefectError("truncated_tar", f"{where} ({error}); what followed is lost")
+    defect = DefectError("truncated_tar", f"{where} ({why}); what followed is lost")
     yield Sample(None, defect=defect, offset=at)
 
 
-class _Tail:
-    """A readable stream that remembers its last bytes, to see how a tar ended.
-
-    tarfile takes a broken header, and the end of the file, for the end of the archive.
-    """
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._last = b""
-        self.position = 0
-
-    def read(self, size: int) -> bytes:
-        try:
-            data = self._stream.read(size)
-        except (OSError, EOFError, zlib.error):
-            raise
-        except Exception as error:  # the storage's, whatever its kind: no defect of the bytes
-            raise as_os_error(error) from error
-        self.position += len(data)
-        self._last = (self._last + data)[-2 * _STREAM_BUFFER :]
-        return data
-
-    def ended_at(self, offset: int) -> bool:
-        """Whether a block of zeros, the end-of-archive mark, stands at `offset`."""
-        begin = offset - (self.position - len(self._last))
-        return begin >= 0 and self._last[begin : begin + _BLOCK] == bytes(_BLOCK)
+def _after_end(tail: Tail, end: int) -> Iterator[Sample]:
+    """What stands after the end-of-archive mark: nothing but zeros, and gzip's checksum."""
+    try:
+        if tail.only_zeros_from(end):
+            return
+        defect = DefectError(
+            "data_after_end",
+            f"the shard's end-of-archive mark stands at byte {end}, and more follows it: that is "
+            "lost (tars were joined, or a part of it was overwritten with zeros)",
+        )
+    except _GZIP as error:
+        end = tail.position
+        defect = DefectError(
+            "corrupt_gzip", f"the shard's compression is damaged, its images may be too: {error}"
+        )
+    yield Sample(None, defect=defect, offset=end)
 
 
 class ShardWriter:

@@ -11,7 +11,8 @@ import pytest
 
 from diffaug import __version__
 from tests.conftest import Cli, diffaug_command
-from tests.hostile import HOSTILE, TRAPS, broken_images, fashion, write_samples
+from tests.hostile import broken_images, fashion, write_samples
+from tests.hostile_tars import TARS
 from tests.jobs import manifest, output_bytes, planned, rewrite, tars, tree
 
 FAST = ["--sampler", "one-step", "--batch-size", "8"]
@@ -230,11 +231,12 @@ def test_storage_that_fails_is_a_sentence_and_exit_1(
 
 
 @pytest.mark.parametrize(
-    "name", ["cut_in_header", "corrupt_header", "no_tar", "no_members", *TRAPS]
+    "name",
+    ["cut_in_a_header", "corrupt_header", "a_web_page", "no_members", "headers_upon_headers"],
 )
 def test_a_hostile_shard_is_never_a_traceback(name: str, tmp_path: Path, cli: Cli) -> None:
-    (HOSTILE | TRAPS)[name](tmp_path / "s.tar")
-    said = cli("augment", tmp_path / "s.tar", tmp_path / "out", *FAST)
+    shard = TARS.cases[name].write(tmp_path)
+    said = cli("augment", shard, tmp_path / "out", *FAST)
     assert said.code in (0, 1)
     assert "planned = " in said.out
     assert "Traceback" not in str(said)

@@ -206,6 +206,24 @@ def test_broken_bytes_are_a_defect(data: bytes, code: str) -> None:
     assert defect(data) == code
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_whole_file_is_not_taken_for_one_with_rows_missing(seed: int) -> None:
+    """Of any size and depth, and of one colour to its end, as what libjpeg fills up is."""
+    height, width = np.random.default_rng(seed).integers(1, 50, 2)
+    pixels = noise(height, width, 3, seed=seed)
+    pixels[height // 2 :] = 200 if seed % 2 else pixels[height // 2 :]
+    image = Image.fromarray(pixels)
+    for mode in ("1", "L", "RGB", "RGBA"):
+        decoded(saved(image.convert(mode)))
+    for colours in (2, 4, 16, 200):
+        decoded(saved(image.quantize(colours)))
+    for mode in ("L", "RGB", "CMYK"):
+        for options in ({}, {"progressive": True}, {"restart_marker_blocks": 1}):
+            decoded(saved(image.convert(mode), "JPEG", **options) + bytes(seed))
+    for compression in (None, "tiff_lzw", "jpeg"):
+        decoded(saved(image, "TIFF", compression=compression))
+
+
 @pytest.mark.parametrize("size", [(1001, 1000), (10_000, 10_000), (50_000, 50_000)])
 def test_size_is_checked_before_decoding(size: tuple[int, int]) -> None:
     """The pixels are not there: whoever decodes first finds a broken file instead."""

@@ -16,7 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import diffaug
 from diffaug.manifest import COLUMNS, Part
-from tests.hostile import HOSTILE, fashion, write_samples
+from tests.hostile import broken_images, cut_in_image, fashion, kinds_of_image, write_samples
 from tests.jobs import augmented, members, output_bytes, pixels
 
 CONTRACT = [
@@ -45,9 +45,9 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished job over a good shard, one with broken images and one cut short; two copies."""
     folder = tmp_path_factory.mktemp("manifest")
     sources = [write_samples(folder / "good.tar", fashion(6))]
-    for name in ("broken_images", "cut_in_image", "kinds_of_image"):
-        HOSTILE[name](folder / f"{name}.tar")
-        sources.append(folder / f"{name}.tar")
+    for make in (broken_images, cut_in_image, kinds_of_image):
+        sources.append(folder / f"{make.__name__}.tar")
+        make(sources[-1])
     fields = {"strength": "0.2:0.6", "copies": 2, "seed": 7, "steps": 10, "sampler": "ddim"}
     augmented(sources, folder / "out", **fields)
     return folder / "out"
