@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 import diffaug
 from diffaug import storage
-from tests.conftest import SHARDS, Cli, diffaug_command
+from tests.conftest import ROOT, SHARDS, Cli, blocks, diffaug_command
 from tests.jobs import augmented, by_identity
 from tests.services import BUCKET, KEY, SECRET, Store, bad_network, object_store
 
@@ -138,19 +139,19 @@ def test_a_dead_store_is_an_error_of_storage(bucket: str, monkeypatch: pytest.Mo
 def test_a_job_on_the_store_is_the_job_on_a_disk(
     store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything through the store; of every five requests one goes wrong; and no secret told."""
-    sources, output = upload(store, bucket), f"{bucket}/out"
+    """The commands of docs/jobs.md, of every five requests one going wrong; and no secret told."""
+    sources, output = upload(store, bucket), f"{bucket}/augmented"
+    (block,) = blocks((ROOT / "docs/jobs.md").read_text(encoding="utf-8"), "bash")
+    lines = [shlex.split(line) for line in block.replace("s3://bucket", bucket).splitlines()]
+    told: list[bytes] = []
     with bad_network(store, 0.2, seed=2) as (seen, made):
         use(seen, monkeypatch)
-        done = diffaug_command(
-            "augment", f"{bucket}/in/*.tar", output, "--sampler=one-step", "--batch-size=8"
-        )
-        assert done.returncode == 0, done.stderr
-        checked = diffaug_command("verify", output, "--replay=5")
-        assert checked.returncode == 0, checked.stdout + checked.stderr
-        assert "3 shards checked, 0 differences" in checked.stdout
+        for _, *arguments in lines[1:]:
+            done = diffaug_command(*arguments)
+            assert done.returncode == 0, done.stderr
+            told += [done.stdout.encode(), done.stderr.encode()]
     assert sum(made.values()) > made["none"] > 0
-    here = augmented(SHARDS, tmp_path / "out")
+    here = augmented(SHARDS, tmp_path / "out", sampler="dpmsolver++", batch_size=32)
     there = manifest(store, output)
     pd.testing.assert_frame_equal(
         there.drop(columns="source_shard"), here.drop(columns="source_shard")
@@ -159,11 +160,11 @@ def test_a_job_on_the_store_is_the_job_on_a_disk(
     files = store.files()
     for path in (tmp_path / "out/shards").iterdir():
         assert files.cat_file(f"{output}/shards/{path.name}") == path.read_bytes()
-    everything = [files.cat_file(path) for path in files.find(output)]
-    for text in (done.stdout, done.stderr, checked.stdout, checked.stderr):
-        everything.append(text.encode())
+    merged = pd.read_parquet(io.BytesIO(files.cat_file(f"{output}/lineage/00000.parquet")))
+    pd.testing.assert_frame_equal(by_identity(merged), there)
+    told += [files.cat_file(path) for path in files.find(output)]
     for secret in (SECRET, KEY):
-        assert not any(secret.encode() in data for data in everything)
+        assert not any(secret.encode() in data for data in told)
 
 
 def test_a_source_that_changed_is_noticed(store: Store, bucket: str, cli: Cli) -> None:
