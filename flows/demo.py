@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,8 +25,12 @@ COLUMNS = ["source_key", "copy", "label_text", "strength", "calls", "score_ssim"
 
 
 @contextmanager
-def prefect_server(home: Path, log: Path, patience: float = 180) -> Iterator[str]:
+def prefect_server(
+    home: Path, log: Path, patience: float = 180, settings: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """A Prefect server on a free loopback port, its output in a file; yields its API URL.
+
+    `settings` are environment variables for it alone.
 
     Raises:
         RuntimeError: it did not come up in `patience` seconds.
@@ -40,6 +44,7 @@ def prefect_server(home: Path, log: Path, patience: float = 180) -> Iterator[str
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        **(settings or {}),
     }
     command = [sys.executable, "-m", "prefect", "server", "start"]
     with log.open("wb") as stream:
