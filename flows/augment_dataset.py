@@ -1,22 +1,39 @@
 """The flow `augment-dataset`: plan once, map groups of shards, summarise.
 
 Prefect is the control plane only: a task gets the output's URL and a slice of its planned shards,
-reads run.json for everything else, and returns counts.
+reads run.json for everything else, and returns counts. Only a group that still has a shard to do
+gets a task.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.states import Failed
 from pydantic import Field
 
-from diffaug import ConfigError, Recipe, Summary, augment_shards, finish, freeze, plan_run
-from diffaug.plan import read_run
-from flows.groups import ONE_AT_A_TIME, RETRIES, Count, groups_of, wait_for_all
+from diffaug import (
+    ConfigError,
+    Recipe,
+    Summary,
+    UncommittedError,
+    augment_shards,
+    finish,
+    freeze,
+    plan_run,
+)
+from diffaug.plan import Run, refuse_mixing, the_run
+from diffaug.reports import Survey, refuse_changed, survey
+from diffaug.storage import public_url
+from diffaug.storage.find import filesystem, on_this_machine
+from flows.groups import RETRIES, Count, follow, groups_of
+from flows.runners import Call, RunnerName, choose, droppable
 
 DEFAULT_RECIPE = Recipe()
 
@@ -24,21 +41,23 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @task(task_run_name="shards {first} to {last}", **RETRIES)
-def augment_group(output: str, first: int, last: int) -> dict[str, int]:
+def augment_group(output: str, first: int, last: int, allow_mixed: bool) -> dict[str, int]:
     """Augment the planned shards first to last, both counted in, but for those committed."""
-    run = read_run(output)
-    if run is None:
-        raise ConfigError(f"{output} holds no run.json: was it deleted while the flow ran?")
+    run = the_run(output)
+    if not allow_mixed:
+        refuse_mixing(run, output)
     counts = {"shards": 0, "ok": 0, "filtered": 0, "failed": 0}
-    for report in augment_shards(run.sources[first : last + 1], output, run=run):
-        counts["shards"] += 1
-        counts["ok"] += report.ok
-        counts["filtered"] += report.filtered
-        counts["failed"] += report.failed
+    shards = run.sources[first : last + 1]
+    with droppable(), closing(augment_shards(shards, output, run=run)) as reports:
+        for report in reports:
+            counts["shards"] += 1
+            counts["ok"] += report.ok
+            counts["filtered"] += report.filtered
+            counts["failed"] += report.failed
     return counts
 
 
-@flow(name="augment-dataset", task_runner=ONE_AT_A_TIME)
+@flow(name="augment-dataset")
 def augment_dataset(
     source: str | list[str],
     output: str,
@@ -46,6 +65,9 @@ def augment_dataset(
     batch_size: Count | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    runner: RunnerName = "local",
+    workers: Count | None = None,
+    address: str | None = None,
     shards_per_task: Count | None = None,
     max_failed: Fraction = 0.01,
     allow_mixed: bool = False,
@@ -59,6 +81,9 @@ def augment_dataset(
         batch_size: lanes of the fixed batch shape; 32 by default.
         dtype: float32 or bfloat16; by default what the planning machine is fast at.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
+        runner: local, in the run's own process; processes, several of its machine; ray, a cluster.
+        workers: processes, or workers of a Ray cluster that is started; by default one a core.
+        address: auto, host:port or ray://host:port of a Ray cluster; without, one is started.
         shards_per_task: shards in one task; by default enough for at most 2,000 tasks.
         max_failed: the run fails when more than this fraction of the images failed.
         allow_mixed: go on with an output begun on another kind of device or other versions.
@@ -74,20 +99,50 @@ def augment_dataset(
             device=device,
             allow_mixed=allow_mixed,
         )
+        place = choose(runner, workers, address, planned.execution.device)
         run = freeze(planned, output)
-    except ConfigError as error:
+        found = survey(run.sources, output)
+        refuse_changed(found.committed.values())
+    except (ConfigError, UncommittedError) as error:
         return Failed(message=str(error))
-    groups = list(groups_of(len(run.sources), shards_per_task))
-    get_run_logger().info("%d shards, %d tasks, into %s", len(run.sources), len(groups), output)
-    tasks = [augment_group.submit(output, first, last) for first, last in groups]
-    wait_for_all(tasks, key="augment-progress", description=output)
-    summary = finish(run, output)
-    create_markdown_artifact(_markdown(summary, output), key="augment-summary")
+    public, left = public_url(output), len(found.missing)
+    calls = list(_calls(run, found, output, shards_per_task, allow_mixed))
+    get_run_logger().info("%d shards to do in %d tasks, into %s", left, len(calls), public)
+    failures = []
+    if calls:
+        try:
+            with closing(place.run(augment_group, calls)) as states:
+                ended = follow(states, len(calls), key="augment-progress", description=public)
+                failures = [_failure(state) for state in ended if not state.is_completed()]
+        except ConfigError as error:
+            return Failed(message=str(error))
+        except (KeyboardInterrupt, TerminationSignal):
+            get_run_logger().warning("stopped; what is committed stays: run it again for the rest")
+            raise
+    summary = finish(run, output, found.committed)
+    create_markdown_artifact(_markdown(summary, public), key="augment-summary")
     if not summary.complete:
-        return Failed(message=f"{summary}: run it again to do the rest")
+        why = f" ({failures[0]})" if failures else ""
+        return Failed(message=f"{summary}{why}: run it again to do the rest")
     if summary.failed_fraction > max_failed:
         return Failed(message=f"{summary}: more failed than max_failed={max_failed:g}")
     return {"planned": summary.planned, "ok": summary.ok, "failed": summary.failed}
+
+
+def _calls(
+    run: Run, found: Survey, output: str, shards_per_task: int | None, allow_mixed: bool
+) -> Iterator[Call]:
+    fs, path = filesystem(output)
+    where = path if on_this_machine(fs) else output  # a worker may stand in another folder
+    missing = {shard.stem for shard in found.missing}
+    for first, last in groups_of(len(run.sources), shards_per_task):
+        if any(shard.stem in missing for shard in run.sources[first : last + 1]):
+            yield {"output": where, "first": first, "last": last, "allow_mixed": allow_mixed}
+
+
+def _failure(state: State[Any]) -> str:
+    error = state.result(raise_on_failure=False)
+    return str(error) if isinstance(error, Exception) and str(error) else str(state.message)
 
 
 def _markdown(summary: Summary, output: str) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, cast
 from uuid import UUID
 
+import httpx
+from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
@@ -18,10 +19,10 @@ from diffaug import ConfigError, DivergedError
 
 MAX_TASKS = 2000
 
-Count = Annotated[int, Field(ge=1)]
+SECONDS = 5
+"""How long between two movements of the progress artifact."""
 
-# one task at a time: a task keeps every core of its machine busy, and the model stays loaded
-ONE_AT_A_TIME = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1))
+Count = Annotated[int, Field(ge=1)]
 
 
 def worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -44,9 +45,17 @@ def groups_of(shards: int, shards_per_task: int | None) -> Iterator[tuple[int, i
         yield first, min(first + size, shards) - 1
 
 
-def wait_for_all(tasks: Sequence[PrefectFuture[Any]], key: str, description: str) -> None:
-    """Wait until every task has ended, however it did, moving a progress artifact."""
+def follow(
+    states: Iterable[State[Any]], total: int, key: str, description: str
+) -> Iterator[State[Any]]:
+    """Yield the states of `total` tasks, moving a progress artifact now and then."""
     progress = cast(UUID, create_progress_artifact(0.0, key=key, description=description))
-    for done, task in enumerate(as_completed(list(tasks)), start=1):
-        task.wait()
-        update_progress_artifact(progress, 100.0 * done / len(tasks))
+    moved = time.monotonic()
+    for done, state in enumerate(states, start=1):
+        yield state
+        if done == total or time.monotonic() - moved >= SECONDS:
+            try:
+                update_progress_artifact(progress, 100.0 * done / total)
+            except httpx.HTTPError as error:  # the work is worth more than the telling
+                get_run_logger().warning("no progress is shown: %s", error)
+            moved = time.monotonic()

@@ -21,7 +21,7 @@ from pydantic import Field
 from diffaug import ConfigError, DivergedError
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
-from flows.groups import ONE_AT_A_TIME, RETRIES, Count
+from flows.groups import RETRIES, Count
 
 DEFAULT_RECIPE = TrainRecipe()
 
@@ -72,7 +72,7 @@ def train_steps(
     return rows
 
 
-@flow(name="train-denoiser", task_runner=ONE_AT_A_TIME)
+@flow(name="train-denoiser")
 def train_denoiser(
     source: str | list[str],
     checkpoint: str,
@@ -96,11 +96,10 @@ def train_denoiser(
         preview_steps: steps between two grids of samples and reconstructions.
     """
     sources = [source] if isinstance(source, str) else source
-    training = train_steps.submit(
-        sources, checkpoint, recipe, dtype, device, checkpoint_minutes, preview_steps, resume
-    )
     try:
-        rows = training.result()
+        rows = train_steps(
+            sources, checkpoint, recipe, dtype, device, checkpoint_minutes, preview_steps, resume
+        )
     except (ConfigError, DivergedError) as error:
         return Failed(message=str(error))
     except OSError as error:

@@ -6,6 +6,7 @@ by their places in their parts, and returns counts and its first few differences
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
@@ -18,8 +19,9 @@ from diffaug import ConfigError, storage
 from diffaug.pick import ok_counts, picked_rows, spread
 from diffaug.plan import the_run
 from diffaug.replay import Tally, replay_parts
-from diffaug.verify import strays, verify_shards
-from flows.groups import ONE_AT_A_TIME, RETRIES, Count, groups_of, wait_for_all
+from diffaug.verify import rest, verify_shards
+from flows.groups import RETRIES, Count, follow, groups_of
+from flows.runners import Local
 
 SHOWN = 20
 """How many differences a task hands back, and the summary shows; all are counted."""
@@ -67,7 +69,7 @@ def verify_group(output: str, first: int, last: int, picks: dict[str, list[int]]
     return checked.model_copy(update={"equal": tally.equal, "near": tally.near})
 
 
-@flow(name="verify-manifest", task_runner=ONE_AT_A_TIME)
+@flow(name="verify-manifest")
 def verify_manifest(
     output: str, replay: Number = 0, shards_per_task: Count | None = None
 ) -> dict[str, int] | State[Any]:
@@ -85,17 +87,17 @@ def verify_manifest(
         return Failed(message=str(error))
     stems, public = [shard.stem for shard in run.sources], storage.public_url(output)
     picks = spread(ok_counts(output, stems), replay) if replay else {}
-    tasks = []
+    calls = []
     for first, last in groups_of(len(stems), shards_per_task):
         share = {stem: picks[stem] for stem in stems[first : last + 1] if stem in picks}
-        tasks.append(verify_group.submit(output, first, last, share))
-    wait_for_all(tasks, key="verify-progress", description=public)
+        calls.append({"output": output, "first": first, "last": last, "picks": share})
     checked = Checked()
-    for done in tasks:
-        if done.state.is_completed():
-            checked.take_in(done.result())
-    for stray in strays(output, run):
-        checked.found(stray)
+    with closing(Local().run(verify_group, calls)) as states:
+        for state in follow(states, len(calls), key="verify-progress", description=public):
+            if state.is_completed():
+                checked.take_in(state.result())
+    for difference in rest(output, run):
+        checked.found(difference)
     create_markdown_artifact(_markdown(checked, len(stems), public), key="verify-summary")
     if checked.shards < len(stems):
         left = len(stems) - checked.shards

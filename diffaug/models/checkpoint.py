@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 from diffaug.errors import ConfigError
@@ -115,10 +115,16 @@ def _checkpoint(reference: str, folder: Path, revision: str | None = None) -> Ch
             found = path.stat()
             name = path.relative_to(folder).as_posix()
             files.append((name, found.st_size, found.st_mtime_ns))
-    checkpoint = Checkpoint(reference, folder, revision, tuple(files))
+    checkpoint = _same(Checkpoint(reference, folder, revision, tuple(files)))
     if checkpoint.pipeline and not any(name.endswith(".safetensors") for name, *_ in files):
         raise ConfigError(
             f"model {reference}: no safetensors weights in it, and diffaug opens no pickles: save "
             "it again with safe_serialization=True"
         )
+    return checkpoint
+
+
+@lru_cache(maxsize=8)
+def _same(checkpoint: Checkpoint) -> Checkpoint:
+    """The one equal to this that was met first, so that its digest is computed but once."""
     return checkpoint

@@ -24,6 +24,7 @@ __all__ = [
     "Workload",
     "make_workload",
     "read_images",
+    "write_shards",
 ]
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
@@ -83,7 +84,7 @@ def make_workload(
     """Write the shards of a workload of `images` outputs, and draft every one of them."""
     strength = _STRENGTHS[name]
     copies = len(strength) if isinstance(strength, tuple) else 1
-    shards = _write_shards(folder, images // copies, _TINY_SHARD if name == "tiny" else images)
+    shards = write_shards(folder, images // copies, _TINY_SHARD if name == "tiny" else images)
     recipe = diffaug.Recipe(
         model="fashion-mnist-32",
         strength=strength,
@@ -119,7 +120,8 @@ def read_images(shards: list[str]) -> Iterator[Image.Image]:
                     yield image
 
 
-def _write_shards(folder: Path, images: int, per_shard: int) -> list[str]:
+def write_shards(folder: Path, images: int, per_shard: int) -> list[str]:
+    """Write tars of PNGs, all of them different; their paths."""
     folder.mkdir(parents=True)
     source = itertools.islice(_distinct_images(), images)
     shards: list[str] = []

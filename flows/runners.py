@@ -1,0 +1,342 @@
+"""Where a flow's tasks run: in its own process, in a pool of processes, or on a Ray cluster.
+
+Each of the three takes a task and its calls, hands out no more of them than its workers can soon
+begin, and yields the final state of each as it ends. Close it when the flow is to stop: what is
+under way is then dropped.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import PrefectFuture
+from prefect.states import Crashed
+from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.tasks import Task
+
+from diffaug.errors import ConfigError
+
+RunnerName = Literal["local", "processes", "ray"]
+
+Call = dict[str, Any]
+"""A task's parameters."""
+
+States = Generator[State[Any], None, None]
+
+POOLS = 3
+"""How many pools in a row may break without one task having ended in them."""
+RETRIES = 3
+"""How often Ray starts a task again whose worker died."""
+GRACE = 10
+"""Seconds a worker has to drop what it does."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """In the flow's own thread, one after the other: an interrupted flow stops where it is."""
+
+    def run(self, task: Task[..., Any], calls: Iterable[Call]) -> States:
+        """Run the task for each of the calls."""
+        for call in calls:
+            state: State[Any] = task(**call, return_state=True)  # type: ignore[assignment]  # it is no coroutine
+            yield state
+
+
+@dataclass(frozen=True)
+class Processes:
+    """In processes of this machine, each with a model of its own and its share of the cores.
+
+    A worker that dies takes the pool with it; what was under way is then done again in a new one.
+    """
+
+    workers: int
+
+    def run(self, task: Task[..., Any], calls: Iterable[Call]) -> States:
+        """Run the task for each of the calls."""
+        left, fruitless = deque(calls), 0
+        while left and fruitless < POOLS:
+            before = len(left)
+            yield from self._until_broken(task, left)
+            fruitless = fruitless + 1 if len(left) == before else 0
+        for _ in left:
+            yield Crashed(message=f"workers died in {POOLS} pools in a row")
+
+    def _until_broken(self, task: Task[..., Any], left: deque[Call]) -> States:
+        """In one pool. If it breaks, what was under way is put back."""
+        lost: list[Call] = []
+        with _pool(self.workers) as pool:
+            for call, future in _window(
+                lambda call: pool.submit(task, call),
+                left,
+                lambda: 0 if lost else self.workers,
+                {},
+            ):
+                try:
+                    future.wait()
+                except BrokenProcessPool:
+                    lost.append(call)
+                    _report_lost(future)
+                except Exception as error:  # what the task raised could not be brought here
+                    yield Crashed(message=f"{type(error).__name__}: {error}")
+                else:
+                    yield future.state
+        if lost:
+            get_run_logger().warning("a worker died; to be begun again: %d tasks", len(lost))
+            left.extendleft(reversed(lost))
+
+
+@dataclass(frozen=True)
+class Ray:
+    """On a Ray cluster, one task for each processor, or each GPU where the job runs on GPUs.
+
+    Attributes:
+        address: of a cluster; None starts one on this machine, for this run.
+        workers: of the cluster that is started.
+        gpus: how many a task gets.
+    """
+
+    address: str | None
+    workers: int
+    gpus: int
+
+    def run(self, task: Task[..., Any], calls: Iterable[Call]) -> States:
+        """Run the task for each of the calls."""
+        import ray
+        from prefect_ray.context import remote_options
+
+        options = {"max_retries": RETRIES, "num_gpus": self.gpus}
+        if self.address is None:
+            options["num_cpus"] = _threads(self.workers)
+        resource = "GPU" if self.gpus else "CPU"
+
+        def room() -> int:
+            """Twice what the cluster can run now, so that no worker waits for its next task."""
+            return 2 * max(1, int(ray.cluster_resources().get(resource, 0)))
+
+        def submit(call: Call) -> PrefectFuture[Any]:
+            with remote_options(**options):
+                future: PrefectFuture[Any] = cluster.submit(task, call)
+            return future
+
+        under_way: dict[PrefectFuture[Any], Call] = {}
+        with self._cluster() as cluster:
+            try:
+                for _, future in _window(submit, deque(calls), room, under_way):
+                    future.wait()
+                    yield future.state
+            except BaseException:
+                _cancel(under_way)
+                raise
+
+    @contextmanager
+    def _cluster(self) -> Iterator[Any]:
+        from prefect_ray import RayTaskRunner
+        from ray import cloudpickle
+
+        _ship_flows(cloudpickle)
+        settings: dict[str, Any] = {}
+        if self.address == "auto":  # which prefect-ray takes for no address
+            settings["address"] = self.address
+        elif self.address is None:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            settings["num_cpus"] = self.workers * _threads(self.workers)
+            settings["include_dashboard"] = False
+            settings["object_store_memory"] = 128 << 20  # only parameters and counts pass through
+        handler = signal.getsignal(signal.SIGTERM)
+        with ExitStack() as stack:
+            try:
+                cluster = stack.enter_context(RayTaskRunner(self.address, settings))
+            except ConnectionError as error:
+                raise ConfigError(f"no Ray cluster at {self.address}: {error}") from error
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)  # Ray's own would hide a cancellation
+            yield cluster
+
+
+Runner = Local | Processes | Ray
+
+
+def choose(name: RunnerName, workers: int | None, address: str | None, device: str) -> Runner:
+    """The runner of a job.
+
+    Args:
+        name: which of the three.
+        workers: how many processes, or workers of a cluster that is started; by default one a core.
+        address: of a running Ray cluster: `auto`, `host:port` or `ray://host:port`.
+        device: what the job runs on.
+
+    Raises:
+        ConfigError: they do not go together.
+    """
+    if address is not None and name != "ray":
+        raise ConfigError(f"address is of a Ray cluster, and runner is {name}: use runner=ray")
+    if name == "local":
+        if workers is not None:
+            raise ConfigError("workers: runner=local has none; use runner=processes or runner=ray")
+        return Local()
+    if name == "processes":
+        if device != "cpu":
+            raise ConfigError(
+                f"runner=processes shares out the processor's cores, and device is {device}: use "
+                "runner=local for one GPU, runner=ray for several"
+            )
+        return Processes(workers or _cores())
+    if find_spec("prefect_ray") is None:
+        raise ConfigError("runner=ray wants the extra `ray`: pip install 'diffaug[ray]'")
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is not None and workers is not None:
+        raise ConfigError("workers: a running Ray cluster has those it has; leave it out")
+    if address is not None:
+        _knock(address)
+    if ":" in device:
+        raise ConfigError(f"device={device}: Ray gives each task a GPU of its own; use device=cuda")
+    return Ray(address, workers or _cores(), gpus=0 if device == "cpu" else 1)
+
+
+def _knock(address: str) -> None:
+    """Ray itself would knock for minutes."""
+    if address == "auto":
+        return
+    url = urlsplit(address if "://" in address else f"ray://{address}")
+    try:
+        socket.create_connection((url.hostname or "", url.port or 10001), timeout=GRACE).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no Ray cluster answers at {address}: {error}") from None
+
+
+def _window(
+    submit: Callable[[Call], PrefectFuture[Any]],
+    calls: deque[Call],
+    room: Callable[[], int],
+    under_way: dict[PrefectFuture[Any], Call],
+) -> Iterator[tuple[Call, PrefectFuture[Any]]]:
+    """Take from `calls` and submit while there is room; yield what has ended, as it ends."""
+    ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
+    while True:
+        while calls and len(under_way) < room():
+            call = calls.popleft()
+            future = submit(call)
+            under_way[future] = call
+            future.add_done_callback(ended.put)
+        if not under_way:
+            return
+        future = ended.get()
+        yield under_way.pop(future), future
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolTaskRunner]:
+    others = set(multiprocessing.active_children())
+    runner = ProcessPoolTaskRunner(workers, initializer=_begin, initargs=(_threads(workers),))
+    with runner as pool:
+        try:
+            yield pool
+        except BaseException:
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+            raise
+
+
+def _report_lost(future: PrefectFuture[Any]) -> None:
+    """Say for a task whose worker died what it cannot say itself; Prefect would have it run on."""
+    with suppress(httpx.HTTPError, ObjectNotFound), get_client(sync_client=True) as client:
+        client.set_task_run_state(
+            future.task_run_id, Crashed(message="its worker died"), force=True
+        )
+
+
+def _begin(threads: int) -> None:
+    """In a new worker: its share of the cores, and how it ends: when told to, or without a flow."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the flow too, which tells us
+    signal.signal(signal.SIGTERM, _drop)
+    threading.Thread(target=_end_with_the_flow, name="diffaug-flow", daemon=True).start()
+
+
+def _end_with_the_flow() -> None:
+    flow = multiprocessing.parent_process()
+    if flow is not None:
+        flow.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _drop(signum: int, _: object) -> None:
+    if not _Droppable.entered:
+        os._exit(128 + signum)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end = threading.Timer(GRACE, os._exit, [128 + signum])
+    end.daemon = True
+    end.start()
+    raise KeyboardInterrupt(signum)
+
+
+class _Droppable:
+    entered = False
+
+
+@contextmanager
+def droppable() -> Iterator[None]:
+    """What a worker process that is told to end may take a moment to wind up; then it ends.
+
+    The interruption must not leave the task: the pool would hand it to the flow as its result.
+    """
+    worker = multiprocessing.parent_process() is not None
+    _Droppable.entered = True
+    try:
+        yield
+    except KeyboardInterrupt:
+        if worker:
+            os._exit(128 + signal.SIGTERM)
+        raise
+    finally:
+        _Droppable.entered = False
+
+
+def _cancel(under_way: Iterable[PrefectFuture[Any]]) -> None:
+    import ray
+
+    tasks = [getattr(future, "wrapped_future") for future in under_way]  # noqa: B009  only Ray's have it
+    for task in tasks:
+        ray.cancel(task)
+    if tasks:
+        ray.wait(tasks, num_returns=len(tasks), timeout=GRACE)
+
+
+def _ship_flows(cloudpickle: Any) -> None:
+    """Send the code of this folder along: workers have diffaug installed, but no checkout."""
+    here = Path(__file__).parent
+    for module in list(sys.modules.values()):
+        if Path(getattr(module, "__file__", None) or "").parent == here:
+            cloudpickle.register_pickle_by_value(module)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _threads(workers: int) -> int:
+    """Of each of so many workers on this machine."""
+    return max(1, _cores() // workers)
