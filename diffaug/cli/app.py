@@ -18,6 +18,7 @@ app = App(
     name="diffaug",
     version=__version__,
     help="Audited, reproducible diffusion augmentation for sharded image datasets.",
+    suppress_keyboard_interrupt=False,  # `main` says how to go on
 )
 out = Console(soft_wrap=True, highlight=False)
 err = Console(soft_wrap=True, highlight=False, stderr=True)
