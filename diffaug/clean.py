@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from diffaug import storage
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest import check_part
 from diffaug.plan import the_run
+from diffaug.reports import read_report
 from diffaug.verify import Difference, strays
 
 __all__ = ["clean"]
@@ -60,9 +61,16 @@ def _keep(output: str, name: str, planned: set[str]) -> bool:
     if name.endswith(".parquet"):
         return _is_commit(output, name)
     tar = _TAR.fullmatch(name)
-    if storage.is_local(output) or tar is None or tar["stem"] not in planned:
+    if tar is None:
         return False
-    return not storage.exists(storage.join(output, "manifest", f"{tar['stem']}.parquet"))
+    storage.forget_listings(output)
+    part = storage.join(output, "manifest", f"{tar['stem']}.parquet")
+    try:
+        return read_report(part).output_shard == name  # committed since the parts were listed
+    except FileNotFoundError:
+        return not storage.is_local(output) and tar["stem"] in planned
+    except (UncommittedError, OSError):
+        return True
 
 
 def _is_commit(output: str, name: str) -> bool:

@@ -110,6 +110,7 @@ class ShardSink:
             source=self._shard.url,
             source_bytes=source.size,
             source_sha256=source.sha256,
+            source_read_at=source.read_at.isoformat(timespec="seconds"),
             stem=self._shard.stem,
             planned=sum(self._counts.values()),
             **self._counts,

@@ -35,6 +35,10 @@ _STEPS_BEHIND = 4
 """How many network calls' finished images may wait to be written."""
 
 
+_NAMED = 20
+"""How many shards that could not be read are named in the end; each is, in the log."""
+
+
 @dataclass
 class Tally:
     """Counts that move while a job runs, for whoever draws its progress."""
@@ -104,7 +108,8 @@ def augment_shards(
         finished = editor.lanes().run_steps(ahead(_read(missing, editor, run), run_ahead))
         yield from behind(writer, finished, _STEPS_BEHIND)
     if left:
-        names = "; ".join(f"{shard.url}: {error}" for shard, error in left)
+        names = "; ".join(f"{shard.url}: {error}" for shard, error in left[:_NAMED])
+        names += f"; and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
         raise UncommittedError(
             f"{len(left)} of {len(missing)} shards could not be read and are left to be done "
             f"again by the same command: {names}"
@@ -184,7 +189,8 @@ class _Writer:
                     yield sink.commit(item.outcome)
                 else:
                     sink.discard()
-                    self._left.append((item.shard, item.outcome))
+                    # without its frames, which hold what had been read
+                    self._left.append((item.shard, item.outcome.with_traceback(None)))
                     _log.warning("%s was not read to its end: %s", item.shard.url, item.outcome)
                 sink = None
         finally:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 __all__ = [
     "COLUMNS",
+    "LONGEST_TEXT",
     "SCHEMA",
     "SCHEMA_VERSION",
     "Part",
@@ -32,6 +33,9 @@ __all__ = [
 SCHEMA_VERSION = 1
 
 Row = dict[str, Any]
+
+LONGEST_TEXT = 1 << 16
+"""How many bytes of a text member a row takes in."""
 
 _ROWS_AT_ONCE = 512
 
@@ -57,7 +61,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "source_width": ("int32", "pixels, EXIF rotation applied"),
     "source_height": ("int32", "pixels, EXIF rotation applied"),
     "label": ("int64", "the class; null where the label member is no integer"),
-    "label_text": ("string", "the .txt member, or a label member that is no integer"),
+    "label_text": (
+        "string",
+        f"the .txt member, or a label member that is no integer; its first {LONGEST_TEXT:,} bytes",
+    ),
     # what
     "model": ("string", "the model as the recipe names it"),
     "model_revision": ("string", "commit on the hub; null for shipped and local models"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from collections import Counter
 from typing import Any
 
@@ -28,6 +29,10 @@ __all__ = [
     "refuse_mixing",
     "the_run",
 ]
+
+
+_SECRET = re.compile(r"://[^/]*@|https?://[^?]*\?")
+"""In a pattern, where elsewhere a `?` stands for a letter."""
 
 
 class _Frozen(BaseModel):
@@ -93,7 +98,7 @@ def plan_run(
     Raises:
         ConfigError: a source, the model, the recipe or the output is not what it must be.
     """
-    _refuse_secrets([output])
+    _refuse_secrets([output, *filter(_SECRET.search, sources)])
     urls = storage.expand(sources)
     _refuse_secrets(urls)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
@@ -129,6 +134,7 @@ def freeze(run: Run, output: str) -> Run:
             update={"sources": _with_stems(begun.sources, [shard.url for shard in run.sources])}
         )
         if grown != begun:
+            storage.remove(storage.join(output, "shards.txt"))  # the job is no longer complete
             storage.replace(_as_json(grown).encode(), url)
         return grown
     except OSError as error:

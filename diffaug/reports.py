@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import IO
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +31,9 @@ __all__ = [
 REQUESTS = 32
 """How many parts are asked for at once of a remote store."""
 
+_FEW = 64
+"""So many parts of a remote store are each asked for: its folder may hold a hundred thousand."""
+
 _CLOCKS = timedelta(minutes=1)
 """How far a store's clock may be from that of the machine that read from it."""
 
@@ -40,6 +45,7 @@ class ShardReport(BaseModel):
         source: URL of the source shard.
         source_bytes: its size as it is stored.
         source_sha256: of its bytes as they are stored, in hex.
+        source_read_at: when their reading began, UTC, ISO 8601.
         stem: the name its tar and its manifest part go by.
         planned: rows; always ok + filtered + failed.
         ok: images in the tar.
@@ -59,6 +65,7 @@ class ShardReport(BaseModel):
     source: str
     source_bytes: int
     source_sha256: str
+    source_read_at: str
     stem: str
     planned: int
     ok: int
@@ -93,6 +100,21 @@ def survey(shards: Iterable[SourceShard], output: str) -> Survey:
         ConfigError: a shard's part belongs to another source.
         UncommittedError: a shard's part is broken.
     """
+    if storage.is_local(output):
+        return _survey_listed(shards, output)
+    shards = list(shards)
+    if len(shards) > _FEW:
+        return _survey_listed(shards, output)
+    storage.forget_listings(output)
+    found = several(partial(_report_if_there, output), shards, REQUESTS)
+    reports = dict(zip((shard.stem for shard in shards), found, strict=True))
+    return Survey(
+        {stem: report for stem, report in reports.items() if report is not None},
+        [shard for shard in shards if reports[shard.stem] is None],
+    )
+
+
+def _survey_listed(shards: Iterable[SourceShard], output: str) -> Survey:
     there = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
     found: list[SourceShard] = []
     missing: list[SourceShard] = []
@@ -100,6 +122,13 @@ def survey(shards: Iterable[SourceShard], output: str) -> Survey:
         (found if f"{shard.stem}.parquet" in there else missing).append(shard)
     reports = _own_reports(output, found)
     return Survey(dict(zip((shard.stem for shard in found), reports, strict=True)), missing)
+
+
+def _report_if_there(output: str, shard: SourceShard) -> ShardReport | None:
+    try:
+        return own_report(output, shard)
+    except FileNotFoundError:
+        return None
 
 
 def refuse_changed(reports: Iterable[ShardReport]) -> None:
@@ -153,19 +182,35 @@ def read_report(url: str) -> ShardReport:
     """
     try:
         with storage.open_read(url) as stream:
-            return ShardReport.model_validate(read_metadata(stream)["report"])
+            return _read(stream)
+    except FileNotFoundError:
+        raise
+    except OSError:  # pyarrow's, of a broken footer? The store would raise its own again
+        data = io.BytesIO(storage.read_bytes(url))
     except (pa.ArrowException, ValueError, KeyError) as error:
-        raise UncommittedError(
-            f"{storage.public_url(url)} is broken ({error}): delete it and run the job again, "
-            "which makes it anew"
-        ) from error
+        raise _broken(url, error) from error
+    try:
+        return _read(data)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise _broken(url, error) from error
+
+
+def _read(stream: IO[bytes]) -> ShardReport:
+    return ShardReport.model_validate(read_metadata(stream)["report"])
+
+
+def _broken(url: str, error: Exception) -> UncommittedError:
+    return UncommittedError(
+        f"{storage.public_url(url)} is broken ({error}): delete it and run the job again, which "
+        "makes it anew"
+    )
 
 
 def _has_changed(report: ShardReport, stat: storage.Stat) -> bool:
     """Told by size; the bytes are read again only of what was written since."""
     if stat.size != report.source_bytes:
         return stat.size is not None
-    begun = datetime.fromisoformat(report.started_at)
+    begun = datetime.fromisoformat(report.source_read_at)
     if stat.modified is None or stat.modified < begun - _CLOCKS:
         return False
     return storage.sha256(report.source) != report.source_sha256

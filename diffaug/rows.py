@@ -12,7 +12,7 @@ from diffaug.codec import pixel_sha256
 from diffaug.edit import Draft
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
-from diffaug.manifest import Row
+from diffaug.manifest import LONGEST_TEXT, Row
 from diffaug.plan import Run
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, integer
@@ -132,4 +132,4 @@ def lineage(row: Row) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", errors="replace").strip()
+    return data[:LONGEST_TEXT].decode("utf-8", errors="replace").strip()

@@ -43,7 +43,7 @@ RECIPE = ("--sampler=one-step", "--batch-size=8", "--copies=2", "--strength=0.2:
 
 T = TypeVar("T")
 
-_OF_ITS_TIME = ("started_at", "seconds", "host", "pid")
+_OF_ITS_TIME = ("source_read_at", "started_at", "seconds", "host", "pid")
 """What a shard report says of its making, and not of the shard."""
 
 

@@ -12,7 +12,7 @@ import pytest
 import diffaug
 from diffaug import storage
 from diffaug.clean import clean
-from diffaug.verify import verify
+from diffaug.verify import Difference, verify
 from tests.hostile import fashion, write_samples
 from tests.jobs import augmented, planned, tree
 
@@ -124,6 +124,18 @@ def test_an_object_store_keeps_the_tars_of_shards_under_way(output: Path) -> Non
     assert _cleaned(url) == ["shards/s0-00000000.tar", "shards/stray-00000000.tar"]
     kept = sorted(path.name for path in output.glob("shards/*"))
     assert storage.listing(f"{url}/shards", ".tar") == kept
+
+
+def test_a_tar_that_was_committed_since_the_look_stays(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its part came after the parts were listed; another tar of that shard still goes."""
+    kept = Difference(f"shards/{_tar(output).name}", "no manifest part names this tar")
+    gone = Difference("shards/s0-00000000.tar", "no manifest part names this tar")
+    shutil.copy(_tar(output), output / gone.where)
+    monkeypatch.setattr("diffaug.clean.strays", lambda *_: [kept, gone])
+    assert _cleaned(output) == [gone.where]
+    assert (output / kept.where).exists()
 
 
 def test_what_is_no_output_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from diffaug.storage import Fingerprint
 from tests.hostile import broken_images, fashion, write_samples, zero_bytes
 from tests.jobs import augmented, planned, tars, tree
 
-SEEN = Fingerprint(1024, "0" * 64)
+SEEN = Fingerprint(1024, "0" * 64, datetime.now(UTC))
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,14 +24,35 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server() -> Iterator[Store]:
-    """The fixtures, served as plain files."""
-    handler = partial(_Quiet, directory=str(FIXTURES))
+@contextmanager
+def serving(folder: Path) -> Iterator[Store]:
+    """A folder, served as plain files."""
+    handler = partial(_Quiet, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield Store(server.server_address[1])
         server.shutdown()
+
+
+@pytest.fixture
+def server() -> Iterator[Store]:
+    with serving(FIXTURES) as server:
+        yield server
+
+
+def test_a_large_file_is_read_on_where_it_broke_off(tmp_path: Path) -> None:
+    """Without ranges: what was read before is passed over."""
+    data = os.urandom(12 << 20)
+    (tmp_path / "x.tar").write_bytes(data)
+    with (
+        serving(tmp_path) as server,
+        bad_network(server, 0.4, seed=5, faults=("cut",)) as (seen, made),
+    ):
+        for _ in range(4):
+            with storage.open_source(f"{seen.endpoint}/x.tar") as source:
+                assert b"".join(iter(partial(source.stream.read, 1 << 20), b"")) == data
+                assert source.fingerprint().size == len(data)
+    assert made["cut"] > 2
 
 
 def test_a_job_reads_over_a_bad_network(server: Store, tmp_path: Path) -> None:
@@ -54,3 +77,14 @@ def test_a_server_that_is_down_is_not_a_file_that_is_missing(server: Store) -> N
     ):
         storage.expand([f"{seen.endpoint}/fashion-mnist-000000.tar"])
     assert made["unavailable"] > 2
+
+
+def test_a_signed_url_is_refused_before_anything_is_asked(server: Store) -> None:
+    with bad_network(server, 1.0, faults=("unavailable",)) as (seen, made):
+        url = f"{seen.endpoint}/fashion-mnist-000000.tar?token=hush"
+        with pytest.raises(diffaug.ConfigError, match="no query") as refused:
+            diffaug.plan_run([url], "memory://out", diffaug.Recipe())
+        with pytest.raises(OSError, match="503") as failed:
+            storage.read_bytes(url)
+    assert "hush" not in str(refused.value) + str(failed.value)
+    assert made["unavailable"] > 0

@@ -15,8 +15,9 @@ import pytest
 
 import diffaug
 from diffaug import storage
+from diffaug.reports import survey
 from tests.conftest import ROOT, SHARDS, Cli, blocks, diffaug_command
-from tests.jobs import augmented, by_identity
+from tests.jobs import augmented, by_identity, planned
 from tests.services import BUCKET, KEY, SECRET, Store, bad_network, object_store
 
 pytestmark = pytest.mark.services
@@ -99,6 +100,19 @@ def test_patterns_are_looked_up_in_the_store(store: Store, bucket: str) -> None:
         put(store, url, b"x")
     assert storage.expand([f"{bucket}/many/{{000..011}}.tar"]) == many
     assert {stat.size for stat in storage.stats(many).values()} == {1}
+
+
+def test_a_task_sees_what_was_committed_since_it_looked(store: Store, bucket: str) -> None:
+    """Of a few shards each part is asked for, whatever a listing said before."""
+    sources, output = upload(store, bucket), f"{bucket}/out"
+    run = planned(sources, output)
+    assert survey(run.sources, output).missing == list(run.sources)
+    assert storage.listing(f"{output}/manifest", "") == []
+    elsewhere = ("augment", *sources, output, "--sampler=one-step", "--batch-size=8")
+    assert diffaug_command(*elsewhere).returncode == 0
+    found = survey(run.sources, output)
+    assert found.missing == []
+    assert [report.ok for report in found.committed.values()] == [40, 40, 40]
 
 
 def test_a_file_comes_whole_through_a_bad_network(

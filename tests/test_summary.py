@@ -86,3 +86,24 @@ def test_a_broken_part_is_named_and_raises_no_arrow_error(tmp_path: Path, data: 
     (tmp_path / "out/manifest/s.parquet").write_bytes(data)
     with pytest.raises(diffaug.DiffaugError, match=r"s\.parquet"):
         diffaug.summarise(str(tmp_path / "out"))
+
+
+def test_a_broken_footer_is_the_parts_fault_not_the_disks(tmp_path: Path) -> None:
+    source = write_samples(tmp_path / "s.tar", fashion(1))
+    run = planned([source], tmp_path / "out")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    part = tmp_path / "out/manifest/s.parquet"
+    data = bytearray(part.read_bytes())
+    data[-8 - int.from_bytes(data[-8:-4], "little")] ^= 255
+    part.write_bytes(data)
+    with pytest.raises(diffaug.UncommittedError, match=r"s\.parquet is broken"):
+        diffaug.summarise(str(tmp_path / "out"))
+
+
+def test_a_job_that_grows_is_not_complete_any_more(tmp_path: Path) -> None:
+    sources = [write_samples(tmp_path / f"s{n}.tar", fashion(1, n)) for n in range(2)]
+    run = planned(sources[:1], tmp_path / "out")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    assert diffaug.finish(run, str(tmp_path / "out")).complete
+    planned(sources, tmp_path / "out")
+    assert not (tmp_path / "out/shards.txt").exists()

@@ -21,6 +21,7 @@ __all__ = [
     "exists",
     "expand",
     "filesystem",
+    "forget_listings",
     "is_local",
     "join",
     "listing",
@@ -131,6 +132,11 @@ def listing(folder: str, suffix: str) -> list[str]:
     """The names in a folder that end in `suffix` and do not begin with a dot, sorted."""
     names = (name for name in _entries(folder) if not name.startswith("."))
     return sorted(name for name in names if name.endswith(suffix))
+
+
+def forget_listings(url: str) -> None:
+    """Have a store asked anew: what it was seen to hold, and not to hold, may have changed."""
+    filesystem(url)[0].invalidate_cache()
 
 
 def stats(urls: Iterable[str]) -> dict[str, Stat]:

@@ -6,8 +6,9 @@ import gzip
 import hashlib
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import IO, Any, cast
 
 from diffaug.storage.find import filesystem, on_this_machine, public_url
@@ -16,15 +17,26 @@ from diffaug.storage.retry import ChangedError, patiently
 __all__ = ["Fingerprint", "Source", "open_read", "open_source", "read_bytes", "sha256"]
 
 _BLOCK = 1 << 20
-_VERSION = ("size", "ETag", "etag", "generation", "mtime", "ino", "LastModified", "created")
+_VERSION = (
+    *("size", "mtime", "ino", "created"),
+    *("ETag", "etag", "LastModified", "generation"),
+    *("Last-Modified", "Content-MD5", "Digest"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A file's bytes as they are stored: how many, and their sha256 in hex."""
+    """A file's bytes as they are stored.
+
+    Attributes:
+        size: how many.
+        sha256: of them, in hex.
+        read_at: when their reading began.
+    """
 
     size: int
     sha256: str
+    read_at: datetime
 
 
 @contextmanager
@@ -45,6 +57,7 @@ class Source:
         self._url = url
         self._raw = _Hashed(raw)
         self._version = version
+        self._opened = datetime.now(UTC)
         self.stream = _plain(cast(IO[bytes], self._raw), url)
 
     @property
@@ -62,14 +75,14 @@ class Source:
             pass
         if self._version != _version(*filesystem(self._url)):
             raise ChangedError(f"{public_url(self._url)} was changed while it was read")
-        return Fingerprint(self._raw.size, self._raw.digest.hexdigest())
+        return Fingerprint(self._raw.size, self._raw.digest.hexdigest(), self._opened)
 
 
 @contextmanager
 def open_source(url: str) -> Iterator[Source]:
     """Open a file to read it whole, once."""
     version = _version(*filesystem(url))
-    with _opened(url) as raw:
+    with _opened(url, once=True) as raw:
         yield Source(url, raw, version)
 
 
@@ -86,11 +99,13 @@ def read_bytes(url: str) -> bytes:
     return data
 
 
-def _opened(url: str) -> IO[bytes]:
+def _opened(url: str, once: bool = False) -> IO[bytes]:
+    """The file as it is stored; one that is read but once needs no server that knows ranges."""
     fs, path = filesystem(url)
     if on_this_machine(fs):
         return cast(IO[bytes], fs.open(path, "rb"))
-    return cast(IO[bytes], _Resumed(fs, path, public_url(url)))
+    options = {"block_size": 0} if once and url.startswith(("http://", "https://")) else {}
+    return cast(IO[bytes], _Resumed(fs, path, public_url(url), options))
 
 
 def _plain(raw: IO[bytes], url: str) -> IO[bytes]:
@@ -111,13 +126,14 @@ def _told(info: Any) -> object:
 class _Resumed(io.RawIOBase):
     """A remote file, opened again where it broke off, provided it is still the same one."""
 
-    def __init__(self, fs: Any, path: str, name: str) -> None:
+    def __init__(self, fs: Any, path: str, name: str, options: dict[str, Any]) -> None:
         self._fs = fs
         self._path = path
         self._name = name
+        self._options = options
         self._at = 0
-        self._stream: Any = patiently(fs.open, path, "rb")
-        self._version = _told(getattr(self._stream, "details", {}))
+        self._version = _told(patiently(fs.info, path))
+        self._stream: Any = patiently(fs.open, path, "rb", **options)
 
     def readable(self) -> bool:
         return True
@@ -146,24 +162,30 @@ class _Resumed(io.RawIOBase):
         try:
             data: bytes = self._stream.read(size)
         except Exception:
-            self._stream.close()
+            with suppress(Exception):
+                self._stream.close()
             self._stream = None
             raise
         self._at += len(data)
         return data
 
     def _again(self) -> Any:
-        self._fs.invalidate_cache()
-        stream = self._fs.open(self._path, "rb")
-        if _told(getattr(stream, "details", {})) != self._version:
-            raise ChangedError(f"{self._name} was changed while it was read")
-        if stream.seekable():
+        if _version(self._fs, self._path) != self._version:
+            raise self._changed()
+        stream = self._fs.open(self._path, "rb", **self._options)
+        try:
             stream.seek(self._at)
-        else:
+        except ValueError:  # a stream without ranges: what was read is passed over
             left = self._at
             while left:
-                left -= len(stream.read(min(left, _BLOCK)))
+                passed = len(stream.read(min(left, _BLOCK)))
+                if not passed:
+                    raise self._changed() from None
+                left -= passed
         return stream
+
+    def _changed(self) -> ChangedError:
+        return ChangedError(f"{self._name} was changed while it was read")
 
 
 class _Hashed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     stop_after_attempt,
+    stop_after_delay,
     wait_random_exponential,
 )
 
@@ -23,6 +25,14 @@ T = TypeVar("T")
 
 ATTEMPTS = 6
 """Of one operation, on top of what a store's own client does; with waits of up to 10 s between."""
+
+PATIENCE = 120
+"""Seconds after which nothing is tried again."""
+
+_QUERY = re.compile(r"(?<=[^\s'\"])\?[^\s'\"]+")
+
+_CUT_UPLOADS = ("IncompleteBody", "BadDigest", "RequestTimeout")
+"""S3's words for what a bad line did, which s3fs counts among wrong requests."""
 
 
 class ChangedError(OSError):
@@ -63,18 +73,27 @@ def patiently(what: Callable[..., T], *arguments: Any, **options: Any) -> T:
     try:
         return _retrying(what, *arguments, **options)
     except FileNotFoundError as error:
+        if getattr(error.__cause__, "status", None) in (401, 403):
+            raise PermissionError(_said(error.__cause__)) from error
         if not _may_pass(error):
             raise
-        raise OSError(f"{type(error.__cause__).__name__}: {error.__cause__}") from error
+        raise OSError(_said(error.__cause__)) from error
     except (OSError, NotImplementedError, TypeError, MemoryError):
         raise
     except Exception as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        raise OSError(_said(error)) from error
+
+
+def _said(error: BaseException | None) -> str:
+    """An error's kind and text, without the queries of URLs in it, which can be signatures."""
+    return f"{type(error).__name__}: {_QUERY.sub('', str(error))}"
 
 
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError):
         return _is_outage(error.__cause__)
+    if _code(error) in _CUT_UPLOADS:
+        return True
     if isinstance(error, OSError) and error.errno in _LASTING_NUMBERS:
         return False
     return isinstance(error, Exception) and not isinstance(error, _LASTING)
@@ -82,21 +101,29 @@ def _may_pass(error: BaseException) -> bool:
 
 def _is_outage(cause: BaseException | None) -> bool:
     """Of a file not found: fsspec's HTTP says so whatever happened; the cause tells."""
+    if isinstance(cause, TimeoutError):
+        return True
     if cause is None or not type(cause).__module__.startswith("aiohttp."):
         return False
     status = getattr(cause, "status", 503)
-    return status == 429 or status >= 500
+    return status in (408, 429) or status >= 500
+
+
+def _code(error: BaseException) -> str | None:
+    """S3's own word for an error that s3fs has translated."""
+    response = getattr(error.__cause__, "response", None)
+    return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
 def _say(state: RetryCallState) -> None:
     """Without the error's text, which could hold anything."""
     error = state.outcome.exception() if state.outcome else None
-    _log.info("a store failed (%s), attempt %d", type(error).__name__, state.attempt_number)
+    _log.warning("a store failed (%s), attempt %d", type(error).__name__, state.attempt_number)
 
 
 _retrying = Retrying(
     retry=retry_if_exception(_may_pass),
-    stop=stop_after_attempt(ATTEMPTS),
+    stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(PATIENCE),
     wait=wait_random_exponential(multiplier=0.2, max=10),
     before_sleep=_say,
     reraise=True,
