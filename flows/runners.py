@@ -258,7 +258,10 @@ def _pool(workers: int) -> Iterator[ProcessPoolTaskRunner]:
 
 
 def _report_lost(future: PrefectFuture[Any]) -> None:
-    """Say for a task whose worker died what it cannot say itself; Prefect would have it run on."""
+    """Say for a task whose worker died what it cannot say itself; Prefect would have it run on.
+
+    A server that has not taken in yet that the task began knows nothing to say it of.
+    """
     with suppress(httpx.HTTPError, ObjectNotFound), get_client(sync_client=True) as client:
         client.set_task_run_state(
             future.task_run_id, Crashed(message="its worker died"), force=True

@@ -194,9 +194,10 @@ def test_processes_one_killed(
     workers = {read_report(str(part)).pid for part in run.parts()}
     assert len(workers) in (3, 4)  # the model stays in each: two at first, two in the second pool
     wait_until(lambda: not any(map(psutil.pid_exists, workers)), 20, "an end of the workers")
-    ended = task_runs(environment)
-    assert ended["COMPLETED"] == COUNT
-    assert 1 <= ended["CRASHED"] <= 2
+    all_done = f"{COUNT} completed task runs"
+    wait_until(lambda: task_runs(environment)["COMPLETED"] == COUNT, 60, all_done)
+    # those in hand were begun again; a server may be told of a lost one before it knows of it
+    assert task_runs(environment).total() <= COUNT + 2
 
     before = tree(run.output)
     again = FlowRun(environment, sources, run.output, runner="processes", workers=2)
