@@ -17,7 +17,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest import SCHEMA
 from diffaug.plan import SourceShard, the_run
-from diffaug.reports import REQUESTS, survey
+from diffaug.reports import at_once, survey
 from diffaug.threads import several
 
 __all__ = ["FOLDER", "compact", "stale"]
@@ -47,7 +47,7 @@ def compact(output: str) -> Iterator[int]:
         )
     with storage.scratch(output) as scratch:
         files = _Files(scratch)
-        for table in several(partial(_part, output), run.sources, _at_once(output)):
+        for table in several(partial(_part, output), run.sources, at_once(output)):
             files.add(table)
             yield table.num_rows
         paths = files.close()
@@ -72,10 +72,6 @@ def stale(output: str, rows: int) -> str | None:
     if not names or found == rows:
         return None
     return f"it has {found} rows and the manifest {rows}: run diffaug compact again"
-
-
-def _at_once(output: str) -> int:
-    return 1 if storage.is_local(output) else REQUESTS
 
 
 def _names(output: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,17 +19,17 @@ from diffaug.plan import SourceShard
 from diffaug.threads import several
 
 __all__ = [
-    "REQUESTS",
     "ShardReport",
     "Survey",
+    "at_once",
     "own_report",
     "read_report",
     "refuse_changed",
     "survey",
 ]
 
-REQUESTS = 32
-"""How many parts are asked for at once of a remote store."""
+_REQUESTS = 32
+"""Of a remote store, which answers many as soon as one."""
 
 _FEW = 64
 """So many parts of a remote store are each asked for: its folder may hold a hundred thousand."""
@@ -106,7 +106,7 @@ def survey(shards: Iterable[SourceShard], output: str) -> Survey:
     if len(shards) > _FEW:
         return _survey_listed(shards, output)
     storage.forget_listings(output)
-    found = several(partial(_report_if_there, output), shards, REQUESTS)
+    found = several(partial(_report_if_there, output), shards, at_once(output))
     reports = dict(zip((shard.stem for shard in shards), found, strict=True))
     return Survey(
         {stem: report for stem, report in reports.items() if report is not None},
@@ -120,7 +120,7 @@ def _survey_listed(shards: Iterable[SourceShard], output: str) -> Survey:
     missing: list[SourceShard] = []
     for shard in shards:
         (found if f"{shard.stem}.parquet" in there else missing).append(shard)
-    reports = _own_reports(output, found)
+    reports = several(partial(own_report, output), found, at_once(output))
     return Survey(dict(zip((shard.stem for shard in found), reports, strict=True)), missing)
 
 
@@ -150,11 +150,9 @@ def refuse_changed(reports: Iterable[ShardReport]) -> None:
         )
 
 
-def _own_reports(output: str, shards: list[SourceShard]) -> Iterator[ShardReport]:
-    if storage.is_local(output):
-        yield from (own_report(output, shard) for shard in shards)
-        return
-    yield from several(partial(own_report, output), shards, REQUESTS)
+def at_once(output: str) -> int:
+    """How many of an output's parts are asked for at a time."""
+    return 1 if storage.is_local(output) else _REQUESTS
 
 
 def own_report(output: str, shard: SourceShard) -> ShardReport:

@@ -61,6 +61,8 @@ def rest(output: str, run: Run) -> list[Difference]:
 
 
 def _lineage(output: str, run: Run) -> Iterator[Difference]:
+    if not storage.listing(storage.join(output, FOLDER), ".parquet"):
+        return  # then no footer need be read again
     try:
         reports = survey(run.sources, output).committed.values()
     except (DiffaugError, OSError):
