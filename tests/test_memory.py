@@ -82,7 +82,7 @@ def test_ten_times_the_images_take_the_same_memory(tmp_path: Path) -> None:
 
     (small, _, _), (large, second, last) = augment(500), augment(5000)
     assert large < 1.10 * small
-    assert last - second < 5
+    assert last - second < 12  # a picture's values and its noise, kept, would be 13
 
 
 @pytest.mark.services
