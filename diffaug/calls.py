@@ -1,7 +1,7 @@
-"""Network calls side by side, each in one thread: the same bits however many cores there are.
+"""Network calls at one batch shape, side by side, each in one thread: always the same bits.
 
-Threads that share a call share out its sums, and torch's kernels add them up in another order for
-another number of threads. So a call has one thread, and several calls keep the cores busy.
+At another batch shape torch's kernels add up in another order. So they do for another number of
+threads, where these share a call; so a call has one thread, and several calls keep the cores busy.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-__all__ = ["at_once", "side_by_side"]
+from diffaug.errors import UncommittedError
+
+__all__ = ["Batched", "at_once", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -37,6 +40,78 @@ def side_by_side(calls: Iterable[Callable[[], T]], device: torch.device) -> list
     if count == 1:
         return [call() for call in calls]
     return list(_pool(count).map(_inferring, calls))
+
+
+class Batched:
+    """A network that takes any number of rows, and is called at one batch shape for all of them.
+
+    Args:
+        network: tensors (B, ...) in, a tensor (B, ...) out, each row for itself.
+        batch_size: B of every call; rows are filled up to it with the first one.
+        device: where it runs.
+    """
+
+    def __init__(
+        self, network: Callable[..., Tensor], batch_size: int, device: torch.device
+    ) -> None:
+        self._network = network
+        self.batch_size = batch_size
+        self._device = device
+
+    @property
+    def rows(self) -> int:
+        """How many rows keep the device busy."""
+        return self.batch_size * at_once(self._device)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """The network's output (n, ...) for `inputs`, each (n, ...) with n at least 1.
+
+        Raises:
+            UncommittedError: there is too little memory; it says what batch size there is for.
+        """
+        try:
+            return self._called(inputs, self.batch_size)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            said = str(error).strip().partition("\n")[0]
+        raise UncommittedError(
+            f"out of memory on {self._device} with {self.batch_size} images a call: "
+            f"{self._cure(inputs)}; what was committed stays ({said})"
+        )
+
+    def _cure(self, inputs: tuple[Tensor, ...]) -> str:
+        """Halve the batch until it fits."""
+        size = self.batch_size // 2
+        while size:
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                self._called(tuple(rows[: size * at_once(self._device)] for rows in inputs), size)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                size //= 2
+            else:
+                return f"a batch_size of {size} fits, which wants a new OUTPUT"
+        return "not even one fits; take a smaller model, or free some memory"
+
+    def _called(self, inputs: tuple[Tensor, ...], size: int) -> Tensor:
+        count = len(inputs[0])
+        padding = -count % size
+        if padding:
+            inputs = tuple(
+                torch.cat([rows, rows[:1].expand(padding, *rows.shape[1:])]) for rows in inputs
+            )
+        batches = zip(*(torch.split(rows, size) for rows in inputs), strict=True)
+        outputs = side_by_side([partial(self._network, *batch) for batch in batches], self._device)
+        return torch.cat(outputs)[:count]
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        "can't allocate memory" in str(error)  # torch's allocator on the CPU has no type for it
+    )
 
 
 def _inferring(call: Callable[[], T]) -> T:

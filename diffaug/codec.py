@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from diffaug.errors import DefectError
 
-__all__ = ["Frame", "decode", "encode", "picture", "pixel_sha256", "to_picture"]
+__all__ = ["decode", "decode_mask", "encode", "picture", "pixel_sha256", "to_picture"]
 
 _ENCODER: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 1},
@@ -144,6 +142,18 @@ def _check_tiff(image: ImageFile.ImageFile) -> None:
         raise DefectError("unreadable_image", _FEWER)
 
 
+def decode_mask(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode a mask, as `decode` does an image.
+
+    Raises:
+        DefectError: as `decode`; the reason says that it is the mask.
+    """
+    try:
+        return decode(data, max_pixels)
+    except DefectError as defect:
+        raise DefectError(defect.code, f"of the mask: {defect.reason}") from None
+
+
 def picture(image: Image.Image) -> Image.Image:
     """Bring any Pillow image to the one form diffaug works on: mode L or RGB, 8 bits, upright.
 
@@ -191,74 +201,3 @@ def to_picture(x_0: NDArray[np.float32]) -> Image.Image:
     """A model's float32 (C, H, W), C 1 or 3, nominally in [-1, 1], as a picture L or RGB."""
     pixels = np.rint((x_0 + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
     return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """How one picture meets a model's size, and comes back from it.
-
-    Attributes:
-        size: (width, height) of the picture.
-        model_size: (width, height) of the model.
-        mode: the model's mode, L or RGB.
-        pad: whether the picture is framed in black, rather than resized.
-    """
-
-    size: tuple[int, int]
-    model_size: tuple[int, int]
-    mode: str
-    pad: bool
-
-    @classmethod
-    def of(cls, image: Image.Image, shape: tuple[int, int, int], fit: str) -> Frame:
-        """Choose the frame for a picture and a model of `shape` (C, H, W) by the recipe's `fit`.
-
-        Raises:
-            DefectError: `fit` is pad and the picture is larger than the model.
-        """
-        channels, height, width = shape
-        smaller = image.width <= width and image.height <= height
-        near = image.width >= math.ceil(0.75 * width) and image.height >= math.ceil(0.75 * height)
-        if fit == "pad" and not smaller:
-            raise DefectError(
-                "too_large_to_pad",
-                f"the image is {image.width}x{image.height} and cannot be padded to "
-                f"{width}x{height}: use fit=resize",
-            )
-        pad = smaller and (near or fit == "pad") and fit != "resize"
-        return cls(image.size, (width, height), "L" if channels == 1 else "RGB", pad)
-
-    def to_model(self, image: Image.Image) -> NDArray[np.float32]:
-        """A picture as the model takes it: float32 (C, H, W) in [-1, 1]."""
-        image = image.convert(self.mode)
-        if self.pad:
-            canvas = Image.new(self.mode, self.model_size)
-            canvas.paste(image, self._corner)
-            image = canvas
-        elif image.size != self.model_size:
-            image = image.resize(self.model_size, Image.Resampling.BICUBIC)
-        pixels = np.asarray(image, dtype=np.float32).reshape(*image.size[::-1], -1)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(127.5) - np.float32(1)
-
-    def from_model(self, x_0: NDArray[np.float32]) -> Image.Image:
-        """The model's float32 (C, H, W) as a picture of the source's size, in the model's mode.
-
-        Raises:
-            DefectError: the model gave values that are not finite.
-        """
-        if not np.isfinite(x_0).all():
-            raise DefectError("non_finite", "the model's result for this image is not finite")
-        image = to_picture(x_0)
-        if self.pad:
-            left, top = self._corner
-            return image.crop((left, top, left + self.size[0], top + self.size[1]))
-        if image.size != self.size:
-            return image.resize(self.size, Image.Resampling.BICUBIC)
-        return image
-
-    @property
-    def _corner(self) -> tuple[int, int]:
-        return (
-            (self.model_size[0] - self.size[0]) // 2,
-            (self.model_size[1] - self.size[1]) // 2,
-        )

@@ -1,4 +1,4 @@
-"""A pretrained network behind one call: `(x_t, t, condition) -> x_0 estimate`."""
+"""A pretrained network behind one call: `(x_t, t, *condition) -> x_0 estimate`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
     from diffaug.schedule import Schedule
 
-__all__ = ["Clip", "Denoiser", "Network", "Prediction"]
+__all__ = ["Boundary", "Clip", "Denoiser", "Network", "Prediction"]
 
-Prediction = Literal["epsilon", "v_prediction", "sample"]
-Network = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
-"""`(x_t (B, C, H, W), t (B,), condition (B,)) -> prediction (B, C, H, W)`"""
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+Network = Callable[..., "Tensor"]
+"""`(x_t (B, C, H, W), t (B,), *condition) -> prediction (B, C, H, W)`: what conditions it is one or
+more tensors (B, ...), such as classes (B,), or a prompt's embeddings (B, tokens, width)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +45,42 @@ class Clip:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """How a consistency model's estimate nears the image itself as its noise goes to nothing.
+
+    `x_0 = skip_t * x_t + out_t * estimate` (Song et al. 2023, "Consistency models", eq. 5).
+
+    Attributes:
+        skip: (T,), float32.
+        out: (T,), float32.
+    """
+
+    skip: Tensor
+    out: Tensor
+
+    def __call__(self, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:
+        """Blend estimates `x_0` (B, C, H, W) at times `t` (B,)."""
+        return self.skip[t].view(-1, 1, 1, 1) * x_t + self.out[t].view(-1, 1, 1, 1) * x_0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Denoiser:
     """A network, the schedule it was trained on, and what its output means.
 
-    Calling it with `x_t` (B, C, H, W) in float32, times `t` (B,) and classes `condition` (B,)
-    returns the estimate of the clean image, float32, of the same shape.
+    Calling it with `x_t` (B, C, H, W) in float32, times `t` (B,) and what conditions it returns the
+    estimate of the clean image, float32, of the same shape.
 
     Attributes:
         network: the network, in its own dtype and memory format.
         schedule: signal and noise at each time.
-        prediction: what the network predicts: the noise, v (Salimans & Ho 2022), or x_0.
+        prediction: what the network predicts: the noise, v (Salimans & Ho 2022), x_0, or the
+            flow from image to noise (Lipman et al. 2023).
         clip: the checkpoint's bound on x_0.
-        shape: (C, H, W) of one sample.
+        shape: (C, H, W) of one sample: of a picture, or of its latents.
         classes: how many classes can condition it; 0 when none can.
         null_class: the class that means "no class"; None when it has none.
         device: where it runs.
+        boundary: of consistency models; None elsewhere.
     """
 
     network: Network
@@ -69,16 +91,25 @@ class Denoiser:
     classes: int
     null_class: int | None
     device: torch.device
+    boundary: Boundary | None = None
 
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, *condition: Tensor) -> Tensor:
         """Estimate x_0, float32 (B, C, H, W)."""
-        output = self.network(x_t, t, condition).float()
+        return self.estimate(x_t, t, self.network(x_t, t, *condition).float())
+
+    def estimate(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
+        """The x_0 that the network's `output`, float32 (B, C, H, W), means."""
         if self.prediction == "sample":
-            return self.clip(output)
-        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
-        if self.prediction == "v_prediction":
-            return self.clip(alpha_t * x_t - sigma_t * output)
-        return self.clip((x_t - sigma_t * output) / alpha_t)
+            x_0 = output
+        else:
+            alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
+            if self.prediction == "v_prediction":
+                x_0 = alpha_t * x_t - sigma_t * output
+            elif self.prediction == "flow":
+                x_0 = x_t - sigma_t * output
+            else:
+                x_0 = (x_t - sigma_t * output) / alpha_t
+        return self.clip(x_0 if self.boundary is None else self.boundary(x_t, t, x_0))
 
     def target(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """What the network is to predict of `x_0` noised by `noise` at times `t` (B,)."""
@@ -86,7 +117,7 @@ class Denoiser:
             return x_0
         if self.prediction == "v_prediction":
             return self.schedule.alpha(t) * noise - self.schedule.sigma(t) * x_0
-        return noise
+        return noise - x_0 if self.prediction == "flow" else noise
 
     def loss_weight(self, t: Tensor, min_snr_gamma: float | None) -> Tensor:
         """What an error of the prediction at times `t` (B,) counts in the training loss: (B,).

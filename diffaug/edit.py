@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.codec import Frame, pixel_sha256
-from diffaug.denoiser import Denoiser
+from diffaug.codec import pixel_sha256
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
+from diffaug.frame import Frame
 from diffaug.lanes import Edit, Lanes
-from diffaug.models import Checkpoint, load_denoiser
+from diffaug.latents import LatentLanes
+from diffaug.models import Checkpoint, Pretrained, load_model
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION, SampleRandom
 from diffaug.schedule import timesteps
 from diffaug.solvers import trajectory
 
-__all__ = ["Draft", "Editor"]
+__all__ = ["Draft", "Editor", "SampleFields"]
+
+
+class SampleFields(TypedDict, total=False):
+    """What of a sample, beside its picture, can condition the model; None where it is not there.
+
+    Attributes:
+        label: its class.
+        label_text: its class or caption in words.
+        key: its webdataset key.
+    """
+
+    label: int | None
+    label_text: str | None
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +47,12 @@ class Draft:
     Attributes:
         edit: what goes into the lanes.
         frame: how the result comes back to the picture's size.
-        sample_id: hash of recipe digest, source pixels, copy, and the class where one conditions.
+        sample_id: hash of recipe digest, source pixels, copy, and what conditions: class, prompt.
         copy: which copy.
         strength: in (0, 1].
         log_snr: at the time the copy starts from, in nats.
+        prompt: what the model is told; None without a prompt.
+        mask: where the picture may change (white); None: everywhere.
     """
 
     edit: Edit
@@ -44,6 +61,17 @@ class Draft:
     copy: int
     strength: float
     log_snr: float
+    prompt: str | None
+    mask: Image.Image | None
+
+    def picture(self, x_0: NDArray[np.float32], source: Image.Image) -> Image.Image:
+        """What the lanes made of `source`, as a picture in which what was to be kept is kept.
+
+        Raises:
+            DefectError: the model gave values that are not finite.
+        """
+        result = self.frame.from_model(x_0)
+        return result if self.mask is None else self.frame.keep(result, source, self.mask)
 
 
 class Editor:
@@ -56,50 +84,52 @@ class Editor:
     def __init__(self, recipe: Recipe, checkpoint: Checkpoint, execution: Execution) -> None:
         self.recipe = recipe
         self.execution = execution
-        self.denoiser: Denoiser = load_denoiser(checkpoint, execution)
+        self.model = load_model(checkpoint, execution)
         self.recipe_digest = recipe.digest(checkpoint.digest, NOISE_VERSION)
-        if recipe.condition == "label" and not self.denoiser.classes:
-            raise ConfigError(f"condition: model {recipe.model} takes no class; use condition=none")
-        if (
-            recipe.condition == "none"
-            and self.denoiser.classes
-            and self.denoiser.null_class is None
-        ):
-            raise ConfigError(
-                f"condition: model {recipe.model} wants a class for every image and its card "
-                "names no null_class; use condition=label"
-            )
+        _refuse(recipe, self.model)
 
-    def drafts(self, image: Image.Image, label: int | None, copies: Iterable[int]) -> list[Draft]:
+    def drafts(
+        self,
+        image: Image.Image,
+        fields: SampleFields,
+        copies: Iterable[int],
+        mask: Image.Image | None = None,
+    ) -> list[Draft]:
         """Plan the copies of one picture (see `codec.picture`).
 
         Args:
             image: mode L or RGB, upright.
-            label: its class, needed under `condition: label`.
+            fields: of its sample, as far as they are there.
             copies: which copies; a loader's epochs move them.
+            mask: of the picture's size, white where it may change; None: everywhere.
 
         Raises:
-            DefectError: the picture cannot meet the model, or its label is missing or unknown.
+            DefectError: the picture cannot meet the model, or what is to condition it is missing.
         """
-        condition = self._condition(label)
-        frame = Frame.of(image, self.denoiser.shape, self.recipe.fit)
+        label = self._label(fields)
+        prompts = [(copy, self.recipe.prompt_of(copy, fields)) for copy in copies]
+        frame = Frame.of(image, self.model.shape, self.recipe.fit, self.recipe.result)
         x_0, pixels = frame.to_model(image), pixel_sha256(image)
-        return [self._draft(x_0, frame, pixels, copy, condition) for copy in copies]
+        changes = None if mask is None else frame.mask_to_model(mask).astype(np.bool_)
+        drafts = [self._draft(x_0, frame, pixels, copy, label, prompt) for copy, prompt in prompts]
+        if mask is None or changes is None:
+            return drafts
+        return [_masked(draft, mask, changes) for draft in drafts]
 
-    def lanes(self) -> Lanes[Any]:
+    def lanes(self) -> Lanes[Any] | LatentLanes[Any]:
         """New lanes over the model, at the execution's batch size."""
-        return Lanes(self.denoiser, self.execution.batch_size)
+        return self.model.lanes(self.execution.batch_size)
 
-    def _condition(self, label: int | None) -> int | None:
+    def _label(self, fields: SampleFields) -> int | None:
         if self.recipe.condition == "none":
             return None
+        label, classes = fields.get("label"), self.model.denoiser.classes
         if label is None:
             raise DefectError("no_label", "condition is label, and the sample has no integer class")
-        if not 0 <= label < self.denoiser.classes:
+        if not 0 <= label < classes:
             raise DefectError(
                 "unknown_label",
-                f"class {label} is not one of the model's {self.denoiser.classes} (0 to "
-                f"{self.denoiser.classes - 1})",
+                f"class {label} is not one of the model's {classes} (0 to {classes - 1})",
             )
         return label
 
@@ -109,23 +139,78 @@ class Editor:
         frame: Frame,
         pixels: str,
         copy: int,
-        condition: int | None,
+        label: int | None,
+        prompt: str | None,
     ) -> Draft:
-        recipe, schedule = self.recipe, self.denoiser.schedule
+        recipe, denoiser = self.recipe, self.model.denoiser
         random = SampleRandom(recipe.seed, pixels, copy)
         u = random.uniform() if recipe.draws_strength else 0.0
         strength = recipe.strength_of(copy, u)
-        times = timesteps(strength, recipe.steps, recipe.sampler, schedule.num_train_timesteps)
-        way = trajectory(recipe.sampler, schedule, times, recipe.eta)
-        noise = random.noise(x_0.shape, way.draws)
+        total = denoiser.schedule.num_train_timesteps
+        times = timesteps(strength, recipe.steps, recipe.sampler, total)
+        way = trajectory(recipe.sampler, denoiser.schedule, times, recipe.eta)
         identity = [self.recipe_digest, pixels, str(copy)]
-        if condition is not None:
-            identity.append(str(condition))
+        identity += [str(given) for given in (label, prompt) if given is not None]
+        edit = Edit(
+            x_0=x_0,
+            noise=random.noise(denoiser.shape, way.draws),
+            trajectory=way,
+            condition=self.model.condition(label, prompt),
+        )
         return Draft(
-            edit=Edit(x_0=x_0, noise=noise, trajectory=way, condition=condition),
+            edit=self._guided(edit, total),
             frame=frame,
             sample_id=hashlib.sha256("|".join(identity).encode()).hexdigest()[:32],
             copy=copy,
             strength=strength,
-            log_snr=schedule.log_snr(times[0]),
+            log_snr=denoiser.schedule.log_snr(times[0]),
+            prompt=prompt,
+            mask=None,
         )
+
+    def _guided(self, edit: Edit, total: int) -> Edit:
+        """The edit with its guidance: a scale for each call, or one that the network is given."""
+        recipe, model = self.recipe, self.model
+        if model.embed_guidance is not None:
+            scale = model.embed_guidance(recipe.guidance)
+            return replace(edit, condition=(*edit.condition, scale))
+        if recipe.guidance == 1:
+            return edit
+        scales = [recipe.scale_of(time / (total - 1)) for time in edit.trajectory.timesteps]
+        away = model.condition(None, recipe.negative_prompt)
+        return replace(edit, away=away, scales=np.array(scales, dtype=np.float32))
+
+
+def _masked(draft: Draft, mask: Image.Image, changes: NDArray[np.bool_]) -> Draft:
+    """The draft of an image of which a part is kept: it is another one, with an id of its own."""
+    identity = f"{draft.sample_id}|{pixel_sha256(mask)}"
+    return replace(
+        draft,
+        edit=replace(draft.edit, mask=changes),
+        sample_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        mask=mask,
+    )
+
+
+def _refuse(recipe: Recipe, model: Pretrained) -> None:
+    """Refuse a recipe that asks for what the model cannot do."""
+    name, denoiser = f"model {recipe.model}", model.denoiser
+    if recipe.condition == "label" and not denoiser.classes:
+        cure = "say it in a prompt" if model.prompts else "use condition=none"
+        raise ConfigError(f"condition: {name} takes no class; {cure}")
+    if recipe.condition == "none" and denoiser.classes and denoiser.null_class is None:
+        raise ConfigError(
+            f"condition: {name} wants a class for every image and its card names no null_class; "
+            "use condition=label"
+        )
+    if model.prompts is None:
+        for field in ("prompt", "negative_prompt", "lora", "embeddings"):
+            if getattr(recipe, field):
+                raise ConfigError(f"{field}: {name} is no text-to-image model; leave it out")
+        if recipe.guidance != 1 and (recipe.condition == "none" or denoiser.null_class is None):
+            raise ConfigError(
+                f"guidance: {name} is given no class to guide towards, or knows none that means "
+                "no class; use guidance=1"
+            )
+    if recipe.autoencoder and model.autoencoder is None:
+        raise ConfigError(f"autoencoder: {name} has none to put another in the place of")

@@ -14,7 +14,7 @@ from diffaug.codec import decode, encode
 from diffaug.edit import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.plan import Run, SourceShard
-from diffaug.rows import source_row
+from diffaug.rows import sample_fields, source_row
 from diffaug.shards import Sample, read_samples
 
 __all__ = ["Estimate", "estimate"]
@@ -108,15 +108,15 @@ def _bytes(shards: Sequence[SourceShard], read: int) -> float:
 
 def _wanted(run: Run) -> Callable[[str], bool]:
     recipe = run.recipe
-    return {*recipe.image_key, *recipe.carry, recipe.label_key}.__contains__
+    return {*recipe.image_key, *recipe.carry, recipe.label_key, "txt"}.__contains__
 
 
 def _drafts(sample: Sample, shard: SourceShard, run: Run, editor: Editor) -> list[Draft]:
     """The copies of a sample; none where it is going to fail."""
-    label = source_row(sample, shard.url, run.recipe).get("label")
+    fields = sample_fields(source_row(sample, shard.url, run.recipe))
     try:
         image = decode(sample.image(run.recipe.image_key).data, run.recipe.max_pixels)
-        return editor.drafts(image, label, range(run.recipe.copies))
+        return editor.drafts(image, fields, range(run.recipe.copies))
     except DefectError:
         return []
 

@@ -79,9 +79,10 @@ class Fields(BaseModel):
 class ShardFields(Fields):
     """How the samples of a shard are read."""
 
-    fit: Literal["auto", "pad", "resize"] = Field(
+    fit: Literal["auto", "pad", "resize", "fit", "exact"] = Field(
         "auto",
-        description="how an image meets the model's size: pad, resize, or auto "
+        description="how an image meets the model's size: pad (with black), resize, fit (its "
+        "middle, aspect ratio kept), exact (it must have that size), or auto "
         "(pad when smaller by at most a quarter, else resize)",
     )
     image_key: Names = Field(

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from diffaug.denoiser import Denoiser
 from diffaug.execution import DEFAULT_BATCH_SIZE
-from diffaug.lanes import Edit, Lanes
+from diffaug.lanes import Edit
+from diffaug.models import Pretrained
 from diffaug.recipe import Sampler
 from diffaug.rng import SampleRandom
 from diffaug.schedule import timesteps
@@ -19,8 +20,8 @@ __all__ = ["generate"]
 
 
 def generate(
-    denoiser: Denoiser,
-    conditions: Iterable[int | None],
+    model: Pretrained,
+    conditions: Iterable[tuple[Tensor, ...]],
     *,
     steps: int = 20,
     sampler: Sampler = "dpmsolver++",
@@ -33,14 +34,15 @@ def generate(
     Image number i is a function of (seed, i, its class) at a batch size, however many there are.
 
     Args:
-        denoiser: the model.
-        conditions: each image's class, or None for no class.
+        model: what to generate with.
+        conditions: what each image is given: see `Pretrained.condition`.
         steps: network calls from noise to image.
         sampler: `ddim`, `ddpm`, `dpmsolver++` or `one-step`.
         eta: of `ddim`: how much fresh noise each step adds, 0 to 1.
         seed: of all randomness.
         batch_size: lanes in the one fixed batch shape.
     """
+    denoiser = model.denoiser
     times = timesteps(1.0, steps, sampler, denoiser.schedule.num_train_timesteps)
     way = trajectory(sampler, denoiser.schedule, times, eta)
 
@@ -49,6 +51,6 @@ def generate(
             noise = SampleRandom(seed, "generated", index).noise(denoiser.shape, way.draws)
             yield None, Edit(x_0=None, noise=noise, trajectory=way, condition=condition)
 
-    for _, image in Lanes[None](denoiser, batch_size).run(edits()):
+    for _, image in model.lanes(batch_size).run(edits()):
         assert image is not None
         yield image

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import decode
+from diffaug.codec import decode, decode_mask
 from diffaug.commit import ShardSink
 from diffaug.edit import Draft, Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
@@ -22,7 +22,7 @@ from diffaug.lanes import Edit
 from diffaug.manifest import Row
 from diffaug.plan import Run, SourceShard, read_run
 from diffaug.reports import ShardReport, survey
-from diffaug.rows import draft_row, failed_rows, run_row, source_row
+from diffaug.rows import draft_row, failed_rows, run_row, sample_fields, source_row
 from diffaug.shards import Member, Sample, read_samples
 from diffaug.storage import Fingerprint
 from diffaug.threads import ahead, behind
@@ -121,7 +121,7 @@ def _read(
 ) -> Iterator[tuple[_Item, Edit | None]]:
     """The reading thread: every planned row of every shard, then the shard's end."""
     recipe = run.recipe
-    wanted = {*recipe.image_key, *recipe.carry, recipe.label_key, "txt"}
+    wanted = {*recipe.image_key, *recipe.carry, recipe.label_key, recipe.mask_key or "", "txt"}
     shared = run_row(run)
     for shard in shards:
         try:
@@ -144,7 +144,9 @@ def _plan_sample(
     try:
         image = decode(sample.image(recipe.image_key).data, recipe.max_pixels)
         row |= {"source_width": image.width, "source_height": image.height}
-        drafts = editor.drafts(image, row.get("label"), copies)
+        member = sample.members.get(recipe.mask_key or "")
+        mask = None if member is None else decode_mask(member.data, recipe.max_pixels)
+        drafts = editor.drafts(image, sample_fields(row), copies, mask)
     except DefectError as defect:
         for failed in failed_rows(row, defect, [None] if sample.key is None else copies):
             yield _Planned(shard, failed)
@@ -225,7 +227,8 @@ def _outcome(
     if item.draft is None or item.source is None or x_0 is None:
         return item.row, None
     try:
-        return item.row, (item.source, item.draft.frame.from_model(x_0))
+        seen = item.draft.frame.seen(item.source)
+        return item.row, (seen, item.draft.picture(x_0, item.source))
     except DefectError as defect:
         (row,) = failed_rows(item.row, defect, [item.draft.copy])
         return row, None

@@ -1,8 +1,8 @@
-"""Lanes: one fixed batch shape, in which every slot holds its own image at its own time.
+"""Lanes: every one holds its own image at its own time, and all share the network's calls.
 
-A finished lane is refilled at once and the tail is padded, so the batch shape never changes, and
-with it never the arithmetic: a sample's result does not depend on its slot or its neighbours. There
-are as many batches of lanes as calls run side by side, each in one thread.
+A finished lane is refilled at once. The network is called at one batch shape, whatever rows the
+lanes ask it for, so its arithmetic never changes: a sample's result does not depend on its lane or
+its neighbours. There are as many lanes as keep the device busy.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffaug.calls import at_once, side_by_side
+from diffaug.calls import Batched
 from diffaug.denoiser import Denoiser
+from diffaug.guided import Guided
 from diffaug.solvers import Trajectory
 from diffaug.transfer import Download, upload
 
@@ -43,13 +43,19 @@ class Edit:
         noise: standard normal values (1 + draws, C, H, W), float32: what the image is noised with,
             then what its trajectory's steps add.
         trajectory: when the network is called, and what each step makes of its estimate.
-        condition: the class given to the network; None where it takes none.
+        condition: what the network is given beside image and time, without the batch's axis.
+        away: the same, for what guidance leads away from.
+        scales: (calls,), float32: the guidance scale of each call; None is 1 at every one.
+        mask: (1, H, W), where the image may change; elsewhere it stays as it is. None: everywhere.
     """
 
     x_0: NDArray[np.float32] | None
     noise: NDArray[np.float32]
     trajectory: Trajectory
-    condition: int | None = None
+    condition: tuple[torch.Tensor, ...] = ()
+    away: tuple[torch.Tensor, ...] = ()
+    scales: NDArray[np.float32] | None = None
+    mask: NDArray[np.bool_] | None = None
 
 
 _STAY = np.array([1, 0, 0, 0], dtype=np.float32)
@@ -81,25 +87,37 @@ class Lanes(Generic[T]):
 
     Args:
         denoiser: what to run.
-        batch_size: how many lanes a call has; part of what makes a result what it is, bit for bit.
+        batch_size: how many images a call has; part of what makes a result what it is, bit for bit.
     """
 
     def __init__(self, denoiser: Denoiser, batch_size: int) -> None:
         self._denoiser = denoiser
-        self._batch_size = batch_size
-        lanes = batch_size * at_once(denoiser.device)
+        batched = Batched(denoiser.network, batch_size, denoiser.device)
+        self._predict = Guided(batched)
+        lanes = batched.rows
         self._lanes = np.arange(lanes)
         self._places: list[_Place[T] | None] = [None] * lanes
         self._call = np.zeros(lanes, dtype=np.int64)
         self._calls = np.zeros(lanes, dtype=np.int64)
-        self._times = np.zeros((lanes, 1), dtype=np.int64)
-        self._weights = np.zeros((lanes, 1, 4), dtype=np.float32)
-        self._condition = torch.zeros(lanes, dtype=torch.long, device=denoiser.device)
+        self._times = np.zeros((lanes, 0), dtype=np.int64)
+        self._weights = np.zeros((lanes, 0, 4), dtype=np.float32)
+        self._ends = np.zeros((lanes, 0, 2), dtype=np.float32)
+        self._scales = np.ones((lanes, 0), dtype=np.float32)
         self._x = torch.zeros((lanes, *denoiser.shape), device=denoiser.device)
         self._term = torch.empty_like(self._x)
-        # the estimates before, and the noise still to be added: once a trajectory wants them
+        # what not every edit needs is there once one does: the estimates before, the noise still to
+        # be added, what conditions, and of masks where they are and what they keep
         self._before: torch.Tensor | None = None
         self._fresh: torch.Tensor | None = None
+        self._condition: list[torch.Tensor] = []
+        self._away: list[torch.Tensor] = []
+        self._mask: torch.Tensor | None = None
+        self._kept: list[torch.Tensor] = []
+
+    @property
+    def count(self) -> int:
+        """How many lanes there are."""
+        return len(self._lanes)
 
     def run(
         self, edits: Iterable[tuple[T, Edit | None]]
@@ -158,27 +176,36 @@ class Lanes(Generic[T]):
         edits = [place.edit for lane in lanes if (place := self._places[lane]) and place.edit]
         self._make_room(edits)
         for lane, edit in zip(lanes, edits, strict=True):
-            calls = edit.trajectory.calls
+            way, calls = edit.trajectory, edit.trajectory.calls
             self._calls[lane] = calls
-            self._times[lane, :calls] = edit.trajectory.timesteps
-            self._weights[lane, :calls] = edit.trajectory.weights
+            self._times[lane, :calls] = way.timesteps
+            self._weights[lane, :calls] = way.weights
+            self._ends[lane, :calls] = way.ends
+            self._scales[lane, :calls] = 1 if edit.scales is None else edit.scales
         self._call[lanes] = 0
-        device, unconditional = self._x.device, self._denoiser.null_class or 0
-        classes = [unconditional if edit.condition is None else edit.condition for edit in edits]
+        device = self._x.device
         at = upload(np.array(lanes), device)
-        self._condition[at] = upload(np.array(classes), device)
         noise = upload(np.stack([edit.noise[0] for edit in edits]), device)
         clean = [np.zeros_like(edit.noise[0]) if edit.x_0 is None else edit.x_0 for edit in edits]
-        x_t = self._denoiser.schedule.add_noise(
-            upload(np.stack(clean), device), upload(self._times[lanes, 0], device), noise
-        )
+        x_0 = upload(np.stack(clean), device)
+        x_t = self._denoiser.schedule.add_noise(x_0, upload(self._times[lanes, 0], device), noise)
         if pure := [index for index, edit in enumerate(edits) if edit.x_0 is None]:
-            x_t[pure] = noise[pure]
+            x_t[pure] = noise[pure] * self._denoiser.schedule.noisiest
         self._x[at] = x_t
         if self._before is not None:
             self._before[at] = 0  # what is there counts 0 times, which makes no NaN 0
-        if self._fresh is not None:
-            for lane, edit in zip(lanes, edits, strict=True):
+        if self._mask is not None:
+            masks = [edit.mask for edit in edits]
+            everywhere = np.ones((1, *x_0.shape[2:]), dtype=np.bool_)
+            known = [everywhere if mask is None else mask for mask in masks]
+            self._mask[at] = upload(np.stack(known), device)
+            for kept, one in zip(self._kept, (x_0, noise), strict=True):
+                kept[at] = one
+        for lane, edit in zip(lanes, edits, strict=True):
+            for buffers, values in ((self._condition, edit.condition), (self._away, edit.away)):
+                for buffer, given in zip(buffers, values, strict=False):
+                    buffer[lane] = given
+            if self._fresh is not None:
                 self._fresh[lane, : edit.trajectory.draws] = upload(edit.noise[1:], device)
 
     def _make_room(self, edits: list[Edit]) -> None:
@@ -188,8 +215,18 @@ class Lanes(Generic[T]):
         if more > 0:
             self._times = np.pad(self._times, ((0, 0), (0, more)))
             self._weights = np.pad(self._weights, ((0, 0), (0, more), (0, 0)))
+            self._ends = np.pad(self._ends, ((0, 0), (0, more), (0, 0)))
+            self._scales = np.pad(self._scales, ((0, 0), (0, more)), constant_values=1)
         if self._before is None and any(way.looks_back for way in ways):
             self._before = torch.zeros_like(self._x)
+        if self._mask is None and any(edit.mask is not None for edit in edits):
+            shape = (len(self._lanes), 1, *self._x.shape[2:])
+            self._mask = torch.ones(shape, dtype=torch.bool, device=self._x.device)
+            self._kept = [torch.zeros_like(self._x), torch.zeros_like(self._x)]
+        for edit in edits:
+            for buffers, values in ((self._condition, edit.condition), (self._away, edit.away)):
+                if values and not buffers:
+                    buffers += [self._a_lane_each(value) for value in values]
         draws = max(way.draws for way in ways)
         known = 0 if self._fresh is None else self._fresh.shape[1]
         if draws > known:
@@ -197,6 +234,9 @@ class Lanes(Generic[T]):
             if self._fresh is not None:
                 wider[:, :known] = self._fresh
             self._fresh = wider
+
+    def _a_lane_each(self, value: torch.Tensor) -> torch.Tensor:
+        return value.new_zeros((len(self._lanes), *value.shape), device=self._x.device)
 
     @torch.inference_mode()
     def _step(self) -> None:
@@ -206,7 +246,7 @@ class Lanes(Generic[T]):
         t = upload(np.where(held, self._times[self._lanes, call], 0), device)
         weights = np.where(held[:, None], self._weights[self._lanes, call], _STAY)
         a, b, c, d = upload(np.ascontiguousarray(weights.T), device).view(4, -1, 1, 1, 1)
-        x_0 = self._estimate(t, held)
+        x_0 = self._denoiser.estimate(self._x, t, self._output(t, held, call))
         # a product and a sum, each rounded by itself: fused, they could depend on the lane
         self._x.mul_(a).add_(torch.mul(x_0, b, out=self._term))
         if self._before is not None:
@@ -217,6 +257,11 @@ class Lanes(Generic[T]):
             rows = upload(self._lanes * draws + np.minimum(call, draws - 1), device)
             torch.index_select(self._fresh.flatten(0, 1), 0, rows, out=self._term)
             self._x.add_(self._term.mul_(d))
+        if self._mask is not None:
+            ends = np.ascontiguousarray(self._ends[self._lanes, call].T)
+            alpha, sigma = upload(ends, device).view(2, -1, 1, 1, 1)
+            clean, noise = self._kept
+            self._x = torch.where(self._mask, self._x, clean * alpha + noise * sigma)
         self._call += held
         ended = np.flatnonzero(held & (self._call == self._calls)).tolist()
         if ended:
@@ -227,20 +272,24 @@ class Lanes(Generic[T]):
                 place.batch, place.index = batch, index
                 self._places[lane] = None
 
-    def _estimate(self, t: torch.Tensor, held: NDArray[np.bool_]) -> torch.Tensor:
-        """What the network makes of every batch that holds an image; of others, what is there."""
-        size = self._batch_size
-        found, *given = (list(torch.split(one, size)) for one in (self._x, t, self._condition))
-        batches = zip(found, *given, strict=True)
-        calls = {
-            index: partial(self._denoiser, *batch)
-            for index, batch in enumerate(batches)
-            if held[index * size : (index + 1) * size].any()
-        }
-        estimates = side_by_side(calls.values(), self._x.device)
-        for index, estimate in zip(calls, estimates, strict=True):
-            found[index] = estimate
-        return torch.cat(found)
+    def _output(
+        self, t: torch.Tensor, held: NDArray[np.bool_], call: NDArray[np.int64]
+    ) -> torch.Tensor:
+        """What the network says of each lane that holds an image; of an empty one, zeros."""
+        inputs, scales = (
+            [self._x, t, *self._condition, *self._away],
+            self._scales[self._lanes, call],
+        )
+        rows = None
+        if not held.all():
+            rows = upload(np.flatnonzero(held), self._x.device)
+            inputs, scales = [one[rows] for one in inputs], scales[held]
+        towards = inputs[2 : 2 + len(self._condition)]
+        away = inputs[2 + len(self._condition) :]
+        output = self._predict(inputs[0], inputs[1], towards, away, scales)
+        if rows is None:
+            return output
+        return torch.zeros_like(self._x).index_copy_(0, rows, output)
 
 
 def _landed(

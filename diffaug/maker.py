@@ -11,7 +11,7 @@ from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.manifest import Row
-from diffaug.models import Checkpoint, find_checkpoint
+from diffaug.models import Checkpoint, checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
 
@@ -49,7 +49,7 @@ class Maker:
                 f"its noise was drawn by {self.noise}, this diffaug draws by {NOISE_VERSION}: use "
                 "the diffaug_version of the row"
             )
-        checkpoint = find_checkpoint(self.recipe.model)
+        checkpoint = checkpoint_of(self.recipe)
         if checkpoint.digest != self.model_digest:
             raise ConfigError(
                 f"the weights of {self.recipe.model} here are not the row's: model_digest is "

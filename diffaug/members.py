@@ -11,7 +11,7 @@ from typing import IO
 
 from diffaug import storage
 from diffaug.errors import DefectError
-from diffaug.shards import read_member
+from diffaug.shards import read_member, read_samples
 
 __all__ = ["Members"]
 
@@ -27,6 +27,7 @@ class Members:
         self._stack = contextlib.ExitStack()
         self._url: str | None = None
         self._stream: IO[bytes] | None = None
+        self._places: tuple[tuple[str, str], dict[str, int]] = ("", ""), {}
 
     def __enter__(self) -> Members:
         return self
@@ -53,6 +54,23 @@ class Members:
             return read_member(stream, offset)
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DefectError("no_member", f"has no member at {offset}: {error}") from None
+
+    def offset(self, url: str, key: str, extension: str) -> int | None:
+        """Where the data of a sample's member begins; None where the sample has no such member.
+
+        The tar is read through once for all its samples, which must be asked for one after another.
+
+        Raises:
+            OSError: as for `read`.
+        """
+        if self._places[0] != (url, extension):
+            found: dict[str, int] = {}
+            with storage.open_read(url) as stream:
+                for sample in read_samples(stream, {extension}.__contains__):
+                    if sample.key is not None and extension in sample.members:
+                        found.setdefault(sample.key, sample.members[extension].offset)
+            self._places = (url, extension), found
+        return self._places[1].get(key)
 
     def _open(self, url: str) -> IO[bytes]:
         if self._stream is None or url != self._url:

@@ -16,7 +16,7 @@ from diffaug.denoiser import Denoiser
 from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
 from diffaug.generate import generate
 from diffaug.lanes import Edit, Lanes
-from diffaug.models import find_checkpoint, read_denoiser, write_card
+from diffaug.models import Pretrained, find_checkpoint, read_denoiser, write_card
 from diffaug.recipe import Recipe, Sampler
 from diffaug.rng import SampleRandom
 from diffaug.schedule import timesteps
@@ -183,13 +183,13 @@ class DiffusionModel(nn.Module):
         schedule = self._parts.schedule
         times = timesteps(strength, steps, sampler, schedule.num_train_timesteps)
         way = trajectory(sampler, schedule, times, eta)
-        classes = self._classes(condition, len(x_0)).tolist()
+        classes = self._classes(condition, len(x_0)).cpu()
 
         def edits() -> Iterator[tuple[None, Edit]]:
             for image, label in zip(x_0.float().cpu().numpy(), classes, strict=True):
                 random = SampleRandom(seed, hashlib.sha256(image.tobytes()).hexdigest(), 0)
                 noise = random.noise(image.shape, way.draws)
-                yield None, Edit(x_0=image, noise=noise, trajectory=way, condition=label)
+                yield None, Edit(x_0=image, noise=noise, trajectory=way, condition=(label,))
 
         with self._evaluating():
             done = Lanes[None](self.denoiser, batch_size).run(edits())
@@ -216,8 +216,8 @@ class DiffusionModel(nn.Module):
         with self._evaluating():
             images = list(
                 generate(
-                    self.denoiser,
-                    self._classes(condition, n).tolist(),
+                    Pretrained(denoiser=self.denoiser, shape=self._parts.shape),
+                    [(label,) for label in self._classes(condition, n).cpu()],
                     steps=steps,
                     sampler=sampler,
                     eta=eta,

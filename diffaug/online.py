@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from diffaug.codec import picture
-from diffaug.edit import Draft, Editor
+from diffaug.edit import Draft, Editor, SampleFields
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
 from diffaug.lanes import Edit
-from diffaug.models import Checkpoint, find_checkpoint
+from diffaug.models import Checkpoint, checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.shards import integer
 
@@ -34,7 +34,7 @@ def augment(
     images: Any,
     recipe: Recipe,
     *,
-    labels: int | Sequence[int] | Tensor | None = None,
+    labels: int | str | Sequence[int | str] | Tensor | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -46,8 +46,8 @@ def augment(
             (B, C, H, W). C is 1 or 3. Tensors are uint8 in [0, 255] or floating in [0, 1],
             which is rounded to 8 bits.
         recipe: what to do to each.
-        labels: their classes, one for one image or one for each; needed where the recipe's
-            condition is label.
+        labels: their classes, one for one image or one for each: integers, or words, which are
+            a prompt's {label_text}. Needed where the recipe's condition or prompt names them.
         batch_size: lanes of the fixed batch shape, 32 by default. It is part of what a result is.
         dtype: float32 or bfloat16; by default what this machine is fast at.
         device: cpu, cuda or cuda:N; by default cuda where there is one.
@@ -64,9 +64,9 @@ def augment(
     """
     editor = _editor(recipe, Execution.choose(batch_size, dtype, device))
     batch, single = _as_list(images)
-    classes = _labels(labels, len(batch))
+    fields = _fields(labels, len(batch))
     results: list[list[Any]] = [[] for _ in batch]
-    for position, _, result in _run(editor, _inputs(batch, classes), range(recipe.copies)):
+    for position, _, result in _run(editor, _inputs(batch, fields), range(recipe.copies)):
         results[position].append(result)
     if recipe.copies > 1:
         return results[0] if single else results
@@ -124,11 +124,15 @@ class Augmenter:
             key = f"{sample.get('__key__', '')}-a{copy}"
             yield {**sample, "__key__": key, self._image_key(sample): result}
 
-    def _input(self, sample: dict[str, Any]) -> tuple[dict[str, Any], Any, int | None]:
-        label = sample.get(self.recipe.label_key)
-        if isinstance(label, (bytes, str)):
-            label = integer(label.decode("utf-8", "replace") if isinstance(label, bytes) else label)
-        return sample, sample[self._image_key(sample)], None if label is None else int(label)
+    def _input(self, sample: dict[str, Any]) -> tuple[dict[str, Any], Any, SampleFields, Any]:
+        text, label = sample.get("txt"), sample.get(self.recipe.label_key)
+        fields: SampleFields = {"key": sample.get("__key__")}
+        if text is not None:
+            fields["label_text"] = _text(text)
+        if label is not None:
+            fields |= _field(label)
+        mask = sample.get(self.recipe.mask_key or "")
+        return sample, sample[self._image_key(sample)], fields, mask
 
     def _image_key(self, sample: dict[str, Any]) -> str:
         for key in self.recipe.image_key:
@@ -145,21 +149,23 @@ T = TypeVar("T")
 
 
 def _run(
-    editor: Editor, inputs: Iterable[tuple[T, Any, int | None]], copies: range
+    editor: Editor, inputs: Iterable[tuple[T, Any, SampleFields, Any]], copies: range
 ) -> Iterator[tuple[T, int, Any]]:
-    """Yield (tag, copy, result) for each copy of each (tag, image, label), in order."""
+    """Yield (tag, copy, result) for each copy of each (tag, image, fields, mask), in order."""
 
-    def planned() -> Iterator[tuple[tuple[T, Any, Draft], Edit | None]]:
-        for tag, image, label in inputs:
+    def planned() -> Iterator[tuple[tuple[T, Any, Image.Image, Draft], Edit | None]]:
+        for tag, image, fields, mask in inputs:
             with _naming(tag):
-                drafts = editor.drafts(picture(_to_pil(image)), label, copies)
+                source = picture(_to_pil(image))
+                changes = None if mask is None else picture(_to_pil(mask))
+                drafts = editor.drafts(source, fields, copies, changes)
             for draft in drafts:
-                yield (tag, image, draft), draft.edit
+                yield (tag, image, source, draft), draft.edit
 
-    for (tag, image, draft), x_0 in editor.lanes().run(planned()):
+    for (tag, image, source, draft), x_0 in editor.lanes().run(planned()):
         assert x_0 is not None
         with _naming(tag):
-            result = draft.frame.from_model(x_0)
+            result = draft.picture(x_0, source)
         yield tag, draft.copy, _like(result, image)
 
 
@@ -183,7 +189,7 @@ def _editor_for(recipe_json: str, checkpoint: Checkpoint, execution: Execution) 
 
 
 def _editor(recipe: Recipe, execution: Execution) -> Editor:
-    return _editor_for(recipe.model_dump_json(), find_checkpoint(recipe.model), execution)
+    return _editor_for(recipe.model_dump_json(), checkpoint_of(recipe), execution)
 
 
 def _as_list(images: Any) -> tuple[list[Any], bool]:
@@ -197,20 +203,35 @@ def _as_list(images: Any) -> tuple[list[Any], bool]:
     raise TypeError(f"images must be PIL images or tensors, got {type(images).__name__}")
 
 
-def _labels(labels: Any, count: int) -> list[int | None]:
+def _fields(labels: Any, count: int) -> list[SampleFields]:
     if labels is None:
-        return [None] * count
+        return [{}] * count
     if isinstance(labels, Tensor):
         labels = labels.tolist()
-    given = [labels] if isinstance(labels, int) else list(labels)
+    given = [labels] if isinstance(labels, (int, str)) else list(labels)
     if len(given) != count:
         raise ValueError(f"{count} images need {count} labels, got {len(given)}")
-    return given
+    return [{} if label is None else _field(label) for label in given]
 
 
-def _inputs(batch: list[Any], labels: list[int | None]) -> Iterator[tuple[int, Any, int | None]]:
-    for position, (image, label) in enumerate(zip(batch, labels, strict=True)):
-        yield position, image, label
+def _field(label: Any) -> SampleFields:
+    """A label as a job reads it from a shard: an integer is the class, anything else its text."""
+    if not isinstance(label, (bytes, str)):
+        return {"label": int(label)}
+    text = _text(label)
+    value = integer(text)
+    return {"label_text": text} if value is None else {"label": value}
+
+
+def _text(value: Any) -> str:
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def _inputs(
+    batch: list[Any], fields: list[SampleFields]
+) -> Iterator[tuple[int, Any, SampleFields, None]]:
+    for position, (image, known) in enumerate(zip(batch, fields, strict=True)):
+        yield position, image, known, None
 
 
 def _to_pil(image: Any) -> Image.Image:

@@ -15,7 +15,7 @@ from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.manifest import COLUMNS, SCHEMA_VERSION
-from diffaug.models import find_checkpoint
+from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
 
@@ -73,7 +73,7 @@ class Run(_Frozen):
 
     def editor(self) -> Editor:
         """Load the model, which must be the very one of the plan."""
-        return Editor(self.recipe, find_checkpoint(self.recipe.model), self.execution)
+        return Editor(self.recipe, checkpoint_of(self.recipe), self.execution)
 
 
 def plan_run(
@@ -181,7 +181,7 @@ def the_run(output: str) -> Run:
 
 
 def _new_run(urls: list[str], recipe: Recipe, execution: Execution) -> Run:
-    checkpoint = find_checkpoint(recipe.model)
+    checkpoint = checkpoint_of(recipe)
     editor = Editor(recipe, checkpoint, execution)
     return Run(
         recipe=recipe,
@@ -245,7 +245,7 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
     ]
     if begun.columns != _columns():
         differ.append("columns (its manifest has others than this diffaug writes)")
-    digest = find_checkpoint(recipe.model).digest
+    digest = checkpoint_of(recipe).digest
     if not differ and digest != begun.model.digest:
         differ = [
             f"the weights of {recipe.model} ({begun.model.digest[:8]} there, {digest[:8]} here)"

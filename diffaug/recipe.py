@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from diffaug.errors import DefectError
 from diffaug.fields import Names, ShardFields
 
-__all__ = ["Recipe", "Sampler", "Strength"]
+__all__ = ["PROMPT_FIELDS", "Recipe", "Sampler", "Strength"]
 
-Sampler = Literal["ddim", "ddpm", "dpmsolver++", "one-step"]
+Sampler = Literal["ddim", "ddpm", "dpmsolver++", "lcm", "one-step"]
+
+PROMPT_FIELDS = ("label", "label_text", "key")
+"""What of a sample a prompt can name."""
 
 Strength = float | tuple[float, ...] | str
 """One number in (0, 1]; a list, cycled over copies; or ``"lo:hi"``, drawn for each copy."""
@@ -52,6 +58,50 @@ def _one_strength(value: Any) -> float:
     return strength
 
 
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _check_prompts(value: Any) -> Any:
+    prompts = _as_list(value)
+    for prompt in prompts if isinstance(prompts, (list, tuple)) else ():
+        _check_prompt(str(prompt))
+    return prompts
+
+
+def _check_prompt(prompt: str) -> None:
+    try:
+        parts = list(Formatter().parse(prompt))
+    except ValueError as error:
+        raise ValueError(f"prompt {prompt!r}: {error}; a brace itself is written twice") from None
+    for _, name, spec, conversion in parts:
+        if name is not None and (name not in PROMPT_FIELDS or spec or conversion):
+            known = ", ".join(f"{{{one}}}" for one in PROMPT_FIELDS)
+            raise ValueError(
+                f"prompt {prompt!r} names {{{name}}}: it can name {known} of a sample, as they "
+                "stand; a brace itself is written twice"
+            )
+
+
+def _check_interval(value: Any) -> Any:
+    low, colon, high = str(value).partition(":")
+    try:
+        lo, hi = float(low), float(high)
+    except ValueError:
+        lo, hi = 1.0, 0.0
+    if not colon or not 0 <= lo <= hi <= 1:
+        raise ValueError(
+            f"guidance_interval is lo:hi with 0 <= lo <= hi <= 1, such as 0.2:0.8, got {value!r}"
+        )
+    return f"{lo:g}:{hi:g}"
+
+
+_LATER = {
+    *("prompt", "negative_prompt", "guidance", "guidance_interval", "lora_scale"),
+    *("mask_key", "result"),
+}
+
+
 class Recipe(ShardFields):
     """What diffaug does to each image. Immutable; wrong values raise with a sentence.
 
@@ -75,7 +125,10 @@ class Recipe(ShardFields):
     steps: int = Field(
         20, ge=1, le=1000, description="calls a whole trajectory would have; strength scales them"
     )
-    sampler: Sampler = Field("dpmsolver++", description="ddim, ddpm, dpmsolver++ or one-step")
+    sampler: Sampler = Field(
+        "dpmsolver++",
+        description="ddim, ddpm, dpmsolver++, lcm (of models distilled to few calls) or one-step",
+    )
     eta: float = Field(
         0.0, ge=0, le=1, description="of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)"
     )
@@ -83,6 +136,41 @@ class Recipe(ShardFields):
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of all randomness")
     condition: Literal["none", "label"] = Field(
         "none", description="none, or label: the sample's class conditions the model"
+    )
+    prompt: Annotated[tuple[str, ...], BeforeValidator(_check_prompts)] = Field(
+        (),
+        description="what a text-to-image model is told: a template over {label}, {label_text} "
+        "and {key}; several are cycled over copies",
+    )
+    negative_prompt: str | None = Field(
+        None, description="what guidance leads away from; by default what no prompt means"
+    )
+    guidance: float = Field(
+        1.0, ge=0, le=100, description="how hard class or prompt pull; at 1 at no cost"
+    )
+    guidance_interval: Annotated[str, BeforeValidator(_check_interval)] = Field(
+        "0:1", description="times, as strengths, between which guidance acts: lo:hi"
+    )
+    lora: str | None = Field(
+        None, description="LoRA weights: a safetensors file, a folder, or org/name[@revision]"
+    )
+    lora_scale: float = Field(1.0, ge=-10, le=10, description="how much the LoRA counts")
+    autoencoder: str | None = Field(
+        None,
+        description="an autoencoder in the model's place, such as a tiny one: a folder or "
+        "org/name[@revision]",
+    )
+    embeddings: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        (),
+        description="textual-inversion embeddings, one token a file, for the prompts to name",
+    )
+    mask_key: str | None = Field(
+        None,
+        description="the member that says what may change (white; the rest is kept), such as "
+        "mask.png; a sample without it may change everywhere",
+    )
+    result: Literal["source", "model"] = Field(
+        "source", description="the size of the result: the source's, or the model's"
     )
     format: Literal["png", "jpg", "webp"] = Field("png", description="png, jpg or webp")
     carry: Names = Field((), description="members copied to the output as they are (txt,json)")
@@ -107,6 +195,29 @@ class Recipe(ShardFields):
             return low + (high - low) * u
         return self.strength
 
+    def prompt_of(self, copy: int, fields: Mapping[str, Any]) -> str | None:
+        """The prompt of one copy, None without one; a list of prompts is cycled over copies.
+
+        Args:
+            copy: which copy, from 0.
+            fields: the sample's PROMPT_FIELDS; those it does not have are None.
+
+        Raises:
+            DefectError: the sample does not have a field that the prompt names.
+        """
+        if not self.prompt:
+            return None
+        prompt = self.prompt[copy % len(self.prompt)]
+        for _, name, _, _ in Formatter().parse(prompt):
+            if name is not None and fields.get(name) is None:
+                raise DefectError(f"no_{name}", f"the prompt names {{{name}}}, which is not there")
+        return prompt.format(**fields)
+
+    def scale_of(self, time: float) -> float:
+        """The guidance scale at a time, given as a strength in [0, 1]."""
+        low, high = (float(part) for part in self.guidance_interval.split(":"))
+        return self.guidance if low <= time <= high else 1.0
+
     @property
     def draws_strength(self) -> bool:
         """Whether each copy's strength is drawn from a range."""
@@ -122,5 +233,7 @@ class Recipe(ShardFields):
             mode="json",
             include={"strength", "steps", "sampler", "eta", "seed", "condition", "fit", "format"},
         )
+        # what came later counts where it is used, so that older digests stay what they were
+        fields |= self.model_dump(mode="json", include=_LATER, exclude_defaults=True)
         fields |= {"model_digest": model_digest, "noise": noise_version}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

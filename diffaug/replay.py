@@ -18,14 +18,14 @@ import numpy as np
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import decode, encode, pixel_sha256
+from diffaug.codec import decode, decode_mask, encode, pixel_sha256
 from diffaug.edit import Draft, Editor
 from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.lanes import Edit
 from diffaug.maker import Maker, PartMaker
 from diffaug.manifest import Row
 from diffaug.members import Members
-from diffaug.rows import draft_row
+from diffaug.rows import draft_row, sample_fields
 
 __all__ = ["TOLERANCE", "Replayed", "Tally", "replay_parts", "replay_rows"]
 
@@ -109,6 +109,7 @@ class _Task:
     elsewhere: str = ""
     error: str = ""
     draft: Draft | None = None
+    source: Image.Image | None = None
 
     def differs(self, reason: str) -> Replayed:
         return Replayed(row=self.row, verdict="differs", reason=reason, elsewhere=self.elsewhere)
@@ -176,11 +177,11 @@ def _replay(tasks: Iterator[_Task], maker: Maker | None, output: str | None) -> 
         return
     with Members() as sources, Members() as outputs:
         for task, x_0 in editor.lanes().run(_drafted(tasks, editor, sources)):
-            if task.draft is None or x_0 is None:
+            if task.draft is None or task.source is None or x_0 is None:
                 yield task.differs(task.error)
                 continue
             try:
-                image = task.draft.frame.from_model(x_0)
+                image = task.draft.picture(x_0, task.source)
             except DefectError as defect:
                 yield task.differs(f"it cannot be rebuilt: {defect.reason}")
             else:
@@ -192,18 +193,22 @@ def _drafted(
 ) -> Iterator[tuple[_Task, Edit | None]]:
     for task in tasks:
         try:
-            draft = _draft(task, editor, sources)
+            draft, source = _draft(task, editor, sources)
         except (_MismatchError, DefectError) as error:
             yield replace(task, error=str(error)), None
         else:
-            yield replace(task, draft=draft), draft.edit
+            yield replace(task, draft=draft, source=source), draft.edit
 
 
-def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
+def _draft(task: _Task, editor: Editor, sources: Members) -> tuple[Draft, Image.Image]:
     row, recipe = task.row, editor.recipe
     url, offset = str(row["source_shard"]), int(row["source_offset"])
     try:
-        data = sources.read(url, offset)
+        data, mask = sources.read(url, offset), None
+        if recipe.mask_key is not None:
+            place = sources.offset(url, row["source_key"], recipe.mask_key)
+            if place is not None:  # which mask it is, sample_id knows
+                mask = decode_mask(sources.read(url, place), recipe.max_pixels)
     except FileNotFoundError:
         raise _MismatchError(f"the source is gone: there is no {url} any more") from None
     except (OSError, ConfigError) as error:
@@ -214,7 +219,8 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
         raise _MismatchError(
             f"the source has changed: the bytes at {offset} of {url} are not those of source_sha256"
         )
-    (draft,) = editor.drafts(decode(data, recipe.max_pixels), row["label"], [row["copy"]])
+    source = decode(data, recipe.max_pixels)
+    (draft,) = editor.drafts(source, sample_fields(row), [row["copy"]], mask)
     made = {name: getattr(recipe, name) for name in _PREDICTED} | draft_row(draft)
     wrong = [name for name, value in made.items() if not _same(row[name], value)]
     if wrong:
@@ -222,7 +228,7 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
         raise _MismatchError(
             f"the row and its recipe disagree on {', '.join(wrong)} for this source{made_with}"
         )
-    return draft
+    return draft, source
 
 
 def _same(said: Any, made: Any) -> bool:

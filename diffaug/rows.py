@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from PIL import Image
 
 from diffaug.codec import pixel_sha256
-from diffaug.edit import Draft
+from diffaug.edit import Draft, SampleFields
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
 from diffaug.manifest import LONGEST_TEXT, Row
@@ -23,6 +23,7 @@ __all__ = [
     "lineage",
     "output_row",
     "run_row",
+    "sample_fields",
     "source_row",
 ]
 
@@ -43,7 +44,9 @@ _LINEAGE = (
     "log_snr",
     "steps",
     "calls",
+    "guidance",
     "condition",
+    "prompt",
     "seed",
     "batch_size",
     "dtype",
@@ -62,6 +65,7 @@ def run_row(run: Run) -> Row:
         "recipe_digest": run.recipe_digest,
         "sampler": run.recipe.sampler,
         "steps": run.recipe.steps,
+        "guidance": None if run.recipe.guidance == 1 else run.recipe.guidance,
         "condition": run.recipe.condition,
         "seed": run.recipe.seed,
         "batch_size": run.execution.batch_size,
@@ -93,6 +97,15 @@ def source_row(sample: Sample, source: str, recipe: Recipe) -> Row:
     return row
 
 
+def sample_fields(row: Row) -> SampleFields:
+    """What of a row's sample can condition the model."""
+    return {
+        "label": row.get("label"),
+        "label_text": row.get("label_text"),
+        "key": row.get("source_key"),
+    }
+
+
 def draft_row(draft: Draft) -> Row:
     """The columns that planning an image settles."""
     return {
@@ -102,6 +115,7 @@ def draft_row(draft: Draft) -> Row:
         "t_start": draft.edit.trajectory.timesteps[0],
         "log_snr": draft.log_snr,
         "calls": draft.edit.trajectory.calls,
+        "prompt": draft.prompt,
     }
 
 

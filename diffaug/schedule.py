@@ -25,32 +25,71 @@ _CONFIG_FIELDS = (
 
 
 class Schedule:
-    """`t -> (alpha_t, sigma_t)` with `x_t = alpha_t * x_0 + sigma_t * noise`, variance kept at 1.
-
-    The discrete forward Markov process of DDPM (Ho et al. 2020), given by its cumulative products:
-    `alpha_t = sqrt(alphas_cumprod[t])`, `sigma_t = sqrt(1 - alphas_cumprod[t])`.
+    """`t -> (alpha_t, sigma_t)` with `x_t = alpha_t * x_0 + sigma_t * noise`, t = 0 … T - 1.
 
     Args:
-        alphas_cumprod: shape (T,), falling, in [0, 1]: what a checkpoint's scheduler brings.
+        alpha: shape (T,): how much of the image is left at each time.
+        sigma: shape (T,), rising: how much noise is there.
         config: the fields of a diffusers scheduler that make it, where it came from one.
 
     Attributes:
-        alphas_cumprod: the same, float64.
+        alpha_t: alpha, float64.
+        sigma_t: sigma, float64.
         config: as given.
     """
 
-    def __init__(self, alphas_cumprod: Tensor, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, alpha: Tensor, sigma: Tensor, config: Mapping[str, Any] | None = None
+    ) -> None:
+        if alpha.ndim != 1 or len(alpha) < 2 or alpha.shape != sigma.shape:
+            raise ValueError("alpha and sigma must have the shape (T,) with T at least 2")
+        self.alpha_t: NDArray[np.float64] = alpha.double().cpu().numpy()
+        self.sigma_t: NDArray[np.float64] = sigma.double().cpu().numpy()
+        self.config = dict(config or {})
+        self._alpha = alpha.float()
+        self._sigma = sigma.float()
+
+    @classmethod
+    def variance_preserving(
+        cls, alphas_cumprod: Tensor, config: Mapping[str, Any] | None = None
+    ) -> Schedule:
+        """The discrete forward Markov process of DDPM (Ho et al. 2020).
+
+        `alpha_t = sqrt(alphas_cumprod[t])`, `sigma_t = sqrt(1 - alphas_cumprod[t])`.
+
+        Args:
+            alphas_cumprod: shape (T,), falling, in [0, 1]: what a checkpoint's scheduler brings.
+            config: as of the class.
+        """
         if alphas_cumprod.ndim != 1 or len(alphas_cumprod) < 2:
             raise ValueError("alphas_cumprod must have the shape (T,) with T at least 2")
         table = alphas_cumprod.double()
-        self.alphas_cumprod: NDArray[np.float64] = table.cpu().numpy()
-        self.config = dict(config or {})
-        self._alpha = table.sqrt().float()
-        self._sigma = (1 - table).sqrt().float()
+        return cls(table.sqrt(), (1 - table).sqrt(), config)
+
+    @classmethod
+    def flow(cls, sigma: Tensor) -> Schedule:
+        """The straight way from image to noise of flow matching (Lipman et al. 2023; Liu et al.
+        2023, "Flow straight and fast"): `alpha_t = 1 - sigma_t`.
+
+        Args:
+            sigma: shape (T,), rising, in (0, 1].
+        """
+        table = sigma.double()
+        return cls(1 - table, table)
+
+    @classmethod
+    def exploding(cls, sigma: Tensor) -> Schedule:
+        """Noise added to an image that is left as it is (Karras et al. 2022): `alpha_t = 1`.
+
+        Args:
+            sigma: shape (T,), rising, positive.
+        """
+        table = sigma.double()
+        return cls(table.new_ones(table.shape), table)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
-        """The schedule of a diffusers scheduler's configuration, its other fields left aside.
+        """The schedule of a diffusers scheduler's betas, its other fields left aside.
 
         Raises:
             ValueError, TypeError, NotImplementedError: diffusers cannot make a schedule of it.
@@ -59,21 +98,29 @@ class Schedule:
 
         config = {name: value for name, value in config.items() if name in _CONFIG_FIELDS}
         scheduler: Any = DDPMScheduler(**config)
-        return cls(scheduler.alphas_cumprod.double(), config)
+        return cls.variance_preserving(scheduler.alphas_cumprod.double(), config)
 
     @property
     def num_train_timesteps(self) -> int:
         """T: times run from 0 (almost clean) to T - 1 (almost noise)."""
         return len(self._alpha)
 
+    @property
+    def noisiest(self) -> float:
+        """How strong pure noise is, from which images are generated: sigma at the last time where
+        noise is added to a whole image, else 1.
+        """
+        return max(1.0, float(self.sigma_t[-1]))
+
     def to(self, device: torch.device) -> Schedule:
         """The same schedule with its tables on `device`."""
-        moved = Schedule.__new__(Schedule)
-        moved.alphas_cumprod = self.alphas_cumprod
-        moved.config = self.config
-        moved._alpha = self._alpha.to(device)
-        moved._sigma = self._sigma.to(device)
-        return moved
+        import torch
+
+        return Schedule(
+            torch.from_numpy(self.alpha_t).to(device),
+            torch.from_numpy(self.sigma_t).to(device),
+            self.config,
+        )
 
     def alpha(self, t: Tensor) -> Tensor:
         """Signal at times `t` (B,), shaped (B, 1, 1, 1) to multiply images."""
@@ -85,9 +132,8 @@ class Schedule:
 
     def log_snr(self, t: int) -> float:
         """Log of alpha_t² / sigma_t², in nats: how much of the image is left at time t."""
-        signal = self.alphas_cumprod[t]
         with np.errstate(divide="ignore"):  # minus infinity where no signal is left
-            return float(np.log(signal) - np.log(1 - signal))
+            return float(2 * (np.log(self.alpha_t[t]) - np.log(self.sigma_t[t])))
 
     def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Noise images along the forward process.

@@ -30,10 +30,12 @@ class Trajectory:
     Attributes:
         timesteps: the calls' times, falling; the last step goes to the clean image.
         weights: (calls, 4), float32: a, b, c, d of each step.
+        ends: (calls, 2), float32: alpha and sigma where each step ends.
     """
 
     timesteps: tuple[int, ...]
     weights: NDArray[np.float32]
+    ends: NDArray[np.float32]
 
     @property
     def calls(self) -> int:
@@ -64,36 +66,41 @@ def trajectory(
         sampler: `ddim` (Song et al. 2021, "Denoising diffusion implicit models", eq. 12 and 16),
             `ddpm` (ancestral, Ho et al. 2020, with the posterior's own variance: it is `ddim` with
             eta 1), `dpmsolver++` (second-order multistep, Lu et al. 2022, the midpoint form of
-            algorithm 2; its first step is first order, which is `ddim`), or `one-step`.
+            algorithm 2; its first step is first order, which is `ddim`), `lcm` (each estimate is
+            noised anew to the next time: the multistep sampling of consistency models, Song et al.
+            2023, algorithm 1, and of Luo et al. 2023, "Latent consistency models"), or `one-step`.
         schedule: signal and noise at each time.
         timesteps: the calls' times, falling, at least one.
         eta: of `ddim`: how much of the posterior's noise is added, 0 to 1.
     """
-    signal = schedule.alphas_cumprod[list(timesteps)]
+    alpha, sigma = schedule.alpha_t[list(timesteps)], schedule.sigma_t[list(timesteps)]
     weights = np.zeros((len(timesteps), 4))
     if sampler == "dpmsolver++":
-        weights[:-1, :3] = _second_order(signal)
+        weights[:-1, :3] = _second_order(alpha, sigma)
+    elif sampler == "lcm":
+        weights[:-1, 1], weights[:-1, 3] = alpha[1:], sigma[1:]
     else:
-        weights[:-1, [0, 1, 3]] = _implicit(signal, 1.0 if sampler == "ddpm" else eta)
+        weights[:-1, [0, 1, 3]] = _implicit(alpha, sigma, 1.0 if sampler == "ddpm" else eta)
     weights[-1, 1] = 1
-    return Trajectory(timesteps, weights.astype(np.float32))
+    ends = np.stack([np.append(alpha[1:], 1), np.append(sigma[1:], 0)], axis=1)
+    return Trajectory(timesteps, weights.astype(np.float32), ends.astype(np.float32))
 
 
-def _implicit(signal: _Array, eta: float) -> _Array:
-    """a, b and d from each time to the next, given alpha² at each, by DDIM."""
-    now, then = signal[:-1], signal[1:]
-    d = eta * np.sqrt((1 - then) / (1 - now) * (1 - now / then))
-    a = np.sqrt(np.maximum(1 - then - d**2, 0) / (1 - now))
-    return np.stack([a, np.sqrt(then) - a * np.sqrt(now), d], axis=1)
+def _implicit(alpha: _Array, sigma: _Array, eta: float) -> _Array:
+    """a, b and d from each time to the next, by DDIM."""
+    kept = (alpha[:-1] / alpha[1:]) ** 2
+    now, then = sigma[:-1] ** 2, sigma[1:] ** 2
+    d = eta * np.sqrt(np.maximum(then / now * (now - kept * then), 0))
+    a = np.sqrt(np.maximum(then - d**2, 0) / now)
+    return np.stack([a, alpha[1:] - a * alpha[:-1], d], axis=1)
 
 
-def _second_order(signal: _Array) -> _Array:
-    """a, b and c from each time to the next, given alpha² at each, by DPM-Solver++(2M)."""
-    now, then = signal[:-1], signal[1:]
-    a = np.sqrt((1 - then) / (1 - now))
-    k = np.sqrt(then) - a * np.sqrt(now)
+def _second_order(alpha: _Array, sigma: _Array) -> _Array:
+    """a, b and c from each time to the next, by DPM-Solver++(2M)."""
+    a = sigma[1:] / sigma[:-1]
+    k = alpha[1:] - a * alpha[:-1]
     with np.errstate(divide="ignore"):  # no signal at all: lambda is -inf, its step infinite
-        half_log_snr = 0.5 * (np.log(signal) - np.log(1 - signal))
+        half_log_snr = np.log(alpha) - np.log(sigma)
     h = np.diff(half_log_snr)
     back = np.zeros_like(k)
     back[1:] = k[1:] * h[1:] / (2 * h[:-1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from functools import partial
 
@@ -58,3 +60,42 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
         if child == 0:
             os._exit(0 if side_by_side([lambda: 1, lambda: 2], CPU) == [1, 2] else 1)
         assert os.waitpid(child, 0)[1] == 0
+
+
+SHORT = """
+import resource, sys
+import torch
+from diffaug.calls import Batched
+from diffaug.errors import UncommittedError
+
+def network(x):
+    torch.empty(len(x) * (GIGABYTES << 30), dtype=torch.uint8)
+    return x
+
+batched = Batched(network, 8, torch.device("cpu"))
+torch.set_num_threads(1)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (5 << 30),) * 2)
+try:
+    batched(torch.zeros(8))
+except UncommittedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the limit of address space")
+@pytest.mark.parametrize(
+    ("gigabytes", "cure"),
+    [(0, ""), (1, "a batch_size of 4 fits"), (2, "a batch_size of 2 fits"), (9, "not even one")],
+)
+def test_too_little_memory_says_what_fits(gigabytes: int, cure: str) -> None:
+    script = SHORT.replace("GIGABYTES", str(gigabytes))
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    if not cure:
+        assert ran.stdout == ""
+        return
+    assert "out of memory on cpu with 8 images a call" in ran.stdout
+    assert cure in ran.stdout
+    assert "can't allocate memory" in ran.stdout

@@ -42,7 +42,7 @@ def scheduler(**config: Any) -> Any:
 def denoiser(output: Tensor, prediction: Prediction, clip: Clip) -> Denoiser:
     return Denoiser(
         network=lambda x_t, t, condition: output,
-        schedule=Schedule(scheduler().alphas_cumprod.double()),
+        schedule=Schedule.variance_preserving(scheduler().alphas_cumprod.double()),
         prediction=prediction,
         clip=clip,
         shape=(3, 8, 8),

@@ -48,8 +48,8 @@ class Optimal(nn.Module):
     def __init__(self, schedule: Schedule, prediction: Prediction) -> None:
         super().__init__()
         self.prediction = prediction
-        self.alpha = np.sqrt(schedule.alphas_cumprod)
-        self.sigma = np.sqrt(1 - schedule.alphas_cumprod)
+        self.alpha = schedule.alpha_t
+        self.sigma = schedule.sigma_t
         gains = [
             alpha * C @ np.linalg.inv(alpha**2 * C + sigma**2 * EYE)
             for alpha, sigma in zip(self.alpha, self.sigma, strict=True)
@@ -118,7 +118,7 @@ def root(matrix: Array) -> Array:
 
 def at(t: int) -> tuple[float, float, Array, Array]:
     """alpha, sigma, covariance S of x_t, and the gain of the posterior mean, at a time."""
-    signal = linear().alphas_cumprod[t]
+    signal = linear().alpha_t[t] ** 2
     s = signal * C + (1 - signal) * EYE
     return np.sqrt(signal), np.sqrt(1 - signal), s, np.sqrt(signal) * C @ np.linalg.inv(s)
 

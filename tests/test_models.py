@@ -17,7 +17,7 @@ from diffaug.denoiser import Clip
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.models import find_checkpoint, load_denoiser, shipped_cards
+from diffaug.models import find_checkpoint, load_model, shipped_cards
 from diffaug.recipe import Recipe
 
 EXECUTION = Execution(batch_size=3, dtype="float32", device="cpu")
@@ -62,7 +62,7 @@ def change(path: Path, **fields: Any) -> None:
 
 
 def load(folder: Path) -> Any:
-    return load_denoiser(find_checkpoint(str(folder)), EXECUTION)
+    return load_model(find_checkpoint(str(folder)), EXECUTION).denoiser
 
 
 def refusal(folder: Path) -> str:
@@ -99,7 +99,7 @@ def test_the_shipped_model_is_listed() -> None:
 
 def test_the_shipped_model_is_the_unet_diffusers_loads() -> None:
     checkpoint = find_checkpoint("fashion-mnist-32")
-    denoiser = load_denoiser(checkpoint, EXECUTION)
+    denoiser = load_model(checkpoint, EXECUTION).denoiser
     unet: Any = UNet2DModel.from_pretrained(checkpoint.folder / "unet").float().eval()
     x_t, classes = noise(3, 1, 32, 32), torch.tensor([9, 0, 10])
     with torch.inference_mode():
@@ -325,8 +325,8 @@ def test_a_pickle_is_not_opened(make: Make) -> None:
 
 def test_a_pipeline_of_another_kind(make: Make) -> None:
     folder = make()
-    change(folder / "model_index.json", _class_name="StableDiffusionPipeline")
-    assert "StableDiffusionPipeline is not supported" in refusal(folder)
+    change(folder / "model_index.json", _class_name="AudioLDM2Pipeline")
+    assert "AudioLDM2Pipeline is not supported" in refusal(folder)
 
 
 def test_a_prediction_type_of_another_kind(make: Make) -> None:

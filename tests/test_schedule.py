@@ -26,7 +26,7 @@ def test_forward_noising_is_diffusers(name: str) -> None:
     x_0 = torch.rand(7, 3, 8, 8, generator=random) * 2 - 1
     noise = torch.randn(x_0.shape, generator=random)
     t = torch.tensor([0, 1, 10, 250, 500, 998, 999])
-    x_t = Schedule(reference.alphas_cumprod.double()).add_noise(x_0, t, noise)
+    x_t = Schedule.variance_preserving(reference.alphas_cumprod.double()).add_noise(x_0, t, noise)
     assert (x_t - reference.add_noise(x_0, noise, t)).abs().max() < 1e-6
 
 
@@ -36,13 +36,16 @@ def test_forward_noising_is_the_markov_chain_of_its_betas() -> None:
     x = np.ones(20_000)
     for beta in betas:
         x = np.sqrt(1 - beta) * x + np.sqrt(beta) * random.standard_normal(x.shape)
-    schedule, last = Schedule(torch.from_numpy(np.cumprod(1 - betas))), torch.tensor([59])
+    schedule, last = (
+        Schedule.variance_preserving(torch.from_numpy(np.cumprod(1 - betas))),
+        torch.tensor([59]),
+    )
     assert x.mean() == pytest.approx(schedule.alpha(last).item(), abs=0.02)
     assert x.std() == pytest.approx(schedule.sigma(last).item(), abs=0.02)
 
 
 def test_each_sample_has_its_own_time() -> None:
-    schedule = Schedule(torch.from_numpy(LINEAR))
+    schedule = Schedule.variance_preserving(torch.from_numpy(LINEAR))
     t = torch.tensor([999, 0, 400])
     ones, zeros = torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
     signal, noise = schedule.add_noise(ones, t, zeros), schedule.add_noise(zeros, t, ones)
@@ -54,14 +57,17 @@ def test_each_sample_has_its_own_time() -> None:
 def test_log_snr_in_closed_form() -> None:
     """The log SNR of alphas_cumprod = sigmoid(k) is k."""
     k = torch.tensor([6.0, 2.5, 0.0, -9.0], dtype=torch.float64)
-    schedule = Schedule(torch.sigmoid(k))
+    schedule = Schedule.variance_preserving(torch.sigmoid(k))
     assert schedule.num_train_timesteps == 4
     assert [schedule.log_snr(t) for t in range(4)] == pytest.approx(k.tolist(), abs=1e-9)
 
 
 def test_a_terminal_time_without_signal() -> None:
     reference: Any = DDPMScheduler(rescale_betas_zero_snr=True)
-    schedule, last = Schedule(reference.alphas_cumprod.double()), torch.tensor([999])
+    schedule, last = (
+        Schedule.variance_preserving(reference.alphas_cumprod.double()),
+        torch.tensor([999]),
+    )
     assert schedule.alpha(last).item() == 0
     assert schedule.sigma(last).item() == 1
     assert schedule.log_snr(999) == -math.inf
@@ -70,7 +76,7 @@ def test_a_terminal_time_without_signal() -> None:
 @pytest.mark.parametrize("shape", [(1,), (10, 1), ()])
 def test_a_table_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"shape \(T,\)"):
-        Schedule(torch.full(shape, 0.5))
+        Schedule.variance_preserving(torch.full(shape, 0.5))
 
 
 @pytest.mark.parametrize(

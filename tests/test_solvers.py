@@ -26,7 +26,7 @@ import diffaug
 from diffaug.denoiser import Clip, Denoiser, Prediction
 from diffaug.execution import Execution
 from diffaug.lanes import Edit, Lanes
-from diffaug.models import find_checkpoint, load_denoiser
+from diffaug.models import find_checkpoint, load_model
 from diffaug.rng import SampleRandom
 from diffaug.schedule import Schedule, timesteps
 from diffaug.solvers import trajectory
@@ -60,7 +60,7 @@ NONE = torch.zeros(0, *X_0.shape)
 @pytest.fixture(scope="module")
 def denoiser() -> Denoiser:
     execution = Execution(batch_size=BATCH, dtype="float32", device="cpu")
-    return load_denoiser(find_checkpoint(MODEL), execution)
+    return load_model(find_checkpoint(MODEL), execution).denoiser
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,12 @@ def ours(
     """What the lanes make of the pictures; `fresh` (calls, B, C, H, W) is added on the way."""
     way = trajectory(sampler, denoiser.schedule, tuple(times), eta)
     noise = torch.cat([NOISE[None], fresh])[: 1 + way.draws]
+    no_class = (torch.tensor(denoiser.null_class or 0),)
     edits = [
-        (i, Edit(x_0=X_0[i].numpy(), noise=noise[:, i].numpy(), trajectory=way))
+        (
+            i,
+            Edit(x_0=X_0[i].numpy(), noise=noise[:, i].numpy(), trajectory=way, condition=no_class),
+        )
         for i in range(BATCH)
     ]
     results = [result for _, result in Lanes[int](denoiser, BATCH).run(edits)]
@@ -232,7 +236,7 @@ def test_weights_in_closed_form() -> None:
     """On a schedule of three times: the posterior of Ho et al. (2020, eq. 6 and 7), DDIM of Song
     et al. (eq. 12), and the last step, which is the estimate itself."""
     signal = np.array([0.9, 0.5, 0.01])
-    schedule = Schedule(torch.from_numpy(signal))
+    schedule = Schedule.variance_preserving(torch.from_numpy(signal))
     for sampler in ("ddim", "ddpm", "dpmsolver++"):
         way = trajectory(sampler, schedule, (2, 1, 0))
         assert way.timesteps == (2, 1, 0)
@@ -268,7 +272,7 @@ def test_every_schedule_is_that_of_diffusers(betas: str, sampler: str, order: in
     x_t = forward.add_noise(X_0, NOISE, torch.tensor([times[0]]))
     toy = Denoiser(
         network=lambda x, t, condition: 0.3 * x,
-        schedule=Schedule(forward.alphas_cumprod),
+        schedule=Schedule.variance_preserving(forward.alphas_cumprod),
         prediction="v_prediction",
         clip=Clip(),
         shape=(1, 32, 32),
@@ -295,7 +299,7 @@ WAYS: list[tuple[int, ...]] = [(999,), (800, 300), (800, 500, 200)]
 def test_a_schedule_that_ends_without_signal() -> None:
     """From pure noise the first step forgets it: finite weights, and no x_t in x_0's part."""
     reference: Any = DDPMScheduler(rescale_betas_zero_snr=True)
-    schedule = Schedule(reference.alphas_cumprod.double())
+    schedule = Schedule.variance_preserving(reference.alphas_cumprod.double())
     for sampler in ("ddim", "ddpm", "dpmsolver++"):
         weights = trajectory(sampler, schedule, (999, 600, 300)).weights
         assert np.isfinite(weights).all()

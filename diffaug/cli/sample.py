@@ -67,17 +67,23 @@ def sample(
     from diffaug.execution import Execution
     from diffaug.gallery import write_images
     from diffaug.generate import generate
-    from diffaug.models import find_checkpoint, load_denoiser
+    from diffaug.models import find_checkpoint, load_model
     from diffaug.progress import counted
 
     execution = Execution.choose(batch_size, dtype, device)
-    denoiser = load_denoiser(find_checkpoint(checkpoint), execution)
+    model = load_model(find_checkpoint(checkpoint), execution)
+    if model.prompts is not None:
+        raise ConfigError(
+            f"{checkpoint} takes prompts, and sample knows classes: generate with diffusers' own "
+            "pipeline; diffaug augments with it"
+        )
+    denoiser = model.denoiser
     labels = list(islice(cycle(_labels(label, denoiser.classes)), number))
     if labels[0] is None and denoiser.classes and denoiser.null_class is None:
         raise ConfigError(f"{checkpoint} wants a class for every image: use --label all")
     images = generate(
-        denoiser,
-        labels,
+        model,
+        [model.condition(label, None) for label in labels],
         steps=steps,
         sampler=sampler,
         eta=eta,

@@ -1,14 +1,19 @@
 """Checkpoints: found, checked, digested, and loaded behind the one Denoiser."""
 
-from diffaug.models.card import Card, shipped_cards, write_card
-from diffaug.models.checkpoint import Checkpoint, find_checkpoint
-from diffaug.models.load import load_denoiser, read_denoiser
+from diffaug.models.card import Card, known_cards, shipped_cards, write_card
+from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
+from diffaug.models.load import checkpoint_of, load_model, read_denoiser
+from diffaug.models.pretrained import Pretrained
 
 __all__ = [
+    "Addons",
     "Card",
     "Checkpoint",
+    "Pretrained",
+    "checkpoint_of",
     "find_checkpoint",
-    "load_denoiser",
+    "known_cards",
+    "load_model",
     "read_denoiser",
     "shipped_cards",
     "write_card",

@@ -1,4 +1,4 @@
-"""Model cards: the `diffaug` section in the front matter of a checkpoint's README.md."""
+"""Model cards: of checkpoints, in the front matter of their README.md; of public models, a list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Card", "read_card", "shipped_cards", "write_card"]
+from diffaug.errors import ConfigError
+from diffaug.models.layout import read_index
+
+__all__ = ["Card", "known_cards", "read_card", "shipped_cards", "write_card"]
 
 SHIPPED = Path(__file__).parent
 
@@ -24,7 +27,13 @@ class Card:
         size: native size and colour.
         classes: names of its classes, in order; empty when it takes none.
         null_class: the class that means "no class"; None when it has none.
-        suggested: strengths, steps and sampler to begin with.
+        suggested: strengths, steps, sampler and guidance to begin with.
+        family: the diffusers pipeline class; empty where the folder names none.
+        class_count: how many classes condition it, whether or not their names are known.
+        revision: the hub's commit that is meant; None for checkpoints and where none is known.
+        gated: whether the hub wants its licence accepted, and a token.
+        run_here: whether diffaug's authors have run it.
+        note: what to know before a download.
     """
 
     name: str
@@ -33,6 +42,12 @@ class Card:
     classes: tuple[str, ...]
     null_class: int | None
     suggested: dict[str, Any]
+    family: str = ""
+    class_count: int = 0
+    revision: str | None = None
+    gated: bool = False
+    run_here: bool = False
+    note: str = ""
 
 
 def read_card(folder: Path) -> Card | None:
@@ -50,14 +65,25 @@ def read_card(folder: Path) -> Card | None:
     if not isinstance(front, dict) or not isinstance(front.get("diffaug"), dict):
         return None
     fields = front["diffaug"]
+    classes = tuple(fields.get("classes", ()))
     return Card(
         name=fields.get("name", folder.name),
         licence=front.get("license", "unknown"),
         size=fields.get("size", ""),
-        classes=tuple(fields.get("classes", ())),
+        classes=classes,
+        class_count=len(classes),
         null_class=fields.get("null_class"),
         suggested=fields.get("suggested", {}),
+        family=_family(folder),
+        run_here=folder.parent == SHIPPED,
     )
+
+
+def _family(folder: Path) -> str:
+    try:
+        return str(read_index(str(folder), folder)["_class_name"])
+    except ConfigError:  # whoever loads the model is told; a card is only looked at
+        return ""
 
 
 def write_card(folder: Path, classes: Sequence[str], null_class: int | None, text: str) -> None:
@@ -71,3 +97,12 @@ def shipped_cards() -> list[Card]:
     """The cards of the models in the package, by name."""
     cards = (read_card(path.parent) for path in sorted(SHIPPED.glob("*/model_index.json")))
     return [card for card in cards if card is not None]
+
+
+def known_cards() -> list[Card]:
+    """The cards of public models on the hub, by family: what their publishers say of them."""
+    entries = yaml.safe_load((SHIPPED / "known.yaml").read_text(encoding="utf-8"))
+    return [
+        Card(class_count=entry.pop("classes"), classes=(), null_class=None, **entry)
+        for entry in entries
+    ]

@@ -5,78 +5,117 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from diffaug.errors import ConfigError
+from diffaug.models import hub
+from diffaug.models.addons import autoencoder_files, find_autoencoder, find_embedding, find_lora
 from diffaug.models.card import SHIPPED, Card, read_card, shipped_cards
+from diffaug.models.layout import check_file, check_parts, contents, is_flat, read_index
 
-__all__ = ["Checkpoint", "find_checkpoint"]
+__all__ = ["Addons", "Checkpoint", "find_checkpoint"]
 
-_HUB_NAME = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+
+@dataclass(frozen=True)
+class Addons:
+    """What is put on a model.
+
+    Attributes:
+        lora: a safetensors file, a folder that holds one, or org/name[@revision] on the hub.
+        autoencoder: a diffusers autoencoder to take the model's place of one: a local folder or
+            org/name[@revision], with its config.json at the top or in vae/.
+        embeddings: textual inversions, each given as a LoRA is.
+        lora_scale: how much the LoRA counts.
+    """
+
+    lora: str | None = None
+    autoencoder: str | None = None
+    embeddings: tuple[str, ...] = ()
+    lora_scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A diffusers-format folder on this machine.
+    """A diffusers-format folder on this machine, and what is put on it.
 
     Attributes:
         reference: what the user wrote.
         folder: where it lies.
         revision: the hub's commit; None for shipped and local models.
-        files: (name, size, time of change) of each weight and configuration file, so that a
+        files: (name, size, time of change) of each file that makes its images, so that a
             checkpoint written anew is another one.
+        lora: the LoRA's safetensors file.
+        autoencoder: the folder of the autoencoder that takes the place of its own.
+        embeddings: the textual inversions' safetensors files.
+        lora_scale: how much the LoRA counts; the digest does not cover it.
     """
 
     reference: str
     folder: Path
     revision: str | None
     files: tuple[tuple[str, int, int], ...]
+    lora: Path | None = None
+    autoencoder: Path | None = None
+    embeddings: tuple[Path, ...] = ()
+    lora_scale: float = 1.0
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        """What `model_index.json` says: the pipeline class, and the class of each part."""
+        return read_index(self.reference, self.folder)
 
     @cached_property
     def pipeline(self) -> str:
         """The diffusers pipeline class named by `model_index.json`."""
-        try:
-            index = json.loads((self.folder / "model_index.json").read_text(encoding="utf-8"))
-            return str(index["_class_name"])
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ConfigError(
-                f"model {self.reference}: {self.folder} has no readable model_index.json: "
-                "give a folder written by a diffusers pipeline's save_pretrained"
-            ) from None
+        return str(self.index["_class_name"])
 
     @cached_property
     def card(self) -> Card | None:
         """The model's card, if its README has one."""
         return read_card(self.folder)
 
+    def part(self, name: str) -> Path:
+        """The folder of a component: its own, or the top in the oldest pipelines."""
+        return self.folder if is_flat(self.folder, self.index) else self.folder / name
+
     @cached_property
     def digest(self) -> str:
-        """sha256 in hex over the weights and the configurations that give them meaning."""
+        """sha256 in hex over the weights and the configurations that give them meaning.
+
+        Add-ons enter by their content and by what they are, not by where they lie.
+        """
         total = hashlib.sha256()
+        added = _added(self.lora, self.autoencoder, self.embeddings)
         for name, *_ in self.files:
-            with (self.folder / name).open("rb") as stream:
+            with added.get(name, self.folder / name).open("rb") as stream:
                 own = hashlib.file_digest(stream, "sha256").hexdigest()
             total.update(f"{name} {own}\n".encode())
+        options = _options(self.index)
+        if options:
+            total.update(f"options {json.dumps(options, sort_keys=True)}\n".encode())
         return total.hexdigest()
 
 
-def find_checkpoint(reference: str) -> Checkpoint:
+def find_checkpoint(reference: str, addons: Addons | None = None) -> Checkpoint:
     """Find a model: a shipped name, a local folder, or org/name[@revision] on the hub.
 
     Raises:
-        ConfigError: there is no such model, or it cannot be fetched.
+        ConfigError: there is no such model or add-on, or it cannot be fetched, or is incomplete.
     """
+    addons = addons or Addons()
     if re.fullmatch(r"[\w.-]+", reference) and (SHIPPED / reference / "model_index.json").is_file():
-        return _checkpoint(reference, SHIPPED / reference)
+        return _checkpoint(reference, SHIPPED / reference, None, addons)
     folder = Path(reference).expanduser()
     if folder.is_dir():
-        return _checkpoint(str(folder.resolve()), folder.resolve())
-    if _HUB_NAME.match(reference) and not reference.startswith("."):
-        folder = _from_hub(reference)
+        return _checkpoint(str(folder.resolve()), folder.resolve(), None, addons)
+    if hub.is_hub_name(reference):
+        folder = hub.fetch_pipeline(reference)
         # a snapshot folder is named by its commit
-        return _checkpoint(reference.partition("@")[0], folder, revision=folder.name)
+        return _checkpoint(reference.partition("@")[0], folder, folder.name, addons)
     names = [card.name for card in shipped_cards()]
     raise ConfigError(
         f"no such model: {reference}. It is neither a shipped model ({', '.join(names)}), nor a "
@@ -84,47 +123,56 @@ def find_checkpoint(reference: str) -> Checkpoint:
     )
 
 
-@cache
-def _from_hub(reference: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    name, _, revision = reference.partition("@")
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision or None,
-                allow_patterns=["*.safetensors", "*.json", "README.md"],
-            )
-        )
-    except (LocalEntryNotFoundError, ConnectionError):
-        raise ConfigError(
-            f"model {reference}: there is no such folder here, the hub cannot be reached and the "
-            "model is not in its local cache: check the name or the network, or give a folder"
-        ) from None
-    except (HfHubHTTPError, HFValidationError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model {reference}: the hub refused it: {first_line}") from None
+def _checkpoint(reference: str, folder: Path, revision: str | None, addons: Addons) -> Checkpoint:
+    index = read_index(reference, folder)
+    lora = find_lora(addons.lora) if addons.lora else None
+    autoencoder = find_autoencoder(addons.autoencoder) if addons.autoencoder else None
+    embeddings = tuple(find_embedding(embedding) for embedding in addons.embeddings)
+    paths = {name: folder / name for name in contents(folder, index)}
+    paths |= _added(lora, autoencoder, embeddings)
+    files = tuple(_stamp(name, path) for name, path in paths.items())
+    found = Checkpoint(
+        reference, folder, revision, files, lora, autoencoder, embeddings, addons.lora_scale
+    )
+    return _same(found)
 
 
-def _checkpoint(reference: str, folder: Path, revision: str | None = None) -> Checkpoint:
-    files = []
-    for path in sorted(folder.glob("*/*")):
-        if path.suffix == ".safetensors" or path.name.endswith("config.json"):
-            found = path.stat()
-            name = path.relative_to(folder).as_posix()
-            files.append((name, found.st_size, found.st_mtime_ns))
-    checkpoint = _same(Checkpoint(reference, folder, revision, tuple(files)))
-    if checkpoint.pipeline and not any(name.endswith(".safetensors") for name, *_ in files):
-        raise ConfigError(
-            f"model {reference}: no safetensors weights in it, and diffaug opens no pickles: save "
-            "it again with safe_serialization=True"
-        )
-    return checkpoint
+def _added(
+    lora: Path | None, autoencoder: Path | None, embeddings: tuple[Path, ...]
+) -> Mapping[str, Path]:
+    """The add-ons' files, by what they are; no file of the model itself begins with a plus."""
+    paths = {"+lora": lora} if lora else {}
+    if autoencoder:
+        paths |= {f"+autoencoder/{path.name}": path for path in autoencoder_files(autoencoder)}
+    return paths | {f"+embedding/{i}": path for i, path in enumerate(embeddings)}
+
+
+def _stamp(name: str, path: Path) -> tuple[str, int, int]:
+    found = path.stat()
+    return name, found.st_size, found.st_mtime_ns
+
+
+def _options(index: dict[str, Any]) -> dict[str, Any]:
+    """The pipeline's own settings, such as force_zeros_for_empty_prompt, which change images."""
+    return {
+        name: value
+        for name, value in index.items()
+        if isinstance(value, (bool, int, float, str))
+        and not name.startswith("_")
+        and name != "requires_safety_checker"
+    }
 
 
 @lru_cache(maxsize=8)
 def _same(checkpoint: Checkpoint) -> Checkpoint:
-    """The one equal to this that was met first, so that its digest is computed but once."""
+    """The one equal to this that was met first, so that it is checked and digested but once."""
+    reference, revision = checkpoint.reference, checkpoint.revision
+
+    def elsewhere() -> list[str]:
+        return hub.file_names(f"{reference}@{revision}") if revision else []
+
+    check_parts(reference, checkpoint.folder, checkpoint.index, elsewhere)
+    for name, *_ in checkpoint.files:
+        if not name.startswith("+"):  # add-ons are checked where they are found
+            check_file("model", reference, checkpoint.folder / name)
     return checkpoint

@@ -1,42 +1,89 @@
-"""From checkpoint to Denoiser, by the pipeline class the checkpoint names."""
+"""From checkpoint to model, by the pipeline class that the checkpoint names."""
 
 from __future__ import annotations
 
+import importlib
 from functools import lru_cache
 
 from diffaug.denoiser import Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
+from diffaug.models.pretrained import Pretrained
+from diffaug.recipe import Recipe
 
-__all__ = ["load_denoiser", "read_denoiser"]
+__all__ = ["checkpoint_of", "load_model", "read_denoiser"]
 
 _UNET2D = ("DDPMPipeline", "DDIMPipeline")
+_FAMILIES = (
+    dict.fromkeys(_UNET2D, "unet2d")
+    | dict.fromkeys(
+        (
+            "StableDiffusionPipeline",
+            "StableDiffusionImg2ImgPipeline",
+            "StableDiffusionXLPipeline",
+            "StableDiffusionXLImg2ImgPipeline",
+            "LatentConsistencyModelPipeline",
+            "LatentConsistencyModelImg2ImgPipeline",
+        ),
+        "stable_diffusion",
+    )
+    | dict.fromkeys(
+        ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"), "stable_diffusion_3"
+    )
+    | dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline"), "flux")
+    | {"DiTPipeline": "dit", "ConsistencyModelPipeline": "consistency"}
+)
+"""Each pipeline's adapter: a module beside this one, imported when it is needed."""
+
+
+def checkpoint_of(recipe: Recipe) -> Checkpoint:
+    """The model of a recipe, with what the recipe puts on it.
+
+    Raises:
+        ConfigError: as for `find_checkpoint`.
+    """
+    return find_checkpoint(
+        recipe.model,
+        Addons(
+            lora=recipe.lora,
+            autoencoder=recipe.autoencoder,
+            embeddings=recipe.embeddings,
+            lora_scale=recipe.lora_scale,
+        ),
+    )
 
 
 @lru_cache(maxsize=2)
-def load_denoiser(checkpoint: Checkpoint, execution: Execution) -> Denoiser:
+def load_model(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it; the same model is kept for the next call.
 
     Raises:
         ConfigError: the checkpoint is of a family diffaug does not know, or is broken.
     """
-    from diffaug.models import unet2d
-
-    return unet2d.freeze(read_denoiser(checkpoint, execution.device, execution.dtype))
+    family = _FAMILIES.get(checkpoint.pipeline)
+    if family is None:
+        raise ConfigError(
+            f"model {checkpoint.reference}: {checkpoint.pipeline} is not supported; supported are "
+            f"{', '.join(sorted(_FAMILIES))}"
+        )
+    adapter = importlib.import_module(f"diffaug.models.{family}")
+    model: Pretrained = adapter.load(checkpoint, execution)
+    return model
 
 
 def read_denoiser(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
-    """Load a checkpoint into a network of the caller's own, which can be trained.
+    """Load a pixel-space UNet2D into a network of the caller's own, which can be trained.
 
     Raises:
-        ConfigError: as for `load_denoiser`.
+        ConfigError: the checkpoint is of another family, or is broken.
     """
     from diffaug.models import unet2d
 
     if checkpoint.pipeline not in _UNET2D:
         raise ConfigError(
-            f"model {checkpoint.reference}: {checkpoint.pipeline} is not supported yet; "
-            f"supported are {', '.join(sorted(_UNET2D))}"
+            f"model {checkpoint.reference}: {checkpoint.pipeline} cannot be trained or sampled "
+            f"from here; that is for {' and '.join(_UNET2D)}. To augment with it, use "
+            "diffaug.augment or `diffaug augment`"
         )
     return unet2d.read(checkpoint, device, dtype)

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from diffaug.denoiser import Clip, Denoiser, Prediction
 from diffaug.errors import ConfigError
+from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.pretrained import Pretrained
 from diffaug.schedule import Schedule
 
-__all__ = ["UNet2D", "create", "freeze", "read", "save"]
+__all__ = ["UNet2D", "create", "load", "read", "save"]
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -71,11 +73,11 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     Raises:
         ConfigError: a part is missing or broken, or does not make a pixel-space image model.
     """
-    unet_config = _read_config(checkpoint, "unet/config.json")
-    config = _read_config(checkpoint, "scheduler/scheduler_config.json")
+    unet_config = _read_config(checkpoint, "unet", "config.json")
+    config = _read_config(checkpoint, "scheduler", "scheduler_config.json")
     try:
         unet, loading = UNet2DModel.from_pretrained(
-            checkpoint.folder / "unet",
+            checkpoint.part("unet"),
             torch_dtype=getattr(torch, dtype),
             use_safetensors=True,
             low_cpu_mem_usage=False,
@@ -87,7 +89,7 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ConfigError(f"model {checkpoint.reference} cannot be loaded: {first_line}") from error
-    _refuse(checkpoint, loading, config, shape, schedule.alphas_cumprod[-1] == 0)
+    _refuse(checkpoint, loading, config, shape, schedule.alpha_t[-1] == 0)
     embeddings = unet.config.num_class_embeds or 0
     null_class = checkpoint.card.null_class if checkpoint.card and embeddings else None
     if null_class is not None and null_class != embeddings - 1:
@@ -108,12 +110,17 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     )
 
 
-def freeze(denoiser: Denoiser) -> Denoiser:
-    """Ready a denoiser's own network for inference alone: the same bits, sooner."""
+def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
+    """Load a checkpoint to run it: the same bits as `read` gives, sooner.
+
+    Raises:
+        ConfigError: as for `read`.
+    """
+    denoiser = read(checkpoint, execution.device, execution.dtype)
     assert isinstance(denoiser.network, UNet2D)
-    denoiser.network.eval().requires_grad_(False)
+    denoiser.network.requires_grad_(False)
     _activate_in_place(denoiser.network)
-    return denoiser
+    return Pretrained(denoiser=denoiser, shape=denoiser.shape)
 
 
 def save(denoiser: Denoiser, folder: Path) -> None:
@@ -165,9 +172,11 @@ class _FeatureSiLU(nn.Module):
         return nn.functional.silu(x, inplace=x.ndim == 4)
 
 
-def _read_config(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
+def _read_config(checkpoint: Checkpoint, part: str, file: str) -> dict[str, Any]:
+    path = checkpoint.part(part) / file
+    name = path.relative_to(checkpoint.folder).as_posix()
     try:
-        config = json.loads((checkpoint.folder / name).read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"model {checkpoint.reference}: cannot read {name}: {error}") from error
     if not isinstance(config, dict):

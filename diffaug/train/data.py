@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import Frame, decode
+from diffaug.codec import decode
 from diffaug.errors import ConfigError, DefectError
+from diffaug.frame import Frame
 from diffaug.shards import Sample, integer, read_samples
 from diffaug.train.recipe import TrainRecipe
 

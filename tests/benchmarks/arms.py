@@ -37,7 +37,7 @@ class Arms:
     def __init__(self, plan: Run, folder: Path) -> None:
         self.execution = plan.execution
         self._folder = folder
-        self._denoiser = plan.editor().denoiser
+        self._denoiser = plan.editor().model.denoiser
         device, batch = self.execution.device, self.execution.batch_size
         plain = load_network(torch.float32, torch.contiguous_format, device)
         tuned = load_network(getattr(torch, self.execution.dtype), torch.channels_last, device)

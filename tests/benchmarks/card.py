@@ -31,11 +31,12 @@ from rich.console import Console
 from torch import nn
 
 from diffaug import Recipe, storage
-from diffaug.codec import Frame, decode
+from diffaug.codec import decode
 from diffaug.edit import Editor
 from diffaug.execution import Execution
+from diffaug.frame import Frame
 from diffaug.judges import psnr
-from diffaug.models import find_checkpoint, load_denoiser
+from diffaug.models import find_checkpoint, load_model
 from diffaug.shards import read_samples
 from tests.benchmarks.classifier import (
     Images,
@@ -130,7 +131,7 @@ def noise_loss(
     reference: str, images: Images, labels: Labels, condition: str, bucket: int
 ) -> float:
     """Mean squared error of the noise, at times drawn evenly from a tenth of all."""
-    denoiser = load_denoiser(find_checkpoint(reference), Execution.choose(BATCH))
+    denoiser = load_model(find_checkpoint(reference), Execution.choose(BATCH)).denoiser
     schedule, total = denoiser.schedule, 0.0
     width = schedule.num_train_timesteps // BUCKETS
     generator = torch.Generator().manual_seed(bucket)
@@ -177,7 +178,7 @@ def worth(
     )
     editor = Editor(recipe, find_checkpoint(reference), Execution.choose())
     drafts = (
-        editor.drafts(Image.fromarray(image), int(label), [0])[0]
+        editor.drafts(Image.fromarray(image), {"label": int(label)}, [0])[0]
         for image, label in zip(images, labels, strict=True)
     )
     made = editor.lanes().run((draft, draft.edit) for draft in drafts)

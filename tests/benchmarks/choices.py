@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import Tensor
 
 from diffaug import DiffusionModel
-from diffaug.codec import Frame
+from diffaug.frame import Frame
 from diffaug.grid import grid
 from diffaug.progress import Pace, stepping
 from diffaug.schedule import Schedule
@@ -88,7 +88,7 @@ def one_step_psnr(model: DiffusionModel, x_0: Tensor, strength: float) -> float:
     """Of the estimate at the noise which `strength` means on the linear schedule."""
     linear = Schedule.from_config(TrainRecipe().schedule_config())
     wanted = linear.log_snr(round(strength * 999))
-    signal = model.denoiser.schedule.alphas_cumprod
+    signal = model.denoiser.schedule.alpha_t**2
     t = torch.full((len(x_0),), int(np.abs(np.log(signal / (1 - signal)) - wanted).argmin()))
     noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

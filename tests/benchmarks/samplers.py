@@ -12,16 +12,18 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from diffaug.codec import Frame, pixel_sha256
+from diffaug.codec import pixel_sha256
 from diffaug.denoiser import Denoiser
 from diffaug.execution import Execution
+from diffaug.frame import Frame
 from diffaug.judges import psnr, ssim
 from diffaug.lanes import Edit, Lanes
-from diffaug.models import find_checkpoint, load_denoiser
+from diffaug.models import find_checkpoint, load_model
 from diffaug.recipe import Sampler
 from diffaug.rng import SampleRandom
 from diffaug.schedule import timesteps
@@ -42,7 +44,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     images = list(itertools.islice(read_images(SHARDS), parser.parse_args().images))
     execution = Execution(batch_size=32, dtype="float32", device="cpu")
-    denoiser = load_denoiser(find_checkpoint("fashion-mnist-32"), execution)
+    denoiser = load_model(find_checkpoint("fashion-mnist-32"), execution).denoiser
     lines = []
     for strength in track(STRENGTHS, description="strengths"):
         exact = reconstruct(denoiser, images, "ddim", strength, EXACT)
@@ -69,7 +71,13 @@ def reconstruct(
             frame = Frame.of(image, denoiser.shape, "auto")
             random = SampleRandom(0, pixel_sha256(image), 0)
             noise = random.noise(denoiser.shape, way.draws)
-            found.append((frame, Edit(x_0=frame.to_model(image), noise=noise, trajectory=way)))
+            edit = Edit(
+                x_0=frame.to_model(image),
+                noise=noise,
+                trajectory=way,
+                condition=(torch.tensor(denoiser.null_class or 0),),
+            )
+            found.append((frame, edit))
         return found
 
     results = Lanes[Frame](denoiser, 32).run(edits())

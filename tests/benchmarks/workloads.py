@@ -97,11 +97,11 @@ def make_workload(
         shards, str(folder / "plan"), recipe, batch_size=batch_size, dtype=dtype
     )
     editor = plan.editor()
-    times = editor.denoiser.schedule.num_train_timesteps
+    times = editor.model.denoiser.schedule.num_train_timesteps
     tasks = tuple(
         Task(source, draft.copy, draft.strength, timesteps(draft.strength, STEPS, "ddim", times))
         for source, image in enumerate(read_images(shards))
-        for draft in editor.drafts(image, None, range(copies))
+        for draft in editor.drafts(image, {}, range(copies))
     )
     assert len(tasks) == images
     assert all(task.calls == max(1, round(task.strength * STEPS)) for task in tasks)

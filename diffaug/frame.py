@@ -1,0 +1,210 @@
+"""How one picture meets a model's size, and what comes back of it: pictures, sources, masks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffaug.codec import picture, to_picture
+from diffaug.errors import DefectError
+
+__all__ = ["Frame"]
+
+_MAY_CHANGE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How one picture meets a model's size, and comes back from it.
+
+    A picture is padded in black, or `part` of it is resized to the model's size with a bicubic
+    filter. The result has the geometry of `part`, or is left as the model made it, padding and
+    all.
+
+    Attributes:
+        size: (width, height) of the picture.
+        model_size: (width, height) of the model.
+        mode: the model's mode, L or RGB.
+        pad: whether the picture is framed in black, rather than resized.
+        part: what the model sees of the picture, in whole pixels: left, top, right, bottom.
+        result: source, the result has the size of `part`; or model, it has the model's.
+    """
+
+    size: tuple[int, int]
+    model_size: tuple[int, int]
+    mode: str
+    pad: bool
+    part: tuple[int, int, int, int]
+    result: str
+
+    @classmethod
+    def of(
+        cls, image: Image.Image, shape: tuple[int, int, int], fit: str, result: str = "source"
+    ) -> Frame:
+        """Choose the frame for a picture and a model of `shape` (C, H, W).
+
+        Args:
+            image: the picture; only its size counts.
+            shape: of what the model takes.
+            fit: the recipe's. auto pads a picture up to a quarter smaller than the model and
+                resizes any other; pad and resize always do; fit resizes the largest centred part
+                of the model's aspect ratio, as `PIL.ImageOps.fit` does but in whole pixels of
+                the picture, so that the result can be compared with them; exact takes the
+                model's size only.
+            result: source or model, whose size the result has.
+
+        Raises:
+            DefectError: `fit` is pad and the picture is larger than the model, or exact and it
+                is of another size.
+        """
+        channels, height, width = shape
+        smaller = image.width <= width and image.height <= height
+        near = image.width >= math.ceil(0.75 * width) and image.height >= math.ceil(0.75 * height)
+        if fit == "pad" and not smaller:
+            raise DefectError(
+                "too_large_to_pad",
+                f"the image is {image.width}x{image.height} and cannot be padded to "
+                f"{width}x{height}: use fit=resize",
+            )
+        if fit == "exact" and image.size != (width, height):
+            raise DefectError(
+                "not_exact_size",
+                f"the image is {image.width}x{image.height}, and fit=exact takes only the model's "
+                f"{width}x{height}: resize the source, or use fit=auto, pad, resize or fit",
+            )
+        return cls(
+            size=image.size,
+            model_size=(width, height),
+            mode="L" if channels == 1 else "RGB",
+            pad=fit == "pad" or (fit == "auto" and smaller and near),
+            part=_centred(image.size, (width, height)) if fit == "fit" else (0, 0, *image.size),
+            result=result,
+        )
+
+    def to_model(self, image: Image.Image) -> NDArray[np.float32]:
+        """A picture as the model takes it: float32 (C, H, W) in [-1, 1]."""
+        image = self._meet(image.convert(self.mode))
+        pixels = np.asarray(image, dtype=np.float32).reshape(*image.size[::-1], -1)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(127.5) - np.float32(1)
+
+    def from_model(self, x_0: NDArray[np.float32]) -> Image.Image:
+        """The model's float32 (C, H, W) as the result: a picture in the model's mode.
+
+        Raises:
+            DefectError: the model gave values that are not finite.
+        """
+        if not np.isfinite(x_0).all():
+            raise DefectError("non_finite", "the model's result for this image is not finite")
+        image = to_picture(x_0)
+        left, top, right, bottom = self.part
+        size = (right - left, bottom - top)
+        if self.result == "model" or image.size == size:
+            return image
+        if self.pad:
+            left, top = self._corner
+            return image.crop((left, top, left + size[0], top + size[1]))
+        return image.resize(size, Image.Resampling.BICUBIC)
+
+    def seen(self, image: Image.Image) -> Image.Image:
+        """The picture in the geometry of the result and its own colours, to compare the two.
+
+        It is the same object wherever the result has the picture's geometry.
+        """
+        if self.result == "model":
+            return self._meet(image)
+        return image if self.part == (0, 0, *image.size) else image.crop(self.part)
+
+    def mask_to_model(self, mask: Image.Image) -> NDArray[np.float32]:
+        """Where the model may change the picture: float32 (1, H, W), 1 where it may and 0 not.
+
+        A pixel of the model may change if any pixel of the picture that it touches may, however
+        little: so the thinnest line is repainted, and what must not change is seen to by `keep`.
+        Padding may change.
+
+        Args:
+            mask: of the picture's size. Its grey is at least 128 where the picture may change.
+
+        Raises:
+            DefectError: the mask is not of the picture's size, or of no 8-bit meaning.
+        """
+        part = self._changeable(mask)
+        width, height = self.model_size
+        if self.pad:
+            (left, top), (down, across) = self._corner, part.shape
+            whole = np.ones((height, width), dtype=np.bool_)
+            whole[top : top + down, left : left + across] = part
+        else:
+            whole = _touched(_touched(part, height).T, width).T
+        return np.ascontiguousarray(whole[None], dtype=np.float32)
+
+    def keep(self, result: Image.Image, source: Image.Image, mask: Image.Image) -> Image.Image:
+        """The result with the source's own pixels wherever the mask says keep.
+
+        They are those of `seen`, in the result's mode. Where the result has the model's size,
+        that is wherever `mask_to_model` is 0.
+
+        Args:
+            result: what `from_model` gave.
+            source: the picture.
+            mask: as for `mask_to_model`.
+
+        Raises:
+            DefectError: as `mask_to_model`.
+        """
+        if self.result == "model":
+            kept = self.mask_to_model(mask)[0] == 0
+        else:
+            kept = ~self._changeable(mask)
+        own = self.seen(source).convert(result.mode)
+        # the second picture's metadata are carried on: of the source's file none may be
+        return Image.composite(own, result, Image.fromarray(kept))
+
+    def _meet(self, image: Image.Image) -> Image.Image:
+        """A picture at the model's size, in its own mode."""
+        if image.size == self.model_size:
+            return image
+        if self.pad:
+            canvas = Image.new(image.mode, self.model_size)
+            canvas.paste(image, self._corner)
+            return canvas
+        return image.resize(self.model_size, Image.Resampling.BICUBIC, box=self.part)
+
+    def _changeable(self, mask: Image.Image) -> NDArray[np.bool_]:
+        """Where `part` of the picture may change: (height, width) of that part."""
+        mask = picture(mask)  # not convert("L"), which makes 255 of any 16-bit value above
+        if mask.size != self.size:
+            raise DefectError(
+                "mask_size",
+                f"the mask is {mask.width}x{mask.height} and its image "
+                f"{self.size[0]}x{self.size[1]}: give a mask of the image's size",
+            )
+        return np.asarray(mask.convert("L").crop(self.part)) >= _MAY_CHANGE
+
+    @property
+    def _corner(self) -> tuple[int, int]:
+        return (
+            (self.model_size[0] - self.size[0]) // 2,
+            (self.model_size[1] - self.size[1]) // 2,
+        )
+
+
+def _centred(size: tuple[int, int], model_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest centred part of a picture with the model's aspect ratio, in whole pixels."""
+    (width, height), (across, down) = size, model_size
+    part_width = min(width, max(1, round(height * across / down)))
+    part_height = min(height, max(1, round(width * down / across)))
+    left, top = (width - part_width) // 2, (height - part_height) // 2
+    return left, top, left + part_width, top + part_height
+
+
+def _touched(mask: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """Of `count` equal lengths of the first axis, each: whether anything it touches is set."""
+    ends = np.arange(count + 1) * len(mask)
+    first, last = ends[:-1] // count, -(-ends[1:] // count)
+    before = np.zeros((len(mask) + 1, *mask.shape[1:]), dtype=np.int32)
+    np.cumsum(mask, axis=0, out=before[1:])
+    return before[last] > before[first]

@@ -1,0 +1,143 @@
+"""Pictures to latents before the lanes and back behind them, each at a batch shape of its own.
+
+A picture is encoded once for all its copies: they follow one another and share its array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffaug.calls import Batched
+from diffaug.lanes import Edit, Lanes
+from diffaug.transfer import upload
+
+__all__ = ["Autoencoder", "LatentLanes"]
+
+T = TypeVar("T")
+
+_PIXELS = 4 * 512 * 512
+"""How many pixels an autoencoder's call has at most, or one picture: its feature maps are large."""
+
+Finished = list[tuple[T, NDArray[np.float32] | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoencoder:
+    """Between pictures (B, 3, H, W) in [-1, 1] and latents (B, C, H / factor, W / factor).
+
+    Attributes:
+        encode: a picture's most likely latents, scaled and shifted as the denoiser knows them.
+        decode: float32 latents as pictures.
+        factor: how many pixels a latent is wide and high.
+    """
+
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    factor: int
+
+
+class LatentLanes(Generic[T]):
+    """Lanes over latents that take pictures and give pictures; see `Lanes`.
+
+    Args:
+        lanes: over the denoiser.
+        autoencoder: of the same model.
+        size: (H, W) of a picture.
+        batch_size: of the denoiser's calls, which the autoencoder's do not exceed.
+        device: where it runs.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes[T],
+        autoencoder: Autoencoder,
+        size: tuple[int, int],
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self._lanes = lanes
+        self._device = device
+        self._factor = autoencoder.factor
+        pictures = min(batch_size, max(1, _PIXELS // (size[0] * size[1])))
+        self._encode = Batched(autoencoder.encode, pictures, device)
+        self._decode = Batched(autoencoder.decode, pictures, device)
+
+    def run(
+        self, edits: Iterable[tuple[T, Edit | None]]
+    ) -> Iterator[tuple[T, NDArray[np.float32] | None]]:
+        """Yield (tag, edited picture) in the order of `edits`, as `Lanes.run` does."""
+        for finished in self.run_steps(edits):
+            yield from finished
+
+    def run_steps(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[Finished[T]]:
+        """As `run`, but yield a list of what was decoded together."""
+        waiting: Finished[T] = []
+        for finished in self._lanes.run_steps(self._encoded(edits)):
+            for item in finished:
+                waiting.append(item)
+                if sum(latents is not None for _, latents in waiting) == self._decode.rows:
+                    yield self._decoded(waiting)
+                    waiting = []
+        if waiting:
+            yield self._decoded(waiting)
+
+    def _encoded(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[tuple[T, Edit | None]]:
+        picture = latents = None
+        for group, new in self._groups(edits):
+            encoded = iter(self._latents(new))
+            for tag, edit in group:
+                if edit is None or edit.x_0 is None:
+                    yield tag, edit
+                    continue
+                if edit.x_0 is not picture:
+                    picture, latents = edit.x_0, next(encoded)
+                mask = None if edit.mask is None else _coarse(edit.mask, self._factor)
+                yield tag, replace(edit, x_0=latents, mask=mask)
+
+    def _groups(
+        self, edits: Iterable[tuple[T, Edit | None]]
+    ) -> Iterator[tuple[list[tuple[T, Edit | None]], list[NDArray[np.float32]]]]:
+        """No more edits together than there are lanes, with the pictures not met before."""
+        group: list[tuple[T, Edit | None]] = []
+        new: list[NDArray[np.float32]] = []
+        last = None
+        for tag, edit in edits:
+            if edit is not None and edit.x_0 is not None and edit.x_0 is not last:
+                if len(new) == self._encode.rows:
+                    yield group, new
+                    group, new = [], []
+                last = edit.x_0
+                new.append(last)
+            group.append((tag, edit))
+            if len(group) == self._lanes.count:
+                yield group, new
+                group, new = [], []
+        yield group, new
+
+    @torch.inference_mode()
+    def _latents(self, pictures: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        if not pictures:
+            return []
+        return list(self._encode(upload(np.stack(pictures), self._device)).float().cpu().numpy())
+
+    @torch.inference_mode()
+    def _decoded(self, finished: Finished[T]) -> Finished[T]:
+        found = [latents for _, latents in finished if latents is not None]
+        if not found:
+            return finished
+        pictures = iter(self._decode(upload(np.stack(found), self._device)).float().cpu().numpy())
+        return [(tag, None if one is None else next(pictures)) for tag, one in finished]
+
+
+def _coarse(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
+    """A latent may change where any of its pixels may."""
+    _, height, width = mask.shape
+    blocks = mask.reshape(1, height // factor, factor, width // factor, factor)
+    return np.asarray(blocks.any(axis=(2, 4)))

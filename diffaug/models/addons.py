@@ -1,0 +1,111 @@
+"""Add-ons of a model: a LoRA, another autoencoder, textual-inversion embeddings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from diffaug.errors import ConfigError
+from diffaug.models import hub
+from diffaug.models.layout import PICKLES, check_file, choose, is_variant, pickle_error
+
+__all__ = ["autoencoder_files", "find_autoencoder", "find_embedding", "find_lora"]
+
+
+def find_lora(reference: str) -> Path:
+    """A LoRA's safetensors file: itself, a folder that holds it, or org/name[@revision].
+
+    Raises:
+        ConfigError: there is none, or it is a pickle, broken, or no LoRA.
+    """
+    path = _find_weights("lora", reference, "pytorch_lora_weights.safetensors")
+    names = check_file("lora", reference, path)
+    if not any("lora" in name.lower() for name in names):
+        raise ConfigError(
+            f"lora {reference}: {path} is no LoRA: none of its {len(names)} tensors is named as "
+            "one: a whole model is given as model"
+        )
+    return path
+
+
+def find_embedding(reference: str) -> Path:
+    """A textual inversion's safetensors file, found as a LoRA's is.
+
+    Raises:
+        ConfigError: there is none, or it is a pickle or broken.
+    """
+    path = _find_weights("embedding", reference, "learned_embeds.safetensors")
+    check_file("embedding", reference, path)
+    return path
+
+
+def find_autoencoder(reference: str) -> Path:
+    """The folder of an autoencoder's config.json and weights: at the top of what is given, or vae/.
+
+    Raises:
+        ConfigError: there is none, or it is of another kind, a pickle or broken.
+    """
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        folder = folder if (folder / "config.json").is_file() else folder / "vae"
+    elif hub.is_hub_name(reference):
+        folder = hub.fetch_autoencoder(reference)
+    else:
+        raise ConfigError(
+            f"no such autoencoder: {reference}. It is neither a local folder nor "
+            "org/name[@revision] on the hub"
+        )
+    _check_autoencoder(reference, folder)
+    return folder
+
+
+def autoencoder_files(folder: Path) -> list[Path]:
+    """The files that an autoencoder is read from."""
+    weights = (
+        path
+        for pattern in ("*.safetensors", "*.safetensors.index.json")
+        for path in folder.glob(f"diffusion_pytorch_model{pattern}")
+        if not is_variant(path.name)
+    )
+    return sorted([folder / "config.json", *weights])
+
+
+def _check_autoencoder(reference: str, folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = str(config["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"autoencoder {reference}: no readable config.json at its top or in vae/: give a "
+            "folder written by a diffusers autoencoder's save_pretrained"
+        ) from None
+    if "Autoencoder" not in kind:
+        raise ConfigError(f"autoencoder {reference}: it is a {kind}, no autoencoder")
+    files = autoencoder_files(folder)
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise ConfigError(
+            f"autoencoder {reference}: {folder} has no diffusion_pytorch_model.safetensors, and "
+            "diffaug opens no pickles: save it again with safe_serialization=True"
+        )
+    for path in files:
+        check_file("autoencoder", reference, path)
+
+
+def _find_weights(what: str, reference: str, usual: str) -> Path:
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        names = [file.name for file in path.iterdir() if file.is_file()]
+        return path.resolve() / choose(what, reference, names, usual)
+    if reference.endswith(PICKLES):
+        raise pickle_error(what, reference, path.name)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise ConfigError(f"{what} {reference}: a .safetensors file is wanted")
+        return path.resolve()
+    if hub.is_hub_name(reference) and not reference.endswith(".safetensors"):
+        return hub.fetch_file(what, reference, usual)
+    raise ConfigError(
+        f"no such {what}: {reference}. It is neither a safetensors file, nor a folder that holds "
+        "one, nor org/name[@revision] on the hub"
+    )

@@ -1,0 +1,113 @@
+"""Consistency models in pixel space (Song et al. 2023, "Consistency models"), unconditional or
+class-conditional. They estimate the image in one call; the sampler `lcm` takes several.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffaug.denoiser import Boundary, Clip, Denoiser
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.parts import pipeline
+from diffaug.models.pretrained import Pretrained
+from diffaug.models.unet2d import UNet2D
+from diffaug.schedule import Schedule
+
+__all__ = ["load"]
+
+_FIELDS = ("sigma_min", "sigma_max", "sigma_data", "rho", "clip_denoised")
+
+
+class _Scaled(nn.Module):
+    """A UNet2D as a `denoiser.Network` of t = 0 … T - 1, given the image and time that it knows.
+
+    Args:
+        unet: diffusers' `UNet2DModel`.
+        scale: (T,), float32: what x_t is multiplied by.
+        time: (T,), float32: what the UNet is told.
+    """
+
+    scale: Tensor
+    time: Tensor
+
+    def __init__(self, unet: Any, scale: Tensor, time: Tensor) -> None:
+        super().__init__()
+        self.unet = UNet2D(unet)
+        self.register_buffer("scale", scale)
+        self.register_buffer("time", time)
+
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """The prediction (B, C, H, W) for `x_t` at times `t` (B,) and classes `condition` (B,)."""
+        scaled = x_t * self.scale[t].view(-1, 1, 1, 1)  # still in x_t's dtype: sigma may be 80
+        sample: Tensor = self.unet(scaled, self.time[t], condition)
+        return sample
+
+
+def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
+    """Load a checkpoint to run it.
+
+    Raises:
+        ConfigError: a part is missing or broken, or it is no model of this family after all.
+    """
+    pipe = pipeline(checkpoint, execution)
+    unet, scheduler = pipe.unet, pipe.scheduler
+    _refuse(checkpoint, unet.config, dict(scheduler.config))
+    device = torch.device(execution.device)
+    sigma = scheduler.sigmas.double().flip(0)  # of Karras et al. 2022, eq. 5, and falling there
+    skip, out = scheduler.get_scalings_for_boundary_condition(sigma)
+    time = torch.from_numpy(scheduler.sigma_to_t(sigma.numpy()))
+    scale = (sigma**2 + scheduler.config.sigma_data**2).rsqrt()
+    network = _Scaled(unet, scale.float(), time.float()).eval().to(device)
+    size = unet.config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    shape = (unet.config.in_channels, height, width)
+    return Pretrained(
+        denoiser=Denoiser(
+            network=network,
+            schedule=Schedule.exploding(sigma).to(device),
+            prediction="sample",
+            clip=Clip(bound=1.0 if scheduler.config.clip_denoised else None),
+            shape=shape,
+            classes=unet.config.num_class_embeds or 0,
+            null_class=None,
+            device=device,
+            boundary=Boundary(skip=skip.float().to(device), out=out.float().to(device)),
+        ),
+        shape=shape,
+    )
+
+
+def _refuse(checkpoint: Checkpoint, unet: Any, config: dict[str, Any]) -> None:
+    """Refuse what would load and then be wrong."""
+    name = f"model {checkpoint.reference}"
+    if any(field not in config for field in _FIELDS):
+        raise ConfigError(
+            f"{name}: its scheduler, {config.get('_class_name')}, is none of consistency models; "
+            "they want CMStochasticIterativeScheduler"
+        )
+    if config["s_noise"] != 1:
+        raise ConfigError(
+            f"{name}: its scheduler noises {config['s_noise']:g} times as much as its times say; "
+            "set s_noise to 1 in scheduler/scheduler_config.json"
+        )
+    if unet.sample_size is None:
+        raise ConfigError(
+            f"{name}: its sample_size is not set: write the image size into unet/config.json"
+        )
+    if unet.in_channels not in (1, 3):
+        raise ConfigError(f"{name}: {unet.in_channels} channels; grey (1) or RGB (3) wanted")
+    if unet.out_channels != unet.in_channels:
+        raise ConfigError(
+            f"{name}: its UNet gives {unet.out_channels} channels for {unet.in_channels}; a "
+            "consistency model gives the image itself"
+        )
+    if unet.class_embed_type is not None:
+        raise ConfigError(
+            f"{name}: its classes are embedded as {unet.class_embed_type!r}; a table of classes "
+            "wanted"
+        )

@@ -1,0 +1,223 @@
+"""The hub: what is needed of a repository, in the local cache; every failure is a sentence."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from diffaug.errors import ConfigError
+from diffaug.models.layout import choose, kind_of, parts, read_index
+
+__all__ = ["fetch_autoencoder", "fetch_file", "fetch_pipeline", "file_names", "is_hub_name"]
+
+_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_VARIANTS = "*.*.safetensors"
+_WEIGHTS = "diffusion_pytorch_model*.safetensors"
+_FLAT = ("config.json", "scheduler_config.json", _WEIGHTS, f"{_WEIGHTS}.index.json")
+_OF_A_PART = ("*.json", "*.safetensors", "*.model", "merges.txt", "vocab.txt")
+
+
+def is_hub_name(reference: str) -> bool:
+    """Whether a reference has the form org/name[@revision]."""
+    return _NAME.fullmatch(reference) is not None
+
+
+def _split(reference: str) -> tuple[str, str | None]:
+    name, _, revision = reference.partition("@")
+    return name, revision or None
+
+
+@cache
+def fetch_pipeline(reference: str) -> Path:
+    """The snapshot folder of a pipeline, named by its commit; its used parts alone are fetched.
+
+    Once a process, so that a branch that moves meanwhile does not change the model in a job.
+
+    Raises:
+        ConfigError: it is not there, not allowed, no pipeline, or out of reach and not cached.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    name, revision = _split(reference)
+    with _told("model", reference):
+        try:
+            folder = Path(hf_hub_download(name, "model_index.json", revision=revision)).parent
+        except RemoteEntryNotFoundError:
+            names = HfApi().list_repo_files(name, revision=revision)
+            raise ConfigError(
+                f"model {reference}: it is no diffusers pipeline: it has no model_index.json"
+                f"{kind_of(names)}"
+            ) from None
+        used = parts(read_index(reference, folder))
+        wanted = ["README.md", *(f"{part}/{name}" for part in used for name in _OF_A_PART)]
+        for patterns in (wanted, list(_FLAT)):
+            snapshot_download(
+                name, revision=folder.name, allow_patterns=patterns, ignore_patterns=_VARIANTS
+            )
+            if any((folder / part).is_dir() for part in used):
+                break  # what lies at the top is then no part of it
+    return folder
+
+
+@cache
+def fetch_file(what: str, reference: str, usual: str) -> Path:
+    """The one safetensors file that is meant in a repository: the usual one, or the only one.
+
+    Raises:
+        ConfigError: as for `fetch_pipeline`, or there is none, or it is not clear which.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
+
+    name, revision = _split(reference)
+    with _told(what, reference):
+        try:
+            return Path(hf_hub_download(name, usual, revision=revision))
+        except RemoteEntryNotFoundError:
+            names = HfApi().list_repo_files(name, revision=revision)
+        except LocalEntryNotFoundError as unreachable:
+            try:
+                folder = snapshot_download(name, revision=revision, local_files_only=True)
+            except LocalEntryNotFoundError:
+                raise unreachable from unreachable.__cause__
+            names = [path.name for path in Path(folder).iterdir()]
+            if not any(name.endswith(".safetensors") for name in names):
+                raise unreachable from unreachable.__cause__
+        return Path(hf_hub_download(name, choose(what, reference, names, usual), revision=revision))
+
+
+@cache
+def fetch_autoencoder(reference: str) -> Path:
+    """The folder of an autoencoder's config.json and weights: a repository's top, or its vae/.
+
+    Raises:
+        ConfigError: as for `fetch_pipeline`, or it holds no autoencoder.
+    """
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError, RemoteEntryNotFoundError
+
+    name, revision = _split(reference)
+    with _told("autoencoder", reference):
+        prefix = ""
+        try:
+            config = hf_hub_download(name, "config.json", revision=revision)
+        except EntryNotFoundError:  # not there, or, without the hub, not in the cache
+            prefix = "vae/"
+            try:
+                config = hf_hub_download(name, "vae/config.json", revision=revision)
+            except RemoteEntryNotFoundError:
+                raise ConfigError(
+                    f"autoencoder {reference}: it has neither a config.json nor a vae/config.json: "
+                    "give a repository of a diffusers autoencoder"
+                ) from None
+        folder = Path(config).parent
+        snapshot_download(
+            name,
+            revision=folder.parent.name if prefix else folder.name,
+            allow_patterns=[prefix + _WEIGHTS, f"{prefix}{_WEIGHTS}.index.json"],
+            ignore_patterns=_VARIANTS,
+        )
+    return folder
+
+
+def file_names(reference: str) -> list[str]:
+    """The files of a repository, to say what it holds instead; none where it is out of reach."""
+    from huggingface_hub import HfApi
+
+    name, revision = _split(reference)
+    try:
+        with _told("model", reference):
+            return HfApi().list_repo_files(name, revision=revision)
+    except ConfigError:
+        return []
+
+
+@contextmanager
+def _told(what: str, reference: str) -> Iterator[None]:
+    """Turn whatever the hub's client raises into a ConfigError that says what to do."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:  # its HTTP library's own errors are no part of its interface
+        raise ConfigError(f"{what} {reference}: {_sentence(reference, error)}") from error
+
+
+def _sentence(reference: str, error: Exception) -> str:
+    from huggingface_hub import constants, errors
+
+    name, revision = _split(reference)
+    page = f"{constants.ENDPOINT}/{name}"
+    cause = error
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    if isinstance(cause, errors.OfflineModeIsEnabled):
+        return (
+            "HF_HUB_OFFLINE is set, so the hub cannot be reached, and it is not, or not wholly, in "
+            f"the local cache {constants.HF_HUB_CACHE}: unset HF_HUB_OFFLINE and run once with a "
+            "network, or give a local folder"
+        )
+    if isinstance(cause, errors.HfHubHTTPError):
+        return _answer(page, revision, cause)
+    if isinstance(cause, errors.FileMetadataError):
+        return f"{constants.ENDPOINT} does not answer as a hub does: check HF_ENDPOINT or the proxy"
+    if isinstance(cause, errors.HFValidationError):
+        return f"that is no name on the hub: {_first_line(cause)}"
+    if isinstance(cause, (errors.LocalEntryNotFoundError, ConnectionError)) or cause is not error:
+        return (
+            f"the hub {constants.ENDPOINT} cannot be reached and it is not, or not wholly, in the "
+            f"local cache {constants.HF_HUB_CACHE}: check the network, or give a local folder"
+        )
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"no space is left in the cache {constants.HF_HUB_CACHE}: free some, or set HF_HOME to "
+            "a folder on a larger disk"
+        )
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return (
+            f"the cache {constants.HF_HUB_CACHE} cannot be used ({cause.strerror}): set HF_HOME to "
+            "a folder that can be written"
+        )
+    return (
+        f"it could not be fetched ({type(cause).__name__}: {_first_line(cause)}): check the "
+        "network and run it again; what has come is kept"
+    )
+
+
+def _answer(page: str, revision: str | None, error: Exception) -> str:
+    """What an HTTP status of the hub means."""
+    from huggingface_hub import errors
+
+    assert isinstance(error, errors.HfHubHTTPError)
+    log_in = "set HF_TOKEN or run `hf auth login`"
+    if isinstance(error, errors.GatedRepoError):
+        return f"its publisher has gated it: accept its licence at {page}, then {log_in}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            "the hub has no such repository, or it is private: check the name, or, if it is "
+            f"private, {log_in}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"it has no revision {revision}: its commits and branches are at {page}/commits"
+    if isinstance(error, errors.DisabledRepoError):
+        return f"the hub has disabled it: {page} may say why"
+    status = error.response.status_code
+    if status == 401:
+        return f"the hub refuses the token: {log_in} again, or unset HF_TOKEN"
+    if status == 403:
+        return f"the hub forbids it to this token: give one with the right to read {page}"
+    if status == 429:
+        return f"the hub has had too many requests from here: wait, or {log_in} to be allowed more"
+    if status >= 500:
+        return f"the hub fails (status {status}) and it is not in the local cache: try again later"
+    return f"the hub refused it (status {status}): {_first_line(error)}"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "without a reason"

@@ -1,0 +1,83 @@
+"""A pretrained model, all its parts: what a picture is to it, and what can steer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffaug.calls import side_by_side
+from diffaug.denoiser import Denoiser
+from diffaug.lanes import Lanes
+from diffaug.latents import Autoencoder, LatentLanes
+
+__all__ = ["Condition", "Pretrained", "Prompts"]
+
+Condition = tuple[Tensor, ...]
+"""What a network is given beside image and time, without the batch's axis."""
+
+_KEPT = 1024
+"""How many prompts' encodings are kept: a few hundred kilobytes each."""
+
+
+class Prompts:
+    """A model's text encoders, each prompt encoded once for as long as it is in use.
+
+    Args:
+        encode: what conditions the network on a prompt, or on none at all.
+        device: where the encoders run.
+    """
+
+    def __init__(self, encode: Callable[[str | None], Condition], device: torch.device) -> None:
+        self._device = device
+        self._encode = encode
+        self._known = lru_cache(maxsize=_KEPT)(self._encoded)
+
+    def __call__(self, prompt: str | None) -> Condition:
+        """What conditions the network on `prompt`, always encoded alone."""
+        return self._known(prompt)
+
+    def _encoded(self, prompt: str | None) -> Condition:
+        (condition,) = side_by_side([lambda: self._encode(prompt)], self._device)
+        return condition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """What a checkpoint's adapter loads.
+
+    Attributes:
+        denoiser: over pictures, or over latents.
+        shape: (C, H, W) of a picture, C 1 or 3.
+        autoencoder: between pictures and latents; None where the denoiser takes pictures.
+        prompts: the text encoders; None where none steers it.
+        embed_guidance: a guidance scale as the network itself takes it, where it was taught to
+            do with one call what guidance does with two; None elsewhere.
+    """
+
+    denoiser: Denoiser
+    shape: tuple[int, int, int]
+    autoencoder: Autoencoder | None = None
+    prompts: Prompts | None = None
+    embed_guidance: Callable[[float], Tensor] | None = None
+
+    def condition(self, label: int | None, prompt: str | None) -> Condition:
+        """What conditions the network on a class or a prompt; with neither, on nothing."""
+        if self.prompts is not None:
+            return self.prompts(prompt)
+        null_class = self.denoiser.null_class or 0
+        return (torch.tensor(null_class if label is None else label),)
+
+    def lanes(self, batch_size: int) -> Lanes[Any] | LatentLanes[Any]:
+        """New lanes from picture to picture."""
+        lanes = Lanes[Any](self.denoiser, batch_size)
+        if self.autoencoder is None:
+            return lanes
+        _, height, width = self.shape
+        return LatentLanes(
+            lanes, self.autoencoder, (height, width), batch_size, self.denoiser.device
+        )

@@ -1,0 +1,166 @@
+"""Latent text-to-image UNets: Stable Diffusion 1, 2 and XL, and what was distilled from them.
+
+diffusers' own pipeline loads the parts and encodes prompts; the loop is the lanes'.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffaug.denoiser import Boundary, Clip, Denoiser
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.parts import autoencoder, pipeline
+from diffaug.models.pretrained import Condition, Pretrained, Prompts
+from diffaug.schedule import Schedule
+
+__all__ = ["load"]
+
+_PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+class _UNet(nn.Module):
+    """diffusers' `UNet2DConditionModel` as a `denoiser.Network`, channels last.
+
+    Conditions are a prompt's token embeddings (B, tokens, width); for XL its pooled embedding
+    (B, width) and the picture's sizes (B, 5 or 6) too; and a guidance embedding (B, width) where it
+    was distilled to take one.
+    """
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.unet = unet.to(memory_format=torch.channels_last)
+        self._sized = unet.config.addition_embed_type == "text_time"
+
+    def forward(self, x_t: Tensor, t: Tensor, prompt: Tensor, *more: Tensor) -> Tensor:
+        """The prediction (B, C, H, W) for latents `x_t` at times `t` (B,)."""
+        x_t = x_t.to(self.unet.dtype, memory_format=torch.channels_last)
+        added = None
+        if self._sized:
+            pooled, sizes, *rest = more
+            added, more = {"text_embeds": pooled, "time_ids": sizes}, tuple(rest)
+        guidance = more[0].to(self.unet.dtype) if more else None
+        sample: Tensor = self.unet(
+            x_t,
+            t,
+            encoder_hidden_states=prompt,
+            timestep_cond=guidance,
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
+        return sample
+
+
+def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
+    """Load a checkpoint to run it.
+
+    Raises:
+        ConfigError: a part is missing or broken, or it is no model of this family after all.
+    """
+    pipe = pipeline(checkpoint, execution)
+    config = dict(pipe.scheduler.config)
+    _refuse(checkpoint, pipe, config)
+    device = torch.device(execution.device)
+    schedule = Schedule.from_config(config)
+    channels = pipe.vae.config.latent_channels
+    size, factor = pipe.unet.config.sample_size, pipe.vae_scale_factor
+    height, width = (size, size) if isinstance(size, int) else size
+    shape = (3, height * factor, width * factor)
+    guided_within = pipe.unet.config.time_cond_proj_dim
+    return Pretrained(
+        denoiser=Denoiser(
+            network=_UNet(pipe.unet).eval(),
+            schedule=schedule.to(device),
+            prediction=config.get("prediction_type", "epsilon"),
+            clip=Clip(),
+            shape=(channels, height, width),
+            classes=0,
+            null_class=None,
+            device=device,
+            boundary=_boundary(config, schedule, device),
+        ),
+        shape=shape,
+        autoencoder=autoencoder(pipe.vae, factor),
+        prompts=Prompts(_xl(pipe, shape) if _is_xl(pipe) else _first(pipe), device),
+        embed_guidance=_embed(pipe, guided_within) if guided_within else None,
+    )
+
+
+def _refuse(checkpoint: Checkpoint, pipe: Any, config: dict[str, Any]) -> None:
+    name = f"model {checkpoint.reference}"
+    if pipe.unet.config.in_channels != pipe.vae.config.latent_channels:
+        raise ConfigError(
+            f"{name}: its UNet takes {pipe.unet.config.in_channels} channels and latents have "
+            f"{pipe.vae.config.latent_channels}: it wants more than an image (inpainting, depth, "
+            "upscaling); take the plain text-to-image model"
+        )
+    if "beta_start" not in config or "sigma_data" in config:
+        raise ConfigError(
+            f"{name}: its scheduler, {config.get('_class_name')}, has no betas: such a variant of "
+            "Stable Diffusion is not supported"
+        )
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in _PREDICTIONS:
+        raise ConfigError(
+            f"{name}: prediction type {prediction!r} is not supported; supported are "
+            f"{', '.join(_PREDICTIONS)}"
+        )
+
+
+def _boundary(config: dict[str, Any], schedule: Schedule, device: torch.device) -> Boundary | None:
+    """That of latent consistency models (Luo et al. 2023), as diffusers' `LCMScheduler` has it."""
+    if config.get("_class_name") != "LCMScheduler":
+        return None
+    sigma_data = 0.5
+    t = torch.arange(schedule.num_train_timesteps) * config.get("timestep_scaling", 10.0)
+    skip = sigma_data**2 / (t**2 + sigma_data**2)
+    return Boundary(skip=skip.to(device), out=(t / (t**2 + sigma_data**2) ** 0.5).to(device))
+
+
+def _is_xl(pipe: Any) -> bool:
+    return getattr(pipe, "text_encoder_2", None) is not None
+
+
+def _first(pipe: Any) -> Any:
+    """Prompts of Stable Diffusion 1 and 2; no prompt is the empty one."""
+
+    def encode(prompt: str | None) -> Condition:
+        tokens, _ = pipe.encode_prompt(prompt or "", pipe.device, 1, False)
+        return (tokens[0],)
+
+    return encode
+
+
+def _xl(pipe: Any, shape: tuple[int, int, int]) -> Any:
+    """Prompts of XL: what two encoders say, and the size of the picture, which is not cropped."""
+    _, height, width = shape
+    sizes: list[float] = [height, width, 0, 0]
+    if pipe.config.get("requires_aesthetics_score", False):
+        sizes += [6.0]  # the refiner's, as diffusers gives it
+    else:
+        sizes += [height, width]
+    none_is_zero = pipe.config.get("force_zeros_for_empty_prompt", True)
+
+    def encode(prompt: str | None) -> Condition:
+        tokens, _, pooled, _ = pipe.encode_prompt(
+            prompt or "", device=pipe.device, do_classifier_free_guidance=False
+        )
+        if prompt is None and none_is_zero:
+            tokens, pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
+        given = torch.tensor(sizes, dtype=tokens.dtype, device=tokens.device)
+        return tokens[0], pooled[0], given
+
+    return encode
+
+
+def _embed(pipe: Any, width: int) -> Any:
+    def embed(guidance: float) -> Tensor:
+        weight = torch.tensor([guidance - 1])
+        embedding: Tensor = pipe.get_guidance_scale_embedding(weight, embedding_dim=width)[0]
+        return embedding.to(pipe.device)
+
+    return embed

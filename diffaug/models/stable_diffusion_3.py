@@ -1,0 +1,115 @@
+"""Stable Diffusion 3 and 3.5 (Esser et al. 2024, "Scaling rectified flow transformers for
+high-resolution image synthesis").
+
+diffusers' own pipeline loads the parts and encodes prompts; the loop is the lanes'.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from diffaug.denoiser import Clip, Denoiser
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.flow import check_channels, flow_schedule, network_times
+from diffaug.models.parts import autoencoder, pipeline
+from diffaug.models.pretrained import Condition, Pretrained, Prompts
+
+__all__ = ["load"]
+
+_T5_TOKENS = 256
+"""How many tokens the T5 encoder reads of a prompt, as diffusers' pipeline has it."""
+
+
+class _Transformer(nn.Module):
+    """diffusers' `SD3Transformer2DModel` as a `denoiser.Network`.
+
+    Conditions are a prompt's token embeddings (B, tokens, width) and its pooled one (B, width).
+    """
+
+    times: Tensor
+
+    def __init__(self, transformer: Any, times: Tensor) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.register_buffer("times", times, persistent=False)
+
+    def forward(self, x_t: Tensor, t: Tensor, prompt: Tensor, pooled: Tensor) -> Tensor:
+        """The flow (B, C, H, W) for latents `x_t` at times `t` (B,)."""
+        flow: Tensor = self.transformer(
+            hidden_states=x_t.to(self.transformer.dtype),
+            timestep=self.times[t],
+            encoder_hidden_states=prompt,
+            pooled_projections=pooled,
+            return_dict=False,
+        )[0]
+        return flow
+
+
+def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
+    """Load a checkpoint to run it at the size that its transformer names.
+
+    Raises:
+        ConfigError: a part is missing or broken, or it is no model of this family after all.
+    """
+    pipe = pipeline(checkpoint, execution)
+    config = pipe.transformer.config
+    check_channels(checkpoint, pipe, config.in_channels)
+    _check_encoders(checkpoint, pipe)
+    device = torch.device(execution.device)
+    size, factor = config.sample_size, pipe.vae_scale_factor
+    tokens = (size // config.patch_size) ** 2
+    schedule = flow_schedule(checkpoint, pipe.scheduler.config, tokens)
+    network = _Transformer(pipe.transformer, network_times(schedule))
+    return Pretrained(
+        denoiser=Denoiser(
+            network=network.eval().to(device),
+            schedule=schedule.to(device),
+            prediction="flow",
+            clip=Clip(),
+            shape=(config.in_channels, size, size),
+            classes=0,
+            null_class=None,
+            device=device,
+        ),
+        shape=(3, size * factor, size * factor),
+        autoencoder=autoencoder(pipe.vae, factor),
+        prompts=Prompts(_encoder(pipe), device),
+    )
+
+
+def _check_encoders(checkpoint: Checkpoint, pipe: Any) -> None:
+    """Refuse what diffusers loads and then fails on; only the T5 encoder may be left out."""
+    lacking = [
+        name
+        for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+        if getattr(pipe, name) is None
+    ]
+    if pipe.text_encoder_3 is not None and pipe.tokenizer_3 is None:
+        lacking.append("tokenizer_3")
+    if lacking:
+        raise ConfigError(
+            f"model {checkpoint.reference}: it lacks its {', '.join(lacking)}, without which no "
+            "prompt can be encoded: only text_encoder_3, the T5, may be left out"
+        )
+
+
+def _encoder(pipe: Any) -> Any:
+    """Prompts: what three encoders say, zeros for a T5 left out; no prompt is the empty one."""
+
+    def encode(prompt: str | None) -> Condition:
+        tokens, _, pooled, _ = pipe.encode_prompt(
+            prompt or "",
+            None,
+            None,
+            device=pipe.device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=_T5_TOKENS,
+        )
+        return tokens[0], pooled[0]
+
+    return encode

@@ -1,0 +1,176 @@
+"""A latent model beside diffusers' own pipeline, called as its documentation shows.
+
+`python -m tests.benchmarks.latent`. Pictures in, pictures out, of the same random Stable Diffusion
+checkpoint, with the same prompts, calls an image, guidance and four copies of each:
+
+plain    `StableDiffusionImg2ImgPipeline` in float32: eight pictures a call, four times over.
+copies   the same, with `num_images_per_prompt=4`: two pictures, eight results a call.
+tuned    `plain` in the dtype that diffaug would choose here, channels last.
+float32  `diffaug.augment` with batches of eight, in float32.
+diffaug  `diffaug.augment` with batches of eight, as it chooses itself.
+
+Two models: `tiny`, that of the tests, which is nearly all overhead, and `small`, whose calls do
+some work. Two scales: 1, where a sample is one row a call, and 7.5, where it is two. The arms take
+turns in one process, in alternating order, after a round that is not measured. A rate is in images
+a second, a ratio the median of the rounds' own. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import diffaug
+from diffaug.execution import Execution
+from tests import tiny
+
+COPIES, BATCH, STRENGTH, STEPS = 4, 8, 0.5, 20
+MODELS: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    "small": {"sample_size": 32, "block_out_channels": (64, 128), "attention_head_dim": 8},
+}
+SCALES = (1.0, 7.5)
+RATIOS = (
+    ("float32", "plain"),
+    ("float32", "copies"),
+    ("diffaug", "plain"),
+    ("diffaug", "copies"),
+    ("diffaug", "tuned"),
+)
+
+Arm = Callable[[list[Image.Image], list[str]], int]
+
+
+def main() -> None:
+    """Run the arms, and print their rates and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=32, help="pictures of the tiny model a round")
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")  # diffusers' deprecations
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="diffaug-bench-") as name:
+        for model, config in MODELS.items():
+            folder = tiny.stable_diffusion(Path(name) / model, **config)
+            images = pictures(asked.images if model == "tiny" else asked.images // 4, config)
+            for scale in SCALES:
+                found[f"{model}, guidance {scale:g}"] = measure(
+                    arms(folder, scale), images, asked.rounds
+                )
+    for what, ratios in found.items():
+        print(what, " ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
+    print(json.dumps(found))
+
+
+def arms(folder: Path, scale: float) -> dict[str, Arm]:
+    """Each takes pictures and their prompts, and returns how many pictures it made."""
+    chosen = Execution.choose(BATCH).dtype
+    plain, tuned = pipeline(folder, torch.float32), pipeline(folder, getattr(torch, chosen))
+    for part in (tuned.unet, tuned.vae):
+        part.to(memory_format=torch.channels_last)
+    recipe = diffaug.Recipe(
+        model=str(folder),
+        strength=STRENGTH,
+        steps=STEPS,
+        copies=COPIES,
+        prompt=("a photo of a {label_text}",),
+        guidance=scale,
+    )
+
+    def batches(pipe: Any) -> Arm:
+        def run(images: list[Image.Image], words: list[str]) -> int:
+            made = 0
+            for _ in range(COPIES):
+                for begin in range(0, len(images), BATCH):
+                    part = slice(begin, begin + BATCH)
+                    prompts = [f"a photo of a {word}" for word in words[part]]
+                    made += len(call(pipe, images[part], prompts))
+            return made
+
+        return run
+
+    def call(pipe: Any, images: list[Image.Image], prompts: list[str], **more: Any) -> Any:
+        return pipe(
+            prompt=prompts,
+            image=images,
+            strength=STRENGTH,
+            num_inference_steps=STEPS,
+            guidance_scale=scale,
+            **more,
+        ).images
+
+    def copies(images: list[Image.Image], words: list[str]) -> int:
+        size, made = BATCH // COPIES, 0
+        for begin in range(0, len(images), size):
+            prompts = [f"a photo of a {word}" for word in words[begin : begin + size]]
+            part = images[begin : begin + size]
+            made += len(call(plain, part, prompts, num_images_per_prompt=COPIES))
+        return made
+
+    def ours(dtype: str) -> Arm:
+        def run(images: list[Image.Image], words: list[str]) -> int:
+            found = diffaug.augment(images, recipe, labels=words, batch_size=BATCH, dtype=dtype)
+            return sum(map(len, found))
+
+        return run
+
+    return {
+        "plain": batches(plain),
+        "copies": copies,
+        "tuned": batches(tuned),
+        "float32": ours("float32"),
+        "diffaug": ours(chosen),
+    }
+
+
+def pipeline(folder: Path, dtype: torch.dtype) -> Any:
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
+
+    pipe: Any = StableDiffusionImg2ImgPipeline.from_pretrained(
+        folder, dtype=dtype, safety_checker=None
+    )
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def pictures(count: int, config: dict[str, Any]) -> list[Image.Image]:
+    size = 4 * config.get("sample_size", 8)
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return [Image.fromarray(one).resize((size, size)) for one in coarse]
+
+
+def measure(arms: dict[str, Arm], images: list[Image.Image], rounds: int) -> dict[str, float]:
+    """Ratios of rates, the rates printed on the way."""
+    words = ["cat" if number % 2 else "dog" for number in range(len(images))]
+    rates: list[dict[str, float]] = []
+    for number in range(rounds + 1):
+        order = list(arms.items())[:: 1 if number % 2 else -1]
+        rate = {}
+        for name, arm in order:
+            started = time.perf_counter()
+            made = arm(images, words)
+            rate[name] = made / (time.perf_counter() - started)
+            assert made == COPIES * len(images)
+        if number:
+            rates.append(rate)
+            print(" ".join(f"{name} {rate[name]:.1f}" for name in arms), flush=True)
+    return {
+        f"{one}/{other}": median(rate[one] / rate[other] for rate in rates) for one, other in RATIOS
+    }
+
+
+if __name__ == "__main__":
+    main()
