@@ -1,4 +1,7 @@
-"""docs/training.md's own words, run: its commands, then its Python, in one folder."""
+"""The words of docs/training.md and docs/models.md, run, each in one folder.
+
+Of docs/models.md the public models are replaced by tiny ones of their family, as it says.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ from diffusers import UNet2DModel
 from PIL import Image
 
 from diffaug.train.recipe import TrainRecipe
+from tests import tiny
 from tests.conftest import ROOT, blocks, diffaug_command
 
 pytestmark = pytest.mark.services
 
+MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 
 
@@ -50,3 +55,31 @@ def test_the_recipe_of_training_is_a_recipe(tmp_path: Path) -> None:
     recipe = TrainRecipe.from_yaml(tmp_path / "recipe.yaml", size=8, channels=1)
     unet: Any = UNet2DModel(**recipe.unet_config())
     assert unet.config.layers_per_block == 2
+
+
+def test_the_commands_and_the_python_of_models_run(tmp_path: Path) -> None:
+    places = {
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": tiny.stable_diffusion(tmp_path / "sd"),
+        "facebook/DiT-XL-2-256": tiny.dit(tmp_path / "dit"),
+    }
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    (code,) = blocks(MODELS, "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    text = "\n".join(blocks(MODELS, "bash")).replace("\\\n", " ")
+    commands = [shlex.split(line) for line in text.splitlines()]
+    assert [command[1] for command in commands] == [
+        *("augment", "verify", "augment", "augment", "verify")
+    ]
+    said = []
+    for command in commands:
+        named = [str(places.get(word, word)) for word in command[1:]]
+        done = diffaug_command(*named, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert "240 planned = 240 ok" in said[0]
+    assert "4 replayed: 4 equal" in said[1]
+    assert "120 planned = 120 ok" in said[2]
+    assert "1 replayed: 1 equal" in said[4]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers import CMStochasticIterativeScheduler
 from torch import Tensor, nn
 
 from diffaug.denoiser import Boundary, Clip, Denoiser
@@ -19,8 +20,6 @@ from diffaug.models.unet2d import UNet2D
 from diffaug.schedule import Schedule
 
 __all__ = ["load"]
-
-_FIELDS = ("sigma_min", "sigma_max", "sigma_data", "rho", "clip_denoised")
 
 
 class _Scaled(nn.Module):
@@ -56,7 +55,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """
     pipe = pipeline(checkpoint, execution)
     unet, scheduler = pipe.unet, pipe.scheduler
-    _refuse(checkpoint, unet.config, dict(scheduler.config))
+    _refuse(checkpoint, unet.config, scheduler)
     device = torch.device(execution.device)
     sigma = scheduler.sigmas.double().flip(0)  # of Karras et al. 2022, eq. 5, and falling there
     skip, out = scheduler.get_scalings_for_boundary_condition(sigma)
@@ -82,18 +81,18 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     )
 
 
-def _refuse(checkpoint: Checkpoint, unet: Any, config: dict[str, Any]) -> None:
+def _refuse(checkpoint: Checkpoint, unet: Any, scheduler: Any) -> None:
     """Refuse what would load and then be wrong."""
-    name = f"model {checkpoint.reference}"
-    if any(field not in config for field in _FIELDS):
+    name, more = f"model {checkpoint.reference}", scheduler.config.get("s_noise", 1.0)
+    if not isinstance(scheduler, CMStochasticIterativeScheduler):
         raise ConfigError(
-            f"{name}: its scheduler, {config.get('_class_name')}, is none of consistency models; "
+            f"{name}: its scheduler, {type(scheduler).__name__}, is none of consistency models; "
             "they want CMStochasticIterativeScheduler"
         )
-    if config["s_noise"] != 1:
+    if more != 1:
         raise ConfigError(
-            f"{name}: its scheduler noises {config['s_noise']:g} times as much as its times say; "
-            "set s_noise to 1 in scheduler/scheduler_config.json"
+            f"{name}: its scheduler noises {more:g} times as much as its times say; set s_noise "
+            "to 1 in scheduler/scheduler_config.json"
         )
     if unet.sample_size is None:
         raise ConfigError(

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from diffusers import LCMScheduler
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffaug.denoiser import Clip, Denoiser
@@ -45,13 +48,9 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """
     pipe = pipeline(checkpoint, execution)
     config = dict(pipe.scheduler.config)
-    _refuse(checkpoint, pipe, config)
     schedule, prediction = Schedule.from_config(config), config.get("prediction_type", "epsilon")
-    if schedule.alpha_t[-1] == 0 and prediction == "epsilon":
-        raise ConfigError(
-            f"model {checkpoint.reference}: its schedule ends without signal, where an epsilon "
-            "prediction says nothing of the image; such a schedule wants v_prediction"
-        )
+    _refuse_parts(checkpoint, pipe)
+    _refuse_schedule(checkpoint, pipe.scheduler, schedule, prediction)
     device = torch.device(execution.device)
     size, classes = pipe.transformer.config.sample_size, pipe.transformer.config.num_embeds_ada_norm
     factor = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
@@ -71,7 +70,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     )
 
 
-def _refuse(checkpoint: Checkpoint, pipe: Any, config: dict[str, Any]) -> None:
+def _refuse_parts(checkpoint: Checkpoint, pipe: Any) -> None:
     """Refuse what would load and then be wrong."""
     name = f"model {checkpoint.reference}"
     channels, latent = pipe.transformer.config.in_channels, pipe.vae.config.latent_channels
@@ -90,20 +89,35 @@ def _refuse(checkpoint: Checkpoint, pipe: Any, config: dict[str, Any]) -> None:
             f"{name}: pictures of {pipe.vae.config.in_channels} channels; grey (1) or RGB (3) "
             "wanted"
         )
-    scheduler = config.get("_class_name")
-    if "beta_start" not in config or "timestep_scaling" in config:
+
+
+def _refuse_schedule(
+    checkpoint: Checkpoint, scheduler: Any, schedule: Schedule, prediction: str
+) -> None:
+    """The same of the scheduler, which must be of the betas that `schedule` is made of."""
+    name, kind = f"model {checkpoint.reference}", type(scheduler).__name__
+    table = getattr(scheduler, "alphas_cumprod", torch.empty(0)).double().numpy()
+    if isinstance(scheduler, LCMScheduler) or not _close(table, schedule.alpha_t**2):
         raise ConfigError(
-            f"{name}: its scheduler, {scheduler}, is no plain diffusion of betas: such a variant "
-            "of DiT is not supported"
+            f"{name}: its scheduler, {kind}, is no plain diffusion of betas: such a variant of DiT "
+            "is not supported"
         )
-    prediction = config.get("prediction_type", "epsilon")
     if prediction not in _PREDICTIONS:
         raise ConfigError(
             f"{name}: prediction type {prediction!r} is not supported; supported are "
             f"{', '.join(_PREDICTIONS)}"
         )
-    if config.get("thresholding"):
+    if schedule.alpha_t[-1] == 0 and prediction == "epsilon":
         raise ConfigError(
-            f"{name}: its scheduler, {scheduler}, bounds latents by dynamic thresholding, which is "
-            "for pixels; set thresholding to false in scheduler/scheduler_config.json"
+            f"{name}: its schedule ends without signal, where an epsilon prediction says nothing "
+            "of the image; such a schedule wants v_prediction"
         )
+    if scheduler.config.get("thresholding"):
+        raise ConfigError(
+            f"{name}: its scheduler, {kind}, bounds latents by dynamic thresholding, which is for "
+            "pixels; set thresholding to false in scheduler/scheduler_config.json"
+        )
+
+
+def _close(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    return one.shape == other.shape and np.allclose(one, other, rtol=0, atol=1e-6)

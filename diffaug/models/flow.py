@@ -43,8 +43,8 @@ def flow_schedule(checkpoint: Checkpoint, config: Mapping[str, Any], tokens: int
         )
     if config["invert_sigmas"]:
         raise ConfigError(
-            f"{name}: its scheduler has invert_sigmas, by which times run from noise to image: such "
-            "a variant is not supported"
+            f"{name}: its scheduler has invert_sigmas, by which its network's times run backwards: "
+            "such a variant is not supported"
         )
     for option in _SPACINGS:
         if config[option]:

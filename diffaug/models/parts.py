@@ -1,4 +1,4 @@
-"""What the adapters of diffusers' pipelines share: the pipeline loaded, and its autoencoder."""
+"""What the adapters of diffusers' networks share: pipelines loaded, autoencoders, activations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.latents import Autoencoder
 from diffaug.models.checkpoint import Checkpoint
 
-__all__ = ["autoencoder", "pipeline"]
+__all__ = ["activate_in_place", "autoencoder", "pipeline"]
 
 _UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 _MAY_LACK = ("text_encoder_3", "tokenizer_3")  # Stable Diffusion 3's, which is large
@@ -45,8 +45,9 @@ def pipeline(checkpoint: Checkpoint, execution: Execution) -> Any:
             )
             _add(checkpoint, pipe, execution)
         for part in pipe.components.values():
-            if isinstance(part, torch.nn.Module):
+            if isinstance(part, nn.Module):
                 part.eval().requires_grad_(False).to(execution.device)
+                activate_in_place(part)
     except ConfigError:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
@@ -163,3 +164,19 @@ def autoencoder(vae: Any, factor: int) -> Autoencoder:
         return pictures.float()
 
     return Autoencoder(encode=encode, decode=decode, factor=factor)
+
+
+def activate_in_place(network: nn.Module) -> None:
+    """Let SiLU write over the feature maps it gets, each fresh from a group norm: the same bits.
+
+    It keeps off what is no feature map, such as the time embedding, which every block reads.
+    """
+    for module in network.modules():
+        for name in ("nonlinearity", "conv_act"):
+            if isinstance(getattr(module, name, None), nn.SiLU):
+                setattr(module, name, _FeatureSiLU())
+
+
+class _FeatureSiLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.silu(x, inplace=x.ndim == 4)

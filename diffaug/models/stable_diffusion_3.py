@@ -64,7 +64,9 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     size, factor = config.sample_size, pipe.vae_scale_factor
     tokens = (size // config.patch_size) ** 2
     schedule = flow_schedule(checkpoint, pipe.scheduler.config, tokens)
-    network = _Transformer(pipe.transformer, network_times(schedule))
+    # diffusers looks at its first tensor, a table that is float32 in any case, and may leave it so
+    transformer = pipe.transformer.to(getattr(torch, execution.dtype))
+    network = _Transformer(transformer, network_times(schedule))
     return Pretrained(
         denoiser=Denoiser(
             network=network.eval().to(device),

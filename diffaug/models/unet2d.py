@@ -15,6 +15,7 @@ from diffaug.denoiser import Clip, Denoiser, Prediction
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.parts import activate_in_place
 from diffaug.models.pretrained import Pretrained
 from diffaug.schedule import Schedule
 
@@ -119,7 +120,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     denoiser = read(checkpoint, execution.device, execution.dtype)
     assert isinstance(denoiser.network, UNet2D)
     denoiser.network.requires_grad_(False)
-    _activate_in_place(denoiser.network)
+    activate_in_place(denoiser.network)
     return Pretrained(denoiser=denoiser, shape=denoiser.shape)
 
 
@@ -154,22 +155,6 @@ def _tidy(unet: Path) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for weights in unet.glob("*.safetensors"):
         shutil.copymode(path, weights)
-
-
-def _activate_in_place(network: nn.Module) -> None:
-    """Let SiLU write over the feature maps it gets, each fresh from a group norm: the same bits.
-
-    It keeps off what is no feature map, such as the time embedding, which every block reads.
-    """
-    for module in network.modules():
-        for name in ("nonlinearity", "conv_act"):
-            if isinstance(getattr(module, name, None), nn.SiLU):
-                setattr(module, name, _FeatureSiLU())
-
-
-class _FeatureSiLU(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.silu(x, inplace=x.ndim == 4)
 
 
 def _read_config(checkpoint: Checkpoint, part: str, file: str) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 `python -m tests.benchmarks.latent`. Pictures in, pictures out, of the same random Stable Diffusion
 checkpoint, with the same prompts, calls an image, guidance and four copies of each:
 
-plain    `StableDiffusionImg2ImgPipeline` in float32: eight pictures a call, four times over.
-copies   the same, with `num_images_per_prompt=4`: two pictures, eight results a call.
-tuned    `plain` in the dtype that diffaug would choose here, channels last.
-float32  `diffaug.augment` with batches of eight, in float32.
-diffaug  `diffaug.augment` with batches of eight, as it chooses itself.
+copies   `StableDiffusionImg2ImgPipeline` in float32: eight pictures and prompts a call, with
+         `num_images_per_prompt=4`, so that its UNet sees 32 rows.
+plain    the same, eight pictures a call without copies, four times over: 8 rows.
+tuned    as `copies`, in the dtype that diffaug would choose here, channels last.
+eight    `diffaug.augment` with batches of eight, in float32.
+float32  `diffaug.augment` with its own batches, of 32, in float32.
+diffaug  `diffaug.augment` as it chooses itself, dtype included.
 
 Two models: `tiny`, that of the tests, which is nearly all overhead, and `small`, whose calls do
 some work. Two scales: 1, where a sample is one row a call, and 7.5, where it is two. The arms take
@@ -38,15 +40,16 @@ from tests import tiny
 COPIES, BATCH, STRENGTH, STEPS = 4, 8, 0.5, 20
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": {},
-    "small": {"sample_size": 32, "block_out_channels": (64, 128), "attention_head_dim": 8},
+    "small": {"sample_size": 16, "block_out_channels": (64, 128), "attention_head_dim": 8},
 }
 SCALES = (1.0, 7.5)
 RATIOS = (
-    ("float32", "plain"),
-    ("float32", "copies"),
-    ("diffaug", "plain"),
     ("diffaug", "copies"),
+    ("diffaug", "plain"),
     ("diffaug", "tuned"),
+    ("float32", "copies"),
+    ("float32", "plain"),
+    ("eight", "plain"),
 )
 
 Arm = Callable[[list[Image.Image], list[str]], int]
@@ -75,7 +78,7 @@ def main() -> None:
 
 def arms(folder: Path, scale: float) -> dict[str, Arm]:
     """Each takes pictures and their prompts, and returns how many pictures it made."""
-    chosen = Execution.choose(BATCH).dtype
+    chosen = Execution.choose().dtype
     plain, tuned = pipeline(folder, torch.float32), pipeline(folder, getattr(torch, chosen))
     for part in (tuned.unet, tuned.vae):
         part.to(memory_format=torch.channels_last)
@@ -88,18 +91,6 @@ def arms(folder: Path, scale: float) -> dict[str, Arm]:
         guidance=scale,
     )
 
-    def batches(pipe: Any) -> Arm:
-        def run(images: list[Image.Image], words: list[str]) -> int:
-            made = 0
-            for _ in range(COPIES):
-                for begin in range(0, len(images), BATCH):
-                    part = slice(begin, begin + BATCH)
-                    prompts = [f"a photo of a {word}" for word in words[part]]
-                    made += len(call(pipe, images[part], prompts))
-            return made
-
-        return run
-
     def call(pipe: Any, images: list[Image.Image], prompts: list[str], **more: Any) -> Any:
         return pipe(
             prompt=prompts,
@@ -110,25 +101,33 @@ def arms(folder: Path, scale: float) -> dict[str, Arm]:
             **more,
         ).images
 
-    def copies(images: list[Image.Image], words: list[str]) -> int:
-        size, made = BATCH // COPIES, 0
-        for begin in range(0, len(images), size):
-            prompts = [f"a photo of a {word}" for word in words[begin : begin + size]]
-            part = images[begin : begin + size]
-            made += len(call(plain, part, prompts, num_images_per_prompt=COPIES))
-        return made
-
-    def ours(dtype: str) -> Arm:
+    def batches(pipe: Any, copies: int) -> Arm:
         def run(images: list[Image.Image], words: list[str]) -> int:
-            found = diffaug.augment(images, recipe, labels=words, batch_size=BATCH, dtype=dtype)
+            made = 0
+            for _ in range(COPIES // copies):
+                for begin in range(0, len(images), BATCH):
+                    part = slice(begin, begin + BATCH)
+                    prompts = [f"a photo of a {word}" for word in words[part]]
+                    found = call(pipe, images[part], prompts, num_images_per_prompt=copies)
+                    made += len(found)
+            return made
+
+        return run
+
+    def ours(dtype: str, batch_size: int | None = None) -> Arm:
+        def run(images: list[Image.Image], words: list[str]) -> int:
+            found = diffaug.augment(
+                images, recipe, labels=words, batch_size=batch_size, dtype=dtype
+            )
             return sum(map(len, found))
 
         return run
 
     return {
-        "plain": batches(plain),
-        "copies": copies,
-        "tuned": batches(tuned),
+        "copies": batches(plain, COPIES),
+        "plain": batches(plain, 1),
+        "tuned": batches(tuned, COPIES),
+        "eight": ours("float32", BATCH),
         "float32": ours("float32"),
         "diffaug": ours(chosen),
     }
