@@ -212,5 +212,12 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
                 f"guidance: {name} is given no class to guide towards, or knows none that means "
                 "no class; use guidance=1"
             )
+    if model.embed_guidance is not None:
+        for field, default in (("negative_prompt", None), ("guidance_interval", "0:1")):
+            if getattr(recipe, field) != default:
+                raise ConfigError(
+                    f"{field}: {name} takes guidance as an input, and leads away from nothing; "
+                    "leave it out"
+                )
     if recipe.autoencoder and model.autoencoder is None:
         raise ConfigError(f"autoencoder: {name} has none to put another in the place of")

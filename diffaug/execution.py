@@ -6,6 +6,7 @@ import platform
 import re
 from functools import cache
 from importlib.metadata import version as installed
+from importlib.util import find_spec
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -90,7 +91,9 @@ def device_class(device: str) -> str:
 @cache
 def versions() -> dict[str, str]:
     """The versions that can change a pixel or a byte, by package."""
-    packages = ("torch", "diffusers", "pillow", "numpy", "scikit-image", "pyarrow")
+    packages: tuple[str, ...] = ("torch", "diffusers", "pillow", "numpy", "scikit-image", "pyarrow")
+    if find_spec("transformers") is not None:
+        packages += ("transformers",)
     return {
         "diffaug": __version__,
         **{package: installed(package) for package in packages},

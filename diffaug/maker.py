@@ -113,11 +113,12 @@ class PartMaker:
         differ = []
         if row["device"] != device:
             differ.append(f"{row['device']} ({device} here)")
-        for name in _CHANGES_PIXELS:
+        prompted = () if row["prompt"] is None else ("transformers",)
+        for name in (*_CHANGES_PIXELS, *prompted):
             of_part = self._versions.get(name)
             for said in sorted({str(row.get(f"{name}_version", of_part)), str(of_part)}):
-                if said != here[name]:
-                    differ.append(f"{name} {said} ({here[name]} here)")
+                if said != here.get(name):
+                    differ.append(f"{name} {said} ({here.get(name)} here)")
         return ", ".join(differ)
 
 

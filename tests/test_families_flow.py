@@ -200,6 +200,37 @@ def test_ddim_is_the_euler_step_and_lcm_the_stochastic_one(stochastic: bool) -> 
         torch.testing.assert_close(ours_x_t, x_t, rtol=0, atol=1e-5)
 
 
+# The size
+
+
+@FAMILIES
+def test_pictures_are_of_the_size_it_was_made_for(models: dict[str, Path], family: str) -> None:
+    model = loaded(models[family])
+    assert (model.shape, model.denoiser.shape) == ((3, 32, 32), (4, 8, 8))
+
+
+def test_flux_is_as_large_as_its_own_autoencoder_says(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    other: Any = AutoencoderKL.from_pretrained(models["dev"] / "vae")
+    other.register_to_config(sample_size=64)
+    other.save_pretrained(tmp_path / "vae")
+    recipe = Recipe(model=str(models["dev"]), autoencoder=str(tmp_path / "vae"))
+    assert load_model(checkpoint_of(recipe), FLOAT32).shape == (3, 32, 32)
+
+
+def test_flux_is_of_the_usual_size_where_its_autoencoder_names_none(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = copy_of(models["schnell"], tmp_path)
+    path = folder / "vae/config.json"
+    config = json.loads(path.read_text("utf-8"))
+    del config["sample_size"]
+    path.write_text(json.dumps(config), "utf-8")
+    model = loaded(folder)
+    assert (model.shape, model.denoiser.shape) == ((3, 512, 512), (4, 128, 128))
+
+
 # Through the lanes, and the whole way
 
 

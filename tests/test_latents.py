@@ -154,7 +154,7 @@ def test_each_distinct_prompt_is_encoded_once(
         return encode(prompt)
 
     monkeypatch.setattr(prompts, "_encode", counting)
-    prompts._known.cache_clear()
+    prompts._known.clear()
     for number in range(8):
         one.drafts(picture(number), FIELDS[number % 2], range(3))
     one.drafts(picture(9), {"label_text": "new"}, [0])

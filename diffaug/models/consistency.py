@@ -14,7 +14,7 @@ from diffaug.denoiser import Boundary, Clip, Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.parts import pipeline
+from diffaug.models.pipeline import pipeline
 from diffaug.models.pretrained import Pretrained
 from diffaug.models.unet2d import UNet2D
 from diffaug.schedule import Schedule

@@ -18,7 +18,8 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.flow import check_channels, flow_schedule, network_times
-from diffaug.models.parts import autoencoder, pipeline
+from diffaug.models.parts import autoencoder
+from diffaug.models.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
 
 __all__ = ["load"]
@@ -94,8 +95,8 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     check_channels(checkpoint, pipe, channels)
     _check_encoders(checkpoint, pipe)
     height, width = _size(checkpoint, pipe)
-    factor, device = pipe.vae_scale_factor, torch.device(execution.device)
-    size = height // factor, width // factor
+    coder, device = autoencoder(pipe.vae), torch.device(execution.device)
+    size = height // coder.factor, width // coder.factor
     schedule = flow_schedule(checkpoint, pipe.scheduler.config, size[0] // 2 * (size[1] // 2))
     network = _Transformer(pipe.transformer, network_times(schedule), size)
     return Pretrained(
@@ -110,7 +111,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
             device=device,
         ),
         shape=(3, height, width),
-        autoencoder=autoencoder(pipe.vae, factor),
+        autoencoder=coder,
         prompts=Prompts(_encoder(pipe, _T5_TOKENS[config.guidance_embeds]), device),
         embed_guidance=_embed if config.guidance_embeds else None,
     )

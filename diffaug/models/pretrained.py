@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,8 +20,8 @@ __all__ = ["Condition", "Pretrained", "Prompts"]
 Condition = tuple[Tensor, ...]
 """What a network is given beside image and time, without the batch's axis."""
 
-_KEPT = 1024
-"""How many prompts' encodings are kept: a few hundred kilobytes each."""
+_KEPT = 1 << 30
+"""How many bytes of prompts' encodings are kept: a prompt's are a tenth to some megabytes."""
 
 
 class Prompts:
@@ -35,11 +35,16 @@ class Prompts:
     def __init__(self, encode: Callable[[str | None], Condition], device: torch.device) -> None:
         self._device = device
         self._encode = encode
-        self._known = lru_cache(maxsize=_KEPT)(self._encoded)
+        self._known: OrderedDict[str | None, Condition] = OrderedDict()
 
     def __call__(self, prompt: str | None) -> Condition:
         """What conditions the network on `prompt`, always encoded alone."""
-        return self._known(prompt)
+        if prompt not in self._known:
+            self._known[prompt] = condition = self._encoded(prompt)
+            if len(self._known) * sum(part.nbytes for part in condition) > _KEPT:
+                self._known.popitem(last=False)
+        self._known.move_to_end(prompt)
+        return self._known[prompt]
 
     def _encoded(self, prompt: str | None) -> Condition:
         (condition,) = side_by_side([lambda: self._encode(prompt)], self._device)

@@ -14,13 +14,12 @@ from diffaug.denoiser import Boundary, Clip, Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.parts import autoencoder, pipeline
+from diffaug.models.parts import autoencoder, latent_diffusion
+from diffaug.models.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
 from diffaug.schedule import Schedule
 
 __all__ = ["load"]
-
-_PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 class _UNet(nn.Module):
@@ -63,19 +62,19 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """
     pipe = pipeline(checkpoint, execution)
     config = dict(pipe.scheduler.config)
-    _refuse(checkpoint, pipe, config)
+    _refuse(checkpoint, pipe)
+    schedule, prediction = latent_diffusion(checkpoint, pipe.scheduler)
     device = torch.device(execution.device)
-    schedule = Schedule.from_config(config)
-    channels = pipe.vae.config.latent_channels
-    size, factor = pipe.unet.config.sample_size, pipe.vae_scale_factor
+    channels, coder = pipe.vae.config.latent_channels, autoencoder(pipe.vae)
+    size = pipe.unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
-    shape = (3, height * factor, width * factor)
+    shape = (3, height * coder.factor, width * coder.factor)
     guided_within = pipe.unet.config.time_cond_proj_dim
     return Pretrained(
         denoiser=Denoiser(
             network=_UNet(pipe.unet).eval(),
             schedule=schedule.to(device),
-            prediction=config.get("prediction_type", "epsilon"),
+            prediction=prediction,
             clip=Clip(),
             shape=(channels, height, width),
             classes=0,
@@ -84,30 +83,19 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
             boundary=_boundary(config, schedule, device),
         ),
         shape=shape,
-        autoencoder=autoencoder(pipe.vae, factor),
+        autoencoder=coder,
         prompts=Prompts(_xl(pipe, shape) if _is_xl(pipe) else _first(pipe), device),
         embed_guidance=_embed(pipe, guided_within) if guided_within else None,
     )
 
 
-def _refuse(checkpoint: Checkpoint, pipe: Any, config: dict[str, Any]) -> None:
+def _refuse(checkpoint: Checkpoint, pipe: Any) -> None:
     name = f"model {checkpoint.reference}"
     if pipe.unet.config.in_channels != pipe.vae.config.latent_channels:
         raise ConfigError(
             f"{name}: its UNet takes {pipe.unet.config.in_channels} channels and latents have "
             f"{pipe.vae.config.latent_channels}: it wants more than an image (inpainting, depth, "
             "upscaling); take the plain text-to-image model"
-        )
-    if "beta_start" not in config or "sigma_data" in config:
-        raise ConfigError(
-            f"{name}: its scheduler, {config.get('_class_name')}, has no betas: such a variant of "
-            "Stable Diffusion is not supported"
-        )
-    prediction = config.get("prediction_type", "epsilon")
-    if prediction not in _PREDICTIONS:
-        raise ConfigError(
-            f"{name}: prediction type {prediction!r} is not supported; supported are "
-            f"{', '.join(_PREDICTIONS)}"
         )
 
 

@@ -16,7 +16,8 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.flow import check_channels, flow_schedule, network_times
-from diffaug.models.parts import autoencoder, pipeline
+from diffaug.models.parts import autoencoder
+from diffaug.models.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
 
 __all__ = ["load"]
@@ -61,7 +62,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     check_channels(checkpoint, pipe, config.in_channels)
     _check_encoders(checkpoint, pipe)
     device = torch.device(execution.device)
-    size, factor = config.sample_size, pipe.vae_scale_factor
+    size, coder = config.sample_size, autoencoder(pipe.vae)
     tokens = (size // config.patch_size) ** 2
     schedule = flow_schedule(checkpoint, pipe.scheduler.config, tokens)
     # diffusers looks at its first tensor, a table that is float32 in any case, and may leave it so
@@ -78,8 +79,8 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
             null_class=None,
             device=device,
         ),
-        shape=(3, size * factor, size * factor),
-        autoencoder=autoencoder(pipe.vae, factor),
+        shape=(3, size * coder.factor, size * coder.factor),
+        autoencoder=coder,
         prompts=Prompts(_encoder(pipe), device),
     )
 

@@ -1,0 +1,168 @@
+"""A diffusers pipeline loaded for inference, with what a recipe puts on it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.parts import activate_in_place
+
+__all__ = ["pipeline"]
+
+_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+_MAY_LACK = ("text_encoder_3", "tokenizer_3")  # Stable Diffusion 3's, which is large
+
+
+def pipeline(checkpoint: Checkpoint, execution: Execution) -> Any:
+    """The diffusers pipeline that a checkpoint names, for inference, its add-ons merged in.
+
+    Raises:
+        ConfigError: a part or a package is missing, or something is broken.
+    """
+    from diffusers import DiffusionPipeline
+
+    if any(library == "transformers" for library, _ in _parts(checkpoint).values()):
+        _wants_transformers(checkpoint)
+    try:
+        with _quiet():
+            pipe: Any = DiffusionPipeline.from_pretrained(
+                checkpoint.folder,
+                local_files_only=True,
+                **dict.fromkeys(_left_out(checkpoint)),
+                **_networks(checkpoint, execution),
+            )
+            _add(checkpoint, pipe, execution)
+        for part in pipe.components.values():
+            if isinstance(part, nn.Module):
+                part.eval().requires_grad_(False).to(execution.device)
+                activate_in_place(part)
+    except ConfigError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        raise ConfigError(_cannot(checkpoint, error)) from error
+    return pipe
+
+
+def _left_out(checkpoint: Checkpoint) -> list[str]:
+    """The parts that are not loaded, or that the index says are not there, which diffusers asks
+    to be told."""
+    absent = [name for name in _MAY_LACK if checkpoint.index.get(name) == [None, None]]
+    return [*absent, *(name for name in _UNUSED if name in checkpoint.index)]
+
+
+def _add(checkpoint: Checkpoint, pipe: Any, execution: Execution) -> None:
+    """Put on the model what is to be put on it; a LoRA is merged into the weights."""
+    import diffusers
+
+    name = f"model {checkpoint.reference}"
+    if checkpoint.embeddings and not isinstance(pipe, diffusers.StableDiffusionPipeline):
+        raise ConfigError(f"embeddings: {name} takes none; Stable Diffusion 1 and 2 do")
+    try:
+        if checkpoint.autoencoder is not None:
+            config = json.loads((checkpoint.autoencoder / "config.json").read_text("utf-8"))
+            kind = getattr(diffusers, config["_class_name"])
+            pipe.vae = _network(checkpoint, "autoencoder", kind, checkpoint.autoencoder, execution)
+        if checkpoint.lora is not None:
+            if find_spec("peft") is None:
+                raise ConfigError("lora: this wants the package peft: pip install 'diffaug[text]'")
+            pipe.load_lora_weights(checkpoint.lora.parent, weight_name=checkpoint.lora.name)
+            pipe.fuse_lora(lora_scale=checkpoint.lora_scale)
+            pipe.unload_lora_weights()
+        for path in checkpoint.embeddings:
+            for token, vector in load_file(path).items():
+                pipe.load_textual_inversion({token: vector})
+    except ConfigError:
+        raise
+    except Exception as error:  # diffusers and peft raise nearly anything on what does not fit
+        first_line = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{name}: its LoRA, autoencoder or embeddings do not fit it: {first_line}"
+        ) from error
+
+
+def _parts(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
+    """(library, class) of every part that is used, by its name."""
+    return {
+        name: (one[0], one[1])
+        for name, one in checkpoint.index.items()
+        if isinstance(one, list) and len(one) == 2 and all(one) and name not in _UNUSED
+    }
+
+
+def _networks(checkpoint: Checkpoint, execution: Execution) -> dict[str, Any]:
+    """The networks among the parts, which a pipeline would load without a word of what it lacks."""
+    found = {}
+    for name, (library, kind) in _parts(checkpoint).items():
+        if library in ("diffusers", "transformers"):
+            known = getattr(importlib.import_module(library), kind, None)
+            if isinstance(known, type) and issubclass(known, nn.Module):
+                found[name] = _network(checkpoint, name, known, checkpoint.part(name), execution)
+    return found
+
+
+def _network(
+    checkpoint: Checkpoint, name: str, kind: Any, folder: Path, execution: Execution
+) -> Any:
+    """A network with all its weights: those that a file lacks would be drawn at random."""
+    of_diffusers = kind.__module__.startswith("diffusers.")
+    network, loading = kind.from_pretrained(
+        folder,
+        dtype=getattr(torch, execution.dtype),
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+        **({"low_cpu_mem_usage": False} if of_diffusers else {}),
+    )
+    if missing := sorted(loading["missing_keys"]):
+        raise ConfigError(
+            f"model {checkpoint.reference}: the weights of its {name} do not fit its config.json: "
+            f"{len(missing)} missing keys, such as {missing[0]}"
+        )
+    return network
+
+
+def _wants_transformers(checkpoint: Checkpoint) -> None:
+    if find_spec("transformers") is None:
+        raise ConfigError(
+            f"model {checkpoint.reference} takes prompts, which wants the package transformers: "
+            "pip install 'diffaug[text]'"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and hints of other libraries on the way, which are of no use to people here."""
+    from diffusers.utils import logging as diffusers_logging
+
+    found = [diffusers_logging]
+    if find_spec("transformers") is not None:
+        from transformers.utils import logging as transformers_logging
+
+        found.append(transformers_logging)
+    levels = [logging.get_verbosity() for logging in found]
+    for logging in found:
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logging, level in zip(found, levels, strict=True):
+            logging.set_verbosity(level)
+            logging.enable_progress_bar()
+
+
+def _cannot(checkpoint: Checkpoint, error: Exception) -> str:
+    first_line = str(error).strip().partition("\n")[0]
+    return f"model {checkpoint.reference} cannot be loaded: {first_line}"
