@@ -213,7 +213,7 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
                 "no class; use guidance=1"
             )
     if model.embed_guidance is not None:
-        for field, default in (("negative_prompt", None), ("guidance_interval", "0:1")):
+        for field, default in (("negative_prompt", None), ("guidance_interval", "0.0:1.0")):
             if getattr(recipe, field) != default:
                 raise ConfigError(
                     f"{field}: {name} takes guidance as an input, and leads away from nothing; "

@@ -93,7 +93,7 @@ def _check_interval(value: Any) -> Any:
         raise ValueError(
             f"guidance_interval is lo:hi with 0 <= lo <= hi <= 1, such as 0.2:0.8, got {value!r}"
         )
-    return f"{lo:g}:{hi:g}"
+    return f"{lo}:{hi}"
 
 
 _LATER = {
@@ -149,7 +149,7 @@ class Recipe(ShardFields):
         1.0, ge=0, le=100, description="how hard class or prompt pull; at 1 at no cost"
     )
     guidance_interval: Annotated[str, BeforeValidator(_check_interval)] = Field(
-        "0:1", description="times, as strengths, between which guidance acts: lo:hi"
+        "0.0:1.0", description="times, as strengths, between which guidance acts: lo:hi"
     )
     lora: str | None = Field(
         None, description="LoRA weights: a safetensors file, a folder, or org/name[@revision]"
@@ -162,7 +162,7 @@ class Recipe(ShardFields):
     )
     embeddings: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
         (),
-        description="textual-inversion embeddings, one token a file, for the prompts to name",
+        description="files of textual inversions, whose tokens the prompts can name",
     )
     mask_key: str | None = Field(
         None,

@@ -69,7 +69,7 @@ def test_the_commands_and_the_python_of_models_run(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     text = "\n".join(blocks(MODELS, "bash")).replace("\\\n", " ")
-    commands = [shlex.split(line) for line in text.splitlines()]
+    commands = [shlex.split(line) for line in text.splitlines() if line]
     assert [command[1] for command in commands] == [
         *("augment", "verify", "augment", "augment", "verify")
     ]

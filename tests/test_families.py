@@ -20,10 +20,11 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionXLImg2ImgPipeline,
 )
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffaug.edit import Editor
+from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.lanes import Edit
 from diffaug.models import checkpoint_of, find_checkpoint, load_model
@@ -210,3 +211,24 @@ def gap(one: Tensor, other: Tensor) -> float:
     found = float((one - other).abs().max())
     print(f"max abs difference {found:.1e}")
     return found
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_a_file_lacks_are_not_drawn_at_random(tmp_path: Path, part: str) -> None:
+    folder = tiny.stable_diffusion(tmp_path)
+    (path,) = (folder / part).glob("*.safetensors")
+    weights = load_file(path)
+    lost = weights.popitem()
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ConfigError) as caught:
+        load_model(find_checkpoint(str(folder)), FLOAT32)
+    assert f"the weights of its {part} do not fit its config.json: 1 missing keys" in str(
+        caught.value
+    )
+    assert lost[0].rpartition(".")[2] in str(caught.value)
+
+
+def test_guidance_as_an_input_leads_away_from_nothing(tmp_path: Path) -> None:
+    folder = tiny.lcm(tmp_path)
+    with pytest.raises(ConfigError, match=r"negative_prompt: .* takes guidance as an input"):
+        ours(folder, negative_prompt="blurry")

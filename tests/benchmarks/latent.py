@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="diffaug-bench-") as name:
         for model, config in MODELS.items():
             folder = tiny.stable_diffusion(Path(name) / model, **config)
-            images = pictures(asked.images if model == "tiny" else asked.images // 4, config)
+            images = pictures(asked.images if model == "tiny" else asked.images // 2, config)
             for scale in SCALES:
                 found[f"{model}, guidance {scale:g}"] = measure(
                     arms(folder, scale), images, asked.rounds
