@@ -18,7 +18,7 @@ from torch import Tensor
 
 from diffaug.errors import UncommittedError
 
-__all__ = ["Batched", "at_once", "side_by_side"]
+__all__ = ["Batched", "at_once", "is_out_of_memory", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class Batched:
         try:
             return self._called(inputs, self.batch_size)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             said = str(error).strip().partition("\n")[0]
         raise UncommittedError(
@@ -89,7 +89,7 @@ class Batched:
             try:
                 self._called(tuple(rows[: size * at_once(self._device)] for rows in inputs), size)
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 size //= 2
             else:
@@ -108,7 +108,8 @@ class Batched:
         return torch.cat(outputs)[:count]
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it is memory, of the machine or of the device, that there was too little of."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         "can't allocate memory" in str(error)  # torch's allocator on the CPU has no type for it
     )

@@ -23,7 +23,7 @@ from diffaug.rng import NOISE_VERSION, SampleRandom
 from diffaug.schedule import timesteps
 from diffaug.solvers import trajectory
 
-__all__ = ["Draft", "Editor", "SampleFields"]
+__all__ = ["Draft", "Editor", "Finish", "SampleFields"]
 
 
 class SampleFields(TypedDict, total=False):
@@ -40,28 +40,16 @@ class SampleFields(TypedDict, total=False):
     key: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """One planned copy of a picture.
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What becomes of the lanes' result: all of a draft that is needed once its edit is under way.
 
     Attributes:
-        edit: what goes into the lanes.
         frame: how the result comes back to the picture's size.
-        sample_id: hash of recipe digest, source pixels, copy, and what conditions: class, prompt.
-        copy: which copy.
-        strength: in (0, 1].
-        log_snr: at the time the copy starts from, in nats.
-        prompt: what the model is told; None without a prompt.
         mask: where the picture may change (white); None: everywhere.
     """
 
-    edit: Edit
     frame: Frame
-    sample_id: str
-    copy: int
-    strength: float
-    log_snr: float
-    prompt: str | None
     mask: Image.Image | None
 
     def picture(self, x_0: NDArray[np.float32], source: Image.Image) -> Image.Image:
@@ -72,6 +60,29 @@ class Draft:
         """
         result = self.frame.from_model(x_0)
         return result if self.mask is None else self.frame.keep(result, source, self.mask)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """One planned copy of a picture.
+
+    Attributes:
+        edit: what goes into the lanes.
+        finish: what becomes of what comes out.
+        sample_id: hash of recipe digest, source pixels, copy, and what conditions: class, prompt.
+        copy: which copy.
+        strength: in (0, 1].
+        log_snr: at the time the copy starts from, in nats.
+        prompt: what the model is told; None without a prompt.
+    """
+
+    edit: Edit
+    finish: Finish
+    sample_id: str
+    copy: int
+    strength: float
+    log_snr: float
+    prompt: str | None
 
 
 class Editor:
@@ -116,6 +127,16 @@ class Editor:
             return drafts
         return [_masked(draft, mask, changes) for draft in drafts]
 
+    def refused(self, fields: SampleFields, copies: Iterable[int]) -> dict[int, DefectError]:
+        """Those of the copies whose prompt names what the sample does not have."""
+        found = {}
+        for copy in copies:
+            try:
+                self.recipe.prompt_of(copy, fields)
+            except DefectError as defect:
+                found[copy] = defect
+        return found
+
     def lanes(self) -> Lanes[Any] | LatentLanes[Any]:
         """New lanes over the model, at the execution's batch size."""
         return self.model.lanes(self.execution.batch_size)
@@ -159,13 +180,12 @@ class Editor:
         )
         return Draft(
             edit=self._guided(edit, total),
-            frame=frame,
+            finish=Finish(frame, None),
             sample_id=hashlib.sha256("|".join(identity).encode()).hexdigest()[:32],
             copy=copy,
             strength=strength,
             log_snr=denoiser.schedule.log_snr(times[0]),
             prompt=prompt,
-            mask=None,
         )
 
     def _guided(self, edit: Edit, total: int) -> Edit:
@@ -188,7 +208,7 @@ def _masked(draft: Draft, mask: Image.Image, changes: NDArray[np.bool_]) -> Draf
         draft,
         edit=replace(draft.edit, mask=changes),
         sample_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
-        mask=mask,
+        finish=replace(draft.finish, mask=mask),
     )
 
 
@@ -212,6 +232,8 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
                 f"guidance: {name} is given no class to guide towards, or knows none that means "
                 "no class; use guidance=1"
             )
+    elif recipe.guidance != 1 and not recipe.prompt and not recipe.negative_prompt:
+        raise ConfigError("guidance: there is no prompt to guide towards; give one, or guidance=1")
     if model.embed_guidance is not None:
         for field, default in (("negative_prompt", None), ("guidance_interval", "0.0:1.0")):
             if getattr(recipe, field) != default:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import cycle, islice
 from statistics import fmean
 
 from diffaug import storage
-from diffaug.codec import decode, encode
+from diffaug.calls import at_once
+from diffaug.codec import decode, decode_mask, encode
 from diffaug.edit import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.plan import Run, SourceShard
@@ -67,29 +68,33 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     """
     editor = run.editor()
     samples, read = 0, 0
-    drafts: list[Draft] = []
+    drafts: list[Draft] = []  # to time the network on
+    enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
+    planned = calls = 0
     members: list[int] = []
     for shard in _spread(missing):
         with storage.open_source(shard.url) as source:
-            for sample in islice(read_samples(source.stream, _wanted(run)), _SAMPLES):
+            for sample in islice(read_samples(source.stream, run.recipe.wants), _SAMPLES):
                 samples += sample.key is not None
-                if planned := _drafts(sample, shard, run, editor):
-                    drafts += planned
+                if found := _drafts(sample, shard, run, editor):
+                    planned += len(found)
+                    calls += sum(map(_calls, found))
+                    drafts += found[: enough - len(drafts)]
                     members.append(_carried(sample, run))
             read += source.bytes_read
     if not samples:
         return Estimate(shards=len(missing), images=0, calls=0, seconds=0.0, output_bytes=0)
     images = round(samples / read * _bytes(missing, read)) * run.recipe.copies
-    good = len(drafts) / (samples * run.recipe.copies)
+    good = planned / (samples * run.recipe.copies)
     if not drafts:
         return Estimate(shards=len(missing), images=images, calls=0, seconds=0.0, output_bytes=0)
-    calls = images * good * fmean(draft.edit.trajectory.calls for draft in drafts)
+    needed = images * good * calls / planned
     rate, encoded = _calibrate(editor, drafts)
     return Estimate(
         shards=len(missing),
         images=images,
-        calls=round(calls),
-        seconds=calls / rate,
+        calls=round(needed),
+        seconds=needed / rate,
         output_bytes=round(images * good * (encoded + _LINEAGE + fmean(members))),
     )
 
@@ -106,19 +111,25 @@ def _bytes(shards: Sequence[SourceShard], read: int) -> float:
     return len(shards) * (fmean(known) if known else read / min(_SHARDS, len(shards)))
 
 
-def _wanted(run: Run) -> Callable[[str], bool]:
-    recipe = run.recipe
-    return {*recipe.image_key, *recipe.carry, recipe.label_key, "txt"}.__contains__
-
-
 def _drafts(sample: Sample, shard: SourceShard, run: Run, editor: Editor) -> list[Draft]:
     """The copies of a sample; none where it is going to fail."""
     fields = sample_fields(source_row(sample, shard.url, run.recipe))
+    copies, most = range(run.recipe.copies), run.recipe.max_pixels
     try:
-        image = decode(sample.image(run.recipe.image_key).data, run.recipe.max_pixels)
-        return editor.drafts(image, fields, range(run.recipe.copies))
+        image = decode(sample.image(run.recipe.image_keys).data, most)
+        member = sample.members.get(run.recipe.mask_key or "")
+        mask = None if member is None else decode_mask(member.data, most)
+        refused = editor.refused(fields, copies)
+        return editor.drafts(image, fields, [one for one in copies if one not in refused], mask)
     except DefectError:
         return []
+
+
+def _calls(draft: Draft) -> int:
+    """How often the network is called for one image, guidance included."""
+    scales = draft.edit.scales
+    guided = 0 if scales is None else int((scales != 1).sum())
+    return draft.edit.trajectory.calls + guided
 
 
 def _carried(sample: Sample, run: Run) -> int:
@@ -139,10 +150,10 @@ def _calibrate(editor: Editor, drafts: list[Draft]) -> tuple[float, float]:
     calls, started = 0, time.monotonic()
     for finished in steps:
         for draft, x_0 in finished:
-            calls += draft.edit.trajectory.calls
+            calls += _calls(draft)
             if x_0 is not None and len(sizes) < len(drafts):
                 try:
-                    picture = draft.frame.from_model(x_0)
+                    picture = draft.finish.frame.from_model(x_0)
                 except DefectError:
                     continue
                 sizes.append(_in_tar(len(encode(picture, editor.recipe.format))))

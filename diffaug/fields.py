@@ -24,6 +24,9 @@ def _split_names(value: Any) -> Any:
     return value
 
 
+_NULLS = ("null", "~", "")
+"""What leaves a field its default."""
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
@@ -40,7 +43,7 @@ class Fields(BaseModel):
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> Self:
-        """Read a file of fields; `overrides` take their place, `null` leaves a default.
+        """Read a file of fields; `overrides` take their place, no value or `null` leaves a default.
 
         Raises:
             ConfigError: the file cannot be read, is no mapping, or a field is wrong.
@@ -55,7 +58,7 @@ class Fields(BaseModel):
         fields = {} if fields is None else fields
         if not isinstance(fields, dict):
             raise ConfigError(f"the {cls.what} {path} must be a mapping of fields, such as seed: 0")
-        fields = {name: value for name, value in fields.items() if value != "null"}
+        fields = {name: value for name, value in fields.items() if value not in _NULLS}
         return cls.of(fields | overrides, where=f"{cls.what} {path}")
 
     @classmethod

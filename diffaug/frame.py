@@ -182,7 +182,14 @@ class Frame:
                 f"the mask is {mask.width}x{mask.height} and its image "
                 f"{self.size[0]}x{self.size[1]}: give a mask of the image's size",
             )
-        return np.asarray(mask.convert("L").crop(self.part)) >= _MAY_CHANGE
+        grey = np.asarray(mask.convert("L"))
+        if 0 < (brightest := int(grey.max())) < _MAY_CHANGE:
+            raise DefectError(
+                "dark_mask",
+                f"the mask is nowhere brighter than {brightest}: what may change is white, 255",
+            )
+        left, top, right, bottom = self.part
+        return np.asarray(grey[top:bottom, left:right] >= _MAY_CHANGE)
 
     @property
     def _corner(self) -> tuple[int, int]:

@@ -37,7 +37,7 @@ def generate(
         model: what to generate with.
         conditions: what each image is given: see `Pretrained.condition`.
         steps: network calls from noise to image.
-        sampler: `ddim`, `ddpm`, `dpmsolver++` or `one-step`.
+        sampler: `ddim`, `ddpm`, `dpmsolver++`, `lcm` or `one-step`.
         eta: of `ddim`: how much fresh noise each step adds, 0 to 1.
         seed: of all randomness.
         batch_size: lanes in the one fixed batch shape.

@@ -15,7 +15,7 @@ from PIL import Image
 from diffaug import storage
 from diffaug.codec import decode, decode_mask
 from diffaug.commit import ShardSink
-from diffaug.edit import Draft, Editor
+from diffaug.edit import Editor, Finish
 from diffaug.errors import ConfigError, DefectError, UncommittedError
 from diffaug.judges import scores
 from diffaug.lanes import Edit
@@ -49,11 +49,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """One row on its way: an image in the lanes, or (without a draft) a failure passing by."""
+    """One row on its way: an image in the lanes, or (without a finish) a failure passing by."""
 
     shard: SourceShard
     row: Row
-    draft: Draft | None = None
+    finish: Finish | None = None
     source: Image.Image | None = None
     members: dict[str, Member] = field(default_factory=dict)
 
@@ -121,43 +121,58 @@ def _read(
 ) -> Iterator[tuple[_Item, Edit | None]]:
     """The reading thread: every planned row of every shard, then the shard's end."""
     recipe = run.recipe
-    wanted = {*recipe.image_key, *recipe.carry, recipe.label_key, recipe.mask_key or "", "txt"}
     shared = run_row(run)
     for shard in shards:
+        masked = recipe.mask_key is None
         try:
             with storage.open_source(shard.url) as source:
-                for sample in read_samples(source.stream, wanted.__contains__):
-                    for item in _plan_sample(sample, shard, shared, editor):
-                        yield item, item.draft.edit if item.draft else None
+                for sample in read_samples(source.stream, recipe.wants):
+                    masked = masked or recipe.mask_key in sample.members
+                    yield from _plan_sample(sample, shard, shared, editor)
                 outcome: Fingerprint | OSError = source.fingerprint()
         except OSError as error:
             outcome = error
+        if not masked:
+            _log.warning(
+                "no sample of %s has the member %s: nothing of it is kept by a mask",
+                shard.url,
+                recipe.mask_key,
+            )
         yield _ShardEnd(shard, outcome), None
 
 
 def _plan_sample(
     sample: Sample, shard: SourceShard, shared: Row, editor: Editor
-) -> Iterator[_Planned]:
+) -> Iterator[tuple[_Planned, Edit | None]]:
     recipe = editor.recipe
     row = shared | source_row(sample, shard.url, recipe)
     copies = range(recipe.copies)
     try:
-        image = decode(sample.image(recipe.image_key).data, recipe.max_pixels)
+        image = decode(sample.image(recipe.image_keys).data, recipe.max_pixels)
         row |= {"source_width": image.width, "source_height": image.height}
         member = sample.members.get(recipe.mask_key or "")
         mask = None if member is None else decode_mask(member.data, recipe.max_pixels)
-        drafts = editor.drafts(image, sample_fields(row), copies, mask)
+        fields = sample_fields(row)
+        refused = editor.refused(fields, copies)
+        wanted = [copy for copy in copies if copy not in refused]
+        drafts = iter(editor.drafts(image, fields, wanted, mask))
     except DefectError as defect:
         for failed in failed_rows(row, defect, [None] if sample.key is None else copies):
-            yield _Planned(shard, failed)
+            yield _Planned(shard, failed), None
         return
     kept = {
         extension: sample.members[extension]
         for extension in dict.fromkeys((recipe.label_key, *recipe.carry))
         if extension in sample.members and extension not in (recipe.format, "diffaug.json")
     }
-    for draft in drafts:
-        yield _Planned(shard, row | draft_row(draft), draft, image, kept)
+    for copy in copies:
+        if copy in refused:
+            (failed,) = failed_rows(row, refused[copy], [copy])
+            yield _Planned(shard, failed), None
+        else:
+            draft = next(drafts)
+            made = row | draft_row(draft)
+            yield _Planned(shard, made, draft.finish, image, kept), draft.edit
 
 
 class _Writer:
@@ -224,11 +239,11 @@ def _outcome(
     """An item's row, and source and result where there is a result; the end of a shard has none."""
     if isinstance(item, _ShardEnd):
         return {}, None
-    if item.draft is None or item.source is None or x_0 is None:
+    if item.finish is None or item.source is None or x_0 is None:
         return item.row, None
     try:
-        seen = item.draft.frame.seen(item.source)
-        return item.row, (seen, item.draft.picture(x_0, item.source))
+        seen = item.finish.frame.seen(item.source)
+        return item.row, (seen, item.finish.picture(x_0, item.source))
     except DefectError as defect:
-        (row,) = failed_rows(item.row, defect, [item.draft.copy])
+        (row,) = failed_rows(item.row, defect, [item.row["copy"]])
         return row, None

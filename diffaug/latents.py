@@ -79,12 +79,14 @@ class LatentLanes(Generic[T]):
     def run_steps(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[Finished[T]]:
         """As `run`, but yield a list of what was decoded together."""
         waiting: Finished[T] = []
+        latents = 0
         for finished in self._lanes.run_steps(self._encoded(edits)):
             for item in finished:
                 waiting.append(item)
-                if sum(latents is not None for _, latents in waiting) == self._decode.rows:
+                latents += item[1] is not None
+                if latents == self._decode.rows or len(waiting) == self._lanes.count:
                     yield self._decoded(waiting)
-                    waiting = []
+                    waiting, latents = [], 0
         if waiting:
             yield self._decoded(waiting)
 

@@ -11,7 +11,7 @@ from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.manifest import Row
-from diffaug.models import Checkpoint, checkpoint_of
+from diffaug.models import Checkpoint, at_revision, checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
 
@@ -93,11 +93,9 @@ class PartMaker:
         import torch
 
         cuda = str(row["device"]).startswith("cuda") and torch.cuda.is_available()
-        name, revision = str(row["model"]), row["model_revision"]
-        if revision is not None:
-            name = f"{name.partition('@')[0]}@{revision}"
+        named = self._recipe.model_copy(update={"model": str(row["model"])})
         return Maker(
-            recipe=self._recipe.model_copy(update={"model": name}),
+            recipe=at_revision(named, row["model_revision"]),
             noise=self._noise,
             model_digest=str(row["model_digest"]),
             recipe_digest=str(row["recipe_digest"]),

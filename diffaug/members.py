@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import tarfile
 import zlib
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO
 
@@ -27,7 +28,7 @@ class Members:
         self._stack = contextlib.ExitStack()
         self._url: str | None = None
         self._stream: IO[bytes] | None = None
-        self._places: tuple[tuple[str, str], dict[str, int]] = ("", ""), {}
+        self._places: tuple[tuple[str, str], dict[str, int | None]] = ("", ""), {}
 
     def __enter__(self) -> Members:
         return self
@@ -55,20 +56,29 @@ class Members:
         except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DefectError("no_member", f"has no member at {offset}: {error}") from None
 
-    def offset(self, url: str, key: str, extension: str) -> int | None:
+    def offset(
+        self, url: str, key: str, extension: str, wanted: Callable[[str], bool]
+    ) -> int | None:
         """Where the data of a sample's member begins; None where the sample has no such member.
 
         The tar is read through once for all its samples, which must be asked for one after another.
+
+        Args:
+            url: the tar's.
+            key: the sample's.
+            extension: the member's.
+            wanted: which members are read, by which samples are told apart (see `read_samples`).
 
         Raises:
             OSError: as for `read`.
         """
         if self._places[0] != (url, extension):
-            found: dict[str, int] = {}
+            found: dict[str, int | None] = {}
             with storage.open_read(url) as stream:
-                for sample in read_samples(stream, {extension}.__contains__):
-                    if sample.key is not None and extension in sample.members:
-                        found.setdefault(sample.key, sample.members[extension].offset)
+                for sample in read_samples(stream, wanted):
+                    if sample.key is not None:  # of a key that is there twice, the first counts
+                        member = sample.members.get(extension)
+                        found.setdefault(sample.key, None if member is None else member.offset)
             self._places = (url, extension), found
         return self._places[1].get(key)
 

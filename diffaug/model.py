@@ -166,7 +166,7 @@ class DiffusionModel(nn.Module):
             x_0: clean images (B, C, H, W).
             strength: in (0, 1]: how far they are taken.
             steps: network calls that strength 1 would make.
-            sampler: `ddim`, `ddpm`, `dpmsolver++` or `one-step`.
+            sampler: `ddim`, `ddpm`, `dpmsolver++`, `lcm` or `one-step`.
             eta: of `ddim`: how much fresh noise each step adds, 0 to 1.
             condition: their classes (B,).
             seed: of all randomness.

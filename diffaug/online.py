@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from diffaug.codec import picture
-from diffaug.edit import Draft, Editor, SampleFields
-from diffaug.errors import DefectError
+from diffaug.edit import Editor, Finish, SampleFields
+from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.lanes import Edit
 from diffaug.models import Checkpoint, checkpoint_of
@@ -62,6 +62,8 @@ def augment(
         TypeError: not images.
         ValueError: tensors of another shape or range.
     """
+    if recipe.mask_key is not None:
+        raise ConfigError("mask_key: images have no members: use Augmenter, or leave it out")
     editor = _editor(recipe, Execution.choose(batch_size, dtype, device))
     batch, single = _as_list(images)
     fields = _fields(labels, len(batch))
@@ -135,13 +137,13 @@ class Augmenter:
         return sample, sample[self._image_key(sample)], fields, mask
 
     def _image_key(self, sample: dict[str, Any]) -> str:
-        for key in self.recipe.image_key:
+        for key in self.recipe.image_keys:
             if key in sample:
                 return key
         raise DefectError(
             "no_image",
             f"{_name(sample)} has none of the image members "
-            f"{', '.join(self.recipe.image_key)}: set the recipe's image_key",
+            f"{', '.join(self.recipe.image_keys)}: set the recipe's image_key",
         )
 
 
@@ -153,20 +155,20 @@ def _run(
 ) -> Iterator[tuple[T, int, Any]]:
     """Yield (tag, copy, result) for each copy of each (tag, image, fields, mask), in order."""
 
-    def planned() -> Iterator[tuple[tuple[T, Any, Image.Image, Draft], Edit | None]]:
+    def planned() -> Iterator[tuple[tuple[T, Any, Image.Image, int, Finish], Edit | None]]:
         for tag, image, fields, mask in inputs:
             with _naming(tag):
                 source = picture(_to_pil(image))
-                changes = None if mask is None else picture(_to_pil(mask))
+                changes = None if mask is None else picture(_to_pil(mask, "masks"))
                 drafts = editor.drafts(source, fields, copies, changes)
             for draft in drafts:
-                yield (tag, image, source, draft), draft.edit
+                yield (tag, image, source, draft.copy, draft.finish), draft.edit
 
-    for (tag, image, source, draft), x_0 in editor.lanes().run(planned()):
+    for (tag, image, source, copy, finish), x_0 in editor.lanes().run(planned()):
         assert x_0 is not None
         with _naming(tag):
-            result = draft.picture(x_0, source)
-        yield tag, draft.copy, _like(result, image)
+            result = finish.picture(x_0, source)
+        yield tag, copy, _like(result, image)
 
 
 def _name(tag: Any) -> str:
@@ -183,7 +185,7 @@ def _naming(tag: Any) -> Iterator[None]:
         raise DefectError(defect.code, f"{_name(tag)}: {defect.reason}") from None
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _editor_for(recipe_json: str, checkpoint: Checkpoint, execution: Execution) -> Editor:
     return Editor(Recipe.model_validate_json(recipe_json), checkpoint, execution)
 
@@ -234,13 +236,13 @@ def _inputs(
         yield position, image, known, None
 
 
-def _to_pil(image: Any) -> Image.Image:
+def _to_pil(image: Any, what: str = "images") -> Image.Image:
     if isinstance(image, Image.Image):
         return image
     if isinstance(image, np.ndarray):
-        raise TypeError('images must be PIL images or tensors: decode with "pil" or "torchrgb"')
+        raise TypeError(f'{what} must be PIL images or tensors: decode with "pil" or "torchrgb"')
     if not isinstance(image, Tensor):
-        raise TypeError(f"images must be PIL images or tensors, got {type(image).__name__}")
+        raise TypeError(f"{what} must be PIL images or tensors, got {type(image).__name__}")
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ValueError(f"an image tensor must be (1 or 3, H, W), got {tuple(image.shape)}")
     if image.is_floating_point():

@@ -15,7 +15,7 @@ from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.manifest import COLUMNS, SCHEMA_VERSION
-from diffaug.models import checkpoint_of
+from diffaug.models import Checkpoint, at_revision, checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
 
@@ -73,7 +73,15 @@ class Run(_Frozen):
 
     def editor(self) -> Editor:
         """Load the model, which must be the very one of the plan."""
-        return Editor(self.recipe, checkpoint_of(self.recipe), self.execution)
+        return Editor(self.recipe, self.checkpoint(), self.execution)
+
+    def checkpoint(self) -> Checkpoint:
+        """The model at the revision of the plan, wherever the hub's branch has moved since.
+
+        Raises:
+            ConfigError: it cannot be had.
+        """
+        return checkpoint_of(at_revision(self.recipe, self.model.revision))
 
 
 def plan_run(
@@ -237,6 +245,7 @@ def _refuse_secrets(urls: list[str]) -> None:
 
 def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: str) -> None:
     was = begun.recipe.model_dump() | begun.execution.model_dump()
+    recipe = _as_named(recipe, begun)
     asked = recipe.model_dump() | {key: value for key, value in chosen.items() if value is not None}
     differ = [
         f"{field} ({_show(was[field])} there, {_show(value)} asked)"
@@ -245,7 +254,7 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
     ]
     if begun.columns != _columns():
         differ.append("columns (its manifest has others than this diffaug writes)")
-    digest = checkpoint_of(recipe).digest
+    digest = begun.checkpoint().digest
     if not differ and digest != begun.model.digest:
         differ = [
             f"the weights of {recipe.model} ({begun.model.digest[:8]} there, {digest[:8]} here)"
@@ -255,6 +264,13 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
             f"{storage.public_url(output)} was begun with another recipe: {', '.join(differ)}. "
             "Choose a new OUTPUT"
         )
+
+
+def _as_named(recipe: Recipe, begun: Run) -> Recipe:
+    """The recipe with its model named as the plan names it, where it is the same commit."""
+    if recipe.model == at_revision(begun.recipe, begun.model.revision).model:
+        return recipe.model_copy(update={"model": begun.recipe.model})
+    return recipe
 
 
 def _show(value: Any) -> str:

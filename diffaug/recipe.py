@@ -96,6 +96,11 @@ def _check_interval(value: Any) -> Any:
     return f"{lo}:{hi}"
 
 
+def _one_name(value: Any) -> Any:
+    """A member's name as a sample has it: lower case, without its dot."""
+    return value.strip().lower().lstrip(".") if isinstance(value, str) else value
+
+
 _LATER = {
     *("prompt", "negative_prompt", "guidance", "guidance_interval", "lora_scale"),
     *("mask_key", "result"),
@@ -152,20 +157,26 @@ class Recipe(ShardFields):
         "0.0:1.0", description="times, as strengths, between which guidance acts: lo:hi"
     )
     lora: str | None = Field(
-        None, description="LoRA weights: a safetensors file, a folder, or org/name[@revision]"
+        None,
+        min_length=1,
+        description="LoRA weights: a safetensors file, a folder, or org/name@revision",
     )
     lora_scale: float = Field(1.0, ge=-10, le=10, description="how much the LoRA counts")
     autoencoder: str | None = Field(
         None,
-        description="an autoencoder in the model's place, such as a tiny one: a folder or "
-        "org/name[@revision]",
+        min_length=1,
+        description="an autoencoder in the place of the model's, such as a tiny one: a folder or "
+        "org/name@revision",
     )
-    embeddings: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+    embeddings: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)
+    ] = Field(
         (),
         description="files of textual inversions, whose tokens the prompts can name",
     )
-    mask_key: str | None = Field(
+    mask_key: Annotated[str | None, BeforeValidator(_one_name)] = Field(
         None,
+        min_length=1,
         description="the member that says what may change (white; the rest is kept), such as "
         "mask.png; a sample without it may change everywhere",
     )
@@ -180,6 +191,30 @@ class Recipe(ShardFields):
         if self.eta and self.sampler != "ddim":
             raise ValueError(f"eta belongs to the sampler ddim: leave it out for {self.sampler}")
         return self
+
+    @model_validator(mode="after")
+    def _check_what_does_nothing(self) -> Recipe:
+        if not self.image_keys:
+            raise ValueError(f"mask_key: {self.mask_key} is all that image_key names")
+        if self.guidance == 1:
+            for field in ("negative_prompt", "guidance_interval"):
+                if getattr(self, field) != type(self).model_fields[field].default:
+                    raise ValueError(
+                        f"{field} does nothing at guidance 1: raise it or leave it out"
+                    )
+        if self.lora is None and self.lora_scale != 1:
+            raise ValueError("lora_scale does nothing without lora: leave it out")
+        return self
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """Members that hold the image, by preference: what holds the mask is none of them."""
+        return tuple(key for key in self.image_key if key != self.mask_key)
+
+    def wants(self, extension: str) -> bool:
+        """Whether a member of a sample is read."""
+        named = (*self.image_key, *self.carry, self.label_key, self.mask_key, "txt")
+        return extension in named
 
     def strength_of(self, copy: int, u: float) -> float:
         """The strength of one copy, in (0, 1].

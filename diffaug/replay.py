@@ -19,7 +19,7 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.codec import decode, decode_mask, encode, pixel_sha256
-from diffaug.edit import Draft, Editor
+from diffaug.edit import Draft, Editor, Finish
 from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.lanes import Edit
 from diffaug.maker import Maker, PartMaker
@@ -108,7 +108,7 @@ class _Task:
     maker: Maker | None
     elsewhere: str = ""
     error: str = ""
-    draft: Draft | None = None
+    finish: Finish | None = None
     source: Image.Image | None = None
 
     def differs(self, reason: str) -> Replayed:
@@ -177,11 +177,11 @@ def _replay(tasks: Iterator[_Task], maker: Maker | None, output: str | None) -> 
         return
     with Members() as sources, Members() as outputs:
         for task, x_0 in editor.lanes().run(_drafted(tasks, editor, sources)):
-            if task.draft is None or task.source is None or x_0 is None:
+            if task.finish is None or task.source is None or x_0 is None:
                 yield task.differs(task.error)
                 continue
             try:
-                image = task.draft.picture(x_0, task.source)
+                image = task.finish.picture(x_0, task.source)
             except DefectError as defect:
                 yield task.differs(f"it cannot be rebuilt: {defect.reason}")
             else:
@@ -197,29 +197,32 @@ def _drafted(
         except (_MismatchError, DefectError) as error:
             yield replace(task, error=str(error)), None
         else:
-            yield replace(task, draft=draft, source=source), draft.edit
+            yield replace(task, finish=draft.finish, source=source), draft.edit
 
 
 def _draft(task: _Task, editor: Editor, sources: Members) -> tuple[Draft, Image.Image]:
     row, recipe = task.row, editor.recipe
     url, offset = str(row["source_shard"]), int(row["source_offset"])
     try:
-        data, mask = sources.read(url, offset), None
+        places = [offset]
         if recipe.mask_key is not None:
-            place = sources.offset(url, row["source_key"], recipe.mask_key)
-            if place is not None:  # which mask it is, sample_id knows
-                mask = decode_mask(sources.read(url, place), recipe.max_pixels)
+            place = sources.offset(url, row["source_key"], recipe.mask_key, recipe.wants)
+            places += [] if place is None else [place]
+        found = {place: sources.read(url, place) for place in sorted(places)}
     except FileNotFoundError:
         raise _MismatchError(f"the source is gone: there is no {url} any more") from None
     except (OSError, ConfigError) as error:
         raise _MismatchError(f"the source {url} cannot be read: {error}") from None
     except DefectError as defect:
         raise _MismatchError(f"the source has changed: {url} {defect.reason}") from None
+    data, *masks = (found[place] for place in places)
     if hashlib.sha256(data).hexdigest() != row["source_sha256"]:
         raise _MismatchError(
             f"the source has changed: the bytes at {offset} of {url} are not those of source_sha256"
         )
     source = decode(data, recipe.max_pixels)
+    # which mask it was, sample_id knows
+    mask = decode_mask(masks[0], recipe.max_pixels) if masks else None
     (draft,) = editor.drafts(source, sample_fields(row), [row["copy"]], mask)
     made = {name: getattr(recipe, name) for name in _PREDICTED} | draft_row(draft)
     wrong = [name for name, value in made.items() if not _same(row[name], value)]
@@ -233,7 +236,8 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> tuple[Draft, Image.
 
 def _same(said: Any, made: Any) -> bool:
     if isinstance(made, float) and isinstance(said, float):
-        return abs(said - made) <= 1e-9 * max(1.0, abs(made))  # the last bits are the device's
+        near = abs(said - made) <= 1e-9 * max(1.0, abs(made))  # the last bits are the device's
+        return said == made or near  # minus infinity is no number away from itself
     return bool(said == made)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 
 from PIL import Image
@@ -81,7 +82,7 @@ def run_row(run: Run) -> Row:
 def source_row(sample: Sample, source: str, recipe: Recipe) -> Row:
     """The `from` columns of a sample, as far as its bytes tell."""
     row: Row = {"source_shard": source, "source_key": sample.key, "source_offset": sample.offset}
-    if (image := sample.first(recipe.image_key)) is not None:
+    if (image := sample.first(recipe.image_keys)) is not None:
         row |= {
             "source_member": image.name,
             "source_offset": image.offset,
@@ -142,7 +143,9 @@ def output_row(image: Image.Image, data: bytes, key: str, member: str, offset: i
 def lineage(row: Row) -> bytes:
     """The short lineage that rides beside an image, as JSON; it names no shard."""
     short = {name: row[name] for name in _LINEAGE if row.get(name) is not None}
-    return json.dumps(short, sort_keys=True, ensure_ascii=False).encode()
+    if not math.isfinite(short.get("log_snr", 0.0)):
+        del short["log_snr"]  # an image taken to pure noise: JSON has no infinity
+    return json.dumps(short, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _text(data: bytes) -> str:

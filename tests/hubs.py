@@ -140,6 +140,7 @@ class Hub(ThreadingHTTPServer):
         self.refusals: dict[str, tuple[int, dict[str, str]]] = {}
         self.asked: list[str] = []
         self.cut = False
+        self.main = COMMIT
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def add(self, name: str, files: Files, commit: str = COMMIT) -> None:
@@ -178,7 +179,7 @@ class _Answer(BaseHTTPRequestHandler):
         commits = self.server.repositories.get(name)
         if commits is None:
             return self._send(401, {"X-Error-Code": "RepoNotFound"})
-        commit = COMMIT if rest[0] == "main" else rest[0]
+        commit = self.server.main if rest[0] == "main" else rest[0]
         files = commits.get(commit)
         if files is None:
             return self._send(404, {"X-Error-Code": "RevisionNotFound"})

@@ -10,6 +10,7 @@ import pytest
 from diffaug.models import find_checkpoint
 from diffaug.models.checkpoint import Addons
 from tests.hubs import (
+    COMMIT,
     OLDER,
     Files,
     Hub,
@@ -48,8 +49,8 @@ def test_addons_are_found_where_they_may_lie(server: Hub, tmp_path: Path) -> Non
     server.add("org/one", {"mine.safetensors": LORA})
     server.add("org/usual", usual, OLDER)
     places = (
-        tmp_path / "one/mine.safetensors", tmp_path / "one", tmp_path / "usual", "org/one",
-        f"org/usual@{OLDER}",
+        tmp_path / "one/mine.safetensors", tmp_path / "one", tmp_path / "usual",
+        f"org/one@{COMMIT}", f"org/usual@{OLDER}",
     )  # fmt: skip
     found = [find_checkpoint(model, Addons(lora=str(place))) for place in places]
     assert all(one.lora and one.lora.read_bytes() == LORA for one in found)
@@ -66,7 +67,7 @@ def test_autoencoders_are_found_where_they_may_lie(server: Hub, tmp_path: Path) 
     server.add("org/whole", large() | in_vae)
     places = (
         write(tmp_path / "tiny", VAE | more),
-        write(tmp_path / "whole", in_vae), "org/tiny", "org/whole",
+        write(tmp_path / "whole", in_vae), f"org/tiny@{COMMIT}", f"org/whole@{COMMIT}",
     )  # fmt: skip
     found = [find_checkpoint(model, Addons(autoencoder=str(place))) for place in places]
     assert all(one.autoencoder and (one.autoencoder / "config.json").is_file() for one in found)
@@ -79,7 +80,11 @@ def test_embeddings_count_each(server: Hub, tmp_path: Path) -> None:
     model = own(tmp_path)
     write(tmp_path, {"a.safetensors": weights(1), "b.safetensors": weights(2)})
     server.add("org/concept", {"learned_embeds.safetensors": weights(1), "x.safetensors": b""})
-    a, b, hub_a = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors"), "org/concept"
+    a, b, hub_a = (
+        str(tmp_path / "a.safetensors"),
+        str(tmp_path / "b.safetensors"),
+        f"org/concept@{COMMIT}",
+    )
 
     def digest(*embeddings: str) -> str:
         found = find_checkpoint(model, Addons(embeddings=embeddings))
@@ -106,7 +111,7 @@ def test_addons_in_the_cache_serve_when_the_hub_is_gone(server: Hub, tmp_path: P
     model = own(tmp_path)
     server.add("org/one", {"mine.safetensors": LORA})
     server.add("org/whole", large())
-    addons = Addons(lora="org/one", autoencoder="org/whole")
+    addons = Addons(lora=f"org/one@{COMMIT}", autoencoder=f"org/whole@{COMMIT}")
     before = find_checkpoint(model, addons)
     server.close()
     forget()
@@ -183,3 +188,9 @@ def test_addons_that_are_not_there(
 def test_a_lora_of_another_ending_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, {"lora.gguf": LORA}) / "lora.gguf"
     assert "a .safetensors file is wanted" in refusal(own(tmp_path), Addons(lora=str(path)))
+
+
+def test_an_addon_of_no_commit_is_told_the_one_to_name(server: Hub, tmp_path: Path) -> None:
+    server.add("org/one", {"mine.safetensors": LORA})
+    said = refusal(own(tmp_path), Addons(lora="org/one"))
+    assert f"name its commit, so that images can be rebuilt: org/one@{COMMIT}" in said

@@ -121,12 +121,11 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
         "result": "model",
         "guidance": "2",
         "guidance-interval": "0:0.5",
-        "lora-scale": "0.5",
     }
     flags = [part for name, value in asked.items() for part in (f"--{name}", value)]
     said = cli("augment", source, tmp_path / "out", *flags, "--dry-run")
     recipe = json.loads(said.out[said.out.index("{") : said.out.index("}") + 1])
-    of_text = {"prompt", "negative_prompt", "lora", "autoencoder", "embeddings"}
+    of_text = {"prompt", "negative_prompt", "lora", "lora_scale", "autoencoder", "embeddings"}
     assert recipe.keys() == {name.replace("-", "_") for name in asked} | of_text
     assert recipe["strength"] == [0.2, 0.4]
     assert recipe["image_key"] == ["jpg", "png"]

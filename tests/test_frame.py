@@ -547,5 +547,12 @@ def test_a_black_mask_keeps_all_and_a_white_one_nothing(fit: str, result: str) -
     image = noisy((101, 60), "RGB")
     frame = Frame.of(image, RGB, fit, result)
     made = given_back(frame, noisy((32, 32), "RGB", seed=1))
-    assert equal(frame.keep(made, image, Image.new("L", image.size, 127)), frame.seen(image))
+    assert equal(frame.keep(made, image, Image.new("L", image.size)), frame.seen(image))
     assert equal(frame.keep(made, image, Image.new("L", image.size, 128)), made)
+
+
+def test_a_mask_that_is_nowhere_white_is_not_taken_for_black() -> None:
+    """Such as one of zeros and ones, which would keep everything."""
+    frame = Frame.of(noisy((32, 32), "RGB"), RGB, "auto")
+    with pytest.raises(DefectError, match="nowhere brighter than 1: what may change is white"):
+        frame.mask_to_model(Image.new("L", (32, 32), 1))

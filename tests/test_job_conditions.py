@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,14 @@ import pytest
 from PIL import Image
 
 import diffaug
+from diffaug.models import find_checkpoint
 from diffaug.pick import ok_counts, picked_rows, spread
 from diffaug.replay import Tally, replay_parts
 from tests import tiny
+from tests.conftest import SHARDS
 from tests.hostile import encoded, fashion, write_files, write_samples
-from tests.jobs import augmented, output_bytes, pixels
+from tests.hubs import COMMIT, OLDER, forget, serving
+from tests.jobs import augmented, output_bytes, pixels, planned
 
 UPPER = np.zeros((28, 28), np.uint8)
 UPPER[:14] = 255
@@ -135,11 +140,49 @@ def test_a_job_with_prompts(tmp_path: Path, model: str) -> None:
     )
     assert frame["prompt"].tolist()[:4] == ["a cat", "00", "a dog", "01"]
     assert frame["guidance"].tolist()[:4] == [2.5] * 4
-    assert frame["status"].tolist() == ["ok"] * 4 + ["failed"] * 2
-    assert frame["reason_code"].tolist()[4:] == ["no_label_text"] * 2
+    assert frame["status"].tolist() == ["ok"] * 4 + ["failed", "ok"]
+    assert frame["reason_code"].tolist()[4] == "no_label_text"
     assert frame["output_width"].tolist()[:4] == [32] * 4
     found = replayed(tmp_path / "out")
-    assert found.equal == 4
+    assert found.equal == 5
+
+
+def test_a_prompt_that_cannot_be_filled_fails_its_copies_alone(tmp_path: Path, model: str) -> None:
+    source = write_files(tmp_path / "s.tar", colour([None]))
+    prompts = ("a picture", "a {label_text}")
+    frame = augmented([source], tmp_path / "out", model=model, prompt=prompts, copies=3)
+    assert frame["status"].tolist() == ["ok", "failed", "ok"]
+
+
+def test_an_image_taken_to_pure_noise_is_rebuilt(tmp_path: Path) -> None:
+    """Flow matching ends without any signal: log_snr is minus infinity, and JSON has none."""
+    flow = str(tiny.stable_diffusion_3(tmp_path / "sd3"))
+    source = write_files(tmp_path / "s.tar", colour(["cat"]))
+    frame = augmented([source], tmp_path / "out", model=flow, strength=1.0, steps=2)
+    assert frame["log_snr"].tolist() == [-np.inf]
+    assert replayed(tmp_path / "out").equal == 1
+    (tar,) = (tmp_path / "out/shards").glob("*.tar")
+    with tarfile.open(tar) as shard:
+        lineage = shard.extractfile("00-a0.diffaug.json")
+        assert lineage is not None
+        said = json.loads(lineage.read(), parse_constant=pytest.fail)
+    assert "log_snr" not in said
+
+
+def test_masks_that_are_nowhere_are_told_of(
+    masked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job(masked, tmp_path / "out", mask_key="masks.png")
+    assert "has the member masks.png" in caplog.text
+    caplog.clear()
+    job(masked, tmp_path / "other")
+    assert "has the member" not in caplog.text
+
+
+def test_images_in_hand_have_no_mask() -> None:
+    recipe = diffaug.Recipe(mask_key="mask.png")
+    with pytest.raises(diffaug.ConfigError, match="mask_key: images have no members"):
+        diffaug.augment(Image.new("L", (28, 28)), recipe)
 
 
 def test_words_as_labels_make_what_the_job_made(tmp_path: Path, model: str) -> None:
@@ -182,6 +225,35 @@ def test_exact_turns_other_sizes_away(tmp_path: Path, model: str) -> None:
     frame = augmented([source], tmp_path / "out", model=model, fit="exact")
     assert frame["status"].tolist() == ["failed", "ok"]
     assert frame["reason_code"][0] == "not_exact_size"
+
+
+def test_a_job_goes_on_after_the_branch_of_its_model_has_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the commit of its plan, however that is named."""
+    shipped = find_checkpoint("fashion-mnist-32").folder
+    files = {
+        path.relative_to(shipped).as_posix(): path.read_bytes()
+        for path in shipped.rglob("*")
+        if path.is_file()
+    }
+    scheduler = json.loads(files["scheduler/scheduler_config.json"]) | {"clip_sample_range": 2.0}
+    other = files | {"scheduler/scheduler_config.json": json.dumps(scheduler).encode()}
+    with serving(monkeypatch, tmp_path / "cache") as hub:
+        hub.add("org/name", files)
+        hub.add("org/name", other, OLDER)
+        run = planned(SHARDS[:1], tmp_path / "out", model="org/name")
+        assert run.model.revision == COMMIT
+        hub.main = OLDER
+        forget()
+        moved = find_checkpoint("org/name")
+        assert moved.digest != run.model.digest
+        frame = augmented(SHARDS[:1], tmp_path / "out", model="org/name")
+        assert frame["model_digest"].unique().tolist() == [run.model.digest]
+        planned(SHARDS[:1], tmp_path / "out", model=f"org/name@{COMMIT}")
+        with pytest.raises(diffaug.ConfigError, match="model"):
+            planned(SHARDS[:1], tmp_path / "out", model=f"org/name@{OLDER}")
+        assert replayed(tmp_path / "out").equal == len(frame)
 
 
 def test_a_changed_embedding_is_another_model(tmp_path: Path, model: str) -> None:

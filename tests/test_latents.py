@@ -188,7 +188,7 @@ def test_rows_with_guidance_share_calls_with_those_without(folder: Path) -> None
         shapes.append(len(x_t))
         return network(x_t, *rest)
 
-    guided = editor(folder, strength=0.1, steps=1, guidance=3)
+    guided = editor(folder, strength=0.1, steps=1, guidance=3, prompt="a")
     plans = [
         (guided if number % 2 else one).drafts(picture(number), {}, [0])[0] for number in range(10)
     ]
@@ -268,7 +268,7 @@ def test_what_is_masked_is_kept_to_the_bit_and_the_rest_changes(folder: Path) ->
     mask.paste(255, (0, 0, 16, 32))
     (draft,) = one.drafts(source, {}, [0], mask)
     (x_0,) = run(one, [draft])
-    result, before = np.asarray(draft.picture(x_0, source)), np.asarray(source)
+    result, before = np.asarray(draft.finish.picture(x_0, source)), np.asarray(source)
     assert np.array_equal(result[:, 16:], before[:, 16:])
     assert (result[:, :16] != before[:, :16]).mean() > 0.9
 
@@ -301,6 +301,7 @@ def test_a_mask_keeps_latents_on_the_forward_process(folder: Path) -> None:
         ({"prompt": "a {"}, "a brace itself is written twice"),
         ({"guidance_interval": "0.8:0.2"}, "guidance_interval is lo:hi"),
         ({"guidance_interval": "1"}, "guidance_interval is lo:hi"),
+        ({"guidance": 5.0}, "there is no prompt to guide towards"),
     ],
 )
 def test_a_recipe_the_model_cannot_do(folder: Path, fields: dict[str, Any], said: str) -> None:
@@ -327,6 +328,7 @@ def test_a_pixel_model_takes_no_words(fields: dict[str, Any], said: str) -> None
 def test_a_sample_without_what_its_prompt_names(folder: Path) -> None:
     one = editor(folder, prompt=["a picture", "a photo of a {label_text}"])
     one.drafts(picture(0), {}, [0, 2])
+    assert one.refused({}, range(4)).keys() == {1, 3}
     with pytest.raises(
         diffaug.DefectError, match=r"names .label_text., which is not there"
     ) as said:

@@ -43,6 +43,13 @@ CHANGES_NO_IMAGE: dict[str, Any] = {
     "max_pixels": 10,
 }
 
+NEEDS: dict[str, dict[str, Any]] = {
+    "negative_prompt": {"guidance": 2.0},
+    "guidance_interval": {"guidance": 2.0},
+    "lora_scale": {"lora": "x.safetensors"},
+}
+"""What a field does nothing without."""
+
 numbers = st.floats(1e-6, 1)
 ranges = st.tuples(numbers, numbers).map(lambda pair: "{}:{}".format(*sorted(pair)))
 recipes = st.builds(
@@ -285,7 +292,8 @@ def test_every_field_is_placed() -> None:
 
 @pytest.mark.parametrize("field", CHANGES_AN_IMAGE)
 def test_digest_covers(field: str) -> None:
-    assert digest(**{field: CHANGES_AN_IMAGE[field]}) != digest()
+    needs = NEEDS.get(field, {})
+    assert digest(**{field: CHANGES_AN_IMAGE[field]}, **needs) != digest(**needs)
 
 
 @pytest.mark.parametrize("field", CHANGES_NO_IMAGE)
@@ -308,3 +316,33 @@ def test_digest_is_of_what_is_meant_not_of_how_it_was_written() -> None:
     assert digest(strength="0.20 : 0.6", steps="20") == digest(strength="0.2:0.6", steps=20)
     assert digest(strength=1) == digest(strength="1.0")
     assert digest(strength=[0.2, 0.4]) != digest(strength=[0.4, 0.2])
+
+
+@pytest.mark.parametrize("field", NEEDS)
+def test_what_would_do_nothing(field: str) -> None:
+    assert f"{field} does nothing" in refusal(**{field: CHANGES_AN_IMAGE[field]})
+
+
+@pytest.mark.parametrize("spelt", [".mask.png", "Mask.PNG", " mask.png"])
+def test_a_mask_key_is_a_member_s_name(spelt: str) -> None:
+    assert Recipe(mask_key=spelt).mask_key == "mask.png"
+
+
+def test_a_mask_is_no_image() -> None:
+    recipe = Recipe(mask_key="png")
+    assert recipe.image_keys[:2] == ("jpg", "jpeg")
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert "is all that image_key names" in refusal(mask_key="png", image_key="png")
+
+
+@pytest.mark.parametrize("nothing", ["", "null", "~"])
+def test_no_value_in_a_file_leaves_the_default(tmp_path: Path, nothing: str) -> None:
+    fields = ("prompt", "lora", "mask_key", "autoencoder", "embeddings", "negative_prompt")
+    text = "".join(f"{field}: {nothing}\n" for field in fields)
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert Recipe.from_yaml(tmp_path / "recipe.yaml") == Recipe()
+
+
+@pytest.mark.parametrize("field", ["lora", "autoencoder", "embeddings", "mask_key"])
+def test_an_empty_name(field: str) -> None:
+    assert field in refusal(**{field: ""})

@@ -33,4 +33,5 @@ def flag(fields: type[Fields], name: str) -> Parameter:
         shown = shown["preset"]
     bare = shown == "" or shown is None
     help = info.description if bare else f"{info.description} [default: {shown}]"
-    return Parameter(help=help, group="Recipe (overrides --recipe)", show_default=False)
+    group = "Recipe (overrides --recipe)"
+    return Parameter(help=help, group=group, show_default=False, negative=())

@@ -46,7 +46,7 @@ def sample(
     steps
         network calls from noise to image
     sampler
-        ddim, ddpm, dpmsolver++ or one-step
+        ddim, ddpm, dpmsolver++, lcm or one-step
     eta
         of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)
     seed

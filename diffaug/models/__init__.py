@@ -2,7 +2,7 @@
 
 from diffaug.models.card import Card, known_cards, shipped_cards, write_card
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
-from diffaug.models.load import checkpoint_of, load_model, read_denoiser
+from diffaug.models.load import at_revision, checkpoint_of, load_model, read_denoiser
 from diffaug.models.pretrained import Pretrained
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Card",
     "Checkpoint",
     "Pretrained",
+    "at_revision",
     "checkpoint_of",
     "find_checkpoint",
     "known_cards",

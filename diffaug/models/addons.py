@@ -25,7 +25,7 @@ def find_lora(reference: str) -> Path:
             f"lora {reference}: {path} is no LoRA: none of its {len(names)} tensors is named as "
             "one: a whole model is given as model"
         )
-    return path
+    return _pinned("lora", reference, path)
 
 
 def find_embedding(reference: str) -> Path:
@@ -36,7 +36,7 @@ def find_embedding(reference: str) -> Path:
     """
     path = _find_weights("embedding", reference, "learned_embeds.safetensors")
     check_file("embedding", reference, path)
-    return path
+    return _pinned("embedding", reference, path)
 
 
 def find_autoencoder(reference: str) -> Path:
@@ -57,7 +57,7 @@ def find_autoencoder(reference: str) -> Path:
             "org/name[@revision] on the hub"
         )
     _check_autoencoder(reference, folder)
-    return folder
+    return _pinned("autoencoder", reference, folder)
 
 
 def autoencoder_files(folder: Path) -> list[Path]:
@@ -109,3 +109,16 @@ def _find_weights(what: str, reference: str, usual: str) -> Path:
         f"no such {what}: {reference}. It is neither a safetensors file, nor a folder that holds "
         "one, nor org/name[@revision] on the hub"
     )
+
+
+def _pinned(what: str, reference: str, path: Path) -> Path:
+    """Refuse what may be another file tomorrow: no manifest row says which commit it was."""
+    if Path(reference).expanduser().exists():
+        return path
+    name, _, revision = reference.partition("@")
+    commit = path.parts[path.parts.index("snapshots") + 1]
+    if revision != commit:
+        raise ConfigError(
+            f"{what} {reference}: name its commit, so that images can be rebuilt: {name}@{commit}"
+        )
+    return path

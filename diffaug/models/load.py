@@ -12,7 +12,7 @@ from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
 from diffaug.models.pretrained import Pretrained
 from diffaug.recipe import Recipe
 
-__all__ = ["checkpoint_of", "load_model", "read_denoiser"]
+__all__ = ["at_revision", "checkpoint_of", "load_model", "read_denoiser"]
 
 _UNET2D = ("DDPMPipeline", "DDIMPipeline")
 _FAMILIES = (
@@ -54,9 +54,17 @@ def checkpoint_of(recipe: Recipe) -> Checkpoint:
     )
 
 
+def at_revision(recipe: Recipe, revision: str | None) -> Recipe:
+    """The recipe with its model at a commit on the hub; None: as it is."""
+    if revision is None:
+        return recipe
+    name = recipe.model.partition("@")[0]
+    return recipe.model_copy(update={"model": f"{name}@{revision}"})
+
+
 @lru_cache(maxsize=2)
 def load_model(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
-    """Load a checkpoint to run it; the same model is kept for the next call.
+    """Load a checkpoint to run it; the last two are kept for the next call.
 
     Raises:
         ConfigError: the checkpoint is of a family diffaug does not know, or is broken.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
+from diffaug.models.attach import attach_embeddings, attach_lora
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.parts import activate_in_place
 
@@ -44,10 +45,10 @@ def pipeline(checkpoint: Checkpoint, execution: Execution) -> Any:
                 **_networks(checkpoint, execution),
             )
             _add(checkpoint, pipe, execution)
-        for part in pipe.components.values():
-            if isinstance(part, nn.Module):
-                part.eval().requires_grad_(False).to(execution.device)
-                activate_in_place(part)
+            for part in pipe.components.values():
+                if isinstance(part, nn.Module):
+                    part.eval().requires_grad_(False).to(execution.device)
+                    activate_in_place(part)
     except ConfigError:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
@@ -63,33 +64,25 @@ def _left_out(checkpoint: Checkpoint) -> list[str]:
 
 
 def _add(checkpoint: Checkpoint, pipe: Any, execution: Execution) -> None:
-    """Put on the model what is to be put on it; a LoRA is merged into the weights."""
+    """Put on the model what is to be put on it."""
     import diffusers
 
     name = f"model {checkpoint.reference}"
-    if checkpoint.embeddings and not isinstance(pipe, diffusers.StableDiffusionPipeline):
-        raise ConfigError(f"embeddings: {name} takes none; Stable Diffusion 1 and 2 do")
-    try:
-        if checkpoint.autoencoder is not None:
-            config = json.loads((checkpoint.autoencoder / "config.json").read_text("utf-8"))
-            kind = getattr(diffusers, config["_class_name"])
-            pipe.vae = _network(checkpoint, "autoencoder", kind, checkpoint.autoencoder, execution)
-        if checkpoint.lora is not None:
-            if find_spec("peft") is None:
-                raise ConfigError("lora: this wants the package peft: pip install 'diffaug[text]'")
-            pipe.load_lora_weights(checkpoint.lora.parent, weight_name=checkpoint.lora.name)
-            pipe.fuse_lora(lora_scale=checkpoint.lora_scale)
-            pipe.unload_lora_weights()
-        for path in checkpoint.embeddings:
-            for token, vector in load_file(path).items():
-                pipe.load_textual_inversion({token: vector})
-    except ConfigError:
-        raise
-    except Exception as error:  # diffusers and peft raise nearly anything on what does not fit
-        first_line = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"{name}: its LoRA, autoencoder or embeddings do not fit it: {first_line}"
-        ) from error
+    if checkpoint.autoencoder is not None and getattr(pipe, "vae", None) is not None:
+        config = json.loads((checkpoint.autoencoder / "config.json").read_text("utf-8"))
+        kind = getattr(diffusers, config["_class_name"])
+        vae = _network(checkpoint, "autoencoder", kind, checkpoint.autoencoder, execution)
+        own, other = pipe.vae.config.latent_channels, vae.config.latent_channels
+        if own != other:
+            raise ConfigError(
+                f"autoencoder: its latents have {other} channels and those of {name} {own}: it was "
+                "made for another model"
+            )
+        pipe.vae = vae
+    if checkpoint.lora is not None:
+        attach_lora(pipe, name, checkpoint.lora, checkpoint.lora_scale)
+    for path in checkpoint.embeddings:
+        attach_embeddings(pipe, name, path)
 
 
 def _parts(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
@@ -137,7 +130,7 @@ def _wants_transformers(checkpoint: Checkpoint) -> None:
     if find_spec("transformers") is None:
         raise ConfigError(
             f"model {checkpoint.reference} takes prompts, which wants the package transformers: "
-            "pip install 'diffaug[text]'"
+            "install diffaug with its extra text"
         )
 
 
@@ -152,15 +145,19 @@ def _quiet() -> Iterator[None]:
 
         found.append(transformers_logging)
     levels = [logging.get_verbosity() for logging in found]
+    bars = [logging.is_progress_bar_enabled() for logging in found]
     for logging in found:
         logging.set_verbosity_error()
         logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        for logging, level in zip(found, levels, strict=True):
+        for logging, level, bar in zip(found, levels, bars, strict=True):
             logging.set_verbosity(level)
-            logging.enable_progress_bar()
+            if bar:
+                logging.enable_progress_bar()
 
 
 def _cannot(checkpoint: Checkpoint, error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffaug.calls import side_by_side
+from diffaug.calls import is_out_of_memory, side_by_side
 from diffaug.denoiser import Denoiser
+from diffaug.errors import UncommittedError
 from diffaug.lanes import Lanes
 from diffaug.latents import Autoencoder, LatentLanes
 
@@ -35,19 +37,29 @@ class Prompts:
     def __init__(self, encode: Callable[[str | None], Condition], device: torch.device) -> None:
         self._device = device
         self._encode = encode
+        self._lock = threading.Lock()
         self._known: OrderedDict[str | None, Condition] = OrderedDict()
 
     def __call__(self, prompt: str | None) -> Condition:
         """What conditions the network on `prompt`, always encoded alone."""
-        if prompt not in self._known:
-            self._known[prompt] = condition = self._encoded(prompt)
-            if len(self._known) * sum(part.nbytes for part in condition) > _KEPT:
-                self._known.popitem(last=False)
-        self._known.move_to_end(prompt)
-        return self._known[prompt]
+        with self._lock:
+            if prompt not in self._known:
+                self._known[prompt] = condition = self._encoded(prompt)
+                if len(self._known) * sum(part.nbytes for part in condition) > _KEPT:
+                    self._known.popitem(last=False)
+            self._known.move_to_end(prompt)
+            return self._known[prompt]
 
     def _encoded(self, prompt: str | None) -> Condition:
-        (condition,) = side_by_side([lambda: self._encode(prompt)], self._device)
+        try:
+            (condition,) = side_by_side([lambda: self._encode(prompt)], self._device)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UncommittedError(
+                f"out of memory on {self._device} while a prompt was encoded: free some memory, or "
+                "take a smaller model; what was committed stays"
+            ) from error
         return condition
 
 

@@ -182,7 +182,7 @@ def worth(
         for image, label in zip(images, labels, strict=True)
     )
     made = editor.lanes().run((draft, draft.edit) for draft in drafts)
-    again = np.stack([np.asarray(draft.frame.from_model(x_0)) for draft, x_0 in made])
+    again = np.stack([np.asarray(draft.finish.frame.from_model(x_0)) for draft, x_0 in made])
     return {"psnr": float(np.mean(psnr(images, again))), "kept": judge.kept(again, labels)}
 
 
