@@ -232,8 +232,6 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
                 f"guidance: {name} is given no class to guide towards, or knows none that means "
                 "no class; use guidance=1"
             )
-    elif recipe.guidance != 1 and not recipe.prompt and not recipe.negative_prompt:
-        raise ConfigError("guidance: there is no prompt to guide towards; give one, or guidance=1")
     if model.embed_guidance is not None:
         for field, default in (("negative_prompt", None), ("guidance_interval", "0.0:1.0")):
             if getattr(recipe, field) != default:
@@ -241,5 +239,7 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
                     f"{field}: {name} takes guidance as an input, and leads away from nothing; "
                     "leave it out"
                 )
+    elif model.prompts and recipe.guidance != 1 and not (recipe.prompt or recipe.negative_prompt):
+        raise ConfigError("guidance: there is no prompt to guide towards; give one, or guidance=1")
     if recipe.autoencoder and model.autoencoder is None:
         raise ConfigError(f"autoencoder: {name} has none to put another in the place of")

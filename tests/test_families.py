@@ -33,7 +33,10 @@ from diffaug.solvers import trajectory
 from tests import tiny
 
 # diffusers' scheduler takes a list of times the way numpy 1 did
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 FLOAT32 = Execution(batch_size=4, dtype="float32")
 PROMPTS = ("a photo of a cat", "a dog", "a very long line of words that is cut off somewhere")

@@ -36,7 +36,10 @@ from diffaug.solvers import trajectory
 from tests import tiny
 
 # diffusers' schedulers take a list of times the way numpy 1 did
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 BATCH = 4
 FLOAT32 = Execution(batch_size=BATCH, dtype="float32")
