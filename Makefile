@@ -27,7 +27,7 @@ check: venv
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest -m "services or not services"
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "services or not services"
 
 bench: venv
 	$(BIN)/python -m tests.benchmarks.lanes

@@ -232,7 +232,11 @@ def test_ray_one_killed(
     workers = Counter(read_report(str(part)).pid for part in run.parts())
     assert workers[killed] <= len(kept)
     assert len(workers) in (2, 3)
-    assert_task_runs(environment, {"COMPLETED": COUNT})
+    # Ray begins the lost task again as the same one; of that one a busy server may keep what it
+    # was told by the worker that is gone
+    all_done = f"{COUNT - 1} completed task runs"
+    wait_until(lambda: task_runs(environment)["COMPLETED"] >= COUNT - 1, 60, all_done)
+    assert task_runs(environment).total() == COUNT
 
 
 @contextmanager
