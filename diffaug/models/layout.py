@@ -11,6 +11,7 @@ from diffaug.errors import ConfigError
 
 __all__ = [
     "PICKLES",
+    "UNUSED",
     "check_file",
     "check_parts",
     "choose",
@@ -26,7 +27,9 @@ __all__ = [
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 """The endings of weights that diffaug does not open."""
 
-_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # they change no image here
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+"""The parts of a pipeline that change no image here."""
+
 _TOKENIZER = (
     "added_tokens.json",
     "merges.txt",
@@ -89,7 +92,7 @@ def parts(index: dict[str, Any]) -> list[str]:
         for name, value in index.items()
         if name.isidentifier()  # a folder's name, not a path out of it
         and not name.startswith("_")
-        and name not in _UNUSED
+        and name not in UNUSED
         and isinstance(value, list)
         and len(value) == 2
         and all(isinstance(word, str) for word in value)  # [null, null] is a part left out

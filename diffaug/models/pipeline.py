@@ -18,11 +18,11 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.attach import attach_embeddings, attach_lora
 from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.layout import UNUSED
 from diffaug.models.parts import activate_in_place
 
 __all__ = ["pipeline"]
 
-_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 _MAY_LACK = ("text_encoder_3", "tokenizer_3")  # Stable Diffusion 3's, which is large
 
 
@@ -60,7 +60,7 @@ def _left_out(checkpoint: Checkpoint) -> list[str]:
     """The parts that are not loaded, or that the index says are not there, which diffusers asks
     to be told."""
     absent = [name for name in _MAY_LACK if checkpoint.index.get(name) == [None, None]]
-    return [*absent, *(name for name in _UNUSED if name in checkpoint.index)]
+    return [*absent, *(name for name in UNUSED if name in checkpoint.index)]
 
 
 def _add(checkpoint: Checkpoint, pipe: Any, execution: Execution) -> None:
@@ -90,7 +90,7 @@ def _parts(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
     return {
         name: (one[0], one[1])
         for name, one in checkpoint.index.items()
-        if isinstance(one, list) and len(one) == 2 and all(one) and name not in _UNUSED
+        if isinstance(one, list) and len(one) == 2 and all(one) and name not in UNUSED
     }
 
 
