@@ -18,7 +18,7 @@ from diffaug.verify import Difference, strays
 
 __all__ = ["clean"]
 
-_TAR = re.compile(r"shards/(?P<stem>.+)-[0-9a-f]{8}\.tar")
+_TAR = re.compile(r"(shards|rejects)/(?P<stem>.+)-[0-9a-f]{8}\.tar")
 
 
 def clean(output: str) -> Iterator[Difference]:
@@ -66,7 +66,7 @@ def _keep(output: str, name: str, planned: set[str]) -> bool:
     storage.forget_listings(output)
     part = storage.join(output, "manifest", f"{tar['stem']}.parquet")
     try:
-        return read_report(part).output_shard == name  # committed since the parts were listed
+        return name in read_report(part).tars  # committed since the parts were listed
     except FileNotFoundError:
         return not storage.is_local(output) and tar["stem"] in planned
     except (UncommittedError, OSError):

@@ -1,4 +1,4 @@
-"""How a shard becomes part of an output: tar first, then its manifest part, which commits it."""
+"""How a shard becomes part of an output: tars first, then its manifest part, which commits them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import os
 import platform
 import socket
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -17,10 +20,11 @@ from PIL import Image
 from diffaug import storage
 from diffaug.codec import encode
 from diffaug.execution import device_class, versions
+from diffaug.items import Origin
 from diffaug.manifest import Part, Row
 from diffaug.plan import Run, SourceShard
 from diffaug.reports import ShardReport, own_report
-from diffaug.rows import lineage, output_row
+from diffaug.rows import Place, lineage, output_row
 from diffaug.shards import Member, ShardWriter
 from diffaug.storage import Fingerprint
 
@@ -28,54 +32,146 @@ __all__ = ["ShardSink"]
 
 _log = logging.getLogger(__name__)
 
+_LINEAGE = "diffaug.json"
+"""The extension of an image's short lineage."""
+
+
+class _Tar:
+    """A tar under way in a local folder."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream = path.open("wb")
+        self._writer = ShardWriter(self._stream)
+        self._empty = True
+
+    def add(self, name: str, data: bytes) -> int:
+        """Append a member and return the offset of its data."""
+        self._empty = False
+        return self._writer.add(name, data)
+
+    def discard(self) -> None:
+        """Drop it."""
+        self._stream.close()
+        self._path.unlink(missing_ok=True)
+
+    def publish(self, output: str, folder: str, stem: str) -> _Published:
+        """Put it into a folder of OUTPUT, unless it is empty."""
+        self._writer.close()
+        self._stream.close()
+        if self._empty:
+            self._path.unlink()
+            return _Published()
+        with self._path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        name, size = f"{folder}/{stem}-{digest[:8]}.tar", self._path.stat().st_size
+        storage.publish(self._path, storage.join(output, name))
+        return _Published(name, digest, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A tar in OUTPUT: its path there, its sha256 and its size; nothing where it was empty."""
+
+    name: str | None = None
+    sha256: str | None = None
+    bytes: int = 0
+
 
 class ShardSink:
-    """Gathers one shard's tar and manifest part in a local folder, and commits or discards them."""
+    """Gathers a shard's tars and manifest part in a local folder, and commits or discards them."""
 
     def __init__(self, shard: SourceShard, run: Run, output: str, folder: Path) -> None:
         self._shard = shard
         self._run = run
         self._output = output
         self._started = time.time()
-        self._tar_path = folder / f"{shard.stem}.tar"
         self._part_path = folder / f"{shard.stem}.parquet"
-        self._stream = self._tar_path.open("wb")
-        self._tar = ShardWriter(self._stream)
-        self._part = Part(folder / f"{shard.stem}.arrow")
+        self._tar = _Tar(folder / f"{shard.stem}.tar")
+        self._rejects = _Tar(folder / f"{shard.stem}.rejects.tar")
+        self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.judge_names)
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
+        self._paired: str | None = None
 
     def add_failed(self, row: Row) -> None:
         """Add a row that has no image."""
         self._part.add(row)
         self._counts["failed"] += 1
 
-    def add_image(self, row: Row, image: Image.Image, members: dict[str, Member]) -> None:
-        """Add an image, what is carried with it, its short lineage, and its row.
+    def add_image(self, row: Row, image: Image.Image, origin: Origin) -> None:
+        """Add an image that is kept, its short lineage, and its row.
+
+        In the layout `each` it is a sample of its own, with what is carried; in `paired` its
+        source's sample comes first, once, and the image is a member of that.
 
         Args:
             row: the columns known so far, its scores among them.
-            image: what came out of the lanes, at the source's size.
-            members: carried members by extension.
+            image: what came out of the lanes.
+            origin: its source's sample.
         """
-        format = self._run.recipe.format
-        key = f"{row['source_key']}-a{row['copy']}"
-        data = encode(image, format)
-        offset = self._tar.add(f"{key}.{format}", data)
-        for extension, member in members.items():
-            self._tar.add(f"{key}.{extension}", member.data)
-        self._tar.add(f"{key}.diffaug.json", lineage(row))
-        out = output_row(image, data, key, f"{key}.{format}", offset)
-        self._part.add(row | out | {"status": "ok"})
+        data = encode(image, self._run.recipe.format)
+        if self._run.recipe.layout == "paired":
+            self._add_source(row, origin)
+            key = str(row["source_key"])
+            place = self._add(self._tar, key, f"{key}.aug{row['copy']}", data, row)
+        else:
+            place = self._add_each(self._tar, row, data, origin)
+        self._part.add(row | output_row(image, data, place) | {"status": "ok"})
         self._counts["ok"] += 1
+
+    def add_filtered(self, row: Row, image: Image.Image, origin: Origin) -> None:
+        """Add an image that was turned away, and its row, which says why; see `add_image`.
+
+        It goes to the rejects, as in the layout `each`, or nowhere where those are not kept.
+        """
+        data = encode(image, self._run.recipe.format)
+        if self._run.recipe.layout == "paired":
+            self._add_source(row, origin)
+        keep = self._run.recipe.keep_rejects
+        place = self._add_each(self._rejects, row, data, origin) if keep else None
+        self._part.add(row | output_row(image, data, place))
+        self._counts["filtered"] += 1
+
+    def _add_each(self, tar: _Tar, row: Row, data: bytes, origin: Origin) -> Place:
+        """Add an image as a sample of its own."""
+        key, format = f"{row['source_key']}-a{row['copy']}", self._run.recipe.format
+        taken = (format, _LINEAGE)
+        carried = {name: one for name, one in origin.carried.items() if name not in taken}
+        return self._add(tar, key, key, data, row, carried)
+
+    def _add(
+        self,
+        tar: _Tar,
+        key: str,
+        stem: str,
+        data: bytes,
+        row: Row,
+        carried: Mapping[str, Member] = MappingProxyType({}),
+    ) -> Place:
+        """Add an image, what is carried with it, and its short lineage, under names with a stem."""
+        name = f"{stem}.{self._run.recipe.format}"
+        offset = tar.add(name, data)
+        for extension, member in carried.items():
+            tar.add(f"{stem}.{extension}", member.data)
+        tar.add(f"{stem}.{_LINEAGE}", lineage(row))
+        return Place(key, name, offset)
+
+    def _add_source(self, row: Row, origin: Origin) -> None:
+        """Add the source's sample, before the first of its copies."""
+        key = str(row["source_key"])
+        if key != self._paired:
+            for extension, member in ({origin.extension: origin.picture} | origin.carried).items():
+                self._tar.add(f"{key}.{extension}", member.data)
+            self._paired = key
 
     def discard(self) -> None:
         """Drop everything."""
-        self._stream.close()
         self._part.close()
-        self._tar_path.unlink(missing_ok=True)
+        for tar in (self._tar, self._rejects):
+            tar.discard()
 
     def commit(self, source: Fingerprint) -> ShardReport:
-        """Publish the tar, then the part. If another writer was first, theirs is what counts.
+        """Publish the tars, then the part. If another writer was first, theirs is what counts.
 
         Args:
             source: the shard as it was read.
@@ -83,29 +179,22 @@ class ShardSink:
         Raises:
             ConfigError: the part's name is taken by another source.
         """
-        self._tar.close()
-        self._stream.close()
-        report = self._publish_tar(source)
-        self._part.write(self._part_path, report.output_shard, self._metadata(report))
+        report = self._publish_tars(source)
+        self._part.write(
+            self._part_path, report.output_shard, self._metadata(report), report.rejects_shard
+        )
         self._part.close()
         url = storage.join(self._output, "manifest", f"{self._shard.stem}.parquet")
         if storage.create(self._part_path, url):
             return report
         theirs = own_report(self._output, self._shard)
-        if theirs.output_sha256 != report.output_sha256:
+        if theirs.tars != report.tars:
             _log.warning("%s was committed by another writer with other bytes", report.source)
         return theirs
 
-    def _publish_tar(self, source: Fingerprint) -> ShardReport:
-        with self._tar_path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        name, size = None, 0
-        if self._counts["ok"]:
-            name = f"shards/{self._shard.stem}-{digest[:8]}.tar"
-            size = self._tar_path.stat().st_size
-            storage.publish(self._tar_path, storage.join(self._output, name))
-        else:
-            self._tar_path.unlink()
+    def _publish_tars(self, source: Fingerprint) -> ShardReport:
+        kept = self._tar.publish(self._output, "shards", self._shard.stem)
+        turned_away = self._rejects.publish(self._output, "rejects", self._shard.stem)
         return ShardReport(
             source=self._shard.url,
             source_bytes=source.size,
@@ -114,9 +203,12 @@ class ShardSink:
             stem=self._shard.stem,
             planned=sum(self._counts.values()),
             **self._counts,
-            output_shard=name,
-            output_sha256=digest if name else None,
-            output_bytes=size,
+            output_shard=kept.name,
+            output_sha256=kept.sha256,
+            output_bytes=kept.bytes,
+            rejects_shard=turned_away.name,
+            rejects_sha256=turned_away.sha256,
+            rejects_bytes=turned_away.bytes,
             started_at=datetime.fromtimestamp(self._started, UTC).isoformat(timespec="seconds"),
             seconds=round(time.time() - self._started, 3),
             host=socket.gethostname(),
@@ -124,6 +216,7 @@ class ShardSink:
         )
 
     def _metadata(self, report: ShardReport) -> dict[str, Any]:
+        judged = {"judges": self._run.judges} if self._run.judges else {}
         return {
             "report": report.model_dump(),
             "recipe": self._run.recipe.model_dump(mode="json"),
@@ -134,4 +227,5 @@ class ShardSink:
                 "device_class": device_class(self._run.execution.device),
                 "platform": platform.platform(),
             },
+            **judged,
         }

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
-from diffaug.manifest import SCHEMA
+from diffaug.manifest import schema_of
 from diffaug.plan import SourceShard, the_run
 from diffaug.reports import at_once, survey
 from diffaug.threads import several
@@ -46,8 +46,9 @@ def compact(output: str) -> Iterator[int]:
             "committed: finish the job, then compact it"
         )
     with storage.scratch(output) as scratch:
-        files = _Files(scratch)
-        for table in several(partial(_part, output), run.sources, at_once(output)):
+        schema = schema_of(run.recipe.judge_names)
+        files = _Files(scratch, schema)
+        for table in several(partial(_part, output, schema), run.sources, at_once(output)):
             files.add(table)
             yield table.num_rows
         paths = files.close()
@@ -78,12 +79,12 @@ def _names(output: str) -> list[str]:
     return storage.listing(storage.join(output, FOLDER), ".parquet")
 
 
-def _part(output: str, shard: SourceShard) -> pa.Table:
+def _part(output: str, schema: pa.Schema, shard: SourceShard) -> pa.Table:
     url = storage.join(output, "manifest", f"{shard.stem}.parquet")
     data = pa.BufferReader(storage.read_bytes(url))
     try:
         with pq.ParquetFile(data, page_checksum_verification=True) as part:
-            return part.read(use_threads=False).replace_schema_metadata(SCHEMA.metadata)
+            return part.read(use_threads=False).replace_schema_metadata(schema.metadata)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UncommittedError(
             f"{storage.public_url(url)} is broken ({error}): delete it and run the job again"
@@ -93,8 +94,9 @@ def _part(output: str, shard: SourceShard) -> pa.Table:
 class _Files:
     """Tables in, files of a few large row groups out."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder = folder
+        self._schema = schema
         self._tables: list[pa.Table] = []
         self._rows = 0
         self._paths: list[Path] = []
@@ -115,11 +117,11 @@ class _Files:
         return self._paths
 
     def _flush(self) -> None:
-        table = pa.concat_tables(self._tables or [SCHEMA.empty_table()])
+        table = pa.concat_tables(self._tables or [self._schema.empty_table()])
         if self._writer is None:
             self._paths.append(self._folder / f"{len(self._paths):05}.parquet")
             self._writer = pq.ParquetWriter(
-                self._paths[-1], SCHEMA, compression="zstd", write_page_checksum=True
+                self._paths[-1], self._schema, compression="zstd", write_page_checksum=True
             )
         self._writer.write_table(table.combine_chunks(), row_group_size=max(1, table.num_rows))
         self._in_file += table.num_rows

@@ -9,11 +9,14 @@ from datetime import timedelta
 from itertools import cycle, islice
 from statistics import fmean
 
+from PIL import Image
+
 from diffaug import storage
 from diffaug.calls import at_once
 from diffaug.codec import decode, decode_mask, encode
 from diffaug.edit import Draft, Editor
 from diffaug.errors import DefectError
+from diffaug.judges import Candidate
 from diffaug.plan import Run, SourceShard
 from diffaug.rows import sample_fields, source_row
 from diffaug.shards import Sample, read_samples
@@ -40,7 +43,7 @@ class Estimate:
         images: planned rows, those that will fail among them.
         calls: of the network, one image each.
         seconds: on one machine such as this, or workers that are as fast together.
-        output_bytes: of the tars.
+        output_bytes: of the tars, as if no image were turned away, or all rejects kept.
     """
 
     shards: int
@@ -61,7 +64,8 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     """Look into a few of the shards that are to be done, and time the network on their images.
 
     How many images a shard holds is taken from those looked into, by their sizes where the store
-    tells them. Reading, scoring and writing go on beside the network, and are not counted.
+    tells them. Reading, SSIM and PSNR, and writing go on beside the network, and are not counted;
+    further judges are.
 
     Raises:
         OSError: storage will not give a shard.
@@ -71,7 +75,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     drafts: list[Draft] = []  # to time the network on
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
     planned = calls = 0
-    members: list[int] = []
+    members: list[float] = []
     for shard in _spread(missing):
         with storage.open_source(shard.url) as source:
             for sample in islice(read_samples(source.stream, run.recipe.wants), _SAMPLES):
@@ -89,12 +93,12 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     if not drafts:
         return Estimate(shards=len(missing), images=images, calls=0, seconds=0.0, output_bytes=0)
     needed = images * good * calls / planned
-    rate, encoded = _calibrate(editor, drafts)
+    rate, encoded, judging = _calibrate(editor, drafts, run)
     return Estimate(
         shards=len(missing),
         images=images,
         calls=round(needed),
-        seconds=needed / rate,
+        seconds=needed / rate + images * good * judging,
         output_bytes=round(images * good * (encoded + _LINEAGE + fmean(members))),
     )
 
@@ -132,21 +136,27 @@ def _calls(draft: Draft) -> int:
     return draft.edit.trajectory.calls + guided
 
 
-def _carried(sample: Sample, run: Run) -> int:
-    """What the members carried with one image take in a tar."""
+def _carried(sample: Sample, run: Run) -> float:
+    """What the members carried with one image take in a tar; in the paired layout, its share."""
     names = {run.recipe.label_key, *run.recipe.carry} & sample.members.keys()
-    return sum(_in_tar(len(sample.members[name].data)) for name in names)
+    carried = sum(_in_tar(len(sample.members[name].data)) for name in names)
+    if run.recipe.layout == "each":
+        return carried
+    picture = _in_tar(len(sample.image(run.recipe.image_keys).data))
+    return (carried + picture) / run.recipe.copies
 
 
 def _in_tar(size: int) -> int:
     return _BLOCK + -(-size // _BLOCK) * _BLOCK
 
 
-def _calibrate(editor: Editor, drafts: list[Draft]) -> tuple[float, float]:
-    """Image-calls a second with all lanes full, and what an image takes in a tar, in bytes."""
+def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> tuple[float, float, float]:
+    """Image-calls a second with all lanes full, what an image takes in a tar, in bytes, and how
+    long the further judges take for one, in seconds."""
     steps = editor.lanes().run_steps((draft, draft.edit) for draft in cycle(drafts))
     next(steps)
     sizes: list[int] = []
+    pictures: list[Image.Image] = []
     calls, started = 0, time.monotonic()
     for finished in steps:
         for draft, x_0 in finished:
@@ -157,6 +167,20 @@ def _calibrate(editor: Editor, drafts: list[Draft]) -> tuple[float, float]:
                 except DefectError:
                     continue
                 sizes.append(_in_tar(len(encode(picture, editor.recipe.format))))
+                pictures.append(picture)
         if (seconds := time.monotonic() - started) >= _SECONDS:
             break
-    return calls / seconds, fmean(sizes) if sizes else 0.0
+    return calls / seconds, fmean(sizes) if sizes else 0.0, _judging(run, pictures)
+
+
+def _judging(run: Run, pictures: list[Image.Image]) -> float:
+    """How long the further judges take for a picture, when asked for many at a time."""
+    if not run.recipe.judges or not pictures:
+        return 0.0
+    panel = run.panel()
+    asked = list(islice(cycle(pictures), max(panel.rows, len(pictures))))
+    several = [Candidate(source=one, output=one, label=0, label_text="a text") for one in asked]
+    panel(several)
+    started = time.monotonic()
+    panel(several)
+    return (time.monotonic() - started) / len(several)

@@ -1,8 +1,9 @@
 """The manifest, version 1: one row for every planned image, whatever became of it.
 
 A part is one Parquet file for one source shard. Its key-value metadata holds, as JSON, under
-`diffaug.report` the shard report (counts, times, host), under `diffaug.recipe` the whole recipe
-and under `diffaug.environment` what it ran on. Rows never say when they were made.
+`diffaug.report` the shard report (counts, times, host), under `diffaug.recipe` the whole recipe,
+under `diffaug.environment` what it ran on and, where judges were asked for, under `diffaug.judges`
+the digest of each. Rows never say when they were made.
 """
 
 from __future__ import annotations
@@ -11,108 +12,49 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from diffaug.columns import COLUMNS, JUDGED, LONGEST_TEXT, columns_of
+
 __all__ = [
     "COLUMNS",
     "LONGEST_TEXT",
-    "SCHEMA",
     "SCHEMA_VERSION",
     "Part",
     "Row",
     "check_part",
+    "columns_of",
     "iter_rows",
     "read_metadata",
     "read_rows",
+    "schema_of",
 ]
 
 SCHEMA_VERSION = 1
 
 Row = dict[str, Any]
 
-LONGEST_TEXT = 1 << 16
-"""How many bytes of a text member a row takes in."""
-
 _ROWS_AT_ONCE = 512
-
-# name: (type, what it says)
-COLUMNS: dict[str, tuple[str, str]] = {
-    # who
-    "sample_id": (
-        "string",
-        "hash of recipe digest, source pixels, copy and, where a class conditions, the class; "
-        "null when the source could not be decoded",
-    ),
-    "copy": ("int32", "which copy of the source, from 0; null for a defect of the shard itself"),
-    # from
-    "source_shard": ("string", "URL of the source shard, without credentials"),
-    "source_key": ("string", "webdataset key; null for a defect of the shard itself"),
-    "source_member": ("string", "name of the image member"),
-    "source_offset": (
-        "int64",
-        "where the member's data begins in the (uncompressed) tar, in bytes; for a defect of the "
-        "shard, where reading stopped",
-    ),
-    "source_sha256": ("string", "of the image member's bytes"),
-    "source_width": ("int32", "pixels, EXIF rotation applied"),
-    "source_height": ("int32", "pixels, EXIF rotation applied"),
-    "label": ("int64", "the class; null where the label member is no integer"),
-    "label_text": (
-        "string",
-        f"the .txt member, or a label member that is no integer; its first {LONGEST_TEXT:,} bytes",
-    ),
-    # what
-    "model": ("string", "the model as the recipe names it"),
-    "model_revision": ("string", "commit on the hub; null for shipped and local models"),
-    "model_digest": ("string", "sha256 over weights and configurations"),
-    "recipe_digest": ("string", "sha256 over everything that changes an image"),
-    "sampler": ("string", "ddim, ddpm, dpmsolver++ or one-step"),
-    "strength": ("double", "in (0, 1]; null when the image failed"),
-    "t_start": ("int32", "time the image was noised to; null when the image failed"),
-    "log_snr": ("double", "log of signal to noise power at t_start, in nats"),
-    "steps": ("int32", "calls a whole trajectory would have"),
-    "calls": ("int32", "network calls made for this image; null when it failed"),
-    "guidance": ("double", "guidance scale; null without guidance"),
-    "condition": ("string", "none or label"),
-    "prompt": ("string", "null without a prompt"),
-    "seed": ("int64", "the recipe's seed"),
-    "batch_size": ("int32", "lanes in the fixed batch shape"),
-    "dtype": ("string", "what the network computed in"),
-    "device": ("string", "device class, such as cpu/avx512_bf16"),
-    "diffaug_version": ("string", "of the process that made the image"),
-    "torch_version": ("string", "likewise"),
-    "diffusers_version": ("string", "likewise"),
-    "pillow_version": ("string", "likewise"),
-    # out
-    "output_shard": ("string", "path of the tar below OUTPUT; null when there is no image"),
-    "output_key": ("string", "<source_key>-a<copy>"),
-    "output_member": ("string", "name of the image member"),
-    "output_offset": ("int64", "where its data begins in the tar, in bytes"),
-    "output_sha256": ("string", "of the member's bytes"),
-    "output_pixel_sha256": ("string", "of mode, size and pixels, before encoding"),
-    "output_width": ("int32", "pixels"),
-    "output_height": ("int32", "pixels"),
-    "output_bytes": ("int64", "size of the member"),
-    # worth
-    "score_ssim": ("double", "structural similarity to the source; null below 7 pixels"),
-    "score_psnr": ("double", "peak signal-to-noise ratio to the source, in dB; inf when equal"),
-    # verdict
-    "status": ("string", "ok, filtered or failed"),
-    "reason": ("string", "why it is not ok, a sentence; null when it is"),
-    "reason_code": ("string", "why it is not ok, a word; null when it is"),
-}
 
 _PANDAS_INTEGERS = {"int32": "Int32", "int64": "Int64"}
 
 
-def _schema() -> pa.Schema:
+def schema_of(judges: Iterable[str] = ()) -> pa.Schema:
+    """The Arrow schema of a job's rows, the columns of its judges among them."""
+    return _schema(frozenset(judges))
+
+
+@cache
+def _schema(judges: frozenset[str]) -> pa.Schema:
+    named = columns_of(judges)
     fields = [
         pa.field(name, pa.type_for_alias(kind), metadata={"description": text} if text else None)
-        for name, (kind, text) in COLUMNS.items()
+        for name, (kind, text) in named.items()
     ]
     # pandas reads integers with nulls as floats unless the file says Int64, as this does
     columns = [
@@ -123,14 +65,11 @@ def _schema() -> pa.Schema:
             "numpy_type": _PANDAS_INTEGERS.get(kind, {"double": "float64"}.get(kind, "str")),
             "metadata": None,
         }
-        for name, (kind, _) in COLUMNS.items()
+        for name, (kind, _) in named.items()
     ]
     pandas = {"index_columns": [], "column_indexes": [], "columns": columns}
     metadata = {"pandas": json.dumps(pandas), "diffaug.schema": str(SCHEMA_VERSION)}
     return pa.schema(fields, metadata=metadata)
-
-
-SCHEMA: pa.Schema = _schema()
 
 
 class Part:
@@ -141,38 +80,48 @@ class Part:
 
     Args:
         spool: the file to keep them in, removed by `close`.
+        judges: the job's, whose columns the rows have too.
     """
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, spool: Path, judges: Iterable[str] = ()) -> None:
         self._spool = spool
+        self._schema = schema_of(judges)
         self._stream = pa.OSFile(str(spool), "wb")
-        self._writer = pa.ipc.new_file(self._stream, SCHEMA)
+        self._writer = pa.ipc.new_file(self._stream, self._schema)
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
         """Append a row; a column not in it is null, and one the schema lacks is an error."""
-        unknown = row.keys() - COLUMNS.keys()
+        unknown = row.keys() - set(self._schema.names)
         if unknown:
             raise KeyError(f"not in the manifest's schema: {', '.join(sorted(unknown))}")
         self._rows.append(row)
         if len(self._rows) == _ROWS_AT_ONCE:
             self._flush()
 
-    def write(self, path: Path, output_shard: str | None, metadata: Mapping[str, Any]) -> None:
+    def write(
+        self,
+        path: Path,
+        output_shard: str | None,
+        metadata: Mapping[str, Any],
+        rejects_shard: str | None = None,
+    ) -> None:
         """Write the part to a local file; no row can be added after.
 
         Args:
             path: where to.
             output_shard: the tar that holds every image of these rows.
             metadata: JSON-able values, put under `diffaug.<name>`.
+            rejects_shard: the tar that holds those of the filtered rows instead.
         """
         self._flush()
         self._writer.close()
         self._stream.close()
         packed = {name: json.dumps(value, sort_keys=True) for name, value in metadata.items()}
-        packed["digest"] = json.dumps(_digest(self._batches(output_shard), packed))
+        tars = output_shard, rejects_shard
+        packed["digest"] = json.dumps(_digest(self._batches(*tars), packed))
         with path.open("wb") as sink:
-            _serialise(self._batches(output_shard), packed, sink)
+            _serialise(self._batches(*tars), packed, self._schema, sink)
 
     def close(self) -> None:
         """Remove the spool, written or not."""
@@ -181,27 +130,38 @@ class Part:
 
     def _flush(self) -> None:
         if self._rows:
-            columns = {name: [row.get(name) for row in self._rows] for name in COLUMNS}
-            self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
+            columns = {name: [row.get(name) for row in self._rows] for name in self._schema.names}
+            self._writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
             self._rows = []
 
-    def _batches(self, output_shard: str | None) -> Iterator[pa.RecordBatch]:
-        place = SCHEMA.get_field_index("output_shard")
+    def _batches(
+        self, output_shard: str | None, rejects_shard: str | None
+    ) -> Iterator[pa.RecordBatch]:
+        place = self._schema.get_field_index("output_shard")
         with pa.OSFile(str(self._spool), "rb") as stream:
             spooled = pa.ipc.open_file(stream)
             for number in range(spooled.num_record_batches):
                 batch = spooled.get_batch(number)
-                keys = batch["output_key"].to_pylist()
-                shards = [None if key is None else output_shard for key in keys]
-                yield batch.set_column(place, SCHEMA.field(place), pa.array(shards, pa.string()))
+                rows = zip(
+                    batch["output_key"].to_pylist(), batch["status"].to_pylist(), strict=True
+                )
+                shards = [
+                    None if key is None else rejects_shard if status == "filtered" else output_shard
+                    for key, status in rows
+                ]
+                named = pa.array(shards, pa.string())
+                yield batch.set_column(place, self._schema.field(place), named)
 
 
 def _serialise(
-    batches: Iterable[pa.RecordBatch], packed: Mapping[str, str], sink: IO[bytes]
+    batches: Iterable[pa.RecordBatch],
+    packed: Mapping[str, str],
+    schema: pa.Schema,
+    sink: IO[bytes],
 ) -> None:
     """Write a part: with one pyarrow version, its bytes are a function of rows and metadata."""
     named = {f"diffaug.{name}".encode(): packed[name] for name in sorted(packed)}
-    schema = SCHEMA.with_metadata({**SCHEMA.metadata, **named})
+    schema = schema.with_metadata({**schema.metadata, **named})
     with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
         for batch in batches:
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
@@ -260,10 +220,16 @@ def check_part(data: bytes) -> tuple[dict[str, Any], list[Row]]:
     written_by = metadata["environment"]["versions"]["pyarrow"]
     if written_by == pa.__version__:
         again = io.BytesIO()
-        _serialise(batches, packed, again)
+        _serialise(batches, packed, _schema_with(part.schema_arrow.names), again)
         if again.getvalue() != data:
             raise ValueError("its bytes are not those that were written")
     return metadata, [row for batch in batches for row in batch.to_pylist()]
+
+
+def _schema_with(names: Iterable[str]) -> pa.Schema:
+    """The schema of a part that has these columns."""
+    there = set(names)
+    return schema_of(judge for judge, own in JUDGED.items() if own.keys() <= there)
 
 
 def read_metadata(source: Any) -> dict[str, Any]:

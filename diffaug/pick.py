@@ -16,13 +16,19 @@ from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest import Row, iter_rows, read_metadata
 from diffaug.reports import read_report
 
-__all__ = ["find_sample", "ok_counts", "picked_rows", "spread"]
+__all__ = ["find_sample", "image_counts", "picked_rows", "spread"]
 
 _WHOLE_ID, _SHORTEST_ID = 32, 8
 
 
-def ok_counts(output: str, stems: Iterable[str]) -> dict[str, int]:
-    """How many `ok` rows each committed shard has, by its stem; from the parts' footers alone.
+_MADE = ("ok", "filtered")
+"""The status of rows that have an image, which can be made again, kept or not."""
+
+
+def image_counts(output: str, stems: Iterable[str]) -> dict[str, int]:
+    """How many rows with an image, kept or filtered, each committed shard has, by its stem.
+
+    The parts' footers tell.
 
     A shard that is not committed, or whose part's footer is broken, is left out: to say so is
     what `verify` does.
@@ -36,7 +42,8 @@ def ok_counts(output: str, stems: Iterable[str]) -> dict[str, int]:
     for stem in stems:
         if f"{stem}.parquet" in there:
             with suppress(UncommittedError, OSError):
-                counts[stem] = read_report(_part(output, stem)).ok
+                report = read_report(_part(output, stem))
+                counts[stem] = report.ok + report.filtered
     return counts
 
 
@@ -66,7 +73,7 @@ def spread(counts: Mapping[str, int], number: int) -> dict[str, list[int]]:
 def picked_rows(
     output: str, picks: Mapping[str, Sequence[int]]
 ) -> Iterator[tuple[Mapping[str, Any], Iterator[Row]]]:
-    """Yield, for each shard with a pick, its part's metadata and the picked ones of its `ok` rows.
+    """Yield, for each shard with a pick, its part's metadata and the picked rows with an image.
 
     Raises:
         UncommittedError: a part is broken, or gone.
@@ -74,11 +81,11 @@ def picked_rows(
     for stem, places in picks.items():
         with _reading(output, stem) as stream:
             metadata = read_metadata(stream)
-        yield metadata, _ok_rows(output, stem, set(places))
+        yield metadata, _made_rows(output, stem, set(places))
 
 
 def find_sample(output: str, sample_id: str) -> tuple[Mapping[str, Any], Row]:
-    """Find the first `ok` row with a sample id, and its part's metadata.
+    """Find the first row with an image that has a sample id, and its part's metadata.
 
     Args:
         output: OUTPUT of a job; of it only `manifest/` is read.
@@ -101,7 +108,7 @@ def find_sample(output: str, sample_id: str) -> tuple[Mapping[str, Any], Row]:
     broken: list[UncommittedError] = []
     for stem in (part.removesuffix(".parquet") for part in parts):
         try:
-            for place, id in enumerate(_ok_ids(output, stem)):
+            for place, id in enumerate(_made_ids(output, stem)):
                 if id.startswith(sample_id):
                     found.setdefault(id, (stem, place))
                 if len(found) > 1:
@@ -121,21 +128,21 @@ def find_sample(output: str, sample_id: str) -> tuple[Mapping[str, Any], Row]:
     return metadata, next(rows)
 
 
-def _ok_ids(output: str, stem: str) -> Iterator[str]:
+def _made_ids(output: str, stem: str) -> Iterator[str]:
     with _reading(output, stem) as stream:
         for row in iter_rows(stream, ["sample_id", "status"]):
-            if row["status"] == "ok":
+            if row["status"] in _MADE:
                 yield row["sample_id"]
 
 
-def _ok_rows(output: str, stem: str, places: set[int]) -> Iterator[Row]:
-    """The `ok` rows at these places among them."""
+def _made_rows(output: str, stem: str, places: set[int]) -> Iterator[Row]:
+    """The rows with an image that are at these places among them."""
     place, last = 0, max(places)
     with _reading(output, stem) as stream:
         for row in iter_rows(stream):
             if place > last:
                 return
-            if row["status"] == "ok":
+            if row["status"] in _MADE:
                 if place in places:
                     yield row
                 place += 1

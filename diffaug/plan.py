@@ -14,7 +14,8 @@ from diffaug import storage
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
-from diffaug.manifest import COLUMNS, SCHEMA_VERSION
+from diffaug.judges import Panel, judge_digests, load_panel
+from diffaug.manifest import COLUMNS, SCHEMA_VERSION, columns_of
 from diffaug.models import Checkpoint, at_revision, checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
@@ -58,6 +59,7 @@ class Run(_Frozen):
     """OUTPUT/run.json: everything frozen about a job. Only `sources` may grow.
 
     `columns` are the manifest's, with their Arrow types: a job ends with those it began with.
+    `judges` says what each judge of the recipe is, by its name (see `judge_digests`).
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -68,12 +70,24 @@ class Run(_Frozen):
     execution: Execution
     device_class: str
     versions: dict[str, str]
-    columns: dict[str, str] = Field(default_factory=lambda: _columns())
+    columns: dict[str, str] = Field(default_factory=lambda: _types(COLUMNS))
+    judges: dict[str, str] = {}
     sources: tuple[SourceShard, ...]
 
     def editor(self) -> Editor:
         """Load the model, which must be the very one of the plan."""
         return Editor(self.recipe, self.checkpoint(), self.execution)
+
+    def panel(self) -> Panel:
+        """Load the judges, which must be the very ones of the plan.
+
+        Raises:
+            ConfigError: one is not to be had, or is another one.
+        """
+        panel = load_panel(self.recipe.judges, self.execution)
+        if differ := _other_judges(self, panel.digests):
+            raise ConfigError(f"{', '.join(differ)}: a job ends with the judges it began with")
+        return panel
 
     def checkpoint(self) -> Checkpoint:
         """The model at the revision of the plan, wherever the hub's branch has moved since.
@@ -199,12 +213,23 @@ def _new_run(urls: list[str], recipe: Recipe, execution: Execution) -> Run:
         execution=execution,
         device_class=device_class(execution.device),
         versions=versions(),
+        columns=_types(columns_of(recipe.judge_names)),
+        judges=load_panel(recipe.judges, execution).digests,
         sources=_with_stems((), urls),
     )
 
 
-def _columns() -> dict[str, str]:
-    return {name: kind for name, (kind, _) in COLUMNS.items()}
+def _types(columns: dict[str, tuple[str, str]]) -> dict[str, str]:
+    return {name: kind for name, (kind, _) in columns.items()}
+
+
+def _other_judges(run: Run, digests: dict[str, str]) -> list[str]:
+    """Which judges of a job are not those of its plan, in words."""
+    return [
+        f"the judge {judge} ({run.judges.get(name, 'none')[:8]} there, {digests[name][:8]} here)"
+        for name, judge in zip(run.recipe.judge_names, run.recipe.judges, strict=True)
+        if digests[name] != run.judges.get(name)
+    ]
 
 
 def _as_json(run: Run) -> str:
@@ -252,13 +277,14 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
         for field, value in asked.items()
         if was[field] != value
     ]
-    if begun.columns != _columns():
+    if begun.columns != _types(columns_of(begun.recipe.judge_names)):
         differ.append("columns (its manifest has others than this diffaug writes)")
     digest = begun.checkpoint().digest
     if not differ and digest != begun.model.digest:
         differ = [
             f"the weights of {recipe.model} ({begun.model.digest[:8]} there, {digest[:8]} here)"
         ]
+    differ = differ or _other_judges(begun, judge_digests(begun.recipe.judges))
     if differ:
         raise ConfigError(
             f"{storage.public_url(output)} was begun with another recipe: {', '.join(differ)}. "

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from diffaug.errors import DefectError
 from diffaug.fields import Names, ShardFields
+from diffaug.filters import Bound, Filters, Ranking, judge_of
 
 __all__ = ["PROMPT_FIELDS", "Recipe", "Sampler", "Strength"]
 
@@ -96,10 +98,29 @@ def _check_interval(value: Any) -> Any:
     return f"{lo}:{hi}"
 
 
+def _check_judges(value: Any) -> Any:
+    judges = _as_list(value)
+    if not isinstance(judges, (list, tuple)):
+        return judges
+    named = [judge_of(str(judge)) for judge in judges]
+    names = [name for name, _ in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"judges: {name} is there twice: a job has one of a kind")
+    return tuple(name if reference is None else f"{name}={reference}" for name, reference in named)
+
+
 def _one_name(value: Any) -> Any:
     """A member's name as a sample has it: lower case, without its dot."""
     return value.strip().lower().lstrip(".") if isinstance(value, str) else value
 
+
+def _names(judges: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(judge_of(judge)[0] for judge in judges)
+
+
+_COPY = re.compile(r"aug[0-9]+\..+")
+"""The extensions of copies in the paired layout."""
 
 _LATER = {
     *("prompt", "negative_prompt", "guidance", "guidance_interval", "lora_scale"),
@@ -185,11 +206,68 @@ class Recipe(ShardFields):
     )
     format: Literal["png", "jpg", "webp"] = Field("png", description="png, jpg or webp")
     carry: Names = Field((), description="members copied to the output as they are (txt,json)")
+    judges: Annotated[tuple[str, ...], BeforeValidator(_check_judges)] = Field(
+        (),
+        description="what else scores each image: phash, label=CLASSIFIER (a transformers folder "
+        "or module:callable), clip=MODEL (a folder or org/name@revision)",
+    )
+    filters: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        (), description="bounds that an image's scores must pass, such as score_ssim >= 0.4"
+    )
+    keep_best: int | None = Field(
+        None, ge=1, description="how many copies of a source are kept, of those that pass"
+    )
+    keep_best_by: str | None = Field(
+        None, description="the score that tells the best: larger is better, smaller with a - before"
+    )
+    keep_rejects: bool = Field(
+        True, description="whether what filters turn away is kept, in OUTPUT/rejects"
+    )
+    layout: Literal["each", "paired"] = Field(
+        "each",
+        description="each image a sample of its own, or paired: a source and its copies one sample",
+    )
 
     @model_validator(mode="after")
     def _check_eta(self) -> Recipe:
         if self.eta and self.sampler != "ddim":
             raise ValueError(f"eta belongs to the sampler ddim: leave it out for {self.sampler}")
+        return self
+
+    @field_validator("filters")
+    @classmethod
+    def _check_filters(cls, bounds: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        judges = _names(info.data.get("judges", ()))
+        return tuple(str(Bound.parse(bound, judges)) for bound in bounds)
+
+    @field_validator("keep_best_by")
+    @classmethod
+    def _check_keep_best_by(cls, score: str | None, info: ValidationInfo) -> str | None:
+        judges = _names(info.data.get("judges", ()))
+        return None if score is None else str(Ranking.parse(score, judges))
+
+    @model_validator(mode="after")
+    def _check_keeping(self) -> Recipe:
+        if (self.keep_best is None) != (self.keep_best_by is None):
+            raise ValueError("keep_best and keep_best_by want each other: give both or neither")
+        if self.keep_best is not None and self.keep_best >= self.copies:
+            raise ValueError(
+                f"keep_best does nothing: {self.keep_best} of {self.copies} copies are all of "
+                "them; raise copies or leave it out"
+            )
+        if not self.keep_rejects and not self.turns_away:
+            raise ValueError("keep_rejects does nothing without filters or keep_best: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_layout(self) -> Recipe:
+        if self.layout == "paired":
+            for name in (*self.image_key, *self.carry, self.label_key):
+                if _COPY.fullmatch(name):
+                    raise ValueError(
+                        f"layout: the member {name} has a name that paired gives to copies: name "
+                        "it otherwise in the source, or use layout=each"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -254,6 +332,25 @@ class Recipe(ShardFields):
         return self.guidance if low <= time <= high else 1.0
 
     @property
+    def judge_names(self) -> tuple[str, ...]:
+        """The judges by name, without what they are made of."""
+        return _names(self.judges)
+
+    @property
+    def turns_away(self) -> bool:
+        """Whether an image can be turned away."""
+        return bool(self.filters) or self.keep_best is not None
+
+    def filtering(self) -> Filters:
+        """What turns images away."""
+        by = self.keep_best_by
+        return Filters(
+            bounds=tuple(Bound.parse(bound, self.judge_names) for bound in self.filters),
+            keep_best=self.keep_best,
+            by=None if by is None else Ranking.parse(by, self.judge_names),
+        )
+
+    @property
     def draws_strength(self) -> bool:
         """Whether each copy's strength is drawn from a range."""
         return isinstance(self.strength, str)
@@ -262,7 +359,8 @@ class Recipe(ShardFields):
         """A sha256 in hex over everything that changes an image.
 
         `copies` is left out, so that raising it keeps the earlier images; so is what only says
-        how shards are read. The model enters by the digest of its weights, not by its name.
+        how shards are read, and what becomes of the images once they are made. The model enters
+        by the digest of its weights, not by its name.
         """
         fields = self.model_dump(
             mode="json",

@@ -27,7 +27,7 @@ from diffaug.manifest import Row
 from diffaug.members import Members
 from diffaug.rows import draft_row, sample_fields
 
-__all__ = ["TOLERANCE", "Replayed", "Tally", "replay_parts", "replay_rows"]
+__all__ = ["TOLERANCE", "Replayed", "Tally", "member_name", "replay_parts", "replay_rows"]
 
 TOLERANCE = {"float32": 1.0, "bfloat16": 4.0}
 """How far a picture rebuilt elsewhere may lie from the one stored and still be `near`: root mean
@@ -111,6 +111,10 @@ class _Task:
     finish: Finish | None = None
     source: Image.Image | None = None
 
+    @property
+    def format(self) -> str:
+        return self.maker.recipe.format if self.maker else ""
+
     def differs(self, reason: str) -> Replayed:
         return Replayed(row=self.row, verdict="differs", reason=reason, elsewhere=self.elsewhere)
 
@@ -130,6 +134,13 @@ def replay_rows(
         For each row, one. Whatever stands in the way of a row is its reason to differ.
     """
     return replay_parts([(metadata, rows)], output)
+
+
+def member_name(row: Row, metadata: Mapping[str, Any]) -> str:
+    """The name of a row's image in its tar, or what it would have been where it was not kept."""
+    kept = row["output_member"]
+    name = f"{row['source_key']}-a{row['copy']}.{metadata['recipe']['format']}"
+    return name if kept is None else str(kept)
 
 
 def replay_parts(
@@ -251,7 +262,7 @@ def _judge(
     if same_bytes and same_pixels:
         verdict = "near" if elsewhere else "equal"
         reason = f"made with {elsewhere}; bytes and pixels are the same" if elsewhere else ""
-    elif same_bytes and not row["output_member"].endswith(".jpg"):
+    elif same_bytes and task.format != "jpg":
         reason = "bytes are the same, output_pixel_sha256 is not that of their pixels"
     elif not elsewhere:
         what = "pixels are the same, bytes differ" if same_pixels else "pixels differ"
@@ -279,6 +290,8 @@ def _apart(row: Row, data: bytes, outputs: Members, output: str | None) -> float
     if output is None:
         raise _MismatchError("there is no OUTPUT to measure it against")
     tar = row["output_shard"]
+    if tar is None:
+        raise _MismatchError("what filters turned away was not kept, to measure it against")
     try:
         stored = outputs.read(storage.join(output, tar), row["output_offset"])
     except (OSError, DefectError) as error:

@@ -19,13 +19,14 @@ __all__ = ["contact_sheet"]
 _MAX_PIXELS = 50_000_000
 _GAP = 10
 _CAPTION = 16
-_INK, _PAPER, _FAINT = "#1b1b1f", "#ffffff", "#6b6b76"
+_INK, _PAPER, _FAINT, _TURNED_AWAY = "#1b1b1f", "#ffffff", "#6b6b76", "#b3261e"
 
 
 def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 2) -> int:
     """Draw sources beside their augmentations, with class and strengths, into a PNG.
 
-    The sources are spread evenly over the committed shards' `ok` rows.
+    The sources are spread evenly over the committed shards. What filters turned away is marked so,
+    where it was kept.
 
     Args:
         output: OUTPUT of a job.
@@ -56,14 +57,14 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
 
 
 def _groups(output: str) -> list[list[Row]]:
-    """The ok rows of each source image, its copies in order."""
+    """The rows of each source image that have a stored one, its copies in order."""
     groups: dict[tuple[str, str], list[Row]] = {}
     folder = storage.join(output, "manifest")
     run = read_run(output)
     parts = storage.listing(folder, ".parquet") if run else []
     for part in parts:
         for row in read_rows(io.BytesIO(storage.read_bytes(storage.join(folder, part)))):
-            if row["status"] == "ok":
+            if row["output_shard"] is not None:
                 groups.setdefault((row["source_shard"], row["source_key"]), []).append(row)
     return list(groups.values())
 
@@ -77,17 +78,23 @@ def _strip(output: str, rows: list[Row]) -> Image.Image:
     """One source and its copies, side by side, each with its caption."""
     first = rows[0]
     label = first["label_text"] if first["label_text"] is not None else first["label"]
-    pictures = [(_source(first), "source" if label is None else f"source: {label}")]
-    pictures += [(_output(output, row), f"strength {row['strength']:.2f}") for row in rows]
+    pictures = [(_source(first), "source" if label is None else f"source: {label}", _INK)]
+    pictures += [(_output(output, row), *_caption(row)) for row in rows]
     scale = max(1, 140 // max(pictures[0][0].size))
     width, height = (side * scale for side in pictures[0][0].size)
     strip = Image.new("RGB", (len(pictures) * (width + _GAP), height + _CAPTION), _PAPER)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)
-    for place, (image, caption) in enumerate(pictures):
+    for place, (image, caption, colour) in enumerate(pictures):
         x = place * (width + _GAP)
         strip.paste(image.resize((width, height), Image.Resampling.NEAREST), (x, 0))
-        draw.text((x, height + 1), caption, fill=_INK if place == 0 else _FAINT, font=font)
+        draw.text((x, height + 1), caption, fill=colour, font=font)
     return strip
+
+
+def _caption(row: Row) -> tuple[str, str]:
+    if row["status"] == "filtered":
+        return f"filtered: {row['strength']:.2f}", _TURNED_AWAY
+    return f"strength {row['strength']:.2f}", _FAINT
 
 
 def _source(row: Row) -> Image.Image:

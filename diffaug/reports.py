@@ -54,6 +54,9 @@ class ShardReport(BaseModel):
         output_shard: the tar's path below OUTPUT; None when no image came out.
         output_sha256: of the whole tar.
         output_bytes: size of the tar.
+        rejects_shard: the path of the tar of what filters turned away; None without one.
+        rejects_sha256: of that whole tar.
+        rejects_bytes: its size.
         started_at: UTC, ISO 8601.
         seconds: from the shard's first row to its commit.
         host: the machine.
@@ -74,10 +77,22 @@ class ShardReport(BaseModel):
     output_shard: str | None
     output_sha256: str | None
     output_bytes: int
+    rejects_shard: str | None = None
+    rejects_sha256: str | None = None
+    rejects_bytes: int = 0
     started_at: str
     seconds: float
     host: str
     pid: int
+
+    @property
+    def tars(self) -> dict[str, str]:
+        """The sha256 of each tar it names, by its path below OUTPUT."""
+        named = {
+            self.output_shard: self.output_sha256,
+            self.rejects_shard: self.rejects_sha256,
+        }
+        return {path: digest for path, digest in named.items() if path and digest}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from PIL import Image
 
@@ -19,6 +20,7 @@ from diffaug.recipe import Recipe
 from diffaug.shards import Sample, integer
 
 __all__ = [
+    "Place",
     "draft_row",
     "failed_rows",
     "lineage",
@@ -126,18 +128,33 @@ def failed_rows(row: Row, defect: DefectError, copies: Iterable[int | None]) -> 
     return [row | {"copy": copy} | verdict for copy in copies]
 
 
-def output_row(image: Image.Image, data: bytes, key: str, member: str, offset: int) -> Row:
-    """The `out` columns of an image, but for the tar, whose name is not known until it is whole."""
+def output_row(image: Image.Image, data: bytes, place: Place | None) -> Row:
+    """The `out` columns of an image, but for the tar, whose name is not known until it is whole.
+
+    Args:
+        image: what came out.
+        data: its file's bytes.
+        place: where they lie; None where they were not kept.
+    """
     return {
-        "output_key": key,
-        "output_member": member,
-        "output_offset": offset,
+        "output_key": place and place.key,
+        "output_member": place and place.member,
+        "output_offset": place and place.offset,
         "output_sha256": hashlib.sha256(data).hexdigest(),
         "output_pixel_sha256": pixel_sha256(image),
         "output_width": image.width,
         "output_height": image.height,
         "output_bytes": len(data),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an image lies in its tar: key of its sample, name of its member, where that begins."""
+
+    key: str
+    member: str
+    offset: int
 
 
 def lineage(row: Row) -> bytes:

@@ -15,7 +15,10 @@ __all__ = ["Summary", "finish", "summarise"]
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Counts over every committed shard of an output; `planned = ok + filtered + failed`."""
+    """Counts over every committed shard of an output; `planned = ok + filtered + failed`.
+
+    `output_bytes` are those of the tars in shards/, `rejects_bytes` of those in rejects/.
+    """
 
     shards: int
     committed: int
@@ -24,6 +27,7 @@ class Summary:
     filtered: int
     failed: int
     output_bytes: int
+    rejects_bytes: int
     seconds: float
 
     @property
@@ -87,5 +91,6 @@ def _count(run: Run, reports: Collection[ShardReport]) -> Summary:
         filtered=sum(report.filtered for report in reports),
         failed=sum(report.failed for report in reports),
         output_bytes=sum(report.output_bytes for report in reports),
+        rejects_bytes=sum(report.rejects_bytes for report in reports),
         seconds=sum(report.seconds for report in reports),
     )

@@ -1,4 +1,4 @@
-"""Is an output still what its manifest says? Every tar and image hashed again."""
+"""Is an output still what its manifest says? Every tar and image hashed again, rejects too."""
 
 from __future__ import annotations
 
@@ -76,23 +76,23 @@ def strays(output: str, run: Run) -> list[Difference]:
 
     Nothing is said of a tar whose own part cannot be read: that part is a difference by itself.
     """
-    tars = storage.listing(storage.join(output, "shards"), ".tar")  # first: then comes its part
+    tars = [  # first: then comes their part
+        f"{folder}/{tar}"
+        for folder in ("shards", "rejects")
+        for tar in storage.listing(storage.join(output, folder), ".tar")
+    ]
     parts = storage.listing(storage.join(output, "manifest"), ".parquet")
-    named: set[str | None] = set()
+    named: set[str] = set()
     unreadable: set[str] = set()
     for part in parts:
         try:
-            named.add(read_report(storage.join(output, "manifest", part)).output_shard)
+            named |= read_report(storage.join(output, "manifest", part)).tars.keys()
         except (UncommittedError, OSError):
             unreadable.add(part.removesuffix(".parquet"))
-    named |= {f"shards/{tar}" for tar in tars if tar.rpartition("-")[0] in unreadable}
+    named |= {tar for tar in tars if tar.partition("/")[2].rpartition("-")[0] in unreadable}
     planned = {f"{shard.stem}.parquet" for shard in run.sources}
     return [
-        *(
-            Difference(f"shards/{tar}", "no manifest part names this tar")
-            for tar in tars
-            if f"shards/{tar}" not in named
-        ),
+        *(Difference(tar, "no manifest part names this tar") for tar in tars if tar not in named),
         *(
             Difference(f"manifest/{part}", "the plan has no such shard")
             for part in parts
@@ -116,8 +116,10 @@ def _verify_shard(output: str, shard: SourceShard) -> Iterator[Difference]:
         yield Difference(part, f"belongs to {report.source}, not to {shard.url}")
         return
     yield from _verify_counts(part, report, rows)
-    if report.output_shard is not None:
-        yield from _verify_tar(output, report, [row for row in rows if row["output_key"]])
+    for tar, digest in report.tars.items():
+        status = "filtered" if tar == report.rejects_shard else "ok"
+        in_it = [row for row in rows if row["output_key"] and row["status"] == status]
+        yield from _verify_tar(output, tar, digest, in_it)
 
 
 def _verify_counts(part: str, report: ShardReport, rows: list[Row]) -> Iterator[Difference]:
@@ -132,17 +134,15 @@ def _verify_counts(part: str, report: ShardReport, rows: list[Row]) -> Iterator[
         yield Difference(part, f"{len(rows)} rows, its report says {report.planned}")
 
 
-def _verify_tar(output: str, report: ShardReport, rows: list[Row]) -> Iterator[Difference]:
-    tar = report.output_shard
-    assert tar is not None
+def _verify_tar(output: str, tar: str, sha256: str, rows: list[Row]) -> Iterator[Difference]:
     url = storage.join(output, tar)
     try:
         digest = storage.sha256(url)
     except FileNotFoundError:
         yield Difference(tar, "missing")
         return
-    if digest != report.output_sha256:
-        yield Difference(tar, f"its sha256 is {digest[:8]}…, not {str(report.output_sha256)[:8]}…")
+    if digest != sha256:
+        yield Difference(tar, f"its sha256 is {digest[:8]}…, not {sha256[:8]}…")
     found = _image_digests(url)
     for row in rows:
         member = row["output_member"]
@@ -158,8 +158,13 @@ def _image_digests(url: str) -> dict[str, tuple[int, str]]:
     """(offset, sha256) of every member that a row could name."""
     found = {}
     with storage.open_read(url) as stream:
-        for sample in read_samples(stream, {"png", "jpg", "webp"}.__contains__):
+        for sample in read_samples(stream, _is_picture):
             for member in sample.members.values():
                 digest = hashlib.sha256(member.data).hexdigest()
                 found[member.name] = (member.offset, digest)
     return found
+
+
+def _is_picture(extension: str) -> bool:
+    """Of a sample's member: png, or aug0.png in the paired layout."""
+    return extension.rpartition(".")[2] in ("png", "jpg", "webp")

@@ -126,7 +126,7 @@ def augment_dataset(
         return Failed(message=f"{summary}{why}: run it again to do the rest")
     if summary.failed_fraction > max_failed:
         return Failed(message=f"{summary}: more failed than max_failed={max_failed:g}")
-    return {"planned": summary.planned, "ok": summary.ok, "failed": summary.failed}
+    return {name: getattr(summary, name) for name in ("planned", "ok", "filtered", "failed")}
 
 
 def _calls(
@@ -154,6 +154,6 @@ def _markdown(summary: Summary, output: str) -> str:
 | {summary.planned} | {summary.ok} | {summary.filtered} | {summary.failed} \
 | {summary.committed} of {summary.shards} |
 
-{summary.output_bytes:,} bytes of images, and the lineage of each in
-`pandas.read_parquet("{output}/manifest")`.
+{summary.output_bytes:,} bytes of images, {summary.rejects_bytes:,} of rejects, and the lineage
+of each in `pandas.read_parquet("{output}/manifest")`.
 """

@@ -16,7 +16,7 @@ from prefect.states import Failed
 from pydantic import BaseModel, Field
 
 from diffaug import ConfigError, storage
-from diffaug.pick import ok_counts, picked_rows, spread
+from diffaug.pick import image_counts, picked_rows, spread
 from diffaug.plan import the_run
 from diffaug.replay import Tally, replay_parts
 from diffaug.verify import rest, verify_shards
@@ -86,7 +86,7 @@ def verify_manifest(
     except ConfigError as error:
         return Failed(message=str(error))
     stems, public = [shard.stem for shard in run.sources], storage.public_url(output)
-    picks = spread(ok_counts(output, stems), replay) if replay else {}
+    picks = spread(image_counts(output, stems), replay) if replay else {}
     calls = []
     for first, last in groups_of(len(stems), shards_per_task):
         share = {stem: picks[stem] for stem in stems[first : last + 1] if stem in picks}

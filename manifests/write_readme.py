@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from diffaug.columns import JUDGED
 from diffaug.manifest import COLUMNS, SCHEMA_VERSION
 
 README = Path(__file__).with_name("README.md")
@@ -11,19 +12,39 @@ HEAD = f"""\
 
 One row for every planned image, whatever became of it. `OUTPUT/manifest/<stem>.parquet` is one part
 a source shard; its key-value metadata holds, as JSON, `diffaug.report` (the shard report: counts,
-times, host), `diffaug.recipe` (the whole recipe) and `diffaug.environment`. Written from
-`diffaug/manifest.py` by `write_readme.py`. The folder `datasets/` describes the data sets that
-were packed into shards for diffaug's own models, as `diffaug pack` wrote it beside the shards.
+times, host), `diffaug.recipe` (the whole recipe), `diffaug.environment` and, with further judges,
+`diffaug.judges` (what each is). Written from `diffaug/columns.py` by `write_readme.py`. The folder
+`datasets/` describes the data sets that were packed into shards for diffaug's own models, as
+`diffaug pack` wrote it beside the shards.
 
+"""
+
+TABLE = """\
 | column | type | what it says |
 | --- | --- | --- |
+"""
+
+LAYOUT = """
+A filtered row has its scores, and its image lies in `rejects/`; where rejects are not kept, shard,
+key, member and offset are null, digests and sizes are not. In the paired layout the `output_key` of
+an image that was kept is its source's key, and its `output_member` `<key>.aug<copy>.<format>`.
+
+## With further judges
+
+A job whose recipe names judges has their columns too, behind `score_psnr`.
+
 """
 
 
 def dictionary() -> str:
     """The whole text of README.md."""
-    rows = (f"| `{name}` | {kind} | {text} |\n" for name, (kind, text) in COLUMNS.items())
-    return HEAD + "".join(rows)
+    further = {name: what for own in JUDGED.values() for name, what in own.items()}
+    return HEAD + _table(COLUMNS) + LAYOUT + _table(further)
+
+
+def _table(columns: dict[str, tuple[str, str]]) -> str:
+    rows = (f"| `{name}` | {kind} | {text} |\n" for name, (kind, text) in columns.items())
+    return TABLE + "".join(rows)
 
 
 if __name__ == "__main__":

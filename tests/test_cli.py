@@ -121,6 +121,12 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
         "result": "model",
         "guidance": "2",
         "guidance-interval": "0:0.5",
+        "judges": "phash",
+        "filters": "ssim >= 0.4",
+        "keep-best": "1",
+        "keep-best-by": "-phash_source",
+        "keep-rejects": "false",
+        "layout": "paired",
     }
     flags = [part for name, value in asked.items() for part in (f"--{name}", value)]
     said = cli("augment", source, tmp_path / "out", *flags, "--dry-run")
@@ -130,6 +136,7 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
     assert recipe["strength"] == [0.2, 0.4]
     assert recipe["image_key"] == ["jpg", "png"]
     assert (recipe["fit"], recipe["format"]) == ("resize", "webp")
+    assert (recipe["filters"], recipe["keep_rejects"]) == (["score_ssim >= 0.4"], False)
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
@@ -144,6 +151,16 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "strength 1.5": (["{src}", "{tmp}/out", "--strength", "1.5"], "must be in (0, 1], got 1.5"),
     "strength in words": (["{src}", "{tmp}/out", "--strength", "much"], "must be a number"),
     "no steps": (["{src}", "{tmp}/out", "--steps", "0"], "steps: "),
+    "unknown judge": (["{src}", "{tmp}/out", "--judges", "fid"], "there is no judge 'fid'"),
+    "no such classifier": (
+        ["{src}", "{tmp}/out", "--judges", "label=nowhere"],
+        "label=nowhere: it is neither a folder that transformers saved, nor org/name",
+    ),
+    "no such module": (
+        ["{src}", "{tmp}/out", "--judges", "label=nowhere:classify"],
+        "there is no module nowhere: install it, put it in the current folder",
+    ),
+    "bound of no judge": (["{src}", "{tmp}/out", "--filters", "clip > 0.2"], "add clip=REFERENCE"),
     "unknown sampler": (["{src}", "{tmp}/out", "--sampler", "euler"], "sampler: "),
     "no copies": (["{src}", "{tmp}/out", "--copies", "0"], "copies: "),
     "batch of none": (["{src}", "{tmp}/out", "--batch-size", "0"], "batch_size"),
@@ -191,6 +208,8 @@ def test_a_mistake_is_one_sentence_and_exit_2(
         (["--copies", "3"], "copies (1 there, 3 asked)"),
         (["--batch-size", "16"], "batch_size (8 there, 16 asked)"),
         (["--carry", "txt"], "carry ( there, txt asked)"),
+        (["--filters", "ssim > 0"], "filters ( there, score_ssim > 0 asked)"),
+        (["--judges", "phash"], "judges ( there, phash asked)"),
     ],
 )
 def test_an_output_of_another_recipe_is_refused_by_field(

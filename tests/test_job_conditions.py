@@ -15,7 +15,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.models import find_checkpoint
-from diffaug.pick import ok_counts, picked_rows, spread
+from diffaug.pick import image_counts, picked_rows, spread
 from diffaug.replay import Tally, replay_parts
 from tests import tiny
 from tests.conftest import SHARDS
@@ -49,7 +49,7 @@ def replayed(output: Path) -> Tally:
     """How every image of an output compares with itself rebuilt."""
     tally = Tally()
     (part,) = (output / "manifest").glob("*.parquet")
-    picks = spread(ok_counts(str(output), [part.stem]), 1000)
+    picks = spread(image_counts(str(output), [part.stem]), 1000)
     for one in replay_parts(picked_rows(str(output), picks), str(output)):
         tally.add(one)
     return tally

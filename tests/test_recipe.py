@@ -41,12 +41,21 @@ CHANGES_NO_IMAGE: dict[str, Any] = {
     "label_key": "class",
     "carry": ("txt",),
     "max_pixels": 10,
+    "judges": ("phash",),
+    "filters": ("score_ssim >= 0.4",),
+    "keep_best": 1,
+    "keep_best_by": "score_ssim",
+    "keep_rejects": False,
+    "layout": "paired",
 }
 
 NEEDS: dict[str, dict[str, Any]] = {
     "negative_prompt": {"guidance": 2.0},
     "guidance_interval": {"guidance": 2.0},
     "lora_scale": {"lora": "x.safetensors"},
+    "keep_rejects": {"filters": "ssim > 0"},
+    "keep_best": {"copies": 2, "keep_best_by": "ssim"},
+    "keep_best_by": {"copies": 2, "keep_best": 1},
 }
 """What a field does nothing without."""
 
@@ -298,7 +307,8 @@ def test_digest_covers(field: str) -> None:
 
 @pytest.mark.parametrize("field", CHANGES_NO_IMAGE)
 def test_digest_leaves_out(field: str) -> None:
-    assert digest(**{field: CHANGES_NO_IMAGE[field]}) == digest()
+    needs = NEEDS.get(field, {})
+    assert digest(**{field: CHANGES_NO_IMAGE[field]}, **needs) == digest()
 
 
 def test_digest_covers_the_weights_and_the_noise() -> None:
@@ -318,9 +328,75 @@ def test_digest_is_of_what_is_meant_not_of_how_it_was_written() -> None:
     assert digest(strength=[0.2, 0.4]) != digest(strength=[0.4, 0.2])
 
 
-@pytest.mark.parametrize("field", NEEDS)
+@pytest.mark.parametrize("field", ["negative_prompt", "guidance_interval", "lora_scale"])
 def test_what_would_do_nothing(field: str) -> None:
     assert f"{field} does nothing" in refusal(**{field: CHANGES_AN_IMAGE[field]})
+
+
+# Judges and filters
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"judges": "fid"}, "there is no judge 'fid': phash, label=REFERENCE, clip=REFERENCE"),
+        ({"judges": "label"}, "label wants a reference: write label=REFERENCE"),
+        ({"judges": "clip="}, "clip wants a reference"),
+        ({"judges": "phash=x"}, "phash takes no reference"),
+        ({"judges": ["label=a", "label=b"]}, "label is there twice"),
+        ({"filters": "ssim"}, "'ssim' is no bound: write a score, one of < <= > >= == and a"),
+        ({"filters": "ssim => 0.4"}, "is no bound"),
+        ({"filters": "ssim > high"}, "is no bound"),
+        ({"filters": "ssim > nan"}, "is no bound"),
+        ({"filters": "ssim > 0, psnr > 9"}, "is no bound"),
+        ({"filters": "fid < 3"}, "there is no score score_fid: the scores are score_ssim, "),
+        ({"filters": "label == 1"}, "given by no judge of the recipe: add label=REFERENCE"),
+        ({"filters": "score_phash_source < 9"}, "score_phash_source is given by no judge of the"),
+        ({"judges": "phash", "filters": "clip > 0"}, "add clip=REFERENCE"),
+        ({"keep_best": 1, "copies": 2}, "keep_best and keep_best_by want each other"),
+        ({"keep_best_by": "ssim", "copies": 2}, "keep_best and keep_best_by want each other"),
+        ({"keep_best": 0, "keep_best_by": "ssim"}, "keep_best: "),
+        ({"keep_best": 2, "keep_best_by": "ssim", "copies": 2}, "keep_best does nothing: 2 of 2"),
+        ({"keep_best": 1, "keep_best_by": "clip", "copies": 2}, "add clip=REFERENCE"),
+        ({"keep_best": 1, "keep_best_by": "- ssim -", "copies": 2}, "is no score"),
+        ({"keep_rejects": False}, "keep_rejects does nothing without filters or keep_best"),
+        ({"layout": "rows"}, "layout: "),
+        ({"layout": "paired", "carry": "aug0.png"}, "the member aug0.png has a name that paired"),
+        ({"layout": "paired", "image_key": "aug12.jpg"}, "the member aug12.jpg has a name"),
+    ],
+)
+def test_judges_and_filters_that_are_none(fields: dict[str, Any], said: str) -> None:
+    assert said in refusal(**fields)
+
+
+@pytest.mark.parametrize("spelt", ["ssim>=.4", " score_ssim >= 0.40 ", "score_ssim>=4e-1"])
+def test_a_bound_is_what_is_meant_not_how_it_was_written(spelt: str) -> None:
+    assert Recipe(filters=spelt).filters == ("score_ssim >= 0.4",)
+
+
+def test_what_a_recipe_says_of_filters() -> None:
+    recipe = Recipe(
+        judges=["phash", "label = mine:classify"],
+        filters=["label == 1", "psnr < inf"],
+        copies=3,
+        keep_best=2,
+        keep_best_by="- phash_source",
+    )
+    assert recipe.judges == ("phash", "label=mine:classify")
+    assert recipe.judge_names == ("phash", "label")
+    assert recipe.filters == ("score_label == 1", "score_psnr < inf")
+    assert recipe.keep_best_by == "-score_phash_source"
+    assert recipe.turns_away
+    assert not Recipe().turns_away
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_filters_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("filters:\n- ssim >= 0.4\n- psnr >= 9\nkeep_rejects: false\n")
+    recipe = Recipe.from_yaml(path)
+    assert recipe.filters == ("score_ssim >= 0.4", "score_psnr >= 9")
+    assert recipe.keep_rejects is False
 
 
 @pytest.mark.parametrize("spelt", [".mask.png", "Mask.PNG", " mask.png"])

@@ -20,7 +20,7 @@ from diffaug import storage
 from diffaug.errors import DefectError
 from diffaug.manifest import Row, read_metadata, read_rows
 from diffaug.members import Members
-from diffaug.pick import find_sample, ok_counts, picked_rows, spread
+from diffaug.pick import find_sample, image_counts, picked_rows, spread
 from diffaug.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
 from diffaug.verify import verify
 from tests.conftest import BRACES, diffaug_command
@@ -56,7 +56,7 @@ def one(output: Path, metadata: dict[str, Any] | None = None, /, **columns: Any)
 
 
 def everything(output: Path) -> list[Replayed]:
-    picks = spread(ok_counts(str(output), STEMS), 10_000)
+    picks = spread(image_counts(str(output), STEMS), 10_000)
     return list(replay_parts(picked_rows(str(output), picks), str(output)))
 
 
@@ -356,7 +356,7 @@ def test_nothing_is_picked_from_nothing() -> None:
 
 
 def test_only_parts_with_a_pick_are_read(output: Path) -> None:
-    counts = ok_counts(str(output), [*STEMS, "not-committed"])
+    counts = image_counts(str(output), [*STEMS, "not-committed"])
     assert counts == {"s0": 45, "s1": 75}
     (output / "manifest/s0.parquet").unlink()
     ((metadata, rows),) = picked_rows(str(output), {"s1": [0, 74]})
@@ -368,14 +368,14 @@ def test_picks_count_ok_rows_alone(tmp_path: Path) -> None:
     kinds_of_image(tmp_path / "s0.tar")
     augmented([tmp_path / "s0.tar"], tmp_path / "out")
     rows = [row for row in part(tmp_path / "out")[0] if row["status"] == "ok"]
-    assert ok_counts(str(tmp_path / "out"), ["s0"]) == {"s0": len(rows)}
+    assert image_counts(str(tmp_path / "out"), ["s0"]) == {"s0": len(rows)}
     ((_, found),) = picked_rows(str(tmp_path / "out"), {"s0": range(len(rows))})
     assert list(found) == rows
 
 
 def test_a_part_that_breaks_is_named(output: Path) -> None:
     (output / "manifest/s1.parquet").write_bytes(b"PAR1 no parquet PAR1")
-    assert ok_counts(str(output), STEMS) == {"s0": 45}
+    assert image_counts(str(output), STEMS) == {"s0": 45}
     with pytest.raises(diffaug.UncommittedError, match=r"s1\.parquet cannot be read"):
         list(picked_rows(str(output), {"s1": [0]}))
 

@@ -14,7 +14,7 @@ from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
     from diffaug.plan import Run
-    from diffaug.reports import Survey
+    from diffaug.reports import ShardReport, Survey
 
 __all__ = ["augment"]
 
@@ -47,12 +47,21 @@ def augment(
     label_key: Annotated[str | None, flag(Recipe, "label_key")] = None,
     carry: Annotated[str | None, flag(Recipe, "carry")] = None,
     max_pixels: Annotated[str | None, flag(Recipe, "max_pixels")] = None,
+    judges: Annotated[list[str] | None, flag(Recipe, "judges")] = None,
+    filters: Annotated[list[str] | None, flag(Recipe, "filters")] = None,
+    keep_best: Annotated[str | None, flag(Recipe, "keep_best")] = None,
+    keep_best_by: Annotated[
+        str | None, flag(Recipe, "keep_best_by"), Parameter(allow_leading_hyphen=True)
+    ] = None,
+    keep_rejects: Annotated[str | None, flag(Recipe, "keep_rejects")] = None,
+    layout: Annotated[str | None, flag(Recipe, "layout")] = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
     max_failed: float = 0.01,
     allow_mixed: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
+    pilot: int | None = None,
 ) -> int:
     """Augment shards into an audited output; run it again to finish what is missing.
 
@@ -76,6 +85,9 @@ def augment(
     dry_run
         say what would be done and how much it is, timing the network for a few seconds, and do
         nothing
+    pilot
+        augment so many images at several strengths, spread over shards and classes; say what came
+        out, what the whole job would cost and what strength to choose; and do nothing else
     """
     given = {name: value for name, value in locals().items() if name in Recipe.model_fields}
     fields = {name: value for name, value in given.items() if value is not None}
@@ -101,6 +113,8 @@ def augment(
         device=device,
         allow_mixed=allow_mixed,
     )
+    if pilot is not None:
+        return _pilot(run, output, pilot)
     run = run if dry_run else freeze(run, output)
     state, tally, started = survey(run.sources, output), Tally(), time.monotonic()
     refuse_changed(state.committed.values())
@@ -110,7 +124,7 @@ def augment(
     for report in follow(reports, len(state.missing), tally, err):
         state.committed[report.stem] = report
         if not err.is_terminal:
-            err.print(f"{report.stem}: {report.ok} ok, {report.failed} failed", markup=False)
+            err.print(f"{report.stem}: {_counts(report, run)}", markup=False)
     summary = finish(run, output, state.committed)
     seconds = time.monotonic() - started
     out.print(str(summary))
@@ -126,6 +140,11 @@ def augment(
     return OK
 
 
+def _counts(report: ShardReport, run: Run) -> str:
+    filtered = f"{report.filtered} filtered, " if run.recipe.turns_away else ""
+    return f"{report.ok} ok, {filtered}{report.failed} failed"
+
+
 def _show_plan(run: Run, state: Survey, output: str) -> int:
     from diffaug.estimate import estimate
 
@@ -135,4 +154,20 @@ def _show_plan(run: Run, state: Survey, output: str) -> int:
         out.print(str(estimate(run, missing)), markup=False)
     out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}", markup=False)
     out.print(f"on {run.device_class}: {run.execution.model_dump_json()}", markup=False)
+    return OK
+
+
+def _pilot(run: Run, output: str, count: int) -> int:
+    from diffaug.estimate import estimate
+    from diffaug.pilot import run_pilot
+
+    if count < 1:
+        raise ConfigError(f"--pilot is how many images to try, at least 1, got {count}")
+    found = run_pilot(run, output, count)
+    for table in found.tables():
+        out.print(table)
+    failed = int((found.rows["status"] == "failed").sum())
+    out.print(f"{len(found.rows)} images tried, {failed} of them failed; pictures: {found.sheet}")
+    out.print(f"the whole job: {estimate(run, run.sources)}", markup=False)
+    out.print(found.choice.sentence, markup=False)
     return OK

@@ -60,12 +60,12 @@ def verify(
 
 def _replay_some(output: str, number: int, stems: list[str]) -> int:
     """Make images of these shards again, and say which differ; how many do."""
-    from diffaug.pick import ok_counts, picked_rows, spread
+    from diffaug.pick import image_counts, picked_rows, spread
     from diffaug.progress import counted
     from diffaug.replay import Tally, replay_parts
 
     tally = Tally()
-    picks = spread(ok_counts(output, stems), number)
+    picks = spread(image_counts(output, stems), number)
     rebuilt = replay_parts(picked_rows(output, picks), output)
     total = sum(len(places) for places in picks.values())
     for replayed in counted(rebuilt, total, "replaying", err):
@@ -99,12 +99,12 @@ def replay(
         current folder]
     """
     from diffaug.pick import find_sample
-    from diffaug.replay import replay_rows
+    from diffaug.replay import member_name, replay_rows
 
     metadata, row = find_sample(output, sample_id)
     (replayed,) = replay_rows([row], metadata, output)
     if replayed.data is not None:
-        path = file or Path(row["output_member"].rpartition("/")[2])
+        path = file or Path(member_name(row, metadata).rpartition("/")[2])
         try:
             path.write_bytes(replayed.data)
         except OSError as error:

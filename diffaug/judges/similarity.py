@@ -1,4 +1,4 @@
-"""What an augmented image is worth: scores between it and its source."""
+"""Structural similarity and peak signal-to-noise ratio between a source and an image of it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,126 @@
+"""The manifest's columns: their names, types and what they say, in the order rows have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["COLUMNS", "JUDGED", "LONGEST_TEXT", "columns_of"]
+
+LONGEST_TEXT = 1 << 16
+"""How many bytes of a text member a row takes in."""
+
+# name: (type, what it says); a part's bytes hold these words, so they stay as they are
+COLUMNS: dict[str, tuple[str, str]] = {
+    # who
+    "sample_id": (
+        "string",
+        "hash of recipe digest, source pixels, copy and, where a class conditions, the class; "
+        "null when the source could not be decoded",
+    ),
+    "copy": ("int32", "which copy of the source, from 0; null for a defect of the shard itself"),
+    # from
+    "source_shard": ("string", "URL of the source shard, without credentials"),
+    "source_key": ("string", "webdataset key; null for a defect of the shard itself"),
+    "source_member": ("string", "name of the image member"),
+    "source_offset": (
+        "int64",
+        "where the member's data begins in the (uncompressed) tar, in bytes; for a defect of the "
+        "shard, where reading stopped",
+    ),
+    "source_sha256": ("string", "of the image member's bytes"),
+    "source_width": ("int32", "pixels, EXIF rotation applied"),
+    "source_height": ("int32", "pixels, EXIF rotation applied"),
+    "label": ("int64", "the class; null where the label member is no integer"),
+    "label_text": (
+        "string",
+        f"the .txt member, or a label member that is no integer; its first {LONGEST_TEXT:,} bytes",
+    ),
+    # what
+    "model": ("string", "the model as the recipe names it"),
+    "model_revision": ("string", "commit on the hub; null for shipped and local models"),
+    "model_digest": ("string", "sha256 over weights and configurations"),
+    "recipe_digest": ("string", "sha256 over everything that changes an image"),
+    "sampler": ("string", "ddim, ddpm, dpmsolver++ or one-step"),
+    "strength": ("double", "in (0, 1]; null when the image failed"),
+    "t_start": ("int32", "time the image was noised to; null when the image failed"),
+    "log_snr": ("double", "log of signal to noise power at t_start, in nats"),
+    "steps": ("int32", "calls a whole trajectory would have"),
+    "calls": ("int32", "network calls made for this image; null when it failed"),
+    "guidance": ("double", "guidance scale; null without guidance"),
+    "condition": ("string", "none or label"),
+    "prompt": ("string", "null without a prompt"),
+    "seed": ("int64", "the recipe's seed"),
+    "batch_size": ("int32", "lanes in the fixed batch shape"),
+    "dtype": ("string", "what the network computed in"),
+    "device": ("string", "device class, such as cpu/avx512_bf16"),
+    "diffaug_version": ("string", "of the process that made the image"),
+    "torch_version": ("string", "likewise"),
+    "diffusers_version": ("string", "likewise"),
+    "pillow_version": ("string", "likewise"),
+    # out
+    "output_shard": ("string", "path of the tar below OUTPUT; null when there is no image"),
+    "output_key": ("string", "<source_key>-a<copy>"),
+    "output_member": ("string", "name of the image member"),
+    "output_offset": ("int64", "where its data begins in the tar, in bytes"),
+    "output_sha256": ("string", "of the member's bytes"),
+    "output_pixel_sha256": ("string", "of mode, size and pixels, before encoding"),
+    "output_width": ("int32", "pixels"),
+    "output_height": ("int32", "pixels"),
+    "output_bytes": ("int64", "size of the member"),
+    # worth
+    "score_ssim": ("double", "structural similarity to the source; null below 7 pixels"),
+    "score_psnr": ("double", "peak signal-to-noise ratio to the source, in dB; inf when equal"),
+    # verdict
+    "status": ("string", "ok, filtered or failed"),
+    "reason": ("string", "why it is not ok, a sentence; null when it is"),
+    "reason_code": ("string", "why it is not ok, a word; null when it is"),
+}
+
+# judge: {name: (type, what it says)}
+JUDGED: dict[str, dict[str, tuple[str, str]]] = {
+    "phash": {
+        "score_phash_source": (
+            "double",
+            "bits, of 64, in which the perceptual hash differs from the source's",
+        ),
+        "score_phash_copies": (
+            "double",
+            "the least such distance to the copies of the same source with a lower number that "
+            "have an image; 64, the most there is, where there is none",
+        ),
+    },
+    "label": {
+        "score_label": (
+            "double",
+            "1 where the classifier's first class is the sample's label, else 0; null where the "
+            "sample has no integer label, where it is none of the classifier's classes, or where "
+            "the classifier gives no finite numbers",
+        ),
+        "score_label_confidence": (
+            "double",
+            "probability (softmax) that the classifier gives to the sample's label; null as "
+            "score_label",
+        ),
+    },
+    "clip": {
+        "score_clip": (
+            "double",
+            "CLIP's cosine similarity of image and label_text; null without a text",
+        ),
+    },
+}
+"""The columns that a job has more for each judge its recipe names."""
+
+
+def columns_of(judges: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The columns of a job with these judges, theirs behind the other scores."""
+    named = set(judges)
+    more = {
+        name: what for judge, own in JUDGED.items() if judge in named for name, what in own.items()
+    }
+    found: dict[str, tuple[str, str]] = {}
+    for name, what in COLUMNS.items():
+        found[name] = what
+        if name == "score_psnr":
+            found |= more
+    return found

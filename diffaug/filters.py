@@ -1,0 +1,219 @@
+"""Filters: which images are kept, told by their scores alone, so that it can be told again."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from diffaug.columns import JUDGED, columns_of
+
+__all__ = ["Bound", "Filters", "Ranking", "judge_of", "scores_of"]
+
+_PASSES: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+}
+_BOUND = re.compile(r"\s*(?:score_)?(\w+)\s*(<=|>=|==|<|>)\s*(\S+)\s*")
+_RANKING = re.compile(r"\s*(-?)\s*(?:score_)?(\w+)\s*")
+_ALONE = ("phash",)
+"""The judges that need no reference."""
+
+
+def judge_of(text: str) -> tuple[str, str | None]:
+    """The name and the reference of a judge, as a recipe names it.
+
+    Raises:
+        ValueError: there is no such judge, or its reference is missing or one too many.
+    """
+    name, sign, reference = (part.strip() for part in text.partition("="))
+    if name not in JUDGED:
+        raise ValueError(f"judges: there is no judge {text!r}: {_judges()}")
+    if name in _ALONE and sign:
+        raise ValueError(f"judges: {name} takes no reference: write {name}")
+    if name not in _ALONE and not reference:
+        raise ValueError(f"judges: {name} wants a reference: write {name}=REFERENCE")
+    return name, reference or None
+
+
+def _judges() -> str:
+    return ", ".join(name if name in _ALONE else f"{name}=REFERENCE" for name in JUDGED)
+
+
+def scores_of(judges: Iterable[str]) -> list[str]:
+    """The score columns of a job with these judges."""
+    return [name for name in columns_of(judges) if name.startswith("score_")]
+
+
+def _known(field: str, name: str, judges: Iterable[str]) -> str:
+    """The column of a score that one of the judges gives, or SSIM and PSNR, which are always there.
+
+    Raises:
+        ValueError: none gives it; the text says which judge does.
+    """
+    column, there = f"score_{name}", scores_of(judges)
+    if column in there:
+        return column
+    for judge, own in JUDGED.items():
+        if column in own:
+            wanted = judge if judge in _ALONE else f"{judge}=REFERENCE"
+            raise ValueError(f"{field}: {column} is given by no judge of the recipe: add {wanted}")
+    every = ", ".join(scores_of(JUDGED))
+    raise ValueError(f"{field}: there is no score {column}: the scores are {every}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a score must be.
+
+    Attributes:
+        score: its column.
+        sign: <, <=, >, >= or ==.
+        value: what it is compared with.
+    """
+
+    score: str
+    sign: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str, judges: Iterable[str]) -> Bound:
+        """Read `score_ssim >= 0.4`; the prefix `score_` may be left out.
+
+        Raises:
+            ValueError: it is no bound, or on a score that no judge gives.
+        """
+        found = _BOUND.fullmatch(text)
+        value = math.nan
+        if found is not None:
+            with contextlib.suppress(ValueError):
+                value = float(found[3])
+        if found is None or math.isnan(value):
+            raise ValueError(
+                f"filters: {text!r} is no bound: write a score, one of < <= > >= == and a number, "
+                "such as score_ssim >= 0.4"
+            )
+        return cls(_known("filters", found[1], judges), found[2], value)
+
+    def passes(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row's score is within; one that is null never is."""
+        score = _score(row, self.score)
+        return score is not None and _PASSES[self.sign](score, self.value)
+
+    def refusal(self, row: Mapping[str, Any]) -> str:
+        """Why a row does not pass."""
+        score = _score(row, self.score)
+        if score is None:
+            return f"{self.score} is null, which passes no bound ({self})"
+        shown = f"{score:.6g}"
+        if _PASSES[self.sign](float(shown), self.value):  # rounded, it would pass
+            shown = repr(score)
+        return f"{self.score} is {shown}, not {self.sign} {_number(self.value)}"
+
+    def __str__(self) -> str:
+        return f"{self.score} {self.sign} {_number(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """By which score the best copies are told: the larger the better, or the smaller.
+
+    Attributes:
+        score: its column.
+        smaller: whether smaller is better.
+    """
+
+    score: str
+    smaller: bool
+
+    @classmethod
+    def parse(cls, text: str, judges: Iterable[str]) -> Ranking:
+        """Read `score_clip`, or `-score_phash_source` where smaller is better.
+
+        Raises:
+            ValueError: it is no score, or one that no judge gives.
+        """
+        found = _RANKING.fullmatch(text)
+        if found is None:
+            raise ValueError(
+                f"keep_best_by: {text!r} is no score: write one such as score_ssim, with a - "
+                "before it where smaller is better"
+            )
+        return cls(_known("keep_best_by", found[2], judges), bool(found[1]))
+
+    def best(self, rows: Sequence[Mapping[str, Any]], number: int) -> list[int]:
+        """The places of the best rows, at most `number`; of equals the first, and never a null."""
+        scores = {place: _score(row, self.score) for place, row in enumerate(rows)}
+        known = {place: score for place, score in scores.items() if score is not None}
+        order = sorted(known, key=lambda place: known[place] if self.smaller else -known[place])
+        return order[:number]
+
+    def __str__(self) -> str:
+        return f"{'-' if self.smaller else ''}{self.score}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What turns images away.
+
+    Attributes:
+        bounds: what every image's scores must be.
+        keep_best: how many copies of a source are kept at most, of those within the bounds.
+        by: how they are told; None where all are kept.
+    """
+
+    bounds: tuple[Bound, ...] = ()
+    keep_best: int | None = None
+    by: Ranking | None = None
+
+    @property
+    def compare_copies(self) -> bool:
+        """Whether what becomes of a copy depends on the others of its source."""
+        return self.by is not None
+
+    def verdicts(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+        """What becomes of the copies of one source: the verdict's columns, none where it is kept.
+
+        Args:
+            rows: the copies that have an image, with their scores, in order.
+        """
+        found = [self._out_of_bounds(row) for row in rows]
+        if self.by is None or self.keep_best is None:
+            return found
+        within = [place for place, verdict in enumerate(found) if not verdict]
+        best = self.by.best([rows[place] for place in within], self.keep_best)
+        for place in {*within} - {within[one] for one in best}:
+            found[place] = _verdict("not_best", self._not_best(rows[place], self.by))
+        return found
+
+    def _out_of_bounds(self, row: Mapping[str, Any]) -> dict[str, str]:
+        broken = [bound.refusal(row) for bound in self.bounds if not bound.passes(row)]
+        return _verdict("bound", "; ".join(broken)) if broken else {}
+
+    def _not_best(self, row: Mapping[str, Any], by: Ranking) -> str:
+        score = _score(row, by.score)
+        if score is None:
+            return f"{by.score} is null, which is never among the best"
+        return (
+            f"{by.score} is {score:.6g}, not among the best {self.keep_best} of its source's copies"
+        )
+
+
+def _verdict(code: str, reason: str) -> dict[str, str]:
+    return {"status": "filtered", "reason": reason, "reason_code": code}
+
+
+def _score(row: Mapping[str, Any], name: str) -> float | None:
+    score = row.get(name)
+    return None if score is None or math.isnan(score) else float(score)
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)

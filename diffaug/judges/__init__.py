@@ -1,0 +1,7 @@
+"""Judges: what an augmented image is worth, each judge giving columns `score_<name>`."""
+
+from diffaug.judges.candidate import Candidate
+from diffaug.judges.panel import Panel, judge_digests, load_panel
+from diffaug.judges.similarity import psnr, scores, ssim
+
+__all__ = ["Candidate", "Panel", "judge_digests", "load_panel", "psnr", "scores", "ssim"]

@@ -1,0 +1,58 @@
+"""The classifier of the label judge: a folder that transformers saved, or the user's own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.judges.label import LabelJudge
+from diffaug.judges.network import PictureNetwork
+from diffaug.judges.own_code import digest_code, load_code
+from diffaug.judges.pretrained import digest_folder, find_folder, load, pictures_for
+
+__all__ = ["label_digest", "load_label_judge"]
+
+
+def label_digest(reference: str) -> str:
+    """What a classifier is, in hex.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if _is_code(reference):
+        return digest_code(reference)
+    return digest_folder(find_folder("label", reference))
+
+
+def load_label_judge(reference: str, execution: Execution) -> LabelJudge:
+    """Load a classifier.
+
+    Raises:
+        ConfigError: there is none, or it is of another kind.
+    """
+    if _is_code(reference):
+        return LabelJudge(load_code(reference, execution))
+    folder = find_folder("label", reference)
+    network = load("label", reference, folder, "AutoModelForImageClassification", execution.device)
+    channels = getattr(network.config, "num_channels", 3)
+    if channels != 3:
+        raise ConfigError(
+            f"judges: label={reference}: it takes pictures of {channels} channels, and is given "
+            "RGB: wrap it in a module:callable"
+        )
+
+    def logits(pixels: Tensor) -> Tensor:
+        found: Tensor = network(pixel_values=pixels).logits
+        return found
+
+    device = torch.device(execution.device)
+    prepare = pictures_for("label", reference, folder)
+    return LabelJudge(PictureNetwork(prepare, logits, execution.batch_size, device))
+
+
+def _is_code(reference: str) -> bool:
+    return ":" in reference and not Path(reference).expanduser().is_dir()

@@ -1,0 +1,131 @@
+"""Does an image look like what its label says? CLIP's similarity of image and text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffaug.calls import side_by_side
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.judges.candidate import Candidate, Scores
+from diffaug.judges.network import PictureNetwork
+from diffaug.judges.pretrained import (
+    config_of,
+    digest_folder,
+    find_folder,
+    load,
+    pictures_for,
+    quiet,
+)
+
+__all__ = ["ClipJudge", "clip_digest", "load_clip_judge"]
+
+_TEXTS = 4096
+"""How many texts' embeddings are kept."""
+
+Embedding = NDArray[np.float64]
+
+
+class ClipJudge:
+    """The cosine, in [-1, 1], between an image's embedding and its label text's (Radford et al.
+    2021).
+
+    Args:
+        images: gives a picture's embedding.
+        text: gives a text's, always encoded alone.
+    """
+
+    def __init__(self, images: PictureNetwork, text: Callable[[str], Embedding]) -> None:
+        self._images = images
+        self._text = lru_cache(_TEXTS)(text)
+        self.rows = images.rows
+
+    def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
+        """The score of each; None without a text."""
+        told = [one for one in candidates if one.label_text]
+        images = iter(self._images([one.output for one in told]))
+        return [
+            {"score_clip": _cosine(next(images), self._text(one.label_text))}
+            if one.label_text
+            else {"score_clip": None}
+            for one in candidates
+        ]
+
+
+def _cosine(one: Embedding, other: Embedding) -> float | None:
+    cosine = float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+    return cosine if np.isfinite(cosine) else None
+
+
+def clip_digest(reference: str) -> str:
+    """What a CLIP model is, in hex.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return digest_folder(find_folder("clip", reference))
+
+
+def load_clip_judge(reference: str, execution: Execution) -> ClipJudge:
+    """Load a CLIP model.
+
+    Raises:
+        ConfigError: there is none, or it is of another kind.
+    """
+    folder = find_folder("clip", reference)
+    kind = config_of("clip", reference, folder).get("model_type")
+    if kind != "clip":
+        raise ConfigError(f"judges: clip={reference}: it is a {kind} model, not a clip one")
+    model = load("clip", reference, folder, "CLIPModel", execution.device)
+    device = torch.device(execution.device)
+
+    def images(pixels: Tensor) -> Tensor:
+        seen = model.vision_model(pixel_values=pixels).pooler_output
+        embedded: Tensor = model.visual_projection(seen)
+        return embedded
+
+    prepare = pictures_for("clip", reference, folder)
+    network = PictureNetwork(prepare, images, execution.batch_size, device)
+    return ClipJudge(network, _text(reference, folder, model, device))
+
+
+def _text(reference: str, folder: Any, model: Any, device: torch.device) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            tokenizer: Any = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"judges: clip={reference}: its tokenizer cannot be loaded: {said}"
+        ) from error
+    longest = model.config.text_config.max_position_embeddings
+
+    def embed(text: str) -> Embedding:
+        tokens = tokenizer(
+            text, padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
+        ).to(device)
+
+        def call() -> Tensor:
+            read = model.text_model(
+                input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+            )
+            embedded: Tensor = model.text_projection(read.pooler_output)
+            return embedded
+
+        with torch.inference_mode():
+            (embedded,) = side_by_side([call], device)
+        found: Embedding = embedded[0].double().cpu().numpy()
+        return found
+
+    return embed

@@ -1,0 +1,97 @@
+"""A classifier that is a Python callable of the user's own, `module:callable`."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffaug.calls import is_out_of_memory
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.judges.network import PictureNetwork, to_tensor
+
+__all__ = ["digest_code", "load_code"]
+
+
+def digest_code(reference: str) -> str:
+    """sha256 in hex over the reference and the module's source file, and no other file.
+
+    Raises:
+        ConfigError: there is no such module, or it has no source file.
+    """
+    return hashlib.sha256(reference.encode() + b"\n" + _source(reference).read_bytes()).hexdigest()
+
+
+def load_code(reference: str, execution: Execution) -> PictureNetwork:
+    """The callable as a classifier.
+
+    It is given float32 (B, C, H, W) in [0, 1] on the job's device, C 1 or 3, pictures of one size
+    and mode at a time and always as many, and returns logits (B, classes), each row's a function of
+    that row alone. Several threads call it at once.
+
+    Raises:
+        ConfigError: there is no such callable, or its module cannot be imported.
+    """
+    _source(reference)
+    module, _, name = reference.partition(":")
+    try:
+        classify: Any = importlib.import_module(module)
+        for part in name.split("."):
+            classify = getattr(classify, part)
+    except AttributeError:
+        raise ConfigError(f"judges: label={reference}: {module} has no {name}") from None
+    except Exception as error:  # whatever the user's own module raises
+        raise ConfigError(f"judges: label={reference}: it cannot be imported: {error}") from error
+    if not callable(classify):
+        raise ConfigError(f"judges: label={reference}: it is no callable")
+    network = _checked(reference, classify)
+    return PictureNetwork(to_tensor, network, execution.batch_size, torch.device(execution.device))
+
+
+def _checked(reference: str, classify: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
+    def network(batch: Tensor) -> Tensor:
+        shape = tuple(batch.shape)
+        try:
+            logits = classify(batch)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise ConfigError(
+                f"judges: label={reference}: it raised {type(error).__name__} on a batch {shape}: "
+                f"{error}"
+            ) from error
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(batch):
+            what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ConfigError(
+                f"judges: label={reference}: it returned {what} for a batch {shape}: a tensor of "
+                f"logits ({len(batch)}, classes) is wanted"
+            )
+        return logits
+
+    return network
+
+
+def _source(reference: str) -> Path:
+    """The module's source file; one in the current folder is found too."""
+    module = reference.partition(":")[0]
+    here = str(Path.cwd())
+    if Path(f"{module.replace('.', '/')}.py").is_file() and here not in sys.path:
+        sys.path.append(here)  # a console script does not have it there
+    try:
+        found = importlib.util.find_spec(module)
+    except Exception as error:  # it imports the packages above the module
+        raise ConfigError(f"judges: label={reference}: no module {module}: {error}") from error
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        raise ConfigError(
+            f"judges: label={reference}: there is no module {module}: install it, put it in the "
+            "current folder, or give a folder that transformers saved"
+        )
+    return Path(found.origin)

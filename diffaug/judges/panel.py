@@ -1,0 +1,85 @@
+"""The judges of a job, all of them: what they are, and what they say of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from diffaug.execution import Execution
+from diffaug.filters import judge_of
+from diffaug.judges.candidate import Candidate, Judge, Scores
+from diffaug.judges.classifier import label_digest, load_label_judge
+from diffaug.judges.clip import clip_digest, load_clip_judge
+from diffaug.judges.phash import PHASH_VERSION, PhashJudge
+from diffaug.judges.similarity import scores
+
+__all__ = ["Panel", "judge_digests", "load_panel"]
+
+
+class Panel:
+    """SSIM and PSNR, which every job has, and its further judges.
+
+    One panel judges one stream of images: where a source's copies are compared, they are told by
+    following one another.
+
+    Args:
+        judges: the further ones, by name.
+        digests: what each is.
+    """
+
+    def __init__(self, judges: Mapping[str, Judge], digests: dict[str, str]) -> None:
+        self._judges = judges
+        self.digests = digests
+
+    @property
+    def rows(self) -> int:
+        """How many images keep the judges busy at a time."""
+        return max((judge.rows for judge in self._judges.values()), default=1)
+
+    def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
+        """Every score of each image; none depends on the images of other sources."""
+        found = scores([(one.source, one.output) for one in candidates])
+        for judge in self._judges.values():
+            found = [known | more for known, more in zip(found, judge(candidates), strict=True)]
+        return found
+
+
+def judge_digests(judges: Sequence[str]) -> dict[str, str]:
+    """What each judge that a recipe names is, by its name.
+
+    A network is told by the sha256 in hex of weights and configurations, code by that of its
+    source file, the hash by its version.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    found = {}
+    for name, reference in map(judge_of, judges):
+        if name == "label" and reference:
+            found[name] = label_digest(reference)
+        elif name == "clip" and reference:
+            found[name] = clip_digest(reference)
+        else:
+            found[name] = PHASH_VERSION
+    return found
+
+
+def load_panel(judges: Sequence[str], execution: Execution) -> Panel:
+    """Load the judges that a recipe names, to run at the execution's batch size.
+
+    Raises:
+        ConfigError: one is not there, or cannot be loaded.
+    """
+    digests = judge_digests(judges)
+    loaded = {
+        name: _network(name, reference, digests[name], execution) if reference else PhashJudge()
+        for name, reference in map(judge_of, judges)
+    }
+    return Panel(loaded, digests)
+
+
+@lru_cache(maxsize=4)
+def _network(name: str, reference: str, digest: str, execution: Execution) -> Judge:
+    """A judge that has no memory of what it judged, loaded once while it is what it was."""
+    load = load_label_judge if name == "label" else load_clip_judge
+    return load(reference, execution)

@@ -1,0 +1,205 @@
+"""Networks that transformers saved: where they lie, what they are, and how they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffaug.errors import ConfigError
+from diffaug.models import hub
+from diffaug.models.layout import PICKLES, check_file, is_variant
+
+__all__ = ["config_of", "digest_folder", "find_folder", "load", "pictures_for", "quiet"]
+
+_CONFIGS = (
+    *("config.json", "preprocessor_config.json", "processor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt"),
+)
+
+
+def find_folder(judge: str, reference: str) -> Path:
+    """The folder of a network: a local one, or org/name[@revision] on the hub.
+
+    Raises:
+        ConfigError: there is none, or it has no safetensors, or one is broken.
+    """
+    what = f"judge {judge}"
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+    elif hub.is_hub_name(reference):
+        folder = _fetch(what, reference)
+    else:
+        raise ConfigError(
+            f"judges: {judge}={reference}: it is neither a folder that transformers saved, nor "
+            "org/name[@revision] on the hub" + (", nor module:callable" * (judge == "label"))
+        )
+    weights = [path for path in _files(folder) if path.suffix == ".safetensors"]
+    if not weights:
+        pickled = any(path.suffix in PICKLES for path in folder.iterdir())
+        raise ConfigError(
+            f"judges: {judge}={reference}: {folder} has no safetensors weights"
+            + (
+                ", only a pickle, and diffaug opens none: save it again with save_pretrained"
+                if pickled
+                else ": give a folder written by a transformers model's save_pretrained"
+            )
+        )
+    for path in weights:
+        check_file(what, reference, path)
+    return folder
+
+
+@cache
+def _fetch(what: str, reference: str) -> Path:
+    """A snapshot with the weights and the configurations, all of one commit; once a process."""
+    folder = hub.fetch_file(what, reference, "model.safetensors").parent
+    pinned = f"{reference.partition('@')[0]}@{folder.name}"
+    there = hub.file_names(pinned)  # none where the hub is out of reach: then the cache is all
+    for name in _CONFIGS:
+        if name in there:
+            hub.fetch_file(what, pinned, name)
+    return folder
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that make a network's answers."""
+    weights = (
+        path
+        for pattern in ("*.safetensors", "*.safetensors.index.json")
+        for path in folder.glob(pattern)
+        if not is_variant(path.name)
+    )
+    return sorted({*weights, *(folder / name for name in _CONFIGS if (folder / name).is_file())})
+
+
+def digest_folder(folder: Path) -> str:
+    """sha256 in hex over the names and the content of weights and configurations."""
+    return _digest(
+        tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in _files(folder))
+    )
+
+
+@lru_cache(maxsize=8)
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Once for files of these sizes and times of change."""
+    total = hashlib.sha256()
+    for path, *_ in files:
+        with path.open("rb") as stream:
+            own = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{path.name} {own}\n".encode())
+    return total.hexdigest()
+
+
+def config_of(judge: str, reference: str, folder: Path) -> dict[str, Any]:
+    """A network's config.json.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict):
+        raise ConfigError(
+            f"judges: {judge}={reference}: {folder} has no readable config.json: give a folder "
+            "written by a transformers model's save_pretrained"
+        )
+    return config
+
+
+def load(judge: str, reference: str, folder: Path, kind: str, device: str) -> Any:
+    """A network by one of transformers' classes, in float32, with all its weights.
+
+    Raises:
+        ConfigError: it cannot be loaded, or lacks weights, which would be drawn at random.
+    """
+    where = f"judges: {judge}={reference}"
+    if find_spec("transformers") is None:
+        raise ConfigError(
+            f"{where}: that wants the package transformers: install diffaug with its extra text"
+        )
+    import transformers
+
+    config_of(judge, reference, folder)
+    try:
+        with quiet():
+            network, loading = getattr(transformers, kind).from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except Exception as error:  # transformers raises nearly anything on what it cannot read
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"{where} cannot be loaded: {said}") from error
+    lacks = sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))
+    if lacks:
+        raise ConfigError(
+            f"{where}: its weights do not fit its config.json: {len(lacks)} are missing or of "
+            f"another shape, such as {lacks[0]}"
+        )
+    return network.eval().requires_grad_(False).to(device)
+
+
+def pictures_for(judge: str, reference: str, folder: Path) -> Callable[[Image.Image], Tensor]:
+    """The network's own image processor, on Pillow: a picture as float32 (3, H, W).
+
+    Raises:
+        ConfigError: there is none.
+    """
+    import transformers
+
+    kind: Any = transformers.AutoImageProcessor
+    try:
+        with quiet():
+            processor = kind.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, backend="pil"
+            )
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"judges: {judge}={reference}: its image processor cannot be loaded: {said}"
+        ) from error
+
+    def prepare(picture: Image.Image) -> Tensor:
+        values: Tensor = processor(images=picture.convert("RGB"), return_tensors="pt")[
+            "pixel_values"
+        ]
+        return values[0].float()
+
+    return prepare
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and hints of transformers on the way, which are of no use to people here."""
+    from transformers.utils import logging as untyped
+
+    logging: Any = untyped
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()

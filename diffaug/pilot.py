@@ -1,0 +1,220 @@
+"""A pilot: a few images at several strengths, looked at before the whole job is paid for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution
+from diffaug.filters import Filters
+from diffaug.job import augment_shards
+from diffaug.plan import Run, freeze, plan_run
+from diffaug.recipe import Recipe
+from diffaug.report import contact_sheet
+from diffaug.shards import Sample, ShardWriter, read_samples
+
+__all__ = ["KEPT", "Choice", "Pilot", "run_pilot"]
+
+KEPT = 0.9
+"""The part of the labels that a strength must keep to be chosen."""
+
+_GRID = (0.2, 0.4, 0.6, 0.8)
+_SHARDS = 16
+"""How many shards are looked into at most."""
+_EACH = 20
+"""How many samples are looked at for one that is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a pilot would choose.
+
+    Attributes:
+        strength: None where nothing tells one from another.
+        sentence: which, and why.
+    """
+
+    strength: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What a pilot found.
+
+    Attributes:
+        rows: the manifest of its images, as pandas reads it.
+        filters: the bounds of the job's recipe.
+        choice: what it would choose.
+        sheet: where its contact sheet is.
+    """
+
+    rows: pd.DataFrame
+    filters: Filters
+    choice: Choice
+    sheet: str
+
+    def tables(self) -> Iterator[Table]:
+        """Scores by strength, and labels kept by class and strength where a judge tells them."""
+        made = self.rows[self.rows["status"] != "failed"]
+        scores = [str(name) for name in made if str(name).startswith("score_")]
+        groups = list(made.groupby("strength"))
+        table = Table("strength", *(f"{strength:g}" for strength, _ in groups))
+        table.title = "The median, and between which eight of ten lie"
+        table.add_row("images", *(str(len(group)) for _, group in groups))
+        table.add_row("calls", *(f"{group['calls'].mean():.0f}" for _, group in groups))
+        table.add_row("kept by filters", *(f"{self._kept(group):.0%}" for _, group in groups))
+        for name in scores:
+            table.add_row(name, *(_spread_of(group[name]) for _, group in groups))
+        yield table
+        if "score_label" in made:
+            yield _kept_table(made)
+
+    def _kept(self, rows: pd.DataFrame) -> float:
+        """The part that is within the bounds."""
+        found = self.filters.verdicts([dict(row) for _, row in rows.iterrows()])
+        return found.count({}) / len(found)
+
+
+def run_pilot(run: Run, output: str, count: int) -> Pilot:
+    """Run a few images of a job that is planned and not begun.
+
+    Every image is made once at each of several strengths: those of the recipe, if these are a list
+    or a range; else 0.2, 0.4, 0.6, 0.8 and its own. Filters turn nothing away, and are counted.
+    Nothing is left in OUTPUT but `report/pilot.png`.
+
+    Args:
+        run: the job.
+        output: its OUTPUT.
+        count: how many source images, spread over shards and classes.
+
+    Raises:
+        ConfigError: the source has no sample.
+        OSError: storage will not give a shard.
+    """
+    samples = _spread(_look(run, count), count, run.recipe.label_key)
+    if not samples:
+        raise ConfigError("no sample in the source: check SOURCE and image_key")
+    with storage.scratch(output) as folder:
+        source, pilot = folder / "pilot.tar", str(folder / "pilot")
+        _write(samples, source)
+        rows = _augment(source, pilot, _recipe(run.recipe), run.execution)
+        sheet = folder / "pilot.png"
+        contact_sheet(pilot, sheet, sources=count, columns=4)
+        url = storage.join(output, "report", "pilot.png")
+        if sheet.is_file():
+            storage.replace(sheet.read_bytes(), url)
+    return Pilot(rows, Filters(bounds=run.recipe.filtering().bounds), _choose(rows), url)
+
+
+def _recipe(recipe: Recipe) -> Recipe:
+    """The job's recipe with a copy for each strength, and nothing turned away."""
+    match recipe.strength:
+        case str() as span:
+            low, high = (float(part) for part in span.split(":"))
+            strengths = [round(float(one), 3) for one in np.linspace(low, high, len(_GRID))]
+        case tuple() as given:
+            strengths = sorted({*given})
+        case float() as one:
+            strengths = sorted({*_GRID, one})
+    changes = {"strength": tuple(strengths), "copies": len(strengths), "layout": "each"}
+    kept = recipe.model_dump(exclude={"filters", "keep_best", "keep_best_by", "keep_rejects"})
+    return Recipe.of(kept | changes)
+
+
+def _look(run: Run, count: int) -> list[list[Sample]]:
+    """Samples of some shards, spread over all of them."""
+    sources = run.sources
+    some = min(_SHARDS, len(sources), count)
+    each = -(-count * _EACH // some)
+    looked = []
+    for place in range(some):
+        shard = sources[(2 * place + 1) * len(sources) // (2 * some)]
+        with storage.open_source(shard.url) as source:
+            read = read_samples(source.stream, run.recipe.wants)
+            looked.append([one for one in islice(read, each) if one.key is not None])
+    return looked
+
+
+def _spread(shards: Sequence[Sequence[Sample]], count: int, label_key: str) -> list[Sample]:
+    """One sample of each class in turn, and each class's from one shard after the other."""
+    by_class = defaultdict[str, list[Sample]](list)
+    in_turn = chain.from_iterable(zip_longest(*shards))
+    for sample in (one for one in in_turn if one is not None):
+        by_class[_class(sample, label_key)].append(sample)
+    turns = chain.from_iterable(zip_longest(*(by_class[name] for name in sorted(by_class))))
+    return list(islice((one for one in turns if one is not None), count))
+
+
+def _class(sample: Sample, label_key: str) -> str:
+    member = sample.first((label_key, "txt"))
+    return "" if member is None else member.data.decode("utf-8", "replace").strip()
+
+
+def _write(samples: Sequence[Sample], path: Path) -> None:
+    with path.open("wb") as stream:
+        tar = ShardWriter(stream)
+        for number, sample in enumerate(samples):
+            for extension, member in sample.members.items():
+                tar.add(f"{number:06d}.{extension}", member.data)
+        tar.close()
+
+
+def _augment(source: Path, output: str, recipe: Recipe, execution: Execution) -> pd.DataFrame:
+    run = freeze(plan_run([str(source)], output, recipe, **execution.model_dump()), output)
+    for _ in augment_shards(run.sources, output, run=run):
+        pass
+    return pd.read_parquet(storage.join(output, "manifest"))
+
+
+def _choose(rows: pd.DataFrame) -> Choice:
+    """The highest strength that keeps its labels: the most variation that is still of its class."""
+    if "score_label" not in rows or rows["score_label"].isna().all():
+        return Choice(
+            None,
+            "Nothing says which of these still are of their class: look at the pictures, or give a "
+            "classifier (--judges label=CLASSIFIER) and run the pilot again.",
+        )
+    kept = rows.groupby("strength")["score_label"].mean()
+    enough = kept[kept >= KEPT]
+    if enough.empty:
+        return Choice(
+            None,
+            f"No strength keeps {KEPT:.0%} of the labels: at {kept.idxmax():g} it is "
+            f"{kept.max():.0%}. Use lower strengths, a condition, or the filter score_label == 1.",
+        )
+    strength = float(enough.index.max())
+    told = f"It would choose strength {strength:g}, which keeps {kept[strength]:.0%} of the labels."
+    higher = kept[kept.index > strength]
+    if not higher.empty:
+        told += f" At {higher.index.min():g} it is {higher.iloc[0]:.0%}."
+    return Choice(strength, told)
+
+
+def _spread_of(scores: pd.Series[float]) -> str:
+    known = scores.dropna()
+    if known.empty:
+        return "-"
+    low, median, high = np.quantile(known, [0.1, 0.5, 0.9])
+    return f"{median:.3g} ({low:.3g} to {high:.3g})"
+
+
+def _kept_table(rows: pd.DataFrame) -> Table:
+    known = rows[rows["score_label"].notna()]
+    kept = known.pivot_table(
+        index="label", columns="strength", values="score_label", margins=True, margins_name="all"
+    )
+    table = Table("class", *(f"{one:g}" for one in kept.columns[:-1]))
+    table.title = "Labels kept, by class and strength"
+    for name, row in kept.iterrows():
+        table.add_row(str(name), *(f"{value:.0%}" for value in row.iloc[:-1]))
+    return table
