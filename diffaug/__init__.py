@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from diffaug.version import __version__
 
 if TYPE_CHECKING:
+    from diffaug.dataset import AugmentedDataset
     from diffaug.errors import (
         ConfigError,
         DefectError,
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     )
     from diffaug.job import augment_shards
     from diffaug.model import DiffusionModel
-    from diffaug.online import Augmenter, augment
+    from diffaug.online import Augment, Augmenter, augment
     from diffaug.plan import freeze, plan_run
     from diffaug.recipe import Recipe
     from diffaug.reports import ShardReport
     from diffaug.summary import Summary, finish, summarise
 
 __all__ = [
+    "Augment",
+    "AugmentedDataset",
     "Augmenter",
     "ConfigError",
     "DefectError",
@@ -47,6 +50,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Augment": "online",
+    "AugmentedDataset": "dataset",
     "Augmenter": "online",
     "ConfigError": "errors",
     "DefectError": "errors",

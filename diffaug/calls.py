@@ -136,4 +136,13 @@ def _pool(size: int) -> ThreadPoolExecutor:
     return pool
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)
+def _begin_anew() -> None:
+    """In a forked process the parent's threads are not there, and OpenMP waits for its own forever.
+
+    So torch has one thread here, as it has in the workers of a data loader.
+    """
+    _pool.cache_clear()
+    torch.set_num_threads(1)
+
+
+os.register_at_fork(after_in_child=_begin_anew)

@@ -23,7 +23,7 @@ from diffaug.rng import NOISE_VERSION, SampleRandom
 from diffaug.schedule import timesteps
 from diffaug.solvers import trajectory
 
-__all__ = ["Draft", "Editor", "Finish", "SampleFields"]
+__all__ = ["Draft", "Editor", "Finish", "SampleFields", "sample_id"]
 
 
 class SampleFields(TypedDict, total=False):
@@ -69,7 +69,7 @@ class Draft:
     Attributes:
         edit: what goes into the lanes.
         finish: what becomes of what comes out.
-        sample_id: hash of recipe digest, source pixels, copy, and what conditions: class, prompt.
+        sample_id: see the function of this name.
         copy: which copy.
         strength: in (0, 1].
         log_snr: at the time the copy starts from, in nats.
@@ -170,8 +170,6 @@ class Editor:
         total = denoiser.schedule.num_train_timesteps
         times = timesteps(strength, recipe.steps, recipe.sampler, total)
         way = trajectory(recipe.sampler, denoiser.schedule, times, recipe.eta)
-        identity = [self.recipe_digest, pixels, str(copy)]
-        identity += [str(given) for given in (label, prompt) if given is not None]
         edit = Edit(
             x_0=x_0,
             noise=random.noise(denoiser.shape, way.draws),
@@ -181,7 +179,7 @@ class Editor:
         return Draft(
             edit=self._guided(edit, total),
             finish=Finish(frame, None),
-            sample_id=hashlib.sha256("|".join(identity).encode()).hexdigest()[:32],
+            sample_id=sample_id(self.recipe_digest, pixels, copy, label, prompt),
             copy=copy,
             strength=strength,
             log_snr=denoiser.schedule.log_snr(times[0]),
@@ -201,13 +199,40 @@ class Editor:
         return replace(edit, away=away, scales=np.array(scales, dtype=np.float32))
 
 
+def sample_id(
+    recipe_digest: str,
+    pixels: str,
+    copy: int,
+    label: int | None,
+    prompt: str | None,
+    mask: Image.Image | None = None,
+) -> str:
+    """What identifies an image that is made: all that decides its pixels but the machine.
+
+    Args:
+        recipe_digest: of recipe and weights, in hex.
+        pixels: digest of the source's pixels, in hex.
+        copy: which copy.
+        label: the class that conditions it; None: none does.
+        prompt: what the model is told; None without a prompt.
+        mask: where the picture may change; None: everywhere.
+    """
+    identity = [recipe_digest, pixels, str(copy)]
+    identity += [str(given) for given in (label, prompt) if given is not None]
+    found = hashlib.sha256("|".join(identity).encode()).hexdigest()[:32]
+    return found if mask is None else _of_mask(found, mask)
+
+
+def _of_mask(unmasked: str, mask: Image.Image) -> str:
+    return hashlib.sha256(f"{unmasked}|{pixel_sha256(mask)}".encode()).hexdigest()[:32]
+
+
 def _masked(draft: Draft, mask: Image.Image, changes: NDArray[np.bool_]) -> Draft:
     """The draft of an image of which a part is kept: it is another one, with an id of its own."""
-    identity = f"{draft.sample_id}|{pixel_sha256(mask)}"
     return replace(
         draft,
         edit=replace(draft.edit, mask=changes),
-        sample_id=hashlib.sha256(identity.encode()).hexdigest()[:32],
+        sample_id=_of_mask(draft.sample_id, mask),
         finish=replace(draft.finish, mask=mask),
     )
 

@@ -17,7 +17,7 @@ __all__ = ["NOISE_VERSION", "SampleRandom"]
 
 NOISE_VERSION = "philox4x64-ziggurat-1"
 
-_NORMAL, _UNIFORM = 0, 1
+_NORMAL, _UNIFORM, _CHANCE = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,13 @@ class SampleRandom:
     def uniform(self, draw: int = 0) -> float:
         """One uniform value in [0, 1)."""
         return float(self._generator(_UNIFORM, draw).random())
+
+    def chance(self) -> float:
+        """One uniform value in [0, 1) that decides whether the copy is made at all.
+
+        It is independent of all that makes the copy what it is.
+        """
+        return float(self._generator(_CHANCE, 0).random())
 
     def _generator(self, kind: int, draw: int) -> np.random.Generator:
         identity = f"{NOISE_VERSION}|{self.seed}|{self.pixel_sha256}|{self.copy}"

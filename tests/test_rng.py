@@ -94,6 +94,17 @@ def test_streams_are_independent() -> None:
         assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
 
 
+def test_whether_a_copy_is_made_is_a_draw_of_its_own() -> None:
+    """The first word after counter (0, 0, 0, 2): it moves no other draw, and follows none."""
+    key = hashlib.sha256(f"{NOISE_VERSION}|0|{'00' * 32}|0".encode()).digest()
+    words = [int.from_bytes(key[:8], "little"), int.from_bytes(key[8:16], "little")]
+    assert BASE.chance() == (philox_4x64_10([1, 0, 0, 2], words)[0] >> 11) / 2**53
+    copies = [replace(BASE, copy=copy) for copy in range(2000)]
+    chances = np.array([stream.chance() for stream in copies])
+    assert np.histogram(chances, bins=10, range=(0, 1))[0].min() > 140
+    assert abs(np.corrcoef(chances, [stream.uniform() for stream in copies])[0, 1]) < 0.1
+
+
 def test_identity_is_unambiguous() -> None:
     """Seed 1, copy 11 is not seed 11, copy 1."""
     one, other = replace(BASE, seed=1, copy=11), replace(BASE, seed=11, copy=1)

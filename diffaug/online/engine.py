@@ -1,0 +1,162 @@
+"""A recipe at work in this process: images in, copies out, by the lanes or out of a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+from PIL import Image
+
+from diffaug.codec import picture, pixel_sha256
+from diffaug.edit import Editor, Finish, SampleFields, sample_id
+from diffaug.errors import DefectError
+from diffaug.execution import Execution
+from diffaug.lanes import Edit
+from diffaug.models import checkpoint_of
+from diffaug.online.cache import Cache
+from diffaug.online.images import like, to_pil
+from diffaug.recipe import Recipe
+from diffaug.rng import NOISE_VERSION, SampleRandom
+
+__all__ = ["Engine", "Given"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Generic[T]):
+    """One image as it was given.
+
+    Attributes:
+        tag: what its results come back with.
+        name: what an error calls it.
+        image: PIL or a tensor.
+        fields: what of its sample can condition the model.
+        mask: where it may change, PIL or a tensor; None: everywhere.
+    """
+
+    tag: T
+    name: str
+    image: Any
+    fields: SampleFields = field(default_factory=SampleFields)
+    mask: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy(Generic[T]):
+    """A copy that is planned: one that was found, or what becomes of the lanes' result.
+
+    It holds the image until its result is there, and nothing of what the lanes were given.
+    """
+
+    of: Given[T]
+    number: int
+    source: Image.Image
+    key: str
+    found: Image.Image | None = None
+    finish: Finish | None = None
+
+
+class Engine:
+    """A recipe bound to what runs it. The model is loaded when it is first needed, if at all.
+
+    Args:
+        recipe: what to do to each image.
+        execution: on what.
+        cache: where results are kept; None: nowhere.
+
+    Raises:
+        ConfigError: the recipe names no model that is here.
+    """
+
+    def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
+        self._recipe = recipe
+        self._execution = execution
+        self._cache = cache
+        self._checkpoint = checkpoint_of(recipe)
+
+    def run(self, images: Iterable[Given[T]], copies: range) -> Iterator[tuple[T, int, Any]]:
+        """Yield (tag, copy, result) for each copy of each image, in order, in the image's form.
+
+        Raises:
+            ConfigError: the recipe asks for what the model cannot do.
+            DefectError: an image or what is to condition it is not usable; it says which.
+        """
+        planned = self._planned(images, copies)
+        for copy, edit in planned:
+            if edit is not None:
+                lanes = self._editor.lanes()
+                for one, x_0 in lanes.run(chain([(copy, edit)], planned)):
+                    yield one.of.tag, one.number, self._result(one, x_0)
+                return
+            yield copy.of.tag, copy.number, self._result(copy, None)
+
+    def chance(self, image: Given[T], copy: int, p: float) -> bool:
+        """Whether an image is one of those that are augmented, of which there are a share of p."""
+        if p in (0, 1):
+            return p == 1
+        with _naming(image.name):
+            pixels = pixel_sha256(picture(to_pil(image.image)))
+        return SampleRandom(self._recipe.seed, pixels, copy).chance() < p
+
+    @cached_property
+    def _editor(self) -> Editor:
+        return Editor(self._recipe, self._checkpoint, self._execution)
+
+    @cached_property
+    def _recipe_digest(self) -> str:
+        return self._recipe.digest(self._checkpoint.digest, NOISE_VERSION)
+
+    def _planned(
+        self, images: Iterable[Given[T]], copies: range
+    ) -> Iterator[tuple[_Copy[T], Edit | None]]:
+        for one in images:
+            with _naming(one.name):
+                source = picture(to_pil(one.image))
+                mask = None if one.mask is None else picture(to_pil(one.mask, "masks"))
+                keys = {copy: self._key(source, one.fields, copy, mask) for copy in copies}
+                found = {copy: self._read(key) for copy, key in keys.items()}
+                missing = [copy for copy in copies if found[copy] is None]
+                drafts = self._editor.drafts(source, one.fields, missing, mask) if missing else []
+            made = {draft.copy: (draft.finish, draft.edit) for draft in drafts}
+            for copy in copies:
+                finish, edit = made.pop(copy, (None, None))
+                yield _Copy(one, copy, source, keys[copy], found[copy], finish), edit
+
+    def _key(
+        self, source: Image.Image, fields: SampleFields, copy: int, mask: Image.Image | None
+    ) -> str:
+        """What a copy's file in the cache is called."""
+        if self._cache is None:
+            return ""
+        recipe = self._recipe
+        label = fields.get("label") if recipe.condition == "label" else None
+        prompt = recipe.prompt_of(copy, fields)
+        identity = sample_id(self._recipe_digest, pixel_sha256(source), copy, label, prompt, mask)
+        return self._cache.key(identity, self._execution)
+
+    def _read(self, key: str) -> Image.Image | None:
+        return None if self._cache is None else self._cache.read(key)
+
+    def _result(self, copy: _Copy[T], x_0: Any) -> Any:
+        if copy.found is not None:
+            return like(copy.found, copy.of.image)
+        assert copy.finish is not None
+        with _naming(copy.of.name):
+            result = copy.finish.picture(x_0, copy.source)
+        if self._cache is not None:
+            self._cache.write(copy.key, result)
+        return like(result, copy.of.image)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say in a defect which image has it."""
+    try:
+        yield
+    except DefectError as defect:
+        raise DefectError(defect.code, f"{name}: {defect.reason}") from None

@@ -1,0 +1,57 @@
+"""The forms an image comes in, PIL and tensors: to a picture, and back to the form it had."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+__all__ = ["like", "to_pil"]
+
+ImageLike = TypeVar("ImageLike", Image.Image, Tensor)
+
+
+def to_pil(image: Any, what: str = "images") -> Image.Image:
+    """A PIL image as it is, or a tensor (1 or 3, H, W), uint8 or floating in [0, 1], as one.
+
+    Args:
+        image: what was given.
+        what: what an error calls it.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: a tensor of another shape, type or range.
+    """
+    if isinstance(image, Image.Image):
+        return image
+    if isinstance(image, np.ndarray):
+        raise TypeError(f'{what} must be PIL images or tensors: decode with "pil" or "torchrgb"')
+    if not isinstance(image, Tensor):
+        raise TypeError(f"{what} must be PIL images or tensors, got {type(image).__name__}")
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise ValueError(f"an image tensor must be (1 or 3, H, W), got {tuple(image.shape)}")
+    if image.is_floating_point():
+        low, high = float(image.min()), float(image.max())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"a float image must be in [0, 1], got [{low:g}, {high:g}]")
+        image = (image.float() * 255).round()
+    elif image.dtype != torch.uint8:
+        raise ValueError(f"an image tensor must be uint8 or floating, got {image.dtype}")
+    pixels = image.to("cpu", torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def like(result: Image.Image, given: ImageLike) -> ImageLike:
+    """The result in the form of what was given; grey is widened where RGB was given."""
+    if isinstance(given, Image.Image):
+        grey = given.mode in ("1", "L", "LA", "I;16")
+        return result if grey else result.convert("RGB")
+    pixels = np.asarray(result if given.shape[0] == 1 else result.convert("RGB"))
+    tensor = torch.from_numpy(np.array(pixels.reshape(*pixels.shape[:2], -1))).permute(2, 0, 1)
+    tensor = tensor.to(given.device)
+    if given.is_floating_point():
+        return (tensor.float() / 255).to(given.dtype)
+    return tensor.contiguous()
