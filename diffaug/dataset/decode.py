@@ -1,0 +1,123 @@
+"""Undecoded samples become what a training loop takes, or are counted and named."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffaug import storage
+from diffaug.codec import decode
+from diffaug.dataset.sides import Raw
+from diffaug.errors import ConfigError, DefectError
+
+__all__ = ["Decoder", "Skips"]
+
+_log = logging.getLogger(__name__)
+
+_PLAIN = ("L", "RGB")
+_FORMATS = ("PNG", "JPEG", "WEBP")
+_NAMED = 100
+"""How many skipped samples a process names in its log; all are counted."""
+
+
+class Skips:
+    """Counts the samples passed over, over all the worker processes of a loader."""
+
+    _SLOTS = 1024
+
+    def __init__(self) -> None:
+        # shared memory; every worker has a number of its own to count in
+        self._counts = torch.zeros(self._SLOTS, dtype=torch.int64)
+        cast(Any, self._counts).share_memory_()
+
+    def __int__(self) -> int:
+        return int(self._counts.sum())
+
+    def add(self, worker: int, raw: Raw, defect: DefectError) -> None:
+        """Count a sample, and name it."""
+        self._counts[worker % self._SLOTS] += 1
+        said = int(self._counts[worker % self._SLOTS])
+        if said <= _NAMED:
+            where = f"{storage.public_url(raw.shard)} {raw.key or '(the shard)'}"
+            further = "; further ones are only counted" if said == _NAMED else ""
+            _log.warning("a sample is skipped: %s: %s%s", where, defect.reason, further)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes samples; those that cannot be used are skipped, counted and named in the log.
+
+    Attributes:
+        skips: where they are counted.
+        mode: Pillow's mode of every image, `RGB` or `L`.
+        max_pixels: how many an image may have.
+        classes: of soft labels; None for none.
+    """
+
+    skips: Skips
+    mode: str
+    max_pixels: int
+    classes: int | None
+
+    def __call__(self, raws: Iterable[Raw], worker: int) -> Iterator[dict[str, Any]]:
+        """Yield the samples that can be used.
+
+        Raises:
+            ConfigError: a class is not one of the soft labels' classes.
+        """
+        for raw in raws:
+            try:
+                if raw.defect is not None:
+                    raise raw.defect
+                sample: dict[str, Any] = {
+                    "__key__": raw.key,
+                    "image": self._image(raw.image),
+                    "label": raw.label,
+                    "augmented": raw.augmented,
+                }
+                if self.classes is not None:
+                    sample["strength"] = raw.strength
+                    sample["target"] = _target(raw, self.classes)
+            except DefectError as defect:
+                self.skips.add(worker, raw, defect)
+                continue
+            yield sample
+
+    def _image(self, data: bytes) -> Image.Image:
+        """Of ordinary files as any loader has it, which is faster than a job's strict checks."""
+        try:
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            if (
+                image.mode in _PLAIN
+                and image.width * image.height <= self.max_pixels
+                and not image.info.get("exif")
+            ):
+                image.load()
+                return image if image.mode == self.mode else image.convert(self.mode)
+        except Warning:  # made an error by the user's own filter: no defect of the image
+            raise
+        except Exception:  # Pillow's plugins raise nearly anything; `decode` says it in a sentence
+            pass
+        return decode(data, self.max_pixels).convert(self.mode)
+
+
+def _target(raw: Raw, classes: int) -> Tensor:
+    """One-hot at strength 0, uniform at 1, and in between along the line."""
+    if not isinstance(raw.label, int):
+        raise DefectError("no_label", "it has no integer class to soften")
+    if not 0 <= raw.label < classes:
+        raise ConfigError(
+            f"soft_labels: {storage.public_url(raw.shard)} {raw.key} is of class {raw.label}, "
+            f"which is not one of {classes}: give the number of classes"
+        )
+    target = np.full(classes, raw.strength / classes, np.float32)
+    target[raw.label] += 1 - raw.strength
+    return torch.from_numpy(target)
