@@ -213,6 +213,7 @@ def test_what_setup_made(stack: Stack) -> None:
         "augment-dataset/kubernetes",
         "augment-dataset/local",
         "augment-dataset/ray",
+        "evaluate-augmentation/local",
         "train-denoiser/local",
         "verify-manifest/local",
     ]

@@ -185,6 +185,33 @@ def test_training_as_a_deployment(environment: dict[str, str], tmp_path: Path) -
     assert [run["run_count"] for run in trainings] == [1, 1]
 
 
+@pytest.mark.usefixtures("worker")
+def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
+    """Its verdicts are artifacts; a mistake fails with a sentence."""
+    small: dict[str, Any] = {
+        "labels": 2,
+        "seeds": 2,
+        "validation": 1,
+        "train_steps": 4,
+        "severities": 3,
+    }
+    small |= {"arms": "one-step", "one_step_strengths": 0.4}
+    command = ["deployment", "run", "evaluate-augmentation/local", "--watch"]
+    command += ["-p", f"source={json.dumps([str(shard) for shard in SHARDS[:2]])}"]
+    command += ["-p", f"settings={json.dumps(small)}", "-p", f"test={SHARDS[2]}"]
+    prefect(environment, tmp_path, *command, "-p", f"output={tmp_path / 'out'}")
+    found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
+    rows = json.loads(found["evaluation-verdicts"])
+    assert [(row["labels"], row["images"]) for row in rows] == [(2, "clean"), (2, "corrupted")]
+    assert "Leakage: " in found["evaluation-summary"]
+    scores = pd.read_parquet(tmp_path / "out/results/scores.parquet")
+    assert set(scores["arm"]) == {"flips-crops", "one-step 0.4"}
+
+    prefect(environment, tmp_path, *command, "-p", "output=s3://bucket/out", expect=1)
+    messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
+    assert "s3://bucket/out: an evaluation wants a local OUTPUT" in messages
+
+
 def test_flow_fails_when_too_many_images_do(environment: dict[str, str], tmp_path: Path) -> None:
     cut = tmp_path / "cut.tar"
     cut.write_bytes(SHARDS[0].read_bytes()[:20_000])

@@ -78,6 +78,18 @@ def test_what_cannot_be_used_is_skipped_and_named(tmp_path: Path) -> None:
     assert len(set(fingerprints(made))) == 4
 
 
+def test_samples_without_a_class_can_be_kept_as_such(tmp_path: Path) -> None:
+    """Those whose class is wrong are not among them: they are skipped all the same."""
+    given = [{name: sample[name] for name in ("__key__", "png")} for sample in fashion(3)]
+    alien = {"__key__": b"alien", "png": png(7), "cls": b"12"}
+    path = write_samples(tmp_path / "s.tar", [*given, *fashion(2, 4), alien])
+    recipe = tiny(classes=10, batch_size=5, unlabelled="keep")
+    (batch,) = taken([str(path)], recipe, 1, Position())
+    known = [int(sample["cls"]) for sample in fashion(2, 4)]
+    assert sorted(batch.labels.tolist()) == sorted([10, 10, 10, *known])
+    assert {one.key for one in batch.skipped} <= {"alien"}
+
+
 def test_a_source_without_images_says_so_instead_of_going_round(tmp_path: Path) -> None:
     path = write_samples(tmp_path / "s.tar", [{"__key__": b"torn", "png": png(0)[:60]}])
     with pytest.raises(ConfigError, match="no sample of the source can be used: the first one"):

@@ -24,14 +24,13 @@ out = Console(soft_wrap=True, highlight=False)
 err = Console(soft_wrap=True, highlight=False, stderr=True)
 
 
-def flag(fields: type[Fields], name: str) -> Parameter:
+def flag(fields: type[Fields], name: str, group: str = "Recipe (overrides --recipe)") -> Parameter:
     """A flag for a field of a recipe: no default of its own, since the file may give one."""
     info = fields.model_fields[name]
     default = info.get_default()
-    shown = ",".join(default) if isinstance(default, tuple) else default
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     if isinstance(shown, dict):
         shown = shown["preset"]
     bare = shown == "" or shown is None
     help = info.description if bare else f"{info.description} [default: {shown}]"
-    group = "Recipe (overrides --recipe)"
     return Parameter(help=help, group=group, show_default=False, negative=())

@@ -24,6 +24,7 @@ def train(
     size: Annotated[str | None, flag(TrainRecipe, "size")] = None,
     channels: Annotated[str | None, flag(TrainRecipe, "channels")] = None,
     classes: Annotated[str | None, flag(TrainRecipe, "classes")] = None,
+    unlabelled: Annotated[str | None, flag(TrainRecipe, "unlabelled")] = None,
     class_dropout: Annotated[str | None, flag(TrainRecipe, "class_dropout")] = None,
     schedule: Annotated[str | None, flag(TrainRecipe, "schedule")] = None,
     prediction: Annotated[str | None, flag(TrainRecipe, "prediction")] = None,

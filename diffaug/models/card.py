@@ -32,6 +32,7 @@ class Card:
         class_count: how many classes condition it, whether or not their names are known.
         revision: the hub's commit that is meant; None for checkpoints and where none is known.
         gated: whether the hub wants its licence accepted, and a token.
+        saw: what it was trained on, as `diffaug evaluate --model-saw` says it.
         run_here: whether diffaug's authors have run it.
         note: what to know before a download.
     """
@@ -46,6 +47,7 @@ class Card:
     class_count: int = 0
     revision: str | None = None
     gated: bool = False
+    saw: str = "unknown"
     run_here: bool = False
     note: str = ""
 
@@ -75,6 +77,7 @@ def read_card(folder: Path) -> Card | None:
         null_class=fields.get("null_class"),
         suggested=fields.get("suggested", {}),
         family=_family(folder),
+        saw=fields.get("saw", "unknown"),
         run_here=folder.parent == SHIPPED,
     )
 

@@ -56,7 +56,7 @@ class Batch:
 
     Attributes:
         x_0: float32 (B, C, H, W) in [-1, 1].
-        labels: int64 (B,); zeros where the model takes no class.
+        labels: int64 (B,); the number of classes means none; zeros where the model takes no class.
         position: where the data stands after it.
         skips: how many samples were passed over on the way to it.
         skipped: the first thousand of them.
@@ -161,6 +161,8 @@ def _prepare(sample: Sample, recipe: TrainRecipe) -> tuple[NDArray[np.float32], 
     if not recipe.class_count:
         return x_0, 0
     member = sample.members.get(recipe.label_key)
+    if member is None and recipe.unlabelled == "keep":
+        return x_0, recipe.class_count
     label = None if member is None else integer(member.data.decode("utf-8", "replace"))
     if label is None:
         raise DefectError("no_label", f"the sample has no integer class in .{recipe.label_key}")

@@ -143,6 +143,11 @@ class TrainRecipe(ShardFields):
         description="how many classes condition the model, or their names; 0 for none. The label "
         "member holds their number, from 0",
     )
+    unlabelled: Literal["skip", "keep"] = Field(
+        "skip",
+        description="what becomes of a sample without a label member, where classes condition the "
+        "model: skip it, or keep it as one that is never told its class",
+    )
     class_dropout: float = Field(
         0.2, ge=0, le=1, description="how often a class is hidden, so that it can do without"
     )

@@ -1,0 +1,163 @@
+"""`diffaug evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from diffaug.cli.app import OK, app, err, flag, out
+from diffaug.errors import ConfigError
+from diffaug.evaluation.settings import Evaluation
+from diffaug.recipe import Recipe
+
+if TYPE_CHECKING:
+    from diffaug.evaluation.plan import EvaluationPlan
+    from diffaug.evaluation.search import Schedule
+
+__all__ = ["evaluate"]
+
+
+def _setting(name: str) -> Parameter:
+    return flag(Evaluation, name, group="Settings (override --settings)")
+
+
+@app.command(usage="diffaug evaluate SOURCE... OUTPUT --test SHARDS [OPTIONS]")
+def evaluate(
+    *paths: Annotated[str, Parameter(name="SOURCE... OUTPUT", show_default=False)],
+    test: Annotated[list[str] | None, Parameter(negative=())] = None,
+    validation_source: Annotated[list[str] | None, Parameter(negative=())] = None,
+    settings: Path | None = None,
+    labels: Annotated[str | None, _setting("labels")] = None,
+    seeds: Annotated[str | None, _setting("seeds")] = None,
+    validation: Annotated[str | None, _setting("validation")] = None,
+    arms: Annotated[str | None, _setting("arms")] = None,
+    strengths: Annotated[str | None, _setting("strengths")] = None,
+    one_step_strengths: Annotated[str | None, _setting("one_step_strengths")] = None,
+    classifier: Annotated[str | None, _setting("classifier")] = None,
+    train_steps: Annotated[str | None, _setting("train_steps")] = None,
+    train_batch: Annotated[str | None, _setting("train_batch")] = None,
+    learning_rate: Annotated[str | None, _setting("learning_rate")] = None,
+    corruptions: Annotated[str | None, _setting("corruptions")] = None,
+    severities: Annotated[str | None, _setting("severities")] = None,
+    size: Annotated[str | None, _setting("size")] = None,
+    model_saw: Annotated[str | None, _setting("model_saw")] = None,
+    recipe: Path | None = None,
+    model: Annotated[str | None, flag(Recipe, "model")] = None,
+    condition: Annotated[str | None, flag(Recipe, "condition")] = None,
+    guidance: Annotated[str | None, flag(Recipe, "guidance")] = None,
+    steps: Annotated[str | None, flag(Recipe, "steps")] = None,
+    sampler: Annotated[str | None, flag(Recipe, "sampler")] = None,
+    copies: Annotated[str | None, flag(Recipe, "copies")] = None,
+    seed: Annotated[str | None, flag(Recipe, "seed")] = None,
+    label_key: Annotated[str | None, flag(Recipe, "label_key")] = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    search: str | None = None,
+    budget: int = 40,
+) -> int:
+    """Train classifiers with and without the augmentation, and say whether it helps.
+
+    Run it again and it goes on where it was. OUTPUT/results holds tables, plots and the verdict.
+
+    Parameters
+    ----------
+    paths
+        one or more shards with classes, from which labelled images are drawn, then a local output
+        folder
+    test
+        shards of test images, which nothing is chosen on
+    validation_source
+        shards to draw validation images from [default: the source]
+    settings
+        YAML file of settings
+    recipe
+        YAML file of recipe fields, as `diffaug augment` takes it; its strength gives way to
+        --strengths. Without it: ten copies, steps 10
+    batch_size
+        of the diffusion model: lanes in the one fixed batch shape [default: 32]
+    dtype
+        of the diffusion model: float32 or bfloat16 [default: what this machine is fast at]
+    device
+        of the diffusion model: cpu, cuda or cuda:N [default: cuda where there is one]
+    search
+        strength=lo:hi: instead of all that, find the best strength on validation images, and write
+        OUTPUT/recipe.yaml for diffaug augment
+    budget
+        trainings that a search may take, at least 6
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    if len(paths) < 2:
+        raise ConfigError("evaluate wants SOURCE... OUTPUT: at least one shard, then the folder")
+    *sources, output = paths
+    asked = {name: given[name] for name in Evaluation.model_fields if name in given}
+    wanted = Evaluation.from_yaml(settings, **asked) if settings else Evaluation.of(asked)
+    fields = {name: given[name] for name in Recipe.model_fields if name in given}
+
+    if (search is None) == (not test):
+        raise ConfigError("evaluate wants --test SHARDS, or --search strength=lo:hi, and not both")
+
+    from diffaug.evaluation.data import draw_subsets
+    from diffaug.evaluation.plan import DEFAULT_RECIPE, plan_evaluation
+
+    schedule = None
+    if search is not None:
+        from diffaug.evaluation.search import Schedule, candidates, settings_of
+
+        schedule = Schedule.of(budget)
+        wanted = settings_of(wanted, schedule, candidates(search, schedule))
+    plan = plan_evaluation(
+        sources,
+        output,
+        test=test or [],
+        validation=validation_source,
+        settings=wanted,
+        recipe=Recipe.from_yaml(recipe, **fields)
+        if recipe
+        else Recipe.of(DEFAULT_RECIPE.model_dump(exclude_unset=True) | fields),
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+    )
+    for reason in draw_subsets(plan, output):
+        err.print(f"left out {reason}", markup=False)
+    return _conclude(plan, output) if schedule is None else _search(plan, output, schedule)
+
+
+def _conclude(plan: EvaluationPlan, output: str) -> int:
+    from diffaug.evaluation.conclusion import conclude
+    from diffaug.evaluation.experiment import missing_trials, run_trials
+    from diffaug.evaluation.generation import generate, pools_of
+    from diffaug.progress import counted
+
+    pools = pools_of(plan)
+    jobs = (done for n in range(plan.settings.seeds) for done in generate(plan, output, n, pools))
+    for done in counted(jobs, plan.settings.seeds * len(pools), "generating", err):
+        if not err.is_terminal:
+            said = f"seed {done.seed}: {done.ok} images of {done.arm.name}, {done.seconds:.0f} s"
+            err.print(said, markup=False)
+    missing = missing_trials(plan, output)
+    count = sum(map(len, missing.values()))
+    err.print(f"{count} trainings to do", markup=False)
+    for _ in counted(run_trials(output, missing), count, "training", err):
+        pass
+    conclusion = conclude(plan, output)
+    out.print(str(conclusion), markup=False)
+    out.print(f"tables and plots: {output}/results", markup=False)
+    return OK
+
+
+def _search(plan: EvaluationPlan, output: str, schedule: Schedule) -> int:
+    from diffaug.evaluation.search import search
+    from diffaug.progress import counted
+
+    rounds = counted(search(plan, output, schedule), schedule.rounds, "searching", err)
+    for made in rounds:
+        tried = ", ".join(
+            f"{strength:g}: {made.accuracy[strength]:.1f}" for strength in made.best()
+        )
+        out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}", markup=False)
+    out.print(f"use it: diffaug augment SOURCE OUTPUT --recipe {output}/recipe.yaml", markup=False)
+    return OK

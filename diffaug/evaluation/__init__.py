@@ -1,0 +1,1 @@
+"""Does the augmentation help the classifier trained on it? Arms, seeds, controls, a verdict."""

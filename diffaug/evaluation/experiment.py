@@ -1,0 +1,57 @@
+"""Which trials there are to do, and a process a core to do them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
+from multiprocessing import get_context
+
+import torch
+
+from diffaug.calls import at_once
+from diffaug.evaluation.arms import Arm, arms_of
+from diffaug.evaluation.plan import EvaluationPlan, read_plan
+from diffaug.evaluation.trials import read_trial, run_group
+
+__all__ = ["Groups", "missing_trials", "run_trials"]
+
+Groups = Mapping[tuple[int, int], Sequence[Arm]]
+"""Arms by budget and seed: what one process does, since it shares images and the filters' judge."""
+
+
+def missing_trials(plan: EvaluationPlan, output: str) -> Groups:
+    """The trials that are yet to be done."""
+    found = {
+        (labels, seed): [
+            arm for arm in arms_of(plan.settings) if read_trial(output, arm, labels, seed) is None
+        ]
+        for seed, labels in product(range(plan.settings.seeds), plan.settings.labels)
+    }
+    return {group: arms for group, arms in found.items() if arms}
+
+
+def run_trials(output: str, groups: Groups) -> Iterator[int]:
+    """Do trials that have not been done; yield how many were, group by group.
+
+    Each runs in one thread, so that it comes out the same on any number of cores.
+
+    Raises:
+        ConfigError: the classifier cannot be loaded.
+    """
+    if not groups:
+        return
+    device = torch.device(read_plan(output).execution.device)
+    workers = min(at_once(device), len(groups))
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        running = [pool.submit(_run, output, *group, arms) for group, arms in groups.items()]
+        try:
+            for done in as_completed(running):
+                yield done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run(output: str, labels: int, seed: int, arms: Sequence[Arm]) -> int:
+    return sum(1 for _ in run_group(output, labels, seed, arms))

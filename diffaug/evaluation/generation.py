@@ -1,0 +1,93 @@
+"""The augmented images of an evaluation: ordinary jobs, one for each seed, family and strength."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from diffaug import storage
+from diffaug.evaluation.arms import DIFFUSION, Arm, arms_of, middle
+from diffaug.evaluation.data import labelled_shard
+from diffaug.evaluation.plan import EvaluationPlan
+from diffaug.job import augment_shards
+from diffaug.plan import freeze, plan_run
+from diffaug.recipe import Recipe
+from diffaug.reports import survey
+from diffaug.summary import finish
+
+__all__ = ["Generated", "generate", "pool_folder", "pools_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What one job made.
+
+    Attributes:
+        arm: for which arm.
+        seed: of which labelled images.
+        ok: augmented images.
+        seconds: of work, over all its runs.
+    """
+
+    arm: Arm
+    seed: int
+    ok: int
+    seconds: float
+
+
+def pool_folder(output: str, seed: int, family: str, strength: float) -> str:
+    """The OUTPUT of one of the jobs."""
+    return storage.join(output, f"seed-{seed}", f"{family}-{strength:g}")
+
+
+def pools_of(plan: EvaluationPlan) -> list[Arm]:
+    """The jobs there are for each seed: those that filters and matched controls need among them."""
+    settings = plan.settings
+    needed = {arm for arm in arms_of(settings) if arm.is_diffusion}
+    families = {arm.family for arm in arms_of(settings)}
+    if families & {"blur", "noise"}:
+        needed.add(Arm("reconstruct", middle(settings.strengths)))
+    if families & {"blur-one-step", "noise-one-step"}:
+        needed.add(Arm("one-step", middle(settings.one_step_strengths)))
+    made = {Arm("reconstruct", a.strength) if a.family == "filtered" else a for a in needed}
+    return sorted(made, key=lambda arm: (DIFFUSION.index(arm.family), arm.strength or 0))
+
+
+def generate(
+    plan: EvaluationPlan, output: str, seed: int, pools: Iterable[Arm]
+) -> Iterator[Generated]:
+    """Make augmented images of one seed's labelled ones; what is there is not made again.
+
+    Args:
+        plan: the evaluation.
+        output: its OUTPUT.
+        seed: which draw.
+        pools: which jobs (see `pools_of`).
+
+    Raises:
+        ConfigError: the model is not the plan's, or cannot do what the recipe asks.
+        UncommittedError: storage or memory failed; run it again.
+    """
+    for arm in pools:
+        assert arm.strength is not None
+        folder = pool_folder(output, seed, arm.family, arm.strength)
+        run = plan_run(
+            [labelled_shard(output, seed)],
+            folder,
+            _recipe(plan.recipe, arm),
+            **plan.execution.model_dump(),
+        )
+        run = freeze(run, folder)
+        made = augment_shards(survey(run.sources, folder).missing, folder, run=run)
+        summary = finish(run, folder, {report.stem: report for report in made})
+        yield Generated(arm, seed, summary.ok, summary.seconds)
+
+
+def _recipe(recipe: Recipe, arm: Arm) -> Recipe:
+    """The plan's recipe at the arm's strength, on shards that the evaluation wrote itself."""
+    changes: dict[str, object] = {"strength": arm.strength, "image_key": "png", "label_key": "cls"}
+    if arm.family == "one-step":
+        changes |= {"sampler": "one-step", "eta": 0.0}
+    changes |= {"format": "png", "mask_key": None, "carry": (), "layout": "each"}
+    changes |= {"keep_rejects": True}  # other arms draw from what filters turn away too
+    return Recipe.of(recipe.model_dump() | changes)

@@ -1,0 +1,121 @@
+"""Pictures of an evaluation: who gained what, at which strength, on which corruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from diffaug.evaluation.arms import BASELINE, DIFFUSION
+from diffaug.evaluation.results import CLEAN, CORRUPTED
+
+__all__ = ["draw_plots"]
+
+_COLOURS = {"reconstruct": "#2563eb", "filtered": "#0d9488", "one-step": "#c2410c"}
+_GREY, _INK = "#6b7280", "#1b1b1f"
+
+
+def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw `gains.png`, `corruptions.png` and, where there are strengths, `strengths.png`.
+
+    Args:
+        summary: see `results.summary_table`.
+        folder: where to.
+    """
+    from matplotlib import rc_context
+
+    folder.mkdir(parents=True, exist_ok=True)
+    style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    with rc_context(style):
+        drawn = {"gains": _gains(summary), "corruptions": _corruptions(summary)}
+        if summary["strength"].notna().any():
+            drawn["strengths"] = _strengths(summary)
+        paths = []
+        for name, figure in drawn.items():
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1], dpi=110, metadata={"Software": None})
+    return paths
+
+
+def _figure(rows: int, columns: int, width: float, height: float, **options: Any) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def _gains(summary: pd.DataFrame) -> Any:
+    """Differences to the baseline with their intervals, a column for each budget."""
+    budgets = summary["labels"].unique()
+    arms = [arm for arm in summary["arm"].unique() if arm != BASELINE]
+    height = 1.0 + 0.19 * len(arms)
+    figure, axes = _figure(2, len(budgets), 1.6 + 3.0 * len(budgets), 2 * height, sharey=True)
+    for row, of in enumerate((CLEAN, CORRUPTED)):
+        for axis, labels in zip(axes[row], budgets, strict=True):
+            rows = summary[(summary["labels"] == labels) & (summary["of"] == of)]
+            rows = rows.set_index("arm").loc[arms]
+            for place, (_, arm) in enumerate(rows.iterrows()):
+                colour = _COLOURS.get(arm["family"], _GREY)
+                axis.plot([arm["gain_low"], arm["gain_high"]], [place] * 2, color=colour, lw=1.5)
+                axis.plot(arm["gain"], place, "o", color=colour, ms=4)
+            axis.axvline(0, color=_INK, lw=0.8)
+            axis.set_yticks(range(len(arms)), arms)
+            axis.set_ylim(len(arms) - 0.5, -0.5)
+            axis.set_title(f"{labels} labels a class, {of} images", fontsize=9)
+            axis.grid(axis="x", color="#e5e7eb", lw=0.6)
+    figure.supxlabel(f"points of accuracy against {BASELINE}; 95% intervals, corrected", fontsize=9)
+    return figure
+
+
+def _strengths(summary: pd.DataFrame) -> Any:
+    """Accuracy over strength, clean and corrupted, with the baseline as a line."""
+    budgets = summary["labels"].unique()
+    figure, axes = _figure(2, len(budgets), 1.0 + 2.6 * len(budgets), 4.8, sharex=True)
+    for row, of in enumerate((CLEAN, CORRUPTED)):
+        for axis, labels in zip(axes[row], budgets, strict=True):
+            rows = summary[(summary["labels"] == labels) & (summary["of"] == of)]
+            base = rows[rows["arm"] == BASELINE].iloc[0]
+            axis.axhline(base["accuracy"], color=_GREY, lw=1, label=BASELINE)
+            for family in DIFFUSION:
+                line = rows[rows["family"] == family]
+                if len(line):
+                    error = [
+                        line["accuracy"] - line["accuracy_low"],
+                        line["accuracy_high"] - line["accuracy"],
+                    ]
+                    axis.errorbar(
+                        line["strength"], line["accuracy"], error, color=_COLOURS[family],
+                        marker="o", ms=4, lw=1.2, capsize=2, label=family,
+                    )  # fmt: skip
+            axis.set_title(f"{labels} labels a class, {of}", fontsize=9)
+            axis.grid(color="#e5e7eb", lw=0.6)
+    axes[0][0].legend(frameon=False, fontsize=8)
+    figure.supxlabel("strength", fontsize=9)
+    figure.supylabel("accuracy, %", fontsize=9)
+    return figure
+
+
+def _corruptions(summary: pd.DataFrame) -> Any:
+    """Gains by corruption, at the largest budget."""
+    labels = summary["labels"].max()
+    kinds = [kind for kind in summary["of"].unique() if kind != CORRUPTED]
+    arms = [arm for arm in summary["arm"].unique() if arm != BASELINE]
+    rows = summary[summary["labels"] == labels].pivot(index="arm", columns="of", values="gain")
+    values = rows.loc[arms, kinds].to_numpy()
+    figure, axes = _figure(1, 1, 2.6 + 0.75 * len(kinds), 1.2 + 0.24 * len(arms))
+    axis, most = axes[0][0], max(1.0, float(np.abs(values).max()))
+    axis.imshow(values, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        dark = abs(value) > 0.6 * most
+        axis.text(
+            column, row, f"{value:+.1f}", ha="center", va="center", fontsize=8,
+            color="white" if dark else _INK,
+        )  # fmt: skip
+    axis.set_xticks(range(len(kinds)), kinds)
+    axis.set_yticks(range(len(arms)), arms)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    axis.set_title(f"points against {BASELINE}, {labels} labels a class", fontsize=9)
+    return figure

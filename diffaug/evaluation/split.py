@@ -1,0 +1,60 @@
+"""Which samples a classifier may learn from: a function of the seed and their pixels alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffaug.errors import ConfigError
+
+__all__ = ["Split", "draw"]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Places in a source, no two alike.
+
+    Attributes:
+        labelled: what classifiers are trained on: one of each class, again one of each, ….
+        validation: what strength and filters are chosen on.
+    """
+
+    labelled: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+
+def draw(
+    labels: NDArray[np.int64], pixels: Sequence[str], seed: int, per_class: int, validation: int
+) -> Split:
+    """Draw a class-balanced split.
+
+    The order of the source does not matter. A draw of fewer a class is the beginning of any draw of
+    more, and the validation split does not depend on how many are drawn.
+
+    Args:
+        labels: (N,) the classes.
+        pixels: the N digests of their pixels.
+        seed: another seed is another draw.
+        per_class: labelled samples of each class.
+        validation: validation samples of each class.
+
+    Raises:
+        ConfigError: a class has too few samples.
+    """
+    ranks = [hashlib.sha256(f"{seed}|{digest}".encode()).digest() for digest in pixels]
+    labelled, held_out = list[list[int]](), list[int]()
+    for label in np.unique(labels):
+        places = sorted(np.flatnonzero(labels == label).tolist(), key=ranks.__getitem__)
+        if len(places) < per_class + validation:
+            raise ConfigError(
+                f"class {label} has {len(places)} samples, and {per_class} labelled and "
+                f"{validation} validation ones were asked for: ask for fewer, or give more"
+            )
+        labelled.append(places[:per_class])
+        held_out += places[len(places) - validation :]
+    in_turn = np.array(labelled, dtype=np.int64).T.reshape(-1)
+    return Split(in_turn, np.array(held_out, dtype=np.int64))

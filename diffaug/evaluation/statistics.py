@@ -1,0 +1,54 @@
+"""Means, intervals and paired differences over seeds, corrected for how many are compared."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LEVEL", "Estimate", "difference", "estimate"]
+
+LEVEL = 0.95
+"""Of every interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over seeds and its interval, in points of a hundred.
+
+    Attributes:
+        mean: of the seeds.
+        low: lower end of the interval.
+        high: upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def estimate(values: NDArray[np.float64], comparisons: int = 1) -> Estimate:
+    """Mean and Student's interval of values over seeds.
+
+    Args:
+        values: (seeds,), at least two.
+        comparisons: how many such intervals are to hold together (Bonferroni).
+    """
+    from scipy.stats import t
+
+    count, mean = len(values), float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / math.sqrt(count)
+    half = error * float(t.ppf(1 - (1 - LEVEL) / (2 * comparisons), count - 1))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def difference(
+    values: NDArray[np.float64], reference: NDArray[np.float64], comparisons: int
+) -> Estimate:
+    """Of two arms, seed for seed: the same labelled images, the same first weights."""
+    return estimate(values - reference, comparisons)

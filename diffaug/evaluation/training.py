@@ -1,0 +1,122 @@
+"""One training of a classifier, and what it scores: the same bits for the same arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from diffaug.evaluation.classifier import Task, new_classifier
+from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.variants import Images, Variants, flips_and_crops
+from diffaug.execution import Execution
+
+__all__ = ["Lesson", "Trained", "train_classifier"]
+
+_AT_ONCE = 250
+_MIXUP = (0.2, 0.2)
+"""Of the beta distribution that weights are drawn from; Zhang et al. take 0.1 to 0.4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one classifier learns from.
+
+    Attributes:
+        images: uint8 (N, H, W, C), the labelled ones.
+        targets: int64 (N,), their classes counted from 0.
+        classes: how many there are.
+        variants: what takes the place of half of each batch; None: more labelled images do.
+        moved: whether all are flipped and cropped.
+        mixed: whether pairs are mixed, as mixup does.
+    """
+
+    images: Images
+    targets: NDArray[np.int64]
+    classes: int
+    variants: Variants | None = None
+    moved: bool = True
+    mixed: bool = False
+
+
+class Trained:
+    """A classifier on a device.
+
+    Args:
+        model: (B, C, H, W) in [0, 1] to logits (B, classes).
+        execution: its device, and the dtype it computes in.
+    """
+
+    def __init__(self, model: nn.Module, execution: Execution) -> None:
+        self.model = model.to(execution.device)
+        self._device = torch.device(execution.device)
+        self._autocast = torch.autocast(
+            self._device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16"
+        )
+
+    def logits(self, images: Images) -> Tensor:
+        """(B, classes), of uint8 images (B, H, W, C)."""
+        x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        with self._autocast:
+            logits: Tensor = self.model(x.to(self._device).float() / 255)
+        return logits.float()
+
+    def confidences(self, images: Images) -> NDArray[np.float32]:
+        """The probability of each class, (N, classes), of uint8 images (N, H, W, C)."""
+        with torch.inference_mode():
+            begins = range(0, len(images), _AT_ONCE)
+            parts = [self.logits(images[begin : begin + _AT_ONCE]) for begin in begins]
+            return torch.cat(parts).softmax(dim=1).cpu().numpy()
+
+
+def train_classifier(
+    lesson: Lesson, settings: Evaluation, seed: int, execution: Execution
+) -> Trained:
+    """Train with AdamW and a one-cycle learning rate, for as many steps as every other arm."""
+    task = Task(lesson.images.shape[3], lesson.classes)
+    trained = Trained(new_classifier(settings.classifier, task, seed), execution)
+    model, rate, steps = trained.model, settings.rate, settings.train_steps
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.05)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=max(steps, 2))
+    model.train()
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        for x, y in _batches(lesson, settings.train_batch, steps, seed):
+            loss = nn.functional.cross_entropy(trained.logits(x), y.to(execution.device))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            cycle.step()
+    model.eval()
+    return trained
+
+
+def _batches(lesson: Lesson, size: int, steps: int, seed: int) -> Iterator[tuple[Images, Tensor]]:
+    """Batches of images, and of soft labels (B, classes)."""
+    random = np.random.default_rng(seed)
+    order = _endless(len(lesson.images), random)
+    one_hot = np.eye(lesson.classes, dtype=np.float32)
+    for _ in range(steps):
+        places = np.fromiter(order, np.int64, size)
+        images = lesson.images[places]
+        if lesson.variants is not None:
+            images[size // 2 :] = lesson.variants.draw(places[size // 2 :], random)
+        if lesson.moved:
+            images = flips_and_crops(images, random)
+        targets = one_hot[lesson.targets[places]]
+        if lesson.mixed:
+            weight, other = np.float32(random.beta(*_MIXUP)), random.permutation(size)
+            mixed = images + weight * (images[other].astype(np.float32) - images)
+            images = np.rint(mixed).astype(np.uint8)
+            targets = targets + weight * (targets[other] - targets)
+        yield images, torch.from_numpy(targets)
+
+
+def _endless(count: int, random: np.random.Generator) -> Iterator[int]:
+    """Every place once, in an order of its own, again and again."""
+    while True:
+        yield from random.permutation(count).tolist()

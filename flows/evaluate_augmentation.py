@@ -1,0 +1,94 @@
+"""The flow `evaluate-augmentation`: generate for each seed, train, say whether it helps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from diffaug import ConfigError, Recipe, UncommittedError
+from diffaug.evaluation.conclusion import conclude
+from diffaug.evaluation.data import draw_subsets
+from diffaug.evaluation.experiment import missing_trials, run_trials
+from diffaug.evaluation.generation import generate, pools_of
+from diffaug.evaluation.plan import DEFAULT_RECIPE, plan_evaluation, read_plan
+from diffaug.evaluation.settings import Evaluation
+from flows.groups import RETRIES
+
+DEFAULT_SETTINGS = Evaluation()
+
+
+@task(task_run_name="generate for seed {seed}", **RETRIES)
+def generate_seed(output: str, seed: int) -> int:
+    """Make the augmented images of one seed that are not there yet, and say how many there are."""
+    plan = read_plan(output)
+    return sum(done.ok for done in generate(plan, output, seed, pools_of(plan)))
+
+
+@task(**RETRIES)
+def train_classifiers(output: str) -> int:
+    """Do the trainings that are not done yet, and say how many these were."""
+    return sum(run_trials(output, missing_trials(read_plan(output), output)))
+
+
+@flow(name="evaluate-augmentation")
+def evaluate_augmentation(
+    source: str | list[str],
+    output: str,
+    test: str | list[str],
+    validation_source: str | list[str] | None = None,
+    settings: Evaluation = DEFAULT_SETTINGS,
+    recipe: Recipe = DEFAULT_RECIPE,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+) -> list[dict[str, Any]] | State[Any]:
+    """Train classifiers with and without the augmentation, and say whether it helps.
+
+    Args:
+        source: shards with classes, from which labelled images are drawn.
+        output: a folder on the worker's machine.
+        test: shards of test images, which nothing is chosen on.
+        validation_source: shards to draw validation images from; by default the source.
+        settings: what is compared.
+        recipe: how images are augmented; its strength gives way to those of the settings.
+        batch_size: of the diffusion model: lanes in the one fixed batch shape.
+        dtype: of the diffusion model; by default what the machine is fast at.
+        device: of the diffusion model; by default cuda where there is one.
+    """
+    try:
+        plan = plan_evaluation(
+            _listed(source),
+            output,
+            test=_listed(test),
+            validation=_listed(validation_source or []),
+            settings=settings,
+            recipe=recipe,
+            batch_size=batch_size,
+            dtype=dtype,
+            device=device,
+        )
+        for reason in draw_subsets(plan, output):
+            get_run_logger().warning("left out %s", reason)
+        for seed in range(plan.settings.seeds):
+            generate_seed(output, seed)
+        train_classifiers(output)
+        conclusion = conclude(plan, output)
+    except (ConfigError, UncommittedError) as error:
+        return Failed(message=str(error))
+    except OSError as error:
+        return Failed(message=f"storage failed: {error}. Run it again to go on")
+    rows = [
+        {"labels": one.labels, "images": one.of, "verdict": one.word, "arm": one.arm}
+        for one in conclusion.verdicts
+    ]
+    create_table_artifact(rows, key="evaluation-verdicts", description=output)
+    create_markdown_artifact(f"{conclusion}\n\n`{output}/results`", key="evaluation-summary")
+    return rows
+
+
+def _listed(urls: str | list[str]) -> list[str]:
+    return [urls] if isinstance(urls, str) else urls
