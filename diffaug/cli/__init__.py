@@ -7,7 +7,7 @@ import sys
 
 from cyclopts import CycloptsError
 
-from diffaug.cli import augment, compact, evaluate, models, pack, sample, train, verify  # noqa: F401  each registers its commands
+from diffaug.cli import augment, compact, evaluate, models, pack, report, sample, train, verify  # noqa: F401  each registers its commands
 from diffaug.cli.app import DIFFERS, OK, SIGNALLED, USAGE, app, err
 from diffaug.errors import ConfigError, DiffaugError
 

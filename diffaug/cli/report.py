@@ -1,0 +1,22 @@
+"""`diffaug report`."""
+
+from __future__ import annotations
+
+from diffaug.cli.app import OK, app, out
+
+__all__ = ["report"]
+
+
+@app.command
+def report(output: str) -> int:
+    """Write OUTPUT/report/index.html: what came out of a job, to look at.
+
+    Parameters
+    ----------
+    output
+        OUTPUT of a job, a folder or URL
+    """
+    from diffaug.report import write_report
+
+    out.print(f"look at it: {write_report(output)}", markup=False)
+    return OK
