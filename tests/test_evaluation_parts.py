@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from diffaug.evaluation.corruptions import CORRUPTIONS, corrupt
 from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.split import draw
 from diffaug.evaluation.statistics import difference, estimate
-from diffaug.evaluation.training import Lesson, train_classifier
+from diffaug.evaluation.training import Lesson, _batches, train_classifier
 from diffaug.evaluation.variants import (
     Pool,
     TrivialAugment,
@@ -143,21 +144,18 @@ def test_controls_are_as_far_from_their_images_as_the_copies_they_are_matched_to
 def test_a_pool_draws_what_is_there_of_the_image_at_each_place(pool: Pool) -> None:
     random = np.random.default_rng(0)
     places = np.array([0, 3] * 50)
-    drawn = pool.draw(places, random)
+    whose, drawn = pool.draw(places, random)
+    assert np.array_equal(whose, places)
     found = [{k for k in range(2) if np.array_equal(pool.copies[n, k], image)} for n, image in
              zip(places, drawn, strict=True)]  # fmt: skip
     assert set.union(*found[0::2]) == {0, 1}
     assert set.union(*found[1::2]) == {0}
     none_of_3 = pool.kept(np.arange(6)[:, None] != [3, 3])
-    others = none_of_3.draw(np.full(40, 3), random)
-    owners = {
-        n
-        for image in others
-        for n in range(6)
-        if any(np.array_equal(pool.copies[n, k], image) for k in range(2))
-    }
-    assert 3 not in owners
-    assert len(owners) > 2
+    whose, others = none_of_3.draw(np.full(40, 3), random)
+    for owner, image in zip(whose, others, strict=True):
+        assert any(np.array_equal(pool.copies[owner, k], image) for k in range(2))
+    assert 3 not in whose
+    assert len(set(whose)) > 2
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -179,7 +177,8 @@ def test_flips_and_crops_move_and_mirror(channels: int) -> None:
 
 def test_trivial_augment_changes_most_images_by_something_else_each_time() -> None:
     images = pictures(1)
-    made = TrivialAugment(images).draw(np.zeros(200, dtype=np.int64), np.random.default_rng(0))
+    places = np.zeros(200, dtype=np.int64)
+    _, made = TrivialAugment(images).draw(places, np.random.default_rng(0))
     assert len({one.tobytes() for one in made}) > 100
     assert made.shape == (200, 28, 28, 1)
 
@@ -194,6 +193,23 @@ def test_a_training_learns_and_comes_out_the_same() -> None:
     again, other = (train_classifier(lesson, settings, n, on).confidences(images) for n in (0, 1))
     assert np.array_equal(again, found)
     assert not np.array_equal(other, found)
+
+
+def test_what_takes_an_images_place_brings_its_class() -> None:
+    """Of four images, black to white, two have copies, which are darker by one."""
+    grey = np.array([0, 60, 120, 180], dtype=np.uint8)
+    images = np.tile(grey[:, None, None, None], (1, 8, 8, 1))
+    there = np.array([[False], [True], [True], [False]])
+    pool = Pool(images[:, None] - 1, there, np.full((4, 1), 48.0))
+    lesson = Lesson(images, np.arange(4), 4, pool, moved=False)
+    for batch, targets in islice(_batches(lesson, 8, 20, 0), 20):
+        for place, (image, target) in enumerate(zip(batch, targets.argmax(dim=1), strict=True)):
+            assert image[0, 0, 0] == grey[target] - (place >= 4)
+            assert place < 4 or target in (1, 2)
+    again = Lesson(images, np.arange(4), 4, repeated=True, moved=False)
+    batch, targets = next(_batches(again, 8, 1, 0))
+    assert np.array_equal(batch[:4], batch[4:])
+    assert torch.equal(targets[:4], targets[4:])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ __all__ = ["FAMILIES", "SAW", "Evaluation"]
 FAMILIES = {
     "real": "the labelled images as they are",
     "flips-crops": "flips and crops: what every other arm has too",
-    "oversampled": "labelled images again, in the place of augmented ones",
+    "oversampled": "the other half of the batch again, in the place of augmented images",
     "trivial-augment": "one random operation of random strength an image (Müller & Hutter 2021)",
     "mixup": "pairs of images and labels, mixed (Zhang et al. 2018)",
     "blur": "a blur of the same PSNR, copy for copy, as reconstruction's middle strength",

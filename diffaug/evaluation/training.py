@@ -31,7 +31,8 @@ class Lesson:
         targets: int64 (N,), their classes counted from 0.
         classes: how many there are.
         variants: what takes the place of half of each batch; None: more labelled images do.
-        moved: whether all are flipped and cropped.
+        repeated: whether one half of each batch is the other half again.
+        moved: whether all are flipped and cropped, each by itself.
         mixed: whether pairs are mixed, as mixup does.
     """
 
@@ -39,6 +40,7 @@ class Lesson:
     targets: NDArray[np.int64]
     classes: int
     variants: Variants | None = None
+    repeated: bool = False
     moved: bool = True
     mixed: bool = False
 
@@ -101,10 +103,12 @@ def _batches(lesson: Lesson, size: int, steps: int, seed: int) -> Iterator[tuple
     order = _endless(len(lesson.images), random)
     one_hot = np.eye(lesson.classes, dtype=np.float32)
     for _ in range(steps):
-        places = np.fromiter(order, np.int64, size)
+        places, half = np.fromiter(order, np.int64, size), size // 2
+        if lesson.repeated:
+            places[half:] = places[:half]
         images = lesson.images[places]
         if lesson.variants is not None:
-            images[size // 2 :] = lesson.variants.draw(places[size // 2 :], random)
+            places[half:], images[half:] = lesson.variants.draw(places[half:], random)
         if lesson.moved:
             images = flips_and_crops(images, random)
         targets = one_hot[lesson.targets[places]]

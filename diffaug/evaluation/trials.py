@@ -57,7 +57,8 @@ class Trial(BaseModel):
         strength: of its arm.
         labels: labelled images a class.
         seed: which draw of them, and of everything else.
-        copies: how many augmented images there were to draw from; None where they are unlimited.
+        copies: how many augmented images there were to draw from, labelled ones standing in where
+            none was left; None where they are unlimited.
         steps: how long it was trained.
         seconds: how long that took.
         scores: one for each split, corruption and severity.
@@ -120,7 +121,8 @@ class _Group:
         """Train and score."""
         began = time.monotonic()
         variants = self._variants(arm)
-        model = self._train(arm, variants)
+        copies = int(variants.there.sum()) if isinstance(variants, Pool) else None
+        model = self._train(arm, variants if copies != 0 else None)
         if arm.family == BASELINE:
             self._judge = model
         seconds = time.monotonic() - began
@@ -129,7 +131,7 @@ class _Group:
             strength=arm.strength,
             labels=self._labels,
             seed=self._seed,
-            copies=int(variants.there.sum()) if isinstance(variants, Pool) else None,
+            copies=copies,
             steps=self._plan.settings.train_steps,
             seconds=round(seconds, 3),
             scores=tuple(self._scores(model)),
@@ -142,6 +144,7 @@ class _Group:
             classes=len(self._classes),
             variants=variants,
             moved=arm.family != "real",
+            repeated=arm.family == "oversampled",
             mixed=arm.family == "mixup",
         )
         return train_classifier(lesson, self._plan.settings, self._seed, self._plan.execution)
@@ -154,10 +157,8 @@ class _Group:
     def _variants(self, arm: Arm) -> Variants | None:
         images, settings = self._pictures.images, self._plan.settings
         match arm.family:
-            case "real" | "flips-crops" | "mixup":
+            case "real" | "flips-crops" | "oversampled" | "mixup":
                 return None
-            case "oversampled":
-                return _Again(images)
             case "trivial-augment":
                 return TrivialAugment(images)
             case "blur" | "noise":
@@ -208,20 +209,6 @@ class _Group:
                     right=right,
                     images=len(targets),
                 )
-
-
-class _Again:
-    """Labelled images, in the place of augmented ones."""
-
-    def __init__(self, images: NDArray[np.uint8]) -> None:
-        self._images = images
-
-    def draw(self, places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.uint8]:
-        """As many of them, at random."""
-        again: NDArray[np.uint8] = self._images[
-            random.integers(len(self._images), size=len(places))
-        ]
-        return again
 
 
 @lru_cache(maxsize=2)

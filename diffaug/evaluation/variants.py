@@ -17,12 +17,15 @@ __all__ = ["Pool", "TrivialAugment", "Variants", "flips_and_crops", "matched_blu
 Images = NDArray[np.uint8]
 """(N, H, W, C) with C 1 or 3."""
 
+Places = NDArray[np.int64]
+"""(N,), of labelled images."""
+
 
 class Variants(Protocol):
     """A source of variants of the labelled images."""
 
-    def draw(self, places: NDArray[np.int64], random: np.random.Generator) -> Images:
-        """One variant of the image at each place."""
+    def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
+        """One variant of the image at each place, and whose variants they are in the end."""
         ...
 
 
@@ -40,11 +43,11 @@ class Pool:
     there: NDArray[np.bool_]
     psnr: NDArray[np.float64]
 
-    def draw(self, places: NDArray[np.int64], random: np.random.Generator) -> Images:
-        """One copy of the image at each place; of one that has none, a copy of another of them.
+    def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
+        """One copy of the image at each place, and whose copies they are in the end.
 
-        An image whose copies were all turned away so loses its turn to another, not to a copy of
-        itself: that would be oversampling.
+        An image whose copies were all turned away loses its turn to another; none of itself takes
+        its place, which would be oversampling.
         """
         which = np.argwhere(self.there)
         starts = np.searchsorted(which[:, 0], np.arange(len(self.there) + 1))
@@ -54,8 +57,7 @@ class Pool:
         places[lost] = random.choice(np.flatnonzero(counts), lost.sum())
         picked = starts[places] + (random.random(len(places)) * counts[places]).astype(np.int64)
         image, copy = which[picked].T
-        drawn: Images = self.copies[image, copy]
-        return drawn
+        return image, self.copies[image, copy]
 
     def kept(self, there: NDArray[np.bool_]) -> Pool:
         """The pool without the copies that are not `there`."""
@@ -85,7 +87,7 @@ class TrivialAugment:
 
     images: Images
 
-    def draw(self, places: NDArray[np.int64], random: np.random.Generator) -> Images:
+    def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
         """A fresh variant of the image at each place."""
         made = np.empty((len(places), *self.images.shape[1:]), dtype=np.uint8)
         for row, place in enumerate(places):
@@ -93,7 +95,7 @@ class TrivialAugment:
             operation = _OPERATIONS[random.integers(len(_OPERATIONS))]
             changed = operation(image, float(random.random()), random.random() < 0.5)
             made[row] = np.asarray(changed).reshape(made.shape[1:])
-        return made
+        return places, made
 
 
 def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
