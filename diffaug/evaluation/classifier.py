@@ -49,7 +49,7 @@ class _Small(nn.Module):
         layers: list[nn.Module] = []
         for given, made in zip((task.channels, *widths), widths, strict=False):
             layers += [nn.Conv2d(given, made, 3, padding=1, bias=False), nn.BatchNorm2d(made)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+            layers += [nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(4 * widths[-1], task.classes))
 

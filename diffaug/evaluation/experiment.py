@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.synchronize import Event
 
 import torch
 
@@ -43,15 +44,35 @@ def run_trials(output: str, groups: Groups) -> Iterator[int]:
         return
     device = torch.device(read_plan(output).execution.device)
     workers = min(at_once(device), len(groups))
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+    spawn = get_context("spawn")
+    stop = spawn.Event()
+    with ProcessPoolExecutor(workers, spawn, _begin, (stop,)) as pool:
         running = [pool.submit(_run, output, *group, arms) for group, arms in groups.items()]
         try:
             for done in as_completed(running):
                 yield done.result()
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()
+            pool.shutdown(cancel_futures=True)
             raise
 
 
+_stop: Event
+
+
+def _begin(stop: Event) -> None:
+    """What each process begins with."""
+    global _stop
+    _stop = stop
+    torch.set_num_threads(1)
+
+
 def _run(output: str, labels: int, seed: int, arms: Sequence[Arm]) -> int:
-    return sum(1 for _ in run_group(output, labels, seed, arms))
+    """Do the trials of a group, and no more of them once whoever asked has gone."""
+    parent, done = parent_process(), 0
+    assert parent is not None
+    for _ in run_group(output, labels, seed, arms):
+        done += 1
+        if _stop.is_set() or not parent.is_alive():
+            break
+    return done

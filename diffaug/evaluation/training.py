@@ -17,7 +17,7 @@ from diffaug.execution import Execution
 
 __all__ = ["Lesson", "Trained", "train_classifier"]
 
-_AT_ONCE = 250
+_AT_ONCE = 100
 _MIXUP = (0.2, 0.2)
 """Of the beta distribution that weights are drawn from; Zhang et al. take 0.1 to 0.4."""
 
