@@ -55,13 +55,13 @@ class Pilot:
         rows: the manifest of its images, as pandas reads it.
         filters: the bounds of the job's recipe.
         choice: what it would choose.
-        sheet: where its contact sheet is.
+        sheet: where its contact sheet is; None where there is no image to show.
     """
 
     rows: pd.DataFrame
     filters: Filters
     choice: Choice
-    sheet: str
+    sheet: str | None
 
     def tables(self) -> Iterator[Table]:
         """Scores by strength, and labels kept by class and strength where a judge tells them."""
@@ -76,7 +76,7 @@ class Pilot:
         for name in scores:
             table.add_row(name, *(_spread_of(group[name]) for _, group in groups))
         yield table
-        if "score_label" in made:
+        if "score_label" in made and made["score_label"].notna().any():
             yield _kept_table(made)
 
     def _kept(self, rows: pd.DataFrame) -> float:
@@ -110,8 +110,8 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
         rows = _augment(source, pilot, _recipe(run.recipe), run.execution)
         sheet = folder / "pilot.png"
         contact_sheet(pilot, sheet, sources=count, columns=4)
-        url = storage.join(output, "report", "pilot.png")
-        if sheet.is_file():
+        url = storage.join(output, "report", "pilot.png") if sheet.is_file() else None
+        if url is not None:
             storage.replace(sheet.read_bytes(), url)
     return Pilot(rows, Filters(bounds=run.recipe.filtering().bounds), _choose(rows), url)
 

@@ -11,10 +11,10 @@ from prefect.states import Failed
 
 from diffaug import ConfigError, Recipe, UncommittedError
 from diffaug.evaluation.conclusion import conclude
-from diffaug.evaluation.data import draw_subsets
 from diffaug.evaluation.experiment import missing_trials, run_trials
 from diffaug.evaluation.generation import generate, pools_of
 from diffaug.evaluation.plan import DEFAULT_RECIPE, plan_evaluation, read_plan
+from diffaug.evaluation.prepare import prepare
 from diffaug.evaluation.settings import Evaluation
 from flows.groups import RETRIES
 
@@ -25,13 +25,16 @@ DEFAULT_SETTINGS = Evaluation()
 def generate_seed(output: str, seed: int) -> int:
     """Make the augmented images of one seed that are not there yet, and say how many there are."""
     plan = read_plan(output)
-    return sum(done.ok for done in generate(plan, output, seed, pools_of(plan)))
+    return sum(done.images for done in generate(plan, output, seed, pools_of(plan)))
 
 
 @task(**RETRIES)
 def train_classifiers(output: str) -> int:
     """Do the trainings that are not done yet, and say how many these were."""
-    return sum(run_trials(output, missing_trials(read_plan(output), output)))
+    plan, done = read_plan(output), 0
+    while missing := missing_trials(plan, output):
+        done += sum(run_trials(output, missing))
+    return done
 
 
 @flow(name="evaluate-augmentation")
@@ -56,8 +59,8 @@ def evaluate_augmentation(
         settings: what is compared.
         recipe: how images are augmented; its strength gives way to those of the settings.
         batch_size: of the diffusion model: lanes in the one fixed batch shape.
-        dtype: of the diffusion model; by default what the machine is fast at.
-        device: of the diffusion model; by default cuda where there is one.
+        dtype: of all networks; by default what the machine is fast at.
+        device: of all networks; by default cuda where there is one.
     """
     try:
         plan = plan_evaluation(
@@ -71,7 +74,7 @@ def evaluate_augmentation(
             dtype=dtype,
             device=device,
         )
-        for reason in draw_subsets(plan, output):
+        for reason in prepare(plan, output).why:
             get_run_logger().warning("left out %s", reason)
         for seed in range(plan.settings.seeds):
             generate_seed(output, seed)

@@ -7,49 +7,53 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from diffaug.evaluation.arms import Arm, arms_of
+from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.results import per_seed, summary_table
-from diffaug.evaluation.settings import SAW, Evaluation
+from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.verdict import judge, leakage
 
 SETTINGS = Evaluation(
-    arms=("flips-crops", "blur", "reconstruct"), strengths=(0.3, 0.6), labels=(20,), seeds=6
+    arms=("mixup", "blur", "noise", "reconstruct"), strengths=(0.3, 0.6), labels=(20,), seeds=6
 )
-ARMS = arms_of(SETTINGS)
+ARMS = [*arms_of(SETTINGS), *matched_arms(SETTINGS)]
 
 
 def scored(**means: float) -> pd.DataFrame:
-    """Scores of six seeds about these means by arm; with `v_` before it, on validation images."""
+    """Scores of six seeds about these means by arm; with `v_` before it, on validation images.
+
+    Controls that are not named are at 70.
+    """
     random, rows = np.random.default_rng(0), []
     shared = random.normal(0, 2, 6)
     for arm in ARMS:
         key = arm.name.replace(" ", "_").replace("-", "_").replace(".", "")
         for seed in range(6):
-            for split, mean in (("test", means[key]), ("validation", means.get(f"v_{key}"))):
+            test = means.get(key, 70)
+            for split, mean in (("test", test), ("validation", means.get(f"v_{key}", test))):
                 for corruption, severity in (("clean", 0), ("blur", 1), ("blur", 3)):
-                    about = means[key] if mean is None else mean
-                    accuracy = about + shared[seed] + random.normal(0, 0.1) - 5 * severity
-                    rows.append((arm.name, 20, seed, split, corruption, severity, accuracy))
-    columns = ["arm", "labels", "seed", "split", "corruption", "severity", "accuracy"]
+                    accuracy = mean + shared[seed] + random.normal(0, 0.1) - 5 * severity
+                    rows.append((arm.name, 20, seed, split, corruption, severity, accuracy, 20.0))
+    columns = ["arm", "labels", "seed", "split", "corruption", "severity", "accuracy", "psnr"]
     return pd.DataFrame(rows, columns=columns)
 
 
 @pytest.mark.parametrize(
     ("means", "word", "said"),
     [
-        ({"blur": 70, "reconstruct_03": 71, "reconstruct_06": 75}, "helps", "against blur"),
-        ({"blur": 70, "reconstruct_03": 66, "reconstruct_06": 65}, "hurts", "-4."),
-        ({"blur": 70, "reconstruct_03": 70, "reconstruct_06": 69}, "no evidence", "no difference"),
+        ({"mixup": 71, "reconstruct_03": 71, "reconstruct_06": 75}, "helps", "against mixup, the"),
+        ({"reconstruct_03": 66, "reconstruct_06": 65}, "hurts", "-4."),
+        ({"reconstruct_03": 70, "reconstruct_06": 69}, "no evidence", "no difference"),
         (
-            {"blur": 75, "reconstruct_03": 71, "reconstruct_06": 75},
+            {"blur_for_clean": 75, "noise_for_corrupted": 75, "reconstruct_03": 71}
+            | {"reconstruct_06": 75},
             "no evidence",
-            "a control that knows no diffusion does as well: against blur",
+            "a control may do as well: against ",
         ),
     ],
 )
 def test_a_verdict_is_what_the_numbers_say(means: dict[str, float], word: str, said: str) -> None:
     for of in ("clean", "corrupted"):
-        verdict = judge(scored(flips_crops=70, **means), ARMS, 20, of)
+        verdict = judge(scored(**means), ARMS, 20, of)
         assert verdict is not None
         assert verdict.word == word
         assert said in verdict.sentence
@@ -57,38 +61,72 @@ def test_a_verdict_is_what_the_numbers_say(means: dict[str, float], word: str, s
 
 
 def test_the_strength_is_chosen_on_validation_images_alone() -> None:
-    scores = scored(
-        flips_crops=70, blur=70, reconstruct_03=64, reconstruct_06=80, v_reconstruct_03=90
-    )
+    scores = scored(reconstruct_03=64, reconstruct_06=80, v_reconstruct_03=90)
     verdict = judge(scores, ARMS, 20, "clean")
     assert verdict is not None
     assert (verdict.arm, verdict.strength, verdict.word) == ("reconstruct 0.3", 0.3, "hurts")
+    assert verdict.runner_up == "reconstruct 0.6"
+    assert verdict.lead is not None
+    assert verdict.lead.mean == pytest.approx(10, abs=0.5)
 
 
 def test_differences_are_paired_and_corrected() -> None:
-    scores = scored(flips_crops=70, blur=71, reconstruct_03=70.5, reconstruct_06=72)
+    scores = scored(mixup=71, reconstruct_03=70.5, reconstruct_06=72)
     table = summary_table(scores, ARMS)
     values = per_seed(scores, 20, "test", "corrupted")
-    test = stats.ttest_rel(values["blur"], values["flips-crops"])
-    interval = test.confidence_interval(1 - 0.05 / 3)  # three arms beside the baseline
-    row = table[(table["of"] == "corrupted") & (table["arm"] == "blur")].iloc[0]
+    test = stats.ttest_rel(values["mixup"], values["flips-crops"])
+    interval = test.confidence_interval(1 - 0.05 / 7)  # seven arms beside the baseline
+    row = table[(table["of"] == "corrupted") & (table["arm"] == "mixup")].iloc[0]
     assert (row["gain_low"], row["gain_high"]) == pytest.approx((interval.low, interval.high))
-    of_blur = scores[(scores["arm"] == "blur") & (scores["split"] == "test")]
-    corrupted = of_blur[of_blur["corruption"] != "clean"]
+    of_mixup = scores[(scores["arm"] == "mixup") & (scores["split"] == "test")]
+    corrupted = of_mixup[of_mixup["corruption"] != "clean"]
     assert row["accuracy"] == pytest.approx(corrupted["accuracy"].mean())
 
 
 def test_nothing_on_trial_has_no_verdict() -> None:
-    arms = [Arm("flips-crops"), Arm("blur")]
-    scores = scored(flips_crops=70, blur=75, reconstruct_03=71, reconstruct_06=75)
-    assert judge(scores, arms, 20, "clean") is None
+    arms = [Arm("flips-crops"), Arm("mixup")]
+    assert judge(scored(), arms, 20, "clean") is None
+    assert matched_arms(Evaluation(arms=("mixup", "blur"))) == []
 
 
-@pytest.mark.parametrize("saw", SAW)
-def test_leakage_is_named(saw: str) -> None:
-    said = leakage(saw, "label")
-    assert said.startswith("Leakage: ")
-    assert ("none but the labelled" in said) == (saw == "labelled")
-    assert ("may come from there" in said) == (saw in ("unknown", "images"))
-    assert ("not comparable" in said) == (saw == "classes")
-    assert "not comparable" not in leakage(saw, "none")
+def test_without_matched_controls_nothing_helps() -> None:
+    arms = arms_of(SETTINGS)
+    verdict = judge(scored(reconstruct_03=90), arms, 20, "clean")
+    assert verdict is not None
+    assert (verdict.word, verdict.gain.low > 0) == ("no evidence", True)
+    assert "no blur and noise of its strength were tried" in verdict.sentence
+
+
+def test_where_nothing_differs_it_seldom_helps() -> None:
+    """Two hundred evaluations in which no arm differs from another but by chance."""
+    random, words = np.random.default_rng(0), list[str]()
+    for _ in range(200):
+        scores = scored()
+        scores["accuracy"] += random.normal(0, 1, len(scores))
+        verdict = judge(scores, ARMS, 20, "clean")
+        assert verdict is not None
+        words.append(verdict.word)
+    assert words.count("helps") <= 2
+    assert words.count("hurts") <= 6
+
+
+@pytest.mark.parametrize(
+    ("saw", "condition", "one_set", "judges", "said"),
+    [
+        ("labelled", "label", True, [], "Leakage: none known"),
+        ("labelled", "label", False, [], "has seen what some classifiers were not given"),
+        ("labelled", "none", True, ["label=folder"], "who may know classes that no arm was told"),
+        ("labelled", "none", True, ["phash"], "Leakage: none known"),
+        ("images", "label", True, [], "without their classes, which the other arms never saw"),
+        ("classes", "none", True, [], "with their classes, which the other arms never saw"),
+        ("classes", "label", True, [], "its gains are not comparable"),
+        ("unknown", "none", True, [], "It is not known what"),
+    ],
+)
+def test_leakage_is_named(
+    saw: str, condition: str, one_set: bool, judges: list[str], said: str
+) -> None:
+    told = leakage(saw, condition, one_set, judges)
+    assert told.startswith("Leakage: ")
+    assert said in told
+    assert ("none known" in told) == ("none known" in said)

@@ -34,6 +34,7 @@ def test_it_is_spread_over_classes_and_shards_and_makes_what_the_job_would(tmp_p
     assert (both["output_pixel_sha256"] == both["output_pixel_sha256_whole"]).all()
     assert both["source_shard_whole"].nunique() == 3
     assert sorted(path.name for path in output.rglob("*")) == ["pilot.png", "report"]
+    assert found.sheet is not None
     with Image.open(found.sheet) as sheet:
         sheet.load()
 
@@ -78,6 +79,19 @@ def test_bad_images_are_counted_and_shown(tmp_path: Path, cli: Cli) -> None:
     assert "0%" in kept
     assert not (tmp_path / "out/run.json").exists()
     cli("augment", shard, tmp_path / "out", "--pilot", "0").assert_mistake("at least 1, got 0")
+
+
+def test_where_nothing_comes_out_there_is_no_picture(tmp_path: Path, cli: Cli) -> None:
+    torn = [
+        {"__key__": b"torn%d" % n, "png": sample["png"][:80], "cls": b"3"}
+        for n, sample in enumerate(fashion(3))
+    ]
+    shard = write_samples(tmp_path / "s.tar", torn)
+    said = cli("augment", shard, tmp_path / "out", "--pilot", "3")
+    assert said.code == 0, said
+    assert "12 images tried, 12 of them failed" in said.out
+    assert "the first one because the image cannot be decoded" in said.out
+    assert "pictures:" not in said.out
 
 
 def test_after_it_the_job_can_begin(tmp_path: Path) -> None:

@@ -166,8 +166,12 @@ def _pilot(run: Run, output: str, count: int) -> int:
     found = run_pilot(run, output, count)
     for table in found.tables():
         out.print(table)
-    failed = int((found.rows["status"] == "failed").sum())
-    out.print(f"{len(found.rows)} images tried, {failed} of them failed; pictures: {found.sheet}")
+    failed = found.rows[found.rows["status"] == "failed"]
+    out.print(f"{len(found.rows)} images tried, {len(failed)} of them failed", markup=False)
+    if len(failed):
+        out.print(f"the first one because {failed['reason'].iloc[0]}", markup=False)
+    if found.sheet:
+        out.print(f"pictures: {found.sheet}", markup=False)
     out.print(f"the whole job: {estimate(run, run.sources)}", markup=False)
     out.print(found.choice.sentence, markup=False)
     return OK

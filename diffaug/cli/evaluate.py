@@ -79,14 +79,14 @@ def evaluate(
     batch_size
         of the diffusion model: lanes in the one fixed batch shape [default: 32]
     dtype
-        of the diffusion model: float32 or bfloat16 [default: what this machine is fast at]
+        of all networks: float32 or bfloat16 [default: what this machine is fast at]
     device
-        of the diffusion model: cpu, cuda or cuda:N [default: cuda where there is one]
+        of all networks: cpu, cuda or cuda:N [default: cuda where there is one]
     search
         strength=lo:hi: instead of all that, find the best strength on validation images, and write
         OUTPUT/recipe.yaml for diffaug augment
     budget
-        trainings that a search may take, at least 6
+        trainings that a search may take, at least 8
     """
     given = {name: value for name, value in locals().items() if value is not None}
     if len(paths) < 2:
@@ -99,8 +99,9 @@ def evaluate(
     if (search is None) == (not test):
         raise ConfigError("evaluate wants --test SHARDS, or --search strength=lo:hi, and not both")
 
-    from diffaug.evaluation.data import draw_subsets
+    from diffaug.evaluation.classifier import Task, new_classifier
     from diffaug.evaluation.plan import DEFAULT_RECIPE, plan_evaluation
+    from diffaug.evaluation.prepare import prepare
 
     schedule = None
     if search is not None:
@@ -121,8 +122,14 @@ def evaluate(
         dtype=dtype,
         device=device,
     )
-    for reason in draw_subsets(plan, output):
+    found = prepare(plan, output)
+    for reason in found.why:
         err.print(f"left out {reason}", markup=False)
+    err.print(
+        f"{found.labelled} labelled and {found.validation} validation images a seed, {found.test} "
+        f"test images, {found.left_out} left out",
+    )
+    new_classifier(plan.settings.classifier, Task(3, 2), 0)  # a mistake is told now, not in hours
     return _conclude(plan, output) if schedule is None else _search(plan, output, schedule)
 
 
@@ -136,13 +143,13 @@ def _conclude(plan: EvaluationPlan, output: str) -> int:
     jobs = (done for n in range(plan.settings.seeds) for done in generate(plan, output, n, pools))
     for done in counted(jobs, plan.settings.seeds * len(pools), "generating", err):
         if not err.is_terminal:
-            said = f"seed {done.seed}: {done.ok} images of {done.arm.name}, {done.seconds:.0f} s"
-            err.print(said, markup=False)
-    missing = missing_trials(plan, output)
-    count = sum(map(len, missing.values()))
-    err.print(f"{count} trainings to do", markup=False)
-    for _ in counted(run_trials(output, missing), count, "training", err):
-        pass
+            said = f"seed {done.seed}: {done.images} images of {done.arm.name}"
+            err.print(f"{said}, {done.failed} failed, {done.seconds:.0f} s", markup=False)
+    while missing := missing_trials(plan, output):
+        count = sum(map(len, missing.values()))
+        err.print(f"{count} trainings to do", markup=False)
+        for _ in counted(run_trials(output, missing), count, "training", err):
+            pass
     conclusion = conclude(plan, output)
     out.print(str(conclusion), markup=False)
     out.print(f"tables and plots: {output}/results", markup=False)
@@ -159,5 +166,7 @@ def _search(plan: EvaluationPlan, output: str, schedule: Schedule) -> int:
             f"{strength:g}: {made.accuracy[strength]:.1f}" for strength in made.best()
         )
         out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}", markup=False)
+    best, without = made.accuracy[made.best()[0]], made.baseline
+    out.print(f"{best - without:+.1f} points against flips and crops alone ({without:.1f})")
     out.print(f"use it: diffaug augment SOURCE OUTPUT --recipe {output}/recipe.yaml", markup=False)
     return OK

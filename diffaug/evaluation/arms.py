@@ -6,13 +6,19 @@ from dataclasses import dataclass
 
 from diffaug.evaluation.settings import Evaluation
 
-__all__ = ["BASELINE", "DIFFUSION", "Arm", "arms_of", "middle"]
+__all__ = ["BASELINE", "CHOSEN_FOR", "DIFFUSION", "MATCHED", "Arm", "arms_of", "matched_arms"]
 
 BASELINE = "flips-crops"
 """What every arm is compared with."""
 
 DIFFUSION = ("reconstruct", "filtered", "one-step")
 """The families that are on trial; all others are controls."""
+
+MATCHED = ("blur", "noise")
+"""The controls that are as far from their images, copy for copy, as an arm that was chosen."""
+
+CHOSEN_FOR = ("clean", "corrupted")
+"""What arms are chosen for, on validation images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +28,18 @@ class Arm:
     Attributes:
         family: one of FAMILIES.
         strength: of what the diffusion model did; None where it did nothing.
+        rival_for: of a matched control, what the arm that it is matched to was chosen for.
     """
 
     family: str
     strength: float | None = None
+    rival_for: str | None = None
 
     @property
     def name(self) -> str:
-        """Its name in tables and plots: the family, and the strength where there is one."""
+        """Its name in tables and plots."""
+        if self.rival_for is not None:
+            return f"{self.family} for {self.rival_for}"
         return self.family if self.strength is None else f"{self.family} {self.strength:g}"
 
     @property
@@ -39,19 +49,24 @@ class Arm:
 
 
 def arms_of(settings: Evaluation) -> list[Arm]:
-    """The arms of an evaluation, controls first."""
-    arms = []
-    for family in dict.fromkeys((BASELINE, *settings.arms)):
-        if family not in DIFFUSION:
-            arms.append(Arm(family))
+    """The arms that are there before anything was chosen, controls first."""
+    families = dict.fromkeys((BASELINE, *settings.arms))
+    arms = [Arm(family) for family in families if family not in (*DIFFUSION, *MATCHED)]
     for family in DIFFUSION:
-        if family in settings.arms:
+        if family in families:
             one_step = family == "one-step"
             strengths = settings.one_step_strengths if one_step else settings.strengths
             arms += [Arm(family, strength) for strength in strengths]
     return arms
 
 
-def middle(strengths: tuple[float, ...]) -> float:
-    """The strength that the matched controls are matched to."""
-    return strengths[len(strengths) // 2]
+def matched_arms(settings: Evaluation) -> list[Arm]:
+    """The controls that are matched to the arms that were chosen; none where nothing is."""
+    if not any(arm.is_diffusion for arm in arms_of(settings)):
+        return []
+    return [
+        Arm(family, rival_for=reason)
+        for family in MATCHED
+        if family in settings.arms
+        for reason in CHOSEN_FOR
+    ]

@@ -1,8 +1,9 @@
-"""What an evaluation ends in: OUTPUT/results, plots, and a verdict."""
+"""What an evaluation ends in: OUTPUT/results, with tables, plots and a verdict."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,22 @@ import pandas as pd
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.evaluation import data
-from diffaug.evaluation.arms import arms_of
+from diffaug.evaluation.arms import Arm, arms_of, matched_arms
+from diffaug.evaluation.experiment import missing_trials
 from diffaug.evaluation.generation import pool_folder, pools_of
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.plots import draw_plots
-from diffaug.evaluation.results import CLEAN, CORRUPTED, read_trials, scores_table, summary_table
+from diffaug.evaluation.prepare import Found, read_found
+from diffaug.evaluation.records import Trial, read_trials
+from diffaug.evaluation.results import CLEAN, CORRUPTED, scores_table, summary_table
 from diffaug.evaluation.settings import FAMILIES
 from diffaug.evaluation.verdict import Verdict, judge, leakage
 from diffaug.summary import summarise
 
 __all__ = ["Conclusion", "conclude"]
+
+_OFF = 0.5
+"""How far a matched control may be from what it is matched to, in dB, before that is noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +62,23 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
     Raises:
         ConfigError: trials are missing.
     """
-    trials, missing = read_trials(plan, output)
-    if missing:
-        raise ConfigError(f"{output}: {missing} trainings are yet to be done: run it again")
-    arms, settings = arms_of(plan.settings), plan.settings
+    if missing_trials(plan, output):
+        raise ConfigError(f"{output}: some trainings are yet to be done: run it again")
+    settings, found = plan.settings, read_found(output)
+    arms = [*arms_of(settings), *matched_arms(settings)]
+    seeds = range(settings.seeds)
+    trials = [one for labels in settings.labels for one in read_trials(output, arms, labels, seeds)]
     scores = scores_table(trials)
     summary = summary_table(scores, arms)
-    assert settings.model_saw is not None
     verdicts = [
         judge(scores, arms, labels, of) for labels in settings.labels for of in (CLEAN, CORRUPTED)
     ]
+    one_set = found.shared == 1 and len(settings.labels) == 1
     conclusion = Conclusion(
         [verdict for verdict in verdicts if verdict is not None],
-        leakage(settings.model_saw, plan.recipe.condition),
-        _notes(plan, output),
-        _cost(plan, output, sum(trial.seconds for trial in trials)),
+        leakage(str(settings.model_saw), plan.recipe.condition, one_set, plan.recipe.judges),
+        [*_of_images(found), *_of_trials(trials)],
+        _cost(plan, output, trials),
         summary,
     )
     folder = Path(output, "results")
@@ -82,54 +90,96 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         "leakage": conclusion.leakage,
         "notes": conclusion.notes,
         "cost": conclusion.cost,
+        "data": found.model_dump(),
         "plan": plan.model_dump(mode="json"),
     }
     storage.replace(json.dumps(said, indent=1).encode(), str(folder / "results.json"))
-    storage.replace(_page(plan, conclusion, plots).encode(), str(folder / "README.md"))
+    storage.replace(_page(plan, conclusion, arms, plots).encode(), str(folder / "README.md"))
     return conclusion
 
 
-def _notes(plan: EvaluationPlan, output: str) -> list[str]:
+def _of_images(found: Found) -> list[str]:
     notes = []
-    seeds = range(plan.settings.seeds)
-    labelled = [set(data.labelled(output, seed).pixels) for seed in seeds]
-    if all(one == labelled[0] for one in labelled):
+    if found.shared == 1:
         notes.append(
-            "Every seed had the same labelled images: intervals tell how trainings differ, not how "
-            "draws of images do."
+            "Every seed has the same labelled images: intervals tell how images are made and "
+            "classifiers trained, not how labelled images are drawn."
         )
-    tested = set(data.sets(output, 0)["test"].pictures.pixels)
-    both = len(set.union(*labelled) & tested)
-    if both:
-        notes.append(f"{both} labelled images are, pixel for pixel, among the test images.")
+    elif found.shared > 0.1:
+        notes.append(
+            f"A seed shares {found.shared:.0%} of its labelled images with another: intervals are "
+            "narrower than those of draws from a larger source."
+        )
+    for count, of, among in (
+        (found.labelled_in_test, "labelled", "test"),
+        (found.validation_in_test, "validation", "test"),
+        (found.labelled_in_validation, "labelled", "validation"),
+    ):
+        if count:
+            notes.append(f"{count} {of} images are, pixel for pixel, {among} images too.")
+    if found.left_out:
+        notes.append(
+            f"{found.left_out} samples were left out; the first one, {found.why[0]} (data.json)."
+        )
     return notes
 
 
-def _cost(plan: EvaluationPlan, output: str, training: float) -> dict[str, Any]:
-    images, seconds = 0, 0.0
-    for seed in range(plan.settings.seeds):
-        for arm in pools_of(plan):
-            assert arm.strength is not None
-            summary = summarise(pool_folder(output, seed, arm.family, arm.strength))
-            images += summary.planned
-            seconds += summary.seconds
+def _of_trials(trials: Sequence[Trial]) -> list[str]:
+    notes = []
+    empty = sorted({trial.arm.name for trial in trials if trial.copies == 0})
+    if empty:
+        notes.append(
+            f"Filters left nothing to {', '.join(empty)} in some trainings, which then are flips "
+            "and crops alone."
+        )
+    off = [
+        f"{trial.arm.name} with {trial.labels} labels a class ({trial.psnr:.1f} dB, where "
+        f"{trial.like} has {trial.like_psnr:.1f})"
+        for trial in trials
+        if trial.seed == 0
+        and trial.psnr is not None
+        and trial.like_psnr is not None
+        and abs(trial.psnr - trial.like_psnr) > _OFF
+    ]
+    if off:
+        notes.append(
+            f"Not as far from its images as what it is matched to: {'; '.join(off)}. A blur cannot "
+            "be stronger than a plane of grey."
+        )
+    return notes
+
+
+def _cost(plan: EvaluationPlan, output: str, trials: Sequence[Trial]) -> dict[str, Any]:
+    made = [
+        summarise(pool_folder(output, seed, arm.family, arm.strength or 0))
+        for seed in range(plan.settings.seeds)
+        for arm in pools_of(plan)
+    ]
     return {
-        "generated_images": images,
-        "generating_seconds": round(seconds, 1),
-        "trainings": len(arms_of(plan.settings)) * plan.settings.seeds * len(plan.settings.labels),
-        "training_seconds": round(training, 1),
+        "generated_images": sum(one.planned - one.failed for one in made),
+        "filtered_images": sum(one.filtered for one in made),
+        "failed_images": sum(one.failed for one in made),
+        "generating_seconds": round(sum(one.seconds for one in made), 1),
+        "trainings": len(trials),
+        "training_seconds": round(sum(trial.seconds for trial in trials), 1),
         "device_class": plan.device_class,
     }
 
 
-def _page(plan: EvaluationPlan, conclusion: Conclusion, plots: list[Path]) -> str:
-    settings = plan.settings
-    parts = ["# Does it help?", *(f"- {verdict.sentence}" for verdict in conclusion.verdicts)]
-    parts += ["", conclusion.leakage, *conclusion.notes, "", _how(plan, conclusion), ""]
-    for labels in settings.labels:
+def _page(
+    plan: EvaluationPlan, conclusion: Conclusion, arms: Sequence[Arm], plots: Sequence[Path]
+) -> str:
+    parts = ["# Does it help?", ""]
+    for verdict in conclusion.verdicts:
+        parts.append(f"- {verdict.sentence}")
+        if verdict.lead is not None:
+            lead = f"{verdict.lead.mean:+.1f} [{verdict.lead.low:+.1f}, {verdict.lead.high:+.1f}]"
+            parts.append(f"  On validation images it is {lead} ahead of {verdict.runner_up}.")
+    parts += ["", conclusion.leakage, "", *conclusion.notes, "", _how(plan, conclusion), ""]
+    for labels in plan.settings.labels:
         parts += [f"## {labels} labels a class", "", _table(conclusion.summary, labels), ""]
     parts += [f"![{path.stem}]({path.name})" for path in plots]
-    named = {arm.family: FAMILIES[arm.family] for arm in arms_of(settings)}
+    named = {arm.family: FAMILIES[arm.family] for arm in arms}
     parts += ["", "## The arms", "", *(f"- **{name}**: {text}" for name, text in named.items())]
     return "\n".join(parts) + "\n"
 
@@ -140,24 +190,30 @@ def _how(plan: EvaluationPlan, conclusion: Conclusion) -> str:
     return (
         f"{settings.seeds} seeds; every training has {settings.train_steps} steps of "
         f"{settings.train_batch} images, half of them augmented where there are such. Intervals "
-        "are of 95%; those of differences are paired by seed and corrected for the number of arms. "
-        f"Strengths were chosen on {settings.validation} validation images a class. "
-        f"Generating took {cost['generated_images']} images and "
-        f"{cost['generating_seconds'] / 60:.0f} minutes ({1000 * per_image:.0f} ms an image), "
-        f"training {cost['training_seconds'] / 60:.0f} minutes of one core, on "
-        f"{cost['device_class']}. Model {plan.recipe.model} ({plan.model_digest[:8]})."
+        "are of 95%; those of differences to flips-crops, in brackets, are paired by seed and "
+        "corrected for the number of arms. What is chosen was chosen on "
+        f"{settings.validation} validation images a class. Generating took "
+        f"{cost['generated_images']} images and {cost['generating_seconds'] / 60:.0f} minutes "
+        f"({1000 * per_image:.0f} ms an image), {cost['trainings']} trainings "
+        f"{cost['training_seconds'] / 60:.0f} minutes of one core, on {cost['device_class']}. "
+        f"Model {plan.recipe.model} ({plan.model_digest[:8]})."
     )
 
 
 def _table(summary: pd.DataFrame, labels: int) -> str:
+    """Accuracy of every arm; for clean and corrupted also the difference to the baseline."""
     rows = summary[summary["labels"] == labels]
     kinds = list(rows["of"].unique())
-    lines = ["| arm | " + " | ".join(kinds) + " |", "| :--- |" + " ---: |" * len(kinds)]
+    lines = ["| arm | PSNR | " + " | ".join(kinds) + " |"]
+    lines.append("| :--- | ---: |" + " ---: |" * len(kinds))
     for arm in rows["arm"].unique():
-        cells = []
+        of_arm = rows[rows["arm"] == arm].set_index("of")
+        psnr = of_arm["psnr"].iloc[0]
+        cells = ["" if pd.isna(psnr) else f"{psnr:.1f}"]
         for of in kinds:
-            row = rows[(rows["arm"] == arm) & (rows["of"] == of)].iloc[0]
-            half = (row["accuracy_high"] - row["accuracy_low"]) / 2
-            cells.append(f"{row['accuracy']:.1f} ± {half:.1f}")
+            row = of_arm.loc[of]
+            gain = f" ({row['gain']:+.1f} [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}])"
+            shown = gain if of in (CLEAN, CORRUPTED) and arm != "flips-crops" else ""
+            cells.append(f"{row['accuracy']:.1f}{shown}")
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""What the trainings of one seed need, read once a process."""
+"""What the trainings of one seed read from OUTPUT."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,107 +13,62 @@ from numpy.typing import NDArray
 
 from diffaug import storage
 from diffaug.codec import decode
-from diffaug.errors import ConfigError
-from diffaug.evaluation.corruptions import corrupt
-from diffaug.evaluation.pictures import Pictures, as_array, read_pictures, write_pictures
-from diffaug.evaluation.plan import EvaluationPlan, read_plan
-from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.split import draw
+from diffaug.evaluation.pictures import Pictures, as_array, read_pictures
+from diffaug.evaluation.plan import read_plan
+from diffaug.evaluation.prepare import read_found, set_names, set_path
 from diffaug.evaluation.variants import Images, Pool
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
 
-__all__ = ["CLEAN", "Sets", "draw_subsets", "labelled", "labelled_shard", "read_pool", "sets"]
-
-CLEAN = ("clean", 0)
-"""The corruption and the severity of images as they are."""
+__all__ = ["ScoredSet", "labelled", "labelled_shard", "read_pool", "scored_sets"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sets:
-    """Images to score a classifier on, clean and corrupted.
+class ScoredSet:
+    """Images that a classifier is scored on.
 
     Attributes:
-        images: by corruption and severity, uint8 (N, H, W, C).
-        pictures: the clean ones, with their classes.
+        split: `validation` or `test`.
+        corruption: `clean`, or what they were corrupted by.
+        severity: from 1 to 5; 0 for clean ones.
+        images: uint8 (N, H, W, C), on disk.
+        labels: int64 (N,).
     """
 
-    images: Mapping[tuple[str, int], Images]
-    pictures: Pictures
-
-
-def draw_subsets(plan: EvaluationPlan, output: str) -> list[str]:
-    """Write each seed's labelled and validation images as shards, if they are not there yet.
-
-    Returns:
-        A sentence for every sample of the source that could not be used.
-
-    Raises:
-        ConfigError: a class has too few images; or the validation source has other classes.
-    """
-    settings = plan.settings
-    seeds = [seed for seed in range(settings.seeds) if not _folder(output, seed).is_dir()]
-    if not seeds:
-        return []
-    source = read_pictures(list(plan.sources), plan.recipe, settings.size)
-    apart = (
-        read_pictures(list(plan.validation), plan.recipe, settings.size)
-        if plan.validation
-        else None
-    )
-    if apart is not None and set(apart.labels.tolist()) != set(source.labels.tolist()):
-        raise ConfigError("--validation-source: its classes are not those of the source")
-    with storage.scratch(output) as scratch:
-        for seed in seeds:
-            held_out = settings.validation if apart is None else 0
-            split = draw(source.labels, source.pixels, seed, settings.labels[-1], held_out)
-            chosen = source.at(split.validation)
-            if apart is not None:
-                of_apart = draw(apart.labels, apart.pixels, seed, 0, settings.validation)
-                chosen = apart.at(of_apart.validation)
-            made = scratch / f"seed-{seed}"
-            made.mkdir()
-            write_pictures(source.at(split.labelled), made / "labelled.tar")
-            write_pictures(chosen, made / "validation.tar")
-            made.rename(_folder(output, seed))
-    return [*source.left_out, *(apart.left_out if apart is not None else ())]
+    split: str
+    corruption: str
+    severity: int
+    images: Images
+    labels: NDArray[np.int64]
 
 
 def labelled_shard(output: str, seed: int) -> str:
     """Where a seed's labelled images are."""
-    return str(_folder(output, seed) / "labelled.tar")
+    return str(Path(output, f"seed-{seed}", "labelled.tar"))
 
 
 @lru_cache(maxsize=1)
 def labelled(output: str, seed: int) -> Pictures:
     """A seed's labelled images: of any budget, the first ones."""
-    return read_pictures([labelled_shard(output, seed)], Recipe())
+    return read_pictures(Path(labelled_shard(output, seed)), read_found(output).mode)
 
 
-def sets(output: str, seed: int) -> dict[str, Sets]:
-    """The images that the classifiers of a seed are scored on: `validation`, and `test` if any."""
-    found = {"validation": _validation(output, seed)}
-    return found | {"test": _test(output)} if read_plan(output).test else found
-
-
-@lru_cache(maxsize=1)
-def _validation(output: str, seed: int) -> Sets:
-    pictures = read_pictures([str(_folder(output, seed) / "validation.tar")], Recipe())
-    return _sets(pictures, read_plan(output).settings)
-
-
-@lru_cache(maxsize=1)
-def _test(output: str) -> Sets:
+def scored_sets(output: str, seed: int) -> Iterator[ScoredSet]:
+    """All images that the classifiers of a seed are scored on."""
     plan = read_plan(output)
-    return _sets(read_pictures(list(plan.test), plan.recipe, plan.settings.size), plan.settings)
+    shards = {"validation": Path(output, f"seed-{seed}", "validation.tar")}
+    if plan.test:
+        shards["test"] = Path(output, "test", "test.tar")
+    for split, shard in shards.items():
+        labels = _labels(shard, read_found(output).mode)
+        for kind, severity in set_names(plan.settings):
+            images = np.load(set_path(shard, kind, severity), mmap_mode="r")
+            yield ScoredSet(split, kind, severity, images, labels)
 
 
-def _sets(pictures: Pictures, settings: Evaluation) -> Sets:
-    images = {CLEAN: pictures.images}
-    for kind in settings.corruptions:
-        for severity in settings.severities:
-            images[kind, severity] = corrupt(pictures.images, pictures.pixels, kind, severity)
-    return Sets(images, pictures)
+@lru_cache(maxsize=2)
+def _labels(shard: Path, mode: str) -> NDArray[np.int64]:
+    return read_pictures(shard, mode).labels
 
 
 def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
@@ -132,7 +87,7 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
     pool = Pool(
         np.zeros(shape, dtype=np.uint8), np.zeros(shape[:2], dtype=bool), np.full(shape[:2], np.nan)
     )
-    passed = np.zeros(shape[:2], dtype=bool)
+    passed, mode = np.zeros(shape[:2], dtype=bool), "L" if shape[-1] == 1 else "RGB"
     rows = rows[rows["status"] != "failed"]
     places = {
         key: (int(source), copy, psnr, status)
@@ -143,14 +98,10 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
     for tar in sorted(set(rows["output_shard"])):
         with storage.open_read(storage.join(output, tar)) as stream:
             for sample in read_samples(stream, {"png"}.__contains__):
-                place, copy, psnr, status = places[sample.key]
+                place, copy, psnr, status = places[str(sample.key)]
                 image = decode(sample.members["png"].data, Recipe().max_pixels)
-                pool.copies[place, copy] = as_array(image, of.images[place])
+                pool.copies[place, copy] = as_array(image, mode)
                 pool.there[place, copy] = True
                 pool.psnr[place, copy] = psnr
                 passed[place, copy] = status == "ok"
     return pool, passed
-
-
-def _folder(output: str, seed: int) -> Path:
-    return Path(output, f"seed-{seed}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from itertools import product
 from multiprocessing import get_context, parent_process
 from multiprocessing.synchronize import Event
@@ -11,9 +12,11 @@ from multiprocessing.synchronize import Event
 import torch
 
 from diffaug.calls import at_once
-from diffaug.evaluation.arms import Arm, arms_of
+from diffaug.errors import UncommittedError
+from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
-from diffaug.evaluation.trials import read_trial, run_group
+from diffaug.evaluation.records import read_trial
+from diffaug.evaluation.trials import run_group
 
 __all__ = ["Groups", "missing_trials", "run_trials"]
 
@@ -22,14 +25,19 @@ Groups = Mapping[tuple[int, int], Sequence[Arm]]
 
 
 def missing_trials(plan: EvaluationPlan, output: str) -> Groups:
-    """The trials that are yet to be done."""
-    found = {
-        (labels, seed): [
-            arm for arm in arms_of(plan.settings) if read_trial(output, arm, labels, seed) is None
-        ]
-        for seed, labels in product(range(plan.settings.seeds), plan.settings.labels)
-    }
-    return {group: arms for group, arms in found.items() if arms}
+    """The trials that are to be done next, and after them others, until there are none.
+
+    Matched controls come when all other arms have been done, and validation images have chosen.
+    """
+    for arms in (arms_of(plan.settings), matched_arms(plan.settings)):
+        found = {
+            (labels, seed): [arm for arm in arms if read_trial(output, arm, labels, seed) is None]
+            for seed, labels in product(range(plan.settings.seeds), plan.settings.labels)
+        }
+        missing = {group: left for group, left in found.items() if left}
+        if missing:
+            return missing
+    return {}
 
 
 def run_trials(output: str, groups: Groups) -> Iterator[int]:
@@ -39,6 +47,7 @@ def run_trials(output: str, groups: Groups) -> Iterator[int]:
 
     Raises:
         ConfigError: the classifier cannot be loaded.
+        UncommittedError: a process was killed; run it again.
     """
     if not groups:
         return
@@ -51,6 +60,11 @@ def run_trials(output: str, groups: Groups) -> Iterator[int]:
         try:
             for done in as_completed(running):
                 yield done.result()
+        except BrokenProcessPool:
+            raise UncommittedError(
+                "a training process was killed, perhaps for want of memory: what was done stays; "
+                "run it again"
+            ) from None
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)

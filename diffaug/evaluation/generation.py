@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import pandas as pd
+
 from diffaug import storage
-from diffaug.evaluation.arms import DIFFUSION, Arm, arms_of, middle
+from diffaug.errors import ConfigError
+from diffaug.evaluation.arms import Arm, arms_of
 from diffaug.evaluation.data import labelled_shard
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.job import augment_shards
@@ -25,13 +28,15 @@ class Generated:
     Attributes:
         arm: for which arm.
         seed: of which labelled images.
-        ok: augmented images.
+        images: augmented ones, those that filters turn away among them.
+        failed: those that could not be made.
         seconds: of work, over all its runs.
     """
 
     arm: Arm
     seed: int
-    ok: int
+    images: int
+    failed: int
     seconds: float
 
 
@@ -41,16 +46,10 @@ def pool_folder(output: str, seed: int, family: str, strength: float) -> str:
 
 
 def pools_of(plan: EvaluationPlan) -> list[Arm]:
-    """The jobs there are for each seed: those that filters and matched controls need among them."""
-    settings = plan.settings
-    needed = {arm for arm in arms_of(settings) if arm.is_diffusion}
-    families = {arm.family for arm in arms_of(settings)}
-    if families & {"blur", "noise"}:
-        needed.add(Arm("reconstruct", middle(settings.strengths)))
-    if families & {"blur-one-step", "noise-one-step"}:
-        needed.add(Arm("one-step", middle(settings.one_step_strengths)))
+    """The jobs there are for each seed; filters take from those of reconstruct."""
+    needed = [arm for arm in arms_of(plan.settings) if arm.is_diffusion]
     made = {Arm("reconstruct", a.strength) if a.family == "filtered" else a for a in needed}
-    return sorted(made, key=lambda arm: (DIFFUSION.index(arm.family), arm.strength or 0))
+    return sorted(made, key=lambda arm: (arm.family == "one-step", arm.strength or 0))
 
 
 def generate(
@@ -74,20 +73,32 @@ def generate(
         run = plan_run(
             [labelled_shard(output, seed)],
             folder,
-            _recipe(plan.recipe, arm),
+            _recipe(plan.recipe, arm, seed),
             **plan.execution.model_dump(),
         )
         run = freeze(run, folder)
         made = augment_shards(survey(run.sources, folder).missing, folder, run=run)
         summary = finish(run, folder, {report.stem: report for report in made})
-        yield Generated(arm, seed, summary.ok, summary.seconds)
+        if summary.failed == summary.planned:
+            raise ConfigError(
+                f"{arm.name} of seed {seed} made no image: all {summary.planned} failed, the first "
+                f"because {_reason(folder)}"
+            )
+        images = summary.planned - summary.failed
+        yield Generated(arm, seed, images, summary.failed, summary.seconds)
 
 
-def _recipe(recipe: Recipe, arm: Arm) -> Recipe:
+def _recipe(recipe: Recipe, arm: Arm, seed: int) -> Recipe:
     """The plan's recipe at the arm's strength, on shards that the evaluation wrote itself."""
     changes: dict[str, object] = {"strength": arm.strength, "image_key": "png", "label_key": "cls"}
+    changes |= {"seed": recipe.seed + seed, "result": "source"}
     if arm.family == "one-step":
         changes |= {"sampler": "one-step", "eta": 0.0}
     changes |= {"format": "png", "mask_key": None, "carry": (), "layout": "each"}
     changes |= {"keep_rejects": True}  # other arms draw from what filters turn away too
     return Recipe.of(recipe.model_dump() | changes)
+
+
+def _reason(folder: str) -> str:
+    rows = pd.read_parquet(storage.join(folder, "manifest"), columns=["reason"])
+    return str(rows["reason"].iloc[0])

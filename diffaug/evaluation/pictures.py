@@ -1,8 +1,9 @@
-"""Labelled pictures in memory, as a classifier takes them."""
+"""Labelled pictures: told from shards one by one, kept in memory as a classifier takes them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,107 +16,164 @@ from diffaug.errors import ConfigError, DefectError
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, ShardWriter, integer, read_samples
 
-__all__ = ["Pictures", "as_array", "read_pictures", "write_pictures"]
+__all__ = [
+    "Form",
+    "LeftOut",
+    "Picture",
+    "Pictures",
+    "as_array",
+    "each_picture",
+    "read_pictures",
+    "write_shard",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a source.
+
+    Attributes:
+        image: mode L or RGB, at its own size.
+        label: its class.
+        text: its text, if it has one.
+        pixels: the digest of its pixels.
+    """
+
+    image: Image.Image
+    label: int
+    text: bytes | None
+    pixels: str
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The size and the mode that all pictures of an evaluation are brought to.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        mode: L or RGB.
+    """
+
+    width: int
+    height: int
+    mode: str
+
+    @classmethod
+    def of(cls, size: int | None, sizes: Iterable[tuple[int, int]], modes: Iterable[str]) -> Form:
+        """What a setting, or the pictures where there is none, ask for.
+
+        Raises:
+            ConfigError: they differ in size, and none was given.
+        """
+        found, mode = set(sizes), "RGB" if "RGB" in set(modes) else "L"
+        if size is not None:
+            return cls(size, size, mode)
+        if len(found) > 1:
+            raise ConfigError(
+                f"size: the images differ in size ({len(found)} sizes): say which width and height "
+                "to resize them to, such as 64"
+            )
+        return cls(*found.pop(), mode)
+
+    def bring(self, image: Image.Image) -> Image.Image:
+        """The picture in this form."""
+        image = image.convert(self.mode)
+        size = (self.width, self.height)
+        return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """N pictures of one size and their classes.
+    """N pictures of one form, and their classes.
 
     Attributes:
         images: uint8 (N, H, W, C), C 1 or 3.
         labels: int64 (N,).
-        pixels: the N digests of their pixels, as they were in the source.
-        left_out: why samples of the source are not among them, a sentence each.
+        pixels: the N digests of their pixels.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     pixels: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def at(self, places: NDArray[np.int64]) -> Pictures:
-        """Those at the places."""
-        pixels = tuple(self.pixels[place] for place in places)
-        return Pictures(self.images[places], self.labels[places], pixels)
+    def first(self, count: int) -> Pictures:
+        """The first of them."""
+        return Pictures(self.images[:count], self.labels[:count], self.pixels[:count])
 
 
-def read_pictures(urls: list[str], recipe: Recipe, size: int | None = None) -> Pictures:
-    """Read all pictures that have an integer class.
+@dataclass(slots=True)
+class LeftOut:
+    """Samples that could not be used.
 
-    Args:
-        urls: shards.
-        recipe: which members hold picture and class.
-        size: width and height they are resized to.
+    Attributes:
+        count: how many.
+        first: why, a sentence for each of the first.
+    """
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, sentence: str) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.first) < _NAMED:
+            self.first.append(sentence)
+
+
+_NAMED = 100
+
+
+def each_picture(urls: Sequence[str], recipe: Recipe, left_out: LeftOut) -> Iterator[Picture]:
+    """All pictures of shards that have an integer class, in order; the others are left out.
 
     Raises:
-        ConfigError: there are none, or they differ in size and none was given.
         OSError: a shard cannot be read.
     """
-    images, labels, left_out = list[Image.Image](), list[int](), list[str]()
     for url in urls:
         with storage.open_read(url) as stream:
             for sample in read_samples(stream, recipe.wants):
                 try:
-                    image, label = _picture(sample, recipe)
+                    yield _picture(sample, recipe)
                 except DefectError as defect:
-                    name = f"{storage.public_url(url)} {sample.key or ''}"
-                    left_out.append(f"{name}: {defect.reason}")
-                    continue
-                images.append(image)
-                labels.append(label)
-    if not images:
-        why = f": the first one, {left_out[0]}" if left_out else ""
-        raise ConfigError(f"no sample of {', '.join(urls)} has a picture and a class{why}")
-    grey = all(image.mode == "L" for image in images)
-    return Pictures(
-        _stacked(images, "L" if grey else "RGB", size),
-        np.array(labels, dtype=np.int64),
-        tuple(map(pixel_sha256, images)),
-        tuple(left_out),
-    )
+                    name = f"{storage.public_url(url)} {sample.key or ''}".rstrip()
+                    left_out.add(f"{name}: {defect.reason}")
 
 
-def write_pictures(pictures: Pictures, path: Path) -> None:
-    """Write a shard whose keys are the pictures' places."""
-    with path.open("wb") as stream:
-        tar = ShardWriter(stream)
-        for place, (image, label) in enumerate(zip(pictures.images, pictures.labels, strict=True)):
-            tar.add(f"{place:06d}.png", encode(Image.fromarray(image.squeeze()), "png"))
-            tar.add(f"{place:06d}.cls", str(label).encode())
-        tar.close()
-
-
-def as_array(image: Image.Image, like: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture in the size and colours of an array (H, W, C)."""
-    height, width, channels = like.shape
-    image = image.convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(image).reshape(like.shape)
-
-
-def _picture(sample: Sample, recipe: Recipe) -> tuple[Image.Image, int]:
+def _picture(sample: Sample, recipe: Recipe) -> Picture:
     image = decode(sample.image(recipe.image_keys).data, recipe.max_pixels)
-    member = sample.members.get(recipe.label_key)
+    member, text = sample.members.get(recipe.label_key), sample.members.get("txt")
     label = None if member is None else integer(member.data.decode("utf-8", "replace"))
     if label is None:
         raise DefectError("no_label", f"the sample has no integer class in .{recipe.label_key}")
-    return image, label
+    return Picture(image, label, None if text is None else text.data, pixel_sha256(image))
 
 
-def _stacked(images: list[Image.Image], mode: str, size: int | None) -> NDArray[np.uint8]:
-    sizes = {image.size for image in images}
-    if size is None and len(sizes) > 1:
-        raise ConfigError(
-            f"size: the images differ in size ({len(sizes)} sizes): say which width and height to "
-            "resize them to, such as 64"
-        )
-    width, height = (size, size) if size else next(iter(sizes))
-    made = np.empty((len(images), height, width, len(mode)), dtype=np.uint8)
-    for place, image in enumerate(images):
-        made[place] = as_array(image, made[place])
-    return made
+def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
+    """Write a shard whose keys are the pictures' places."""
+    with path.open("wb") as stream:
+        tar = ShardWriter(stream)
+        for place, picture in enumerate(pictures):
+            tar.add(f"{place:06d}.png", encode(form.bring(picture.image), "png"))
+            tar.add(f"{place:06d}.cls", str(picture.label).encode())
+            if picture.text is not None:
+                tar.add(f"{place:06d}.txt", picture.text)
+        tar.close()
+
+
+def read_pictures(shard: Path, mode: str) -> Pictures:
+    """Read a shard that `write_shard` wrote, in the mode of its form."""
+    found = list(each_picture([str(shard)], Recipe(), LeftOut()))
+    return Pictures(
+        np.stack([as_array(picture.image, mode) for picture in found]),
+        np.array([picture.label for picture in found], dtype=np.int64),
+        tuple(picture.pixels for picture in found),
+    )
+
+
+def as_array(image: Image.Image, mode: str) -> NDArray[np.uint8]:
+    """A picture as uint8 (H, W, C), C 1 or 3: in colour a grey one has three equal channels."""
+    return np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)

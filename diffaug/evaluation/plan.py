@@ -13,7 +13,14 @@ from diffaug.execution import Execution, device_class, versions
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
 
-__all__ = ["DEFAULT_RECIPE", "EvaluationPlan", "plan_evaluation", "read_plan"]
+__all__ = [
+    "DEFAULT_RECIPE",
+    "EvaluationPlan",
+    "freeze_plan",
+    "plan_evaluation",
+    "read_plan",
+    "read_plan_if_any",
+]
 
 DEFAULT_RECIPE = Recipe(copies=10, steps=10)
 """What an evaluation takes where it is given no recipe."""
@@ -61,6 +68,9 @@ def plan_evaluation(
 ) -> EvaluationPlan:
     """Plan an evaluation, or take up the one that OUTPUT holds.
 
+    Machine and versions may be others than those it began with: a training is a sample, and its
+    last bits are no matter.
+
     Args:
         sources: shards with classes: files, globs, brace ranges, on any fsspec URL.
         output: a local folder.
@@ -69,15 +79,15 @@ def plan_evaluation(
         settings: what to compare.
         recipe: how to augment; its strength gives way to those of the settings.
         batch_size: of the diffusion model, as in a job.
-        dtype: likewise.
-        device: likewise.
+        dtype: of all networks.
+        device: of all networks.
 
     Raises:
         ConfigError: something is wrong, or OUTPUT holds another evaluation.
     """
     settings, recipe = settings or Evaluation(), recipe or DEFAULT_RECIPE
-    if not storage.is_local(output):
-        raise ConfigError(f"{storage.public_url(output)}: an evaluation wants a local OUTPUT")
+    if "://" in output:
+        raise ConfigError(f"{storage.public_url(output)}: an evaluation wants a local folder")
     checkpoint = checkpoint_of(recipe)
     if settings.model_saw is None:
         saw = checkpoint.card.saw if checkpoint.card else "unknown"
@@ -95,15 +105,18 @@ def plan_evaluation(
         versions=versions(),
     )
     _refuse_test_in_source(plan)
-    begun = _read(output)
-    if begun is None:
-        storage.replace((plan.model_dump_json(indent=1) + "\n").encode(), _url(output))
-    elif begun != plan:
+    begun = read_plan_if_any(output)
+    differ = [] if begun is None else _differ(begun, plan)
+    if differ:
         raise ConfigError(
-            f"{output} holds another evaluation: {', '.join(_differ(begun, plan))}. Choose a new "
-            "OUTPUT"
+            f"{output} holds another evaluation: {', '.join(differ)}. Choose a new OUTPUT"
         )
-    return plan
+    return begun or plan
+
+
+def freeze_plan(plan: EvaluationPlan, output: str) -> None:
+    """Write OUTPUT/evaluation.json."""
+    storage.replace((plan.model_dump_json(indent=1) + "\n").encode(), _url(output))
 
 
 def read_plan(output: str) -> EvaluationPlan:
@@ -112,13 +125,14 @@ def read_plan(output: str) -> EvaluationPlan:
     Raises:
         ConfigError: there is none, or none that this diffaug reads.
     """
-    plan = _read(output)
+    plan = read_plan_if_any(output)
     if plan is None:
         raise ConfigError(f"{output} is no output of an evaluation: it has no evaluation.json")
     return plan
 
 
-def _read(output: str) -> EvaluationPlan | None:
+def read_plan_if_any(output: str) -> EvaluationPlan | None:
+    """The plan in OUTPUT; None where none is frozen yet."""
     try:
         return EvaluationPlan.model_validate_json(storage.read_bytes(_url(output)))
     except FileNotFoundError:
@@ -148,7 +162,7 @@ def _differ(begun: EvaluationPlan, plan: EvaluationPlan) -> list[str]:
 
 
 def _flat(plan: EvaluationPlan) -> dict[str, Any]:
-    fields = plan.model_dump(mode="json")
+    fields = plan.model_dump(mode="json", exclude={"device_class", "versions"})
     inner = {f"settings {name}": value for name, value in fields.pop("settings").items()}
     inner |= {f"recipe {name}": value for name, value in fields.pop("recipe").items()}
     return fields | inner

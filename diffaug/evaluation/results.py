@@ -1,53 +1,33 @@
-"""The trials as tables: one row a score, and one row an arm."""
+"""The trials as tables: one row a score, and one row an arm; and what validation images choose."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diffaug.evaluation.arms import BASELINE, Arm, arms_of
-from diffaug.evaluation.plan import EvaluationPlan
+from diffaug.evaluation.arms import BASELINE, Arm
+from diffaug.evaluation.records import Trial
 from diffaug.evaluation.statistics import difference, estimate
-from diffaug.evaluation.trials import Trial, read_trial
 
-__all__ = ["CLEAN", "CORRUPTED", "per_seed", "read_trials", "scores_table", "summary_table"]
+__all__ = ["CLEAN", "CORRUPTED", "by_preference", "per_seed", "scores_table", "summary_table"]
 
 CLEAN, CORRUPTED = "clean", "corrupted"
 """What accuracy is of: images as they are, and the mean over all corruptions and severities."""
 
 
-def read_trials(plan: EvaluationPlan, output: str) -> tuple[list[Trial], int]:
-    """The trials that were done, and how many are missing."""
-    settings = plan.settings
-    found = [
-        read_trial(output, arm, labels, seed)
-        for labels in settings.labels
-        for seed in range(settings.seeds)
-        for arm in arms_of(settings)
-    ]
-    done = [trial for trial in found if trial is not None]
-    return done, len(found) - len(done)
-
-
-def scores_table(trials: list[Trial]) -> pd.DataFrame:
+def scores_table(trials: Iterable[Trial]) -> pd.DataFrame:
     """One row for every trial, split, corruption and severity; accuracy in points of a hundred."""
     return pd.DataFrame(
         [
             {
-                "arm": Arm(trial.family, trial.strength).name,
-                "family": trial.family,
-                "strength": trial.strength,
-                "labels": trial.labels,
-                "seed": trial.seed,
-                "copies": trial.copies,
-                "steps": trial.steps,
-                "seconds": trial.seconds,
-                "split": score.split,
-                "corruption": score.corruption,
-                "severity": score.severity,
-                "right": score.right,
-                "images": score.images,
+                "arm": trial.arm.name,
+                "family": trial.arm.family,
+                "strength": trial.arm.strength,
+                **trial.model_dump(exclude={"arm", "scores"}),
+                **score.model_dump(),
                 "accuracy": 100 * score.right / score.images,
             }
             for trial in trials
@@ -73,12 +53,21 @@ def per_seed(
     return {str(arm): values.to_numpy() for arm, values in means.iterrows()}
 
 
-def summary_table(scores: pd.DataFrame, arms: list[Arm]) -> pd.DataFrame:
+def by_preference(scores: pd.DataFrame, arms: Sequence[Arm], labels: int, of: str) -> list[Arm]:
+    """The arms on trial, the one first that does best on validation images; of equals the first."""
+    found = per_seed(scores, labels, "validation", of)
+    on_trial = [arm for arm in arms if arm.is_diffusion]
+    return sorted(on_trial, key=lambda arm: -float(np.mean(found[arm.name])))
+
+
+def summary_table(scores: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     """One row for every budget, arm and kind of test image: means, and differences to BASELINE.
 
     The intervals of differences hold together for all arms of a budget and a kind.
     """
     kinds = [CLEAN, CORRUPTED, *scores["corruption"][scores["severity"] > 0].unique()]
+    of_arm = scores.drop_duplicates(["labels", "arm", "seed"]).groupby(["labels", "arm"])
+    psnr = of_arm["psnr"].mean()
     rows = []
     for labels in scores["labels"].unique():
         for of in kinds:
@@ -94,6 +83,7 @@ def summary_table(scores: pd.DataFrame, arms: list[Arm]) -> pd.DataFrame:
                         "family": arm.family,
                         "strength": arm.strength,
                         "seeds": len(values[arm.name]),
+                        "psnr": psnr[labels, arm.name],
                         "accuracy": mean.mean,
                         "accuracy_low": mean.low,
                         "accuracy_high": mean.high,

@@ -16,17 +16,17 @@ import numpy as np
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.evaluation.arms import Arm
+from diffaug.evaluation.arms import BASELINE, Arm
 from diffaug.evaluation.experiment import run_trials
 from diffaug.evaluation.generation import generate
 from diffaug.evaluation.plan import EvaluationPlan
+from diffaug.evaluation.records import read_trial
 from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.trials import read_trial
 
 __all__ = ["LEAST", "Round", "Schedule", "candidates", "search", "settings_of"]
 
-LEAST = 6
-"""The smallest budget: four strengths, of which two are tried twice."""
+LEAST = 8
+"""The smallest budget: four strengths, two of which are tried twice, and twice no augmentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,12 @@ class Schedule:
     @property
     def cost(self) -> int:
         """Trainings in all: a later round does only the seeds that an earlier did not."""
-        return self.strengths * self.seeds * (self.rounds + 1) // 2
+        return self.strengths * self.seeds * (self.rounds + 1) // 2 + self.most_seeds
+
+    @property
+    def most_seeds(self) -> int:
+        """On how many seeds the last two are tried."""
+        return self.seeds << (self.rounds - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +79,12 @@ class Round:
     Attributes:
         seeds: on how many seeds each strength was tried.
         accuracy: mean accuracy on clean validation images by strength, in points of a hundred.
+        baseline: that of flips and crops alone, on the same seeds.
     """
 
     seeds: int
     accuracy: dict[float, float]
+    baseline: float
 
     def best(self) -> list[float]:
         """The strengths, the best first; of equals the lower, which costs less."""
@@ -110,7 +117,7 @@ def settings_of(
     changes = {
         "arms": ("reconstruct",),
         "strengths": strengths,
-        "seeds": max(2, schedule.seeds * 2 ** (schedule.rounds - 1)),
+        "seeds": schedule.most_seeds,
         "labels": settings.labels[-1:],
     }
     return settings.model_copy(update=changes)
@@ -118,6 +125,8 @@ def settings_of(
 
 def search(plan: EvaluationPlan, output: str, schedule: Schedule) -> Iterator[Round]:
     """Search among the plan's strengths, at its last budget of labels; yield each round.
+
+    Where the recipe has filters, what they keep is tried.
 
     In the end OUTPUT/recipe.yaml is the plan's recipe at the best strength, ready for `diffaug
     augment`, and OUTPUT/search.json tells the rounds.
@@ -127,20 +136,21 @@ def search(plan: EvaluationPlan, output: str, schedule: Schedule) -> Iterator[Ro
         UncommittedError: storage or memory failed; run it again.
     """
     left, labels = list(plan.settings.strengths), plan.settings.labels[-1]
+    family = "filtered" if plan.recipe.turns_away else "reconstruct"
     rounds = list[Round]()
     for number in range(schedule.rounds):
         seeds = range(schedule.seeds * 2**number)
-        arms = [Arm("reconstruct", strength) for strength in left]
+        pools = [Arm("reconstruct", strength) for strength in left]
+        arms = [Arm(BASELINE), *(Arm(family, strength) for strength in left)]
         for seed in seeds:
-            for _ in generate(plan, output, seed, arms):
+            for _ in generate(plan, output, seed, pools):
                 pass
         for _ in run_trials(output, {(labels, seed): arms for seed in seeds}):
             pass
-        means = {
-            strength: fmean(_accuracy(output, arm, labels, seed) for seed in seeds)
-            for strength, arm in zip(left, arms, strict=True)
-        }
-        rounds.append(Round(len(seeds), means))
+        baseline, *means = (
+            fmean(_accuracy(output, arm, labels, seed) for seed in seeds) for arm in arms
+        )
+        rounds.append(Round(len(seeds), dict(zip(left, means, strict=True)), baseline))
         yield rounds[-1]
         left = sorted(rounds[-1].best()[: len(left) // 2])
     best = plan.recipe.model_copy(update={"strength": rounds[-1].best()[0]})

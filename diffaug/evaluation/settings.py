@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from diffaug.evaluation.corruptions import CORRUPTIONS, SEVERITIES
 from diffaug.fields import Fields, Names
 
-__all__ = ["FAMILIES", "SAW", "Evaluation"]
+__all__ = ["FAMILIES", "Evaluation"]
 
 FAMILIES = {
     "real": "the labelled images as they are",
@@ -17,24 +17,15 @@ FAMILIES = {
     "oversampled": "the other half of the batch again, in the place of augmented images",
     "trivial-augment": "one random operation of random strength an image (Müller & Hutter 2021)",
     "mixup": "pairs of images and labels, mixed (Zhang et al. 2018)",
-    "blur": "a blur of the same PSNR, copy for copy, as reconstruction's middle strength",
-    "noise": "Gaussian noise of the same PSNR",
-    "blur-one-step": "a blur of the same PSNR as one step's middle strength",
-    "noise-one-step": "Gaussian noise of the same PSNR as one step's",
+    "blur": "a blur that comes as near as a blur can, copy for copy, to the PSNR of the arm that "
+    "validation images chose, for clean and for corrupted ones",
+    "noise": "Gaussian noise of that PSNR",
     "reconstruct": "noised part-way, then denoised by the recipe",
     "filtered": "of reconstruct, what the recipe's filters keep; without any, what a classifier "
     "trained on the same labelled images takes for its class",
     "one-step": "noised part-way, then denoised by one call",
 }
-"""What the arms are; the last three once for each strength."""
-
-SAW = {
-    "unknown": "not known",
-    "labelled": "none but the labelled ones",
-    "images": "other images of this kind, without their classes",
-    "classes": "other images of this kind, with their classes",
-}
-"""Beyond the labelled images, what the diffusion model was trained on."""
+"""What the arms are; the last three are there once for each strength."""
 
 
 def _numbers(value: Any) -> Any:
@@ -101,9 +92,9 @@ class Evaluation(Fields):
     )
     model_saw: Literal["unknown", "labelled", "images", "classes"] | None = Field(
         None,
-        description="what the diffusion model was trained on beyond the labelled images: labelled "
-        "(nothing), images, classes (images with their classes), or unknown [default: what its "
-        "card says]",
+        description="what the diffusion model was trained on: labelled (none but the labelled "
+        "images), images (others too), classes (others with their classes), or unknown [default: "
+        "what its card says]",
     )
 
     @property

@@ -20,6 +20,9 @@ from diffaug.judges.network import PictureNetwork, to_tensor
 
 __all__ = ["digest_code", "load_code"]
 
+_imported: dict[str, str] = {}
+"""The digests of what this process has imported, which imports nothing twice."""
+
 
 def digest_code(reference: str) -> str:
     """sha256 in hex over the reference and the module's source file, and no other file.
@@ -40,14 +43,21 @@ def load_code(reference: str, execution: Execution) -> PictureNetwork:
     Raises:
         ConfigError: there is no such callable, or its module cannot be imported.
     """
-    _source(reference)
+    digest = digest_code(reference)
     module, _, name = reference.partition(":")
     try:
         classify: Any = importlib.import_module(module)
+        if _imported.setdefault(reference, digest) != digest:
+            raise ConfigError(
+                f"judges: label={reference}: its module has changed since it was imported here: "
+                "start anew"
+            )
         for part in name.split("."):
             classify = getattr(classify, part)
     except AttributeError:
         raise ConfigError(f"judges: label={reference}: {module} has no {name}") from None
+    except ConfigError:
+        raise
     except Exception as error:  # whatever the user's own module raises
         raise ConfigError(f"judges: label={reference}: it cannot be imported: {error}") from error
     if not callable(classify):

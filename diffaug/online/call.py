@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ def _fields(labels: Any, count: int) -> list[SampleFields]:
         return [{}] * count
     if isinstance(labels, Tensor):
         labels = labels.tolist()
-    given = [labels] if isinstance(labels, (int, str)) else list(labels)
+    given = [labels] if isinstance(labels, (Integral, str)) else list(labels)
     if len(given) != count:
         raise ValueError(f"{count} images need {count} labels, got {len(given)}")
     return [{} if label is None else label_fields(label) for label in given]

@@ -155,8 +155,10 @@ class Engine:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Say in a defect which image has it."""
+    """Say in a defect or a mistake which image has it."""
     try:
         yield
     except DefectError as defect:
         raise DefectError(defect.code, f"{name}: {defect.reason}") from None
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None

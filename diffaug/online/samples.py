@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import Any
 
 from diffaug.edit import SampleFields
@@ -51,7 +52,7 @@ def image_key(sample: Sample, recipe: Recipe) -> str:
 def label_fields(label: Any) -> SampleFields:
     """A label as a job reads it from a shard: an integer is the class, anything else its text."""
     if not isinstance(label, (bytes, str)):
-        return {"label": int(label)}
+        return {"label": index(label)}
     text = _text(label)
     value = integer(text)
     return {"label_text": text} if value is None else {"label": value}

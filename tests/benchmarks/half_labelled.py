@@ -4,8 +4,8 @@
     python -m tests.benchmarks.half_labelled 'shards/*.tar' half
 
 writes labelled.tar and validation.tar, and all-000000.tar, …: every image but those of the
-validation split, of which only the labelled ones have a class. So that the denoiser meets a class in
-about one image of ten, the labelled ones come again in repeat-00.tar, ….
+validation split, of which only the labelled ones have a class. So that the denoiser meets a class
+in about one image of ten, the labelled ones come again in repeat-00.tar, ….
 """
 
 from __future__ import annotations
