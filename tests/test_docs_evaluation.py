@@ -24,4 +24,4 @@ def test_its_commands_run(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     for name in ("README.md", "results.json", "scores.parquet", "summary.parquet", "gains.png"):
         assert (tmp_path / "evaluation/results" / name).is_file()
-    assert "120 planned = 120 ok" in done.stdout
+    assert "240 planned = 240 ok" in done.stdout

@@ -188,14 +188,8 @@ def test_training_as_a_deployment(environment: dict[str, str], tmp_path: Path) -
 @pytest.mark.usefixtures("worker")
 def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
     """Its verdicts are artifacts; a mistake fails with a sentence."""
-    small: dict[str, Any] = {
-        "labels": 2,
-        "seeds": 2,
-        "validation": 1,
-        "train_steps": 4,
-        "severities": 3,
-    }
-    small |= {"arms": "one-step", "one_step_strengths": 0.4}
+    small: dict[str, Any] = {"labels": [2], "seeds": 2, "validation": 1, "train_steps": 4}
+    small |= {"arms": ["one-step"], "one_step_strengths": [0.4], "severities": [3]}
     command = ["deployment", "run", "evaluate-augmentation/local", "--watch"]
     command += ["-p", f"source={json.dumps([str(shard) for shard in SHARDS[:2]])}"]
     command += ["-p", f"settings={json.dumps(small)}", "-p", f"test={SHARDS[2]}"]
@@ -209,7 +203,7 @@ def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path)
 
     prefect(environment, tmp_path, *command, "-p", "output=s3://bucket/out", expect=1)
     messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
-    assert "s3://bucket/out: an evaluation wants a local OUTPUT" in messages
+    assert "s3://bucket/out: an evaluation wants a local folder" in messages
 
 
 def test_flow_fails_when_too_many_images_do(environment: dict[str, str], tmp_path: Path) -> None:

@@ -88,17 +88,17 @@ def test_ten_times_the_images_take_the_same_memory(tmp_path: Path) -> None:
 @pytest.mark.services
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_training_on_ten_times_the_images_takes_the_same_memory(tmp_path: Path) -> None:
-    """As many steps either way: twelve epochs of the few, and more than one of the many."""
+    """As many steps either way: eleven epochs of the few, and more than one of the many."""
 
     def train(count: int) -> tuple[float, float, float]:
         shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
         arguments = [shard, tmp_path / f"model-{count}", "--network", "tiny", "--size", "8"]
-        flags = ["--steps", "100", "--shuffle", "200", "--preview-steps", "50"]
+        flags = ["--steps", "70", "--shuffle", "200", "--preview-steps", "35"]
         said, *measured = _measure("train", *arguments, *flags)
-        assert "100 steps, 6400 images" in said
+        assert "70 steps, 4480 images" in said
         peak, second, last = measured
         return peak, second, last
 
-    (small, _, held_small), (large, _, held_large) = train(500), train(5000)
+    (small, _, held_small), (large, _, held_large) = train(400), train(4000)
     assert large < 1.10 * small
     assert held_large < 1.05 * held_small
