@@ -23,8 +23,8 @@ from PIL import Image
 
 import diffaug
 from diffaug import Augment, Augmenter
+from diffaug.epoch import Epoch
 from diffaug.models import load_model
-from diffaug.online.epoch import Epoch
 from tests.conftest import ROOT, blocks
 from tests.hostile import fashion, write_samples
 from tests.jobs import augmented, members, pixels

@@ -135,7 +135,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
 
         As for torch's DistributedSampler, epochs are alike unless this is called before each.
         """
-        self._mixture.epoch.fill_(epoch)
+        self._mixture.epoch.set(epoch)
 
     @property
     def skipped(self) -> int:

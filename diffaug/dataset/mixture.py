@@ -7,15 +7,15 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import torch
 import webdataset as wds
 from torch.utils.data import get_worker_info
 from webdataset.utils import pytorch_worker_info
 
 from diffaug.dataset.decode import Decoder
 from diffaug.dataset.sides import Side
+from diffaug.epoch import Epoch
 from diffaug.errors import ConfigError
 
 __all__ = ["Mixture", "ranks"]
@@ -58,9 +58,7 @@ class Mixture:
     seed: int
 
     def __post_init__(self) -> None:
-        # in shared memory, so that workers see it that began before it was set
-        self.epoch = torch.zeros((), dtype=torch.int64)
-        cast(Any, self.epoch).share_memory_()
+        self.epoch = Epoch()
         self._began_by: tuple[int, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -87,7 +85,7 @@ class Mixture:
             for name, value in zip(("RANK", "WORLD_SIZE"), self._began_by, strict=True):
                 os.environ.setdefault(name, str(value))  # as launchers do; webdataset looks there
         rank, world_size, worker, num_workers = pytorch_worker_info()
-        return _Process(rank, world_size, worker, num_workers, int(self.epoch))
+        return _Process(rank, world_size, worker, num_workers, self.epoch.get())
 
     @staticmethod
     def _share(samples: int, process: _Process) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffaug.errors import ConfigError
-from diffaug.judges.pretrained import quiet
+from diffaug.quiet import quiet
 
 __all__ = ["Task", "new_classifier"]
 

@@ -22,8 +22,8 @@ from diffaug.judges.pretrained import (
     find_folder,
     load,
     pictures_for,
-    quiet,
 )
+from diffaug.quiet import quiet
 
 __all__ = ["ClipJudge", "clip_digest", "load_clip_judge"]
 

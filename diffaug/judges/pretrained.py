@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +17,9 @@ from torch import Tensor
 from diffaug.errors import ConfigError
 from diffaug.models import hub
 from diffaug.models.layout import PICKLES, check_file, is_variant
+from diffaug.quiet import quiet
 
-__all__ = ["config_of", "digest_folder", "find_folder", "load", "pictures_for", "quiet"]
+__all__ = ["config_of", "digest_folder", "find_folder", "load", "pictures_for"]
 
 _CONFIGS = (
     *("config.json", "preprocessor_config.json", "processor_config.json"),
@@ -184,22 +183,3 @@ def pictures_for(judge: str, reference: str, folder: Path) -> Callable[[Image.Im
         return values[0].float()
 
     return prepare
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No bars and hints of transformers on the way, which are of no use to people here."""
-    from transformers.utils import logging as untyped
-
-    logging: Any = untyped
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from diffaug.models.attach import attach_embeddings, attach_lora
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.layout import UNUSED
 from diffaug.models.parts import activate_in_place
+from diffaug.quiet import quiet
 
 __all__ = ["pipeline"]
 
@@ -37,7 +35,7 @@ def pipeline(checkpoint: Checkpoint, execution: Execution) -> Any:
     if any(library == "transformers" for library, _ in _parts(checkpoint).values()):
         _wants_transformers(checkpoint)
     try:
-        with _quiet():
+        with quiet():
             pipe: Any = DiffusionPipeline.from_pretrained(
                 checkpoint.folder,
                 local_files_only=True,
@@ -132,32 +130,6 @@ def _wants_transformers(checkpoint: Checkpoint) -> None:
             f"model {checkpoint.reference} takes prompts, which wants the package transformers: "
             "install diffaug with its extra text"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and hints of other libraries on the way, which are of no use to people here."""
-    from diffusers.utils import logging as diffusers_logging
-
-    found = [diffusers_logging]
-    if find_spec("transformers") is not None:
-        from transformers.utils import logging as transformers_logging
-
-        found.append(transformers_logging)
-    levels = [logging.get_verbosity() for logging in found]
-    bars = [logging.is_progress_bar_enabled() for logging in found]
-    for logging in found:
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logging, level, bar in zip(found, levels, bars, strict=True):
-            logging.set_verbosity(level)
-            if bar:
-                logging.enable_progress_bar()
 
 
 def _cannot(checkpoint: Checkpoint, error: Exception) -> str:

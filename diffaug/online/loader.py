@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from string import Formatter
 from typing import Any
 
+from diffaug.epoch import Epoch
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.online.cache import Cache
 from diffaug.online.engine import Engine, Given
-from diffaug.online.epoch import Epoch
 from diffaug.online.samples import given, image_key
 from diffaug.recipe import Recipe
 
