@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "corrupt", "generator"]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "Images", "as_bytes", "corrupt", "generator"]
 
 Images = NDArray[np.uint8]
 """(N, H, W, C) with C 1 or 3."""
@@ -53,7 +53,7 @@ def _noise(images: Images, pixels: Sequence[str], level: int) -> Images:
     made = np.empty_like(images)
     for place, digest in enumerate(pixels):
         noise = generator("noise", digest).standard_normal(images.shape[1:], np.float32)
-        made[place] = _as_bytes(images[place] + 255 * _NOISE[level] * noise)
+        made[place] = as_bytes(images[place] + 255 * _NOISE[level] * noise)
     return made
 
 
@@ -61,12 +61,12 @@ def _blur(images: Images, _: Sequence[str], level: int) -> Images:
     from scipy.ndimage import gaussian_filter
 
     sigma = _BLUR[level] * images.shape[2]
-    return _as_bytes(gaussian_filter(images.astype(np.float32), sigma, axes=(1, 2)))
+    return as_bytes(gaussian_filter(images.astype(np.float32), sigma, axes=(1, 2)))
 
 
 def _contrast(images: Images, _: Sequence[str], level: int) -> Images:
     mean = images.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float32)
-    return _as_bytes(mean + _CONTRAST[level] * (images - mean))
+    return as_bytes(mean + _CONTRAST[level] * (images - mean))
 
 
 def _occlusion(images: Images, pixels: Sequence[str], level: int) -> Images:
@@ -89,7 +89,8 @@ def _jpeg(images: Images, _: Sequence[str], level: int) -> Images:
     return made
 
 
-def _as_bytes(values: NDArray[np.float32]) -> Images:
+def as_bytes(values: NDArray[np.float32]) -> Images:
+    """Values rounded, and clipped to black and white."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 

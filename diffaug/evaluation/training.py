@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffaug.evaluation.classifier import Task, new_classifier
+from diffaug.evaluation.corruptions import Images
 from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.variants import Images, Variants, flips_and_crops
+from diffaug.evaluation.variants import Variants, flips_and_crops
 from diffaug.execution import Execution
 
 __all__ = ["Lesson", "Trained", "train_classifier"]

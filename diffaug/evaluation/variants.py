@@ -10,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from diffaug.evaluation.corruptions import generator
+from diffaug.evaluation.corruptions import Images, as_bytes, generator
 
 __all__ = ["Pool", "TrivialAugment", "Variants", "flips_and_crops", "matched_blur", "matched_noise"]
-
-Images = NDArray[np.uint8]
-"""(N, H, W, C) with C 1 or 3."""
 
 Places = NDArray[np.int64]
 """(N,), of labelled images."""
@@ -142,7 +139,7 @@ def matched_blur(images: Images, like: Pool) -> Pool:
         found = _psnr(blurred, image)
         wanted = like.psnr[place, like.there[place]]
         nearest = np.abs(found[None] - wanted[:, None]).argmin(axis=1)
-        made.copies[place, like.there[place]] = _as_bytes(blurred[nearest])
+        made.copies[place, like.there[place]] = as_bytes(blurred[nearest])
         made.psnr[place, like.there[place]] = found[nearest]
     return made
 
@@ -156,7 +153,7 @@ def matched_noise(images: Images, pixels: tuple[str, ...], like: Pool) -> Pool:
         noise = generator("matched-noise", pixels[place]).standard_normal(shape, np.float32)
         deviation = 255 * 10 ** (-wanted / 20)
         for _ in range(_TRIES):
-            noisy = _as_bytes(image + deviation[:, None, None, None] * noise)
+            noisy = as_bytes(image + deviation[:, None, None, None] * noise)
             found = _psnr(noisy.astype(np.float32), image)
             # what is clipped at black and white is noise lost
             deviation = np.minimum(deviation * 10 ** ((found - wanted) / 20), 1e4)
@@ -170,10 +167,6 @@ def _blurred(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
     blurred: NDArray[np.float32] = gaussian_filter(image, sigma * image.shape[1], axes=(0, 1))
     return blurred
-
-
-def _as_bytes(values: NDArray[np.float32]) -> Images:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 def _psnr(copies: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
