@@ -21,7 +21,7 @@ from pydantic import Field
 from diffaug import ConfigError, DivergedError
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
-from flows.groups import RETRIES, Count
+from flows.groups import RETRIES, Count, run_name
 
 DEFAULT_RECIPE = TrainRecipe()
 
@@ -41,6 +41,7 @@ def train_steps(
     checkpoint_minutes: float,
     preview_steps: int,
     resume: bool,
+    held_back: list[str] | None,
 ) -> list[dict[str, float]]:
     """Make the steps that are left, and return a few dozen of them as rows of metrics."""
     steps = train(
@@ -52,13 +53,16 @@ def train_steps(
         resume=resume or cast(int, task_run.run_count) > 1,
         checkpoint_minutes=checkpoint_minutes,
         preview_steps=preview_steps,
+        held_back=held_back,
     )
     progress = cast(UUID, create_progress_artifact(0.0, key="train-progress"))
     rows, every = list[dict[str, float]](), max(1, recipe.steps // ROWS)
     moved = started = time.monotonic()
-    losses = list[float]()
+    losses, apart = list[float](), dict[str, float]()
     for count, step in enumerate(steps, start=1):
         losses.append(step.loss)
+        if step.held_back is not None:
+            apart = {"held_back": step.held_back}
         for skipped in step.newly_skipped:
             get_run_logger().warning("skipped %s", skipped)
         if time.monotonic() - moved >= SECONDS:
@@ -66,13 +70,13 @@ def train_steps(
             moved = time.monotonic()
         if step.step % every == 0 or step.step == recipe.steps:
             rate = count * recipe.batch_size / (time.monotonic() - started)
-            rows.append(_row(step, losses, rate))
+            rows.append(_row(step, losses, rate) | apart)
             losses = []
     update_progress_artifact(progress, 100.0)
     return rows
 
 
-@flow(name="train-denoiser")
+@flow(name="train-denoiser", flow_run_name=run_name("train", "source", "checkpoint"))
 def train_denoiser(
     source: str | list[str],
     checkpoint: str,
@@ -82,6 +86,7 @@ def train_denoiser(
     resume: bool = False,
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10,
     preview_steps: Count = 1000,
+    held_back: str | list[str] | None = None,
 ) -> dict[str, float] | State[Any]:
     """Train a denoiser on sharded images; its checkpoint is then what `model` takes.
 
@@ -94,11 +99,20 @@ def train_denoiser(
         resume: go on with the training in `checkpoint`, if there is one.
         checkpoint_minutes: minutes between two checkpoints; one is always written at the end.
         preview_steps: steps between two grids of samples and reconstructions.
+        held_back: shards of images not in `source`, whose noise loss is measured with the grids.
     """
     sources = [source] if isinstance(source, str) else source
     try:
         rows = train_steps(
-            sources, checkpoint, recipe, dtype, device, checkpoint_minutes, preview_steps, resume
+            sources,
+            checkpoint,
+            recipe,
+            dtype=dtype,
+            device=device,
+            checkpoint_minutes=checkpoint_minutes,
+            preview_steps=preview_steps,
+            resume=resume,
+            held_back=[held_back] if isinstance(held_back, str) else held_back,
         )
     except (ConfigError, DivergedError) as error:
         return Failed(message=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from diffaug import DiffusionModel
 from diffaug.errors import ConfigError, DivergedError
 from diffaug.train.data import Position
+from diffaug.train.held_back import HeldBack
 from diffaug.train.loop import train
 from tests.hostile import fashion, png, write_samples
 from tests.training import WEIGHTS, events, run, state, taken, tiny, two_shards
@@ -72,6 +74,77 @@ def test_it_learns(tmp_path: Path) -> None:
     model, image = DiffusionModel.from_pretrained(tmp_path / "c"), torch.from_numpy(batch.x_0[:1])
     edited = model.edit(image, 0.7, steps=10)
     assert (edited - image).square().mean() < 0.05 * image.square().mean()
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v", "x_0"])
+def test_what_is_held_back_is_measured_by_the_noise(
+    source: list[str], tmp_path: Path, prediction: str
+) -> None:
+    """Against the noise worked out from each prediction by hand, at the times that were set."""
+    (shard,) = source[1:]
+    recipe = tiny(prediction=prediction, steps=4, classes=10)
+    steps = run(source[:1], tmp_path / "c", recipe, held_back=[shard], preview_steps=2)
+    assert [step.held_back is None for step in steps] == [True, False, True, False]
+    assert [event.step for event in events(tmp_path / "c").Scalars("held_back")] == [2, 4]
+
+    apart = HeldBack([shard], recipe)
+    times = sorted((apart.times(1000)).tolist())
+    assert times == [50 + 100 * n for n in range(10)]
+    model = DiffusionModel.from_pretrained(tmp_path / "c")
+    alpha, sigma = (
+        torch.from_numpy(table[apart.times(1000)]).view(-1, 1, 1, 1)
+        for table in (model.denoiser.schedule.alpha_t, model.denoiser.schedule.sigma_t)
+    )
+    x_t = alpha * apart.x_0 + sigma * apart.noise
+    with torch.inference_mode():
+        said = model.network(x_t.float(), apart.times(1000), apart.labels).double()
+    noise = {
+        "epsilon": said,
+        "v": sigma * x_t + alpha * said,
+        "x_0": (x_t - alpha * said) / sigma,
+    }[prediction]
+    expected = (noise - apart.noise).square().mean().item()
+    assert steps[-1].held_back == pytest.approx(expected, rel=1e-3)
+    torch.testing.assert_close(apart.labels, torch.tensor([int(s["cls"]) for s in fashion(10, 10)]))
+
+
+def test_what_cannot_be_held_back_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torn, *others = fashion(3)
+    shard = write_samples(tmp_path / "s.tar", [torn | {"png": torn["png"][:50]}, *others])
+    assert len(HeldBack([str(shard)], tiny()).x_0) == 2
+    assert f"left out {shard} {torn['__key__'].decode()}: " in caplog.text
+    shard = write_samples(tmp_path / "t.tar", [torn | {"png": b"?"}])
+    with pytest.raises(ConfigError, match="can be used"):
+        HeldBack([str(shard)], tiny())
+
+
+def test_it_begins_with_the_weights_of_another_model(source: list[str], tmp_path: Path) -> None:
+    """And after a kill it goes on without that model."""
+    recipe = tiny(steps=3, learning_rate=1e-30, weight_decay=0)
+    run(source, tmp_path / "first", tiny(seed=1))
+    recipe = recipe.model_copy(update={"init": str(tmp_path / "first")})
+    options = {"dtype": "float32", "device": "cpu", "checkpoint_minutes": 1e-9}
+    made = train(source, tmp_path / "c", recipe, **options)  # type: ignore[arg-type]
+    next(made)
+    shutil.rmtree(tmp_path / "first/training")
+    first = load_file((tmp_path / "first").rename(tmp_path / "moved") / WEIGHTS)
+    assert len(run(source, tmp_path / "c", recipe, resume=True)) == 2
+    for name, value in load_file(tmp_path / "c" / WEIGHTS).items():
+        torch.testing.assert_close(value, first[name], atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("init", "sentence"),
+    [("fashion-mnist-32", "its weights do not fit this network"), ("nowhere", "nowhere")],
+)
+def test_a_model_that_cannot_be_begun_with_is_named(
+    source: list[str], tmp_path: Path, init: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        run(source, tmp_path / "c", tiny(init=init))
+    assert not (tmp_path / "c").exists()
 
 
 def test_the_averaged_weights_are_an_exponential_average(source: list[str], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, flag, out
 from diffaug.errors import ConfigError
+from diffaug.progress import Pace, counted
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["train"]
@@ -21,6 +22,7 @@ def train(
     *paths: Annotated[str, Parameter(name="SOURCE... CHECKPOINT", show_default=False)],
     recipe: Path | None = None,
     network: Annotated[str | None, flag(TrainRecipe, "network")] = None,
+    init: Annotated[str | None, flag(TrainRecipe, "init")] = None,
     size: Annotated[str | None, flag(TrainRecipe, "size")] = None,
     channels: Annotated[str | None, flag(TrainRecipe, "channels")] = None,
     classes: Annotated[str | None, flag(TrainRecipe, "classes")] = None,
@@ -42,6 +44,7 @@ def train(
     image_key: Annotated[str | None, flag(TrainRecipe, "image_key")] = None,
     label_key: Annotated[str | None, flag(TrainRecipe, "label_key")] = None,
     max_pixels: Annotated[str | None, flag(TrainRecipe, "max_pixels")] = None,
+    held_back: Annotated[list[str] | None, Parameter(negative=())] = None,
     dtype: str | None = None,
     device: str | None = None,
     checkpoint_minutes: float = 10,
@@ -57,6 +60,9 @@ def train(
         folder of the checkpoint
     recipe
         YAML file of recipe fields
+    held_back
+        shards of images that are not in SOURCE: how far the model is off on them is told at every
+        preview
     dtype
         float32, or bfloat16 for autocast [default: what this machine is fast at]
     device
@@ -75,7 +81,6 @@ def train(
     *sources, checkpoint = paths
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
 
-    from diffaug.progress import Pace, stepping
     from diffaug.train.loop import train as start
 
     steps_made = start(
@@ -87,15 +92,22 @@ def train(
         resume=resume,
         checkpoint_minutes=checkpoint_minutes,
         preview_steps=preview_steps,
+        held_back=held_back,
     )
     pace, last = Pace(), None
-    for last in stepping(steps_made, made.steps, pace, err):
+    watched = counted(
+        steps_made, made.steps, "training steps", err, pace, done=lambda step: step.step
+    )
+    for last in watched:
         pace.add(last)
         for skipped in last.newly_skipped:
-            err.print(f"skipped {skipped}", markup=False)
-        if not err.is_terminal and (last.step % _SAY_EVERY == 0 or last.step == made.steps):
+            err.say(f"skipped {skipped}")
+        if last.held_back is not None:
+            said = f"step {last.step}: noise loss on what is held back {last.held_back:.5f}"
+            err.say(said, "held_back", step=last.step, loss=last.held_back)
+        if not err.is_live and (last.step % _SAY_EVERY == 0 or last.step == made.steps):
             left = pace.left((made.steps - last.step) * made.batch_size)
-            err.print(f"step {last.step} of {made.steps}: {pace}  {left} left", markup=False)
+            err.say(f"step {last.step} of {made.steps}: {pace}  {left} left")
     if last is None:
         out.print(f"{checkpoint} is trained already: {made.steps} steps", markup=False)
         return OK

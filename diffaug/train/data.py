@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from diffaug.frame import Frame
 from diffaug.shards import Sample, integer, read_samples
 from diffaug.train.recipe import TrainRecipe
 
-__all__ = ["NAMED", "Batch", "Position", "Skipped", "batches", "settle"]
+__all__ = ["NAMED", "Batch", "Position", "Skipped", "batches", "settle", "usable"]
+
+_log = logging.getLogger(__name__)
 
 _EPOCH_STRIDE = 1_000_003
 """Seeds lie this far apart, so that no two of them share an epoch's order."""
@@ -135,6 +138,23 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
         if not usable:
             why = f": the first one, {skipped[0]}" if skipped else ""
             raise ConfigError(f"no sample of the source can be used{why}")
+
+
+def usable(shards: list[str], recipe: TrainRecipe) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Every sample once, in order, as a model takes it: its image (C, H, W) and its class.
+
+    What cannot be used is left out, and named in the log.
+
+    Raises:
+        OSError: a shard cannot be read.
+    """
+    for shard in shards:
+        for sample in _read(shard, recipe):
+            try:
+                yield _prepare(sample, recipe)
+            except DefectError as defect:
+                left_out = Skipped(storage.public_url(shard), sample.key, defect.reason)
+                _log.warning("left out %s", left_out)
 
 
 def _shuffled(shards: list[str], recipe: TrainRecipe, epoch: int) -> Iterator[tuple[str, Sample]]:

@@ -21,6 +21,7 @@ from diffaug.execution import Execution, device_class, versions
 from diffaug.threads import ahead
 from diffaug.train.data import NAMED, Batch, Position, Skipped, batches, settle
 from diffaug.train.events import Events
+from diffaug.train.held_back import HeldBack
 from diffaug.train.preview import reconstruction_grid, sample_grid
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.state import begin, read_state, write_checkpoint
@@ -49,6 +50,8 @@ class Step:
         skipped: how many samples could not be used so far, each counted in every epoch.
         newly_skipped: those of them named for the first time; a thousand are named at most.
         saved: whether a checkpoint was written after it.
+        held_back: the noise loss of the averaged weights on the images held back, after it, where
+            it was measured.
     """
 
     step: int
@@ -60,6 +63,7 @@ class Step:
     skipped: int
     newly_skipped: tuple[Skipped, ...]
     saved: bool
+    held_back: float | None
 
 
 def train(
@@ -72,6 +76,7 @@ def train(
     resume: bool = False,
     checkpoint_minutes: float = 10,
     preview_steps: int = 1000,
+    held_back: list[str] | None = None,
 ) -> Iterator[Step]:
     """Train a denoiser on shards, yielding each step as it is made.
 
@@ -89,6 +94,8 @@ def train(
         resume: go on with the training in `checkpoint`, if there is one.
         checkpoint_minutes: how long between two checkpoints; one is always written at the end.
         preview_steps: how many steps between two grids of samples and reconstructions.
+        held_back: shards of images that are not trained on; their noise loss is measured when the
+            grids are made (see `train.held_back`).
 
     Raises:
         ConfigError: a mistake in what was asked.
@@ -106,7 +113,10 @@ def train(
     execution = Execution.choose(
         recipe.batch_size, dtype or (state["dtype"] if state else None), device
     )
-    run = _Run(folder, recipe, execution, shards)
+    apart = HeldBack(storage.expand(held_back), recipe) if held_back else None
+    run = _Run(folder, recipe, execution, shards, apart)
+    if state is None and recipe.init is not None:
+        run.begin_with(recipe.init)
     begin(folder, recipe, resume)
     if state is not None:
         run.restore(state)
@@ -117,9 +127,15 @@ class _Run:
     """A training as it stands: its trainer, its counts, and its place in the data."""
 
     def __init__(
-        self, folder: Path, recipe: TrainRecipe, execution: Execution, shards: list[str]
+        self,
+        folder: Path,
+        recipe: TrainRecipe,
+        execution: Execution,
+        shards: list[str],
+        held_back: HeldBack | None,
     ) -> None:
         self._folder = folder
+        self._held_back = held_back
         self._recipe = recipe
         self._shards = shards
         self._trainer = Trainer(recipe, execution)
@@ -135,6 +151,14 @@ class _Run:
         self._skipped: dict[tuple[str, str | None], Skipped] = {}
         self._position = Position()
         self._shown: NDArray[np.float32] | None = None
+
+    def begin_with(self, reference: str) -> None:
+        """Begin with the weights of a model.
+
+        Raises:
+            ConfigError: there is no such model, or it is another network.
+        """
+        self._trainer.begin_with(reference)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Stand where `state` was taken.
@@ -186,8 +210,12 @@ class _Run:
                 if saved:
                     self._save()
                     last_saved = time.monotonic()
+                loss = None
                 if ended or trainer.step % preview_steps == 0:
                     self._preview()
+                    if self._held_back is not None:
+                        loss = trainer.held_back_loss(self._held_back)
+                        events.add(trainer.step, held_back=loss)
                 yield Step(
                     step=trainer.step,
                     **asdict(advance),
@@ -196,6 +224,7 @@ class _Run:
                     skipped=self._skips,
                     newly_skipped=newly_skipped,
                     saved=saved,
+                    held_back=loss,
                 )
                 if ended:
                     return

@@ -125,6 +125,11 @@ class TrainRecipe(ShardFields):
         description="tiny, small or base; in a file also a mapping: a preset, and the fields of "
         "diffusers' UNet2DModel that differ from it",
     )
+    init: Annotated[str | None, BeforeValidator(_or_none)] = Field(
+        None,
+        description="begin with the weights of a model, as --model names it, that has this "
+        "network, size, channels and number of classes; none begins with random ones",
+    )
     size: Annotated[int | None, BeforeValidator(_or_none)] = Field(
         None,
         ge=8,

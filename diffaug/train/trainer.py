@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, DiffaugError
 from diffaug.execution import Execution
 from diffaug.model import DiffusionModel
-from diffaug.models import unet2d
+from diffaug.models import find_checkpoint, read_denoiser, unet2d
 from diffaug.schedule import Schedule
 from diffaug.train.data import Batch
+from diffaug.train.held_back import HeldBack
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["Advance", "NotFiniteError", "Trainer"]
 
 
-class NotFiniteError(ArithmeticError):
+class NotFiniteError(DiffaugError, ArithmeticError):
     """A loss, a gradient or a weight is no longer a finite number."""
 
 
@@ -99,6 +100,28 @@ class Trainer:
         self._averaged.update_parameters(self._model)
         self.step += 1
         return made
+
+    def begin_with(self, reference: str) -> None:
+        """Take the weights of a model.
+
+        Raises:
+            ConfigError: there is no such model, or it is another network.
+        """
+        denoiser = read_denoiser(find_checkpoint(reference), self._device.type, "float32")
+        weights = DiffusionModel(denoiser).state_dict()
+        try:
+            for model in (self._model, self.ema_model):
+                model.load_state_dict(weights)
+        except RuntimeError as error:  # torch names each weight that is missing or of another shape
+            raise ConfigError(
+                f"init: {reference}: its weights do not fit this network: give the network, size, "
+                "channels and classes that it was trained with"
+            ) from error
+
+    def held_back_loss(self, held_back: HeldBack) -> float:
+        """The noise loss of the averaged weights, in the dtype of the training."""
+        with self._autocast:
+            return held_back.noise_loss(self.ema_model)
 
     def check(self) -> None:
         """See that the weights can be kept.
