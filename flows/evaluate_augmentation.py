@@ -13,10 +13,10 @@ from diffaug import ConfigError, Recipe, UncommittedError
 from diffaug.evaluation.conclusion import conclude
 from diffaug.evaluation.experiment import missing_trials, run_trials
 from diffaug.evaluation.generation import generate, pools_of
-from diffaug.evaluation.plan import DEFAULT_RECIPE, plan_evaluation, read_plan
+from diffaug.evaluation.plan import plan_evaluation, read_plan
 from diffaug.evaluation.prepare import prepare
-from diffaug.evaluation.settings import Evaluation
-from flows.groups import RETRIES
+from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
+from flows.groups import RETRIES, run_name
 
 DEFAULT_SETTINGS = Evaluation()
 
@@ -37,7 +37,7 @@ def train_classifiers(output: str) -> int:
     return done
 
 
-@flow(name="evaluate-augmentation")
+@flow(name="evaluate-augmentation", flow_run_name=run_name("evaluate", "source", "output"))
 def evaluate_augmentation(
     source: str | list[str],
     output: str,

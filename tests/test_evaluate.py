@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
 import diffaug
 from diffaug.cli.evaluate import evaluate
+from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import arms_of, matched_arms
+from diffaug.evaluation.plan import plan_evaluation
+from diffaug.evaluation.prepare import prepare
 from diffaug.evaluation.settings import Evaluation
 from tests.conftest import SHARDS, Cli, Said, diffaug_command
 from tests.hostile import fashion, write_samples
 from tests.jobs import tree
+from tests.services import wait_until
 
 pytestmark = pytest.mark.services
 
@@ -26,17 +36,30 @@ SMALL = ["--labels", "2,3", "--seeds", "2", "--validation", "1", "--train-steps"
 SMALL += ["--strengths", "0.4", "--one-step-strengths", "0.4", "--severities", "3"]
 SMALL += ["--copies", "2", "--steps", "4", "--test", str(SHARDS[2])]
 
+LITTLE = Evaluation(labels=(2,), seeds=2, validation=1, severities=(3,))
+
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("evaluation") / "output"
-    done = diffaug_command("evaluate", *SOURCE, output, *SMALL)
+    done = diffaug_command("evaluate", "--log-json", *SOURCE, output, *SMALL)
     assert done.returncode == 0, done.stderr
+    output.with_name("log.jsonl").write_text(done.stderr)
     return output
 
 
 def test_every_setting_is_a_flag() -> None:
     assert set(Evaluation.model_fields) <= set(inspect.signature(evaluate).parameters)
+
+
+def test_it_tells_how_far_it_is(output: Path) -> None:
+    """The sources are read twice: to draw from them, and for what was drawn; the test shard too."""
+    events = map(json.loads, output.with_name("log.jsonl").read_text().splitlines())
+    told = [(one["what"], one["total"]) for one in events if one["event"] == "progress"]
+    stages = [stage for stage, _ in groupby(told)]
+    assert stages[:4] == [("reading shards", count) for count in (2, 1, 2, 1)]
+    others = [what for what, _ in stages[4:]]
+    assert others == ["generating pools", "training classifiers", "training classifiers"]
 
 
 def test_it_leaves_a_row_a_score(output: Path) -> None:
@@ -176,6 +199,26 @@ def test_after_a_mistake_the_same_output_can_be_used(tmp_path: Path, cli: Cli) -
     assert "Nothing was on trial" in said.out
 
 
+def test_killed_while_it_places_its_images_it_goes_on(tmp_path: Path) -> None:
+    plan = plan_evaluation(SOURCE, str(tmp_path), test=[str(SHARDS[2])], settings=LITTLE)
+    found = prepare(plan, str(tmp_path))
+    before = {name: held for name, (_, held) in tree(tmp_path).items()}
+    (tmp_path / "data.json").unlink()
+    shutil.rmtree(tmp_path / "seed-1")
+    (tmp_path / "seed-0/validation.tar").write_bytes(b"")
+    assert prepare(plan, str(tmp_path)) == found
+    assert {name: held for name, (_, held) in tree(tmp_path).items()} == before
+
+
+def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/mine.txt").write_text("mine")
+    plan = plan_evaluation(SOURCE, str(tmp_path), test=[str(SHARDS[2])], settings=LITTLE)
+    with pytest.raises(ConfigError, match="test is there already: choose a new OUTPUT"):
+        prepare(plan, str(tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["test", "mine.txt"]
+
+
 def test_what_is_in_both_source_and_test_is_told(tmp_path: Path, cli: Cli) -> None:
     """Resized, with a red one among grey ones, and one without a class."""
     Image.new("RGB", (40, 20), "red").save(tmp_path / "red.png")
@@ -225,3 +268,28 @@ def test_images_of_several_sizes_want_a_size(tmp_path: Path, cli: Cli) -> None:
     wide = {"__key__": b"wide", "png": (tmp_path / "wide.png").read_bytes(), "cls": b"1"}
     shard = write_samples(tmp_path / "s.tar", [*fashion(60), wide])
     cli("evaluate", shard, tmp_path / "out", *SMALL).assert_mistake("differ in size (2 sizes)")
+
+
+def test_told_to_stop_it_ends_soon_and_then_goes_on(tmp_path: Path, cli: Cli) -> None:
+    """By SIGTERM while its processes train: they end with it, and what they did is kept."""
+    output, again = tmp_path / "output", tmp_path / "again"
+    few = [*SMALL[2:], "--labels", "3", "--arms", "one-step"]
+    assert cli("evaluate", *SOURCE, output, *few).code == 0
+    shutil.copytree(output, again)
+    shutil.rmtree(again / "trials")
+    (again / "results/results.json").unlink()
+    command = [str(Path(sys.executable).with_name("diffaug")), "evaluate", *SOURCE, str(again)]
+    running = subprocess.Popen([*command, *few], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: any(again.glob("trials/*/*.json")), 120, "a first training", running)
+    family = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in said
+    _, alive = psutil.wait_procs(family, 20)
+    assert not alive
+    done = {path.name for path in again.glob("trials/*/*.json")}
+    assert len(done) < len(list(output.glob("trials/*/*.json")))
+    assert cli("evaluate", *SOURCE, again, *few).code == 0
+    scores, before = (pd.read_parquet(one / "results/scores.parquet") for one in (again, output))
+    assert scores.drop(columns="seconds").equals(before.drop(columns="seconds"))

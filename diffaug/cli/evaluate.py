@@ -9,7 +9,8 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, flag, out
 from diffaug.errors import ConfigError
-from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
+from diffaug.progress import counted
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ __all__ = ["evaluate"]
 
 def _setting(name: str) -> Parameter:
     return flag(Evaluation, name, group="Settings (override --settings)")
+
+
+def _recipe(name: str) -> Parameter:
+    return flag(Recipe, name, defaults=DEFAULT_RECIPE)
 
 
 @app.command(usage="diffaug evaluate SOURCE... OUTPUT --test SHARDS [OPTIONS]")
@@ -44,14 +49,14 @@ def evaluate(
     size: Annotated[str | None, _setting("size")] = None,
     model_saw: Annotated[str | None, _setting("model_saw")] = None,
     recipe: Path | None = None,
-    model: Annotated[str | None, flag(Recipe, "model")] = None,
-    condition: Annotated[str | None, flag(Recipe, "condition")] = None,
-    guidance: Annotated[str | None, flag(Recipe, "guidance")] = None,
-    steps: Annotated[str | None, flag(Recipe, "steps")] = None,
-    sampler: Annotated[str | None, flag(Recipe, "sampler")] = None,
-    copies: Annotated[str | None, flag(Recipe, "copies")] = None,
-    seed: Annotated[str | None, flag(Recipe, "seed")] = None,
-    label_key: Annotated[str | None, flag(Recipe, "label_key")] = None,
+    model: Annotated[str | None, _recipe("model")] = None,
+    condition: Annotated[str | None, _recipe("condition")] = None,
+    guidance: Annotated[str | None, _recipe("guidance")] = None,
+    steps: Annotated[str | None, _recipe("steps")] = None,
+    sampler: Annotated[str | None, _recipe("sampler")] = None,
+    copies: Annotated[str | None, _recipe("copies")] = None,
+    seed: Annotated[str | None, _recipe("seed")] = None,
+    label_key: Annotated[str | None, _recipe("label_key")] = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -75,7 +80,7 @@ def evaluate(
         YAML file of settings
     recipe
         YAML file of recipe fields, as `diffaug augment` takes it; its strength gives way to
-        --strengths. Without it: ten copies, steps 10
+        --strengths
     batch_size
         of the diffusion model: lanes in the one fixed batch shape [default: 32]
     dtype
@@ -100,7 +105,7 @@ def evaluate(
         raise ConfigError("evaluate wants --test SHARDS, or --search strength=lo:hi, and not both")
 
     from diffaug.evaluation.classifier import Task, new_classifier
-    from diffaug.evaluation.plan import DEFAULT_RECIPE, plan_evaluation
+    from diffaug.evaluation.plan import plan_evaluation
     from diffaug.evaluation.prepare import prepare
 
     schedule = None
@@ -122,12 +127,14 @@ def evaluate(
         dtype=dtype,
         device=device,
     )
-    found = prepare(plan, output)
+    found = prepare(
+        plan, output, lambda shards: counted(shards, len(shards), "reading shards", err)
+    )
     for reason in found.why:
-        err.print(f"left out {reason}", markup=False)
-    err.print(
+        err.say(f"left out {reason}")
+    err.say(
         f"{found.labelled} labelled and {found.validation} validation images a seed, {found.test} "
-        f"test images, {found.left_out} left out",
+        f"test images, {found.left_out} left out"
     )
     new_classifier(plan.settings.classifier, Task(3, 2), 0)  # a mistake is told now, not in hours
     return _conclude(plan, output) if schedule is None else _search(plan, output, schedule)
@@ -137,18 +144,17 @@ def _conclude(plan: EvaluationPlan, output: str) -> int:
     from diffaug.evaluation.conclusion import conclude
     from diffaug.evaluation.experiment import missing_trials, run_trials
     from diffaug.evaluation.generation import generate, pools_of
-    from diffaug.progress import counted
 
     pools = pools_of(plan)
     jobs = (done for n in range(plan.settings.seeds) for done in generate(plan, output, n, pools))
-    for done in counted(jobs, plan.settings.seeds * len(pools), "generating", err):
-        if not err.is_terminal:
+    for done in counted(jobs, plan.settings.seeds * len(pools), "generating pools", err):
+        if not err.is_live:
             said = f"seed {done.seed}: {done.images} images of {done.arm.name}"
-            err.print(f"{said}, {done.failed} failed, {done.seconds:.0f} s", markup=False)
+            err.say(f"{said}, {done.failed} failed, {done.seconds:.0f} s")
     while missing := missing_trials(plan, output):
         count = sum(map(len, missing.values()))
-        err.print(f"{count} trainings to do", markup=False)
-        for _ in counted(run_trials(output, missing), count, "training", err):
+        err.say(f"{count} trainings to do")
+        for _ in counted(run_trials(output, missing), count, "training classifiers", err):
             pass
     conclusion = conclude(plan, output)
     out.print(str(conclusion), markup=False)
@@ -158,9 +164,8 @@ def _conclude(plan: EvaluationPlan, output: str) -> int:
 
 def _search(plan: EvaluationPlan, output: str, schedule: Schedule) -> int:
     from diffaug.evaluation.search import search
-    from diffaug.progress import counted
 
-    rounds = counted(search(plan, output, schedule), schedule.rounds, "searching", err)
+    rounds = counted(search(plan, output, schedule), schedule.rounds, "searching, rounds", err)
     for made in rounds:
         tried = ", ".join(
             f"{strength:g}: {made.accuracy[strength]:.1f}" for strength in made.best()

@@ -42,14 +42,14 @@ def new_classifier(name: str, task: Task, seed: int) -> nn.Module:
 
 
 class _Small(nn.Module):
-    """Three 3x3 convolutions with batch norm, each followed by pooling, then a linear layer."""
+    """Three 3x3 convolutions, each pooled and then normalised by its batch; then a linear layer."""
 
-    def __init__(self, task: Task, widths: Sequence[int] = (32, 64, 128)) -> None:
+    def __init__(self, task: Task, widths: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for given, made in zip((task.channels, *widths), widths, strict=False):
-            layers += [nn.Conv2d(given, made, 3, padding=1, bias=False), nn.BatchNorm2d(made)]
-            layers += [nn.MaxPool2d(2, ceil_mode=True), nn.ReLU()]
+            layers += [nn.Conv2d(given, made, 3, padding=1, bias=False)]
+            layers += [nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(made), nn.ReLU()]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(4 * widths[-1], task.classes))
 

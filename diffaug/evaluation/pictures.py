@@ -127,7 +127,7 @@ class LeftOut:
 _NAMED = 100
 
 
-def each_picture(urls: Sequence[str], recipe: Recipe, left_out: LeftOut) -> Iterator[Picture]:
+def each_picture(urls: Iterable[str], recipe: Recipe, left_out: LeftOut) -> Iterator[Picture]:
     """All pictures of shards that have an integer class, in order; the others are left out.
 
     Raises:

@@ -8,22 +8,18 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diffaug import storage
 from diffaug.errors import ConfigError, explain
-from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.execution import Execution, device_class, versions
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
 
 __all__ = [
-    "DEFAULT_RECIPE",
     "EvaluationPlan",
     "freeze_plan",
     "plan_evaluation",
     "read_plan",
     "read_plan_if_any",
 ]
-
-DEFAULT_RECIPE = Recipe(copies=10, steps=10)
-"""What an evaluation takes where it is given no recipe."""
 
 
 class EvaluationPlan(BaseModel):

@@ -8,8 +8,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from diffaug.evaluation.corruptions import CORRUPTIONS, SEVERITIES
 from diffaug.fields import Fields, Names
+from diffaug.recipe import Recipe
 
-__all__ = ["FAMILIES", "Evaluation"]
+__all__ = ["DEFAULT_RECIPE", "FAMILIES", "Evaluation"]
+
+DEFAULT_RECIPE = Recipe(copies=10, steps=10)
+"""What an evaluation takes where it is given no recipe."""
 
 FAMILIES = {
     "real": "the labelled images as they are",

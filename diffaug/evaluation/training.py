@@ -63,7 +63,7 @@ class Trained:
 
     def logits(self, images: Images) -> Tensor:
         """(B, classes), of uint8 images (B, H, W, C)."""
-        x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        x = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))  # may be read-only
         with self._autocast:
             logits: Tensor = self.model(x.to(self._device).float() / 255)
         return logits.float()

@@ -24,7 +24,7 @@ from torch import Tensor
 from diffaug import DiffusionModel
 from diffaug.frame import Frame
 from diffaug.grid import grid
-from diffaug.progress import Pace, stepping
+from diffaug.progress import Log, Pace, counted
 from diffaug.schedule import Schedule
 from diffaug.train.loop import train
 from diffaug.train.recipe import TrainRecipe
@@ -71,7 +71,8 @@ def trained(shards: str, folder: Path, recipe: TrainRecipe) -> DiffusionModel:
     """Train, or finish what is there."""
     pace = Pace()
     steps = train([shards], folder, recipe, resume=True, checkpoint_minutes=1)
-    for step in stepping(steps, recipe.steps, pace, Console(stderr=True)):
+    log = Log(Console(stderr=True))
+    for step in counted(steps, recipe.steps, "steps", log, pace, done=lambda step: step.step):
         pace.add(step)
     return DiffusionModel.from_pretrained(folder)
 
