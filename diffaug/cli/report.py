@@ -9,12 +9,12 @@ __all__ = ["report"]
 
 @app.command
 def report(output: str) -> int:
-    """Write OUTPUT/report/index.html: what came out of a job, to look at.
+    """Write OUTPUT/report/index.html: what came out, to look at.
 
     Parameters
     ----------
     output
-        OUTPUT of a job, a folder or URL
+        of a job, a folder or URL; or of an evaluation that is finished
     """
     from diffaug.report import write_report
 

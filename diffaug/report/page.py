@@ -2,81 +2,123 @@
 
 from __future__ import annotations
 
-import base64
-from pathlib import Path
-
-import pandas as pd
-from jinja2 import Environment, PackageLoader
-
 from diffaug import storage
-from diffaug.plan import the_run
-from diffaug.report.sheet import contact_sheet
-from diffaug.storage.find import filesystem
-from diffaug.summary import summarise
+from diffaug.errors import ConfigError
+from diffaug.plan import Run, the_run
+from diffaug.recipe import Recipe
+from diffaug.report.cards import Cards
+from diffaug.report.charts import score_chart
+from diffaug.report.evaluation import evaluation_page, is_evaluation
+from diffaug.report.render import render
+from diffaug.report.rows import Rows
+from diffaug.summary import Summary, summarise
 
 __all__ = ["write_report"]
 
-_SOURCES = 24
+_SOURCES, _COPIES = 40, 8
+_EXTREMES, _FILTERED, _FAILED, _CLASSES = 8, 24, 50, 50
 
 
 def write_report(output: str) -> str:
     """Write OUTPUT/report/index.html, and say where it is.
 
+    Args:
+        output: OUTPUT of a job, or of an evaluation that is finished.
+
     Raises:
-        ConfigError: it is not the output of a job.
+        ConfigError: it is neither, or nothing has come out yet.
         OSError: storage failed.
     """
-    run, summary = the_run(output), summarise(output)
-    rows = _rows(output)
-    with storage.scratch(output) as folder:
-        sheet = folder / "sheet.png"
-        contact_sheet(output, sheet, sources=_SOURCES, columns=3)
-        picture = _embedded(sheet) if sheet.is_file() else None
-    template = Environment(loader=PackageLoader("diffaug.report"), autoescape=True).get_template(
-        "report.html"
-    )
-    page = template.render(
-        output=storage.public_url(output),
-        summary=summary,
-        recipe={name: _shown(value) for name, value in run.recipe.model_dump().items()},
-        model=run.model,
-        scores=_scores(rows),
-        reasons=_reasons(rows),
-        picture=picture,
-    )
+    page = evaluation_page(output) if is_evaluation(output) else _job_page(output)
     url = storage.join(output, "report", "index.html")
     storage.replace(page.encode(), url)
     return url
 
 
-def _rows(output: str) -> pd.DataFrame:
-    fs, path = filesystem(storage.join(output, "manifest"))
-    return pd.read_parquet(path, filesystem=fs)
+def _job_page(output: str) -> str:
+    """Of a large output a sample is shown, and the page says so; all rows are counted."""
+    run, summary = the_run(output), summarise(output)
+    if not summary.committed:
+        raise ConfigError(
+            f"{storage.public_url(output)}: no shard is committed yet, so there is nothing to show"
+        )
+    rows = Rows(output)
+    groups = rows.sources(_SOURCES, _COPIES)
+    extremes = {score: rows.extremes(score, _EXTREMES) for score in rows.scores}
+    filtered, failed = rows.of_status("filtered", _FILTERED), rows.of_status("failed", _FAILED)
+    places = [place for group in groups for place in group] + filtered + failed
+    places += [place for ends in extremes.values() for end in ends for place in end]
+    cards = Cards(rows.whole(places), output)
+    bounds, classes = run.recipe.filtering().bounds, rows.classes()
+    return render(
+        "report.html",
+        output=storage.public_url(output),
+        tiles=_tiles(run, summary),
+        asked=_asked(run),
+        recipe=_fields(run.recipe),
+        strips=[cards.strip(group) for group in groups],
+        all_sources=rows.count_sources(),
+        scores=[
+            {
+                "name": score,
+                "chart": score_chart(rows.frame, score, [b for b in bounds if b.score == score]),
+                "lowest": cards.of(lowest),
+                "highest": cards.of(highest),
+            }
+            for score, (lowest, highest) in extremes.items()
+        ],
+        filtered={
+            "count": summary.filtered,
+            "why": rows.reasons("filtered"),
+            "cards": cards.of(filtered),
+        },
+        failed={"count": summary.failed, "why": rows.reasons("failed"), "cards": cards.of(failed)},
+        classes=classes.head(_CLASSES),
+        all_classes=len(classes),
+        details=cards.details(),
+    )
 
 
-def _scores(rows: pd.DataFrame) -> list[dict[str, str]]:
-    """The medians of all scores, a row a strength."""
-    made = rows[rows["status"] != "failed"]
-    names = [str(name) for name in made if str(name).startswith("score_")]
-    strengths = made["strength"].round(1)  # a range has one for each image
+def _tiles(run: Run, summary: Summary) -> list[tuple[str, str]]:
+    """Numbers to see first, each with what it counts."""
+    rate = summary.planned / summary.seconds if summary.seconds else 0.0
     return [
-        {"strength": f"{strength:g}", "images": f"{len(group):,}"}
-        | {name: f"{group[name].median():.3g}" for name in names}
-        for strength, group in made.groupby(strengths)
+        (f"{summary.ok:,}", f"ok, of {summary.planned:,} planned"),
+        (f"{summary.filtered:,}", "filtered"),
+        (f"{summary.failed:,}", "failed"),
+        (f"{summary.committed:,} of {summary.shards:,}", "shards committed"),
+        (f"{rate:,.1f}", f"images a second of work, on {run.device_class}"),
+        (_time(summary.seconds), "of work"),
+        (f"{(summary.output_bytes + summary.rejects_bytes) / 1e6:,.1f} MB", "of images"),
     ]
 
 
-def _reasons(rows: pd.DataFrame) -> list[tuple[str, str, int, str]]:
-    """Why images are not there: verdict, code, how many, and the reason of the first."""
-    missing = rows[rows["status"] != "ok"]
-    return [
-        (str(status), str(code), len(group), str(group["reason"].iloc[0]))
-        for (status, code), group in missing.groupby(["status", "reason_code"])
-    ]
+def _time(seconds: float) -> str:
+    """Of two units at most."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _embedded(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def _asked(run: Run) -> str:
+    """The recipe in a sentence."""
+    recipe = run.recipe
+    copies = "one copy" if recipe.copies == 1 else f"{recipe.copies} copies"
+    said = f"{copies} of each image, noised to strength {_shown(recipe.strength)} "
+    said += f"and denoised by {recipe.sampler}"
+    if recipe.sampler != "one-step":
+        said += f" with {recipe.steps} steps"
+    told = "its class" if recipe.condition == "label" else "no class"
+    return f"{said}, the model {run.model.name} being told {told}."
+
+
+def _fields(recipe: Recipe) -> list[tuple[str, str, bool]]:
+    """Name and value of each field, and whether it is not the default; those come first."""
+    defaults = {name: field.default for name, field in type(recipe).model_fields.items()}
+    values = {name: getattr(recipe, name) for name in defaults}
+    fields = [(name, _shown(value), value != defaults[name]) for name, value in values.items()]
+    return sorted(fields, key=lambda field: not field[2])
 
 
 def _shown(value: object) -> str:

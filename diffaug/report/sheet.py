@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from diffaug import storage
-from diffaug.codec import decode
-from diffaug.manifest import Row, read_rows
-from diffaug.plan import read_run
-from diffaug.shards import read_member
+from diffaug.manifest import Row
+from diffaug.report.pictures import output_picture, source_picture
+from diffaug.report.rows import Rows
 
 __all__ = ["contact_sheet"]
 
-_MAX_PIXELS = 50_000_000
 _GAP = 10
 _CAPTION = 16
 _INK, _PAPER, _FAINT, _TURNED_AWAY = "#1b1b1f", "#ffffff", "#6b6b76", "#b3261e"
@@ -36,8 +33,11 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
 
     Returns:
         How many sources are shown; nothing is written when there are none.
+
+    Raises:
+        OSError: storage failed.
     """
-    groups = _spread(_groups(output), sources)
+    groups = _groups(output, sources)
     if not groups:
         return 0
     strips = [_strip(output, rows) for rows in groups]
@@ -56,30 +56,22 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
     return len(strips)
 
 
-def _groups(output: str) -> list[list[Row]]:
-    """The rows of each source image that have a stored one, its copies in order."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    folder = storage.join(output, "manifest")
-    run = read_run(output)
-    parts = storage.listing(folder, ".parquet") if run else []
-    for part in parts:
-        for row in read_rows(io.BytesIO(storage.read_bytes(storage.join(folder, part)))):
-            if row["output_shard"] is not None:
-                groups.setdefault((row["source_shard"], row["source_key"]), []).append(row)
-    return list(groups.values())
-
-
-def _spread(groups: list[list[Row]], count: int) -> list[list[Row]]:
-    step = max(1, len(groups) / count)
-    return [groups[int(place * step)] for place in range(min(count, len(groups)))]
+def _groups(output: str, sources: int) -> list[list[Row]]:
+    """The rows of so many source images that have a stored one, its copies in order."""
+    if not storage.listing(storage.join(output, "manifest"), ".parquet"):
+        return []
+    rows = Rows(output)
+    groups = rows.sources(sources)
+    whole = rows.whole(place for group in groups for place in group)
+    return [[whole[place] for place in group] for group in groups]
 
 
 def _strip(output: str, rows: list[Row]) -> Image.Image:
     """One source and its copies, side by side, each with its caption."""
     first = rows[0]
     label = first["label_text"] if first["label_text"] is not None else first["label"]
-    pictures = [(_source(first), "source" if label is None else f"source: {label}", _INK)]
-    pictures += [(_output(output, row), *_caption(row)) for row in rows]
+    pictures = [(source_picture(first), "source" if label is None else f"source: {label}", _INK)]
+    pictures += [(output_picture(output, row), *_caption(row)) for row in rows]
     scale = max(1, 140 // max(pictures[0][0].size))
     width, height = (side * scale for side in pictures[0][0].size)
     strip = Image.new("RGB", (len(pictures) * (width + _GAP), height + _CAPTION), _PAPER)
@@ -95,13 +87,3 @@ def _caption(row: Row) -> tuple[str, str]:
     if row["status"] == "filtered":
         return f"filtered: {row['strength']:.2f}", _TURNED_AWAY
     return f"strength {row['strength']:.2f}", _FAINT
-
-
-def _source(row: Row) -> Image.Image:
-    with storage.open_read(row["source_shard"]) as stream:
-        return decode(read_member(stream, row["source_offset"]), _MAX_PIXELS)
-
-
-def _output(output: str, row: Row) -> Image.Image:
-    with storage.open_read(storage.join(output, row["output_shard"])) as stream:
-        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS)

@@ -1,0 +1,82 @@
+"""Pictures of rows, read from their shards, and made ready to stand within a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from diffaug import storage
+from diffaug.codec import decode
+from diffaug.errors import DefectError
+from diffaug.manifest import Row
+from diffaug.shards import read_member
+
+__all__ = ["Embedded", "data_uri", "embed", "output_picture", "source_picture"]
+
+_MAX_PIXELS = 50_000_000
+_SIDE = 256
+"""Larger pictures are shown smaller, in pixels."""
+
+
+def source_picture(row: Row) -> Image.Image:
+    """The source image of a row.
+
+    Raises:
+        OSError: its shard is not there.
+        DefectError: it is no longer an image.
+    """
+    with storage.open_read(row["source_shard"]) as stream:
+        return decode(read_member(stream, row["source_offset"]), _MAX_PIXELS)
+
+
+def output_picture(output: str, row: Row) -> Image.Image:
+    """The image that came out, of a row that has one.
+
+    Raises:
+        OSError: its tar is not there.
+        DefectError: it is no longer an image.
+    """
+    with storage.open_read(storage.join(output, row["output_shard"])) as stream:
+        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A picture as a page holds it.
+
+    Attributes:
+        uri: a data URI; empty where there is no picture.
+        width: in pixels, as it was.
+        height: likewise.
+        why: why there is no picture, a sentence.
+    """
+
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    why: str = ""
+
+
+def embed(row: Row, output: str | None = None) -> Embedded:
+    """The source image of a row or, given OUTPUT, what came out of it."""
+    try:
+        image = source_picture(row) if output is None else output_picture(output, row)
+    except (OSError, DefectError) as error:
+        return Embedded(why=f"not to be read: {error}")
+    stored, (width, height) = io.BytesIO(), image.size
+    if max(image.size) > _SIDE:
+        image.thumbnail((_SIDE, _SIDE))
+        image.save(stored, "webp", quality=85)
+        kind = "webp"
+    else:
+        image.save(stored, "png")
+        kind = "png"
+    return Embedded(data_uri(stored.getvalue(), kind), width, height)
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """An image file, png or webp, as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

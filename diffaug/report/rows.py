@@ -1,0 +1,109 @@
+"""What a page says of an output's rows: a few columns of all of them, and all columns of a few."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from diffaug import storage
+from diffaug.manifest import Row
+from diffaug.storage.find import filesystem
+
+__all__ = ["Rows"]
+
+_ASKED = [
+    *("source_shard", "source_key", "copy", "label", "label_text"),
+    *("strength", "output_shard", "status", "reason_code", "reason"),
+]
+
+
+class Rows:
+    """The manifest of an output, whose rows go by their places in it.
+
+    Args:
+        output: OUTPUT of a job.
+    """
+
+    def __init__(self, output: str) -> None:
+        fs, path = filesystem(storage.join(output, "manifest"))
+        self._parts = ds.dataset(path, filesystem=fs, format="parquet")
+        self.scores = [name for name in self._parts.schema.names if name.startswith("score_")]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The columns that all rows are counted by, and `class`: the class in words or a number."""
+        frame: pd.DataFrame = self._parts.to_table(columns=[*_ASKED, *self.scores]).to_pandas(
+            integer_object_nulls=True, strings_to_categorical=True
+        )
+        text, number = frame["label_text"].astype(object), frame["label"]
+        return frame.assign(**{"class": text.where(text.notna(), number.map(_numbered))})
+
+    def whole(self, places: Iterable[int]) -> dict[int, Row]:
+        """All columns of these rows, by their places."""
+        wanted = sorted(set(places))
+        return dict(zip(wanted, self._parts.take(wanted).to_pylist(), strict=True))
+
+    def sources(self, count: int, copies: int | None = None) -> list[list[int]]:
+        """The stored copies of so many sources, spread evenly over the shards.
+
+        Args:
+            count: sources at most.
+            copies: of each at most, those of the lowest numbers; all by default.
+        """
+        stored = self.frame[self.frame["output_shard"].notna()]
+        source = ["source_shard", "source_key"]
+        number = stored.groupby(source, observed=True, sort=False).ngroup()
+        taken = stored[number.isin(_spread(number.unique(), count))]
+        return [
+            group.sort_values("copy").index[:copies].tolist() for _, group in taken.groupby(number)
+        ]
+
+    def count_sources(self) -> int:
+        """How many source images have a stored image."""
+        stored = self.frame[self.frame["output_shard"].notna()]
+        return len(stored.drop_duplicates(["source_shard", "source_key"]))
+
+    def extremes(self, score: str, count: int) -> tuple[list[int], list[int]]:
+        """The stored images of the lowest and of the highest scores, none in both."""
+        known = self.frame[score][self.frame["output_shard"].notna()].dropna().sort_values()
+        count = min(count, len(known) // 2)
+        return known.index[:count].tolist(), known.index[len(known) - count :][::-1].tolist()
+
+    def of_status(self, status: str, count: int) -> list[int]:
+        """Rows of a status, spread evenly."""
+        places = self.frame.index[self.frame["status"] == status].to_numpy()
+        return list(map(int, _spread(places, count)))
+
+    def reasons(self, status: str) -> list[tuple[str, int, str]]:
+        """Why rows have a status: the word, how many, and the sentence of the first."""
+        rows = self.frame[self.frame["status"] == status]
+        found = [
+            (str(code), len(group), str(group["reason"].iloc[0]))
+            for code, group in rows.groupby("reason_code", observed=True)
+        ]
+        return sorted(found, key=lambda each: -each[1])
+
+    def classes(self) -> pd.DataFrame:
+        """Source images and images that are ok, by class, the largest first."""
+        named = self.frame[self.frame["class"].notna()]
+        sources = named.drop_duplicates(["source_shard", "source_key"])["class"].value_counts()
+        kept = named["class"][named["status"] == "ok"].value_counts()
+        table = pd.DataFrame({"sources": sources, "ok": kept}).fillna(0).astype(int)
+        return table.sort_values("sources", ascending=False, kind="stable")
+
+
+def _numbered(label: object) -> str | None:
+    return None if label is None or pd.isna(label) else str(label)  # type: ignore[call-overload]
+
+
+def _spread(places: NDArray[Any], count: int) -> NDArray[Any]:
+    """At most so many of them, evenly spread, in their order."""
+    steps = np.linspace(0, len(places), min(count, len(places)), endpoint=False).astype(int)
+    spread: NDArray[Any] = places[steps]
+    return spread
