@@ -14,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from diffaug.errors import ConfigError
 from diffaug.version import __version__
 
-__all__ = ["DEFAULT_BATCH_SIZE", "Execution", "device_class", "versions"]
+__all__ = ["CHANGES_PIXELS", "DEFAULT_BATCH_SIZE", "Execution", "device_class", "versions"]
+
+CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "numpy")
+"""Packages whose version can change a pixel; transformers is one more where there is a prompt."""
 
 DEFAULT_BATCH_SIZE = 32
 

@@ -9,15 +9,13 @@ from typing import Any
 
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
-from diffaug.execution import Execution, device_class, versions
+from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
 from diffaug.manifest import Row
 from diffaug.models import Checkpoint, at_revision, checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
 
 __all__ = ["Maker", "PartMaker"]
-
-_CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class PartMaker:
         if row["device"] != device:
             differ.append(f"{row['device']} ({device} here)")
         prompted = () if row["prompt"] is None else ("transformers",)
-        for name in (*_CHANGES_PIXELS, *prompted):
+        for name in (*CHANGES_PIXELS, *prompted):
             of_part = self._versions.get(name)
             for said in sorted({str(row.get(f"{name}_version", of_part)), str(of_part)}):
                 if said != here.get(name):

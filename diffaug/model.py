@@ -116,7 +116,7 @@ class DiffusionModel(nn.Module):
         noise: Tensor | None = None,
         min_snr_gamma: float | None = None,
     ) -> LossTerms:
-        """The training loss: how far off the network is on images noised to random times.
+        """The training loss (Ho et al. 2020): how far off the network is on noised images.
 
         Args:
             x_0: clean images (B, C, H, W).
@@ -157,10 +157,10 @@ class DiffusionModel(nn.Module):
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> Tensor:
-        """Noise images part-way and reconstruct them, each with noise of its own.
+        """Noise images part-way and reconstruct them (SDEdit, Meng et al. 2022).
 
-        An image's noise is a function of (seed, its values). For pictures, shards and records,
-        use `diffaug.augment` and the pipeline.
+        Each has noise of its own, a function of (seed, its values). For pictures, shards and
+        records, use `diffaug.augment` and the pipeline.
 
         Args:
             x_0: clean images (B, C, H, W).

@@ -62,7 +62,7 @@ class Run(_Frozen):
     `judges` says what each judge of the recipe is, by its name (see `judge_digests`).
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     recipe: Recipe
     recipe_digest: str
     model: ModelId
@@ -184,7 +184,8 @@ def read_run(output: str) -> Run | None:
     except ValidationError as error:
         raise ConfigError(
             f"{storage.public_url(url)} is not a run.json this diffaug reads "
-            f"({error.error_count()} fields differ): choose a new OUTPUT"
+            f"({error.error_count()} fields differ): take the version that wrote it, or choose a "
+            "new OUTPUT"
         ) from None
 
 

@@ -1,12 +1,16 @@
-"""A live line on the terminal while something long runs; silent where there is no terminal."""
+"""How something long goes: a live line on a terminal, JSON for machines, otherwise silence."""
 
 from __future__ import annotations
 
+import json
+import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -22,73 +26,93 @@ from rich.progress import (
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from diffaug.job import Tally
-    from diffaug.reports import ShardReport
     from diffaug.train.loop import Step
 
-__all__ = ["Pace", "counted", "follow", "stepping"]
+__all__ = ["Counts", "Log", "Pace", "counted"]
 
-
-class _Images(ProgressColumn):
-    """Images done, images a second, failures so far: read from the job's tally as it moves."""
-
-    max_refresh = 0.5
-
-    def __init__(self, tally: Tally) -> None:
-        super().__init__()
-        self._tally = tally
-        self._started = time.monotonic()
-
-    def render(self, task: Task) -> Text:
-        rate = self._tally.images / max(time.monotonic() - self._started, 1e-9)
-        text = f"{self._tally.images} images  {rate:.1f}/s"
-        if self._tally.failed:
-            text += f"  {self._tally.failed} failed"
-        return Text(text)
-
+_SECONDS = 5
+"""Between two events of progress in a JSON log."""
 
 T = TypeVar("T")
 
 
-def _line(what: str, console: Console, *columns: ProgressColumn) -> Progress:
-    """A line that says what, draws a bar, counts, and tells the time gone and left."""
-    return Progress(
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        *columns,
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        refresh_per_second=2,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+@dataclass
+class Log:
+    """Where a command says how it goes, apart from its results.
+
+    Attributes:
+        console: of standard error.
+        json: write one JSON object a line in place of text, each with `time` and `event`.
+    """
+
+    console: Console
+    json: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a person looks on, so that a line may move."""
+        return self.console.is_terminal and not self.json
+
+    def say(self, message: str, event: str = "message", **facts: Any) -> None:
+        """A line of text; as JSON its facts too."""
+        if self.json:
+            self.tell(event, message=message, **facts)
+        else:
+            self.console.print(message, markup=False)
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """What only machines are told."""
+        if self.json:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            self.console.file.write(json.dumps({"time": now, "event": event} | facts) + "\n")
+            self.console.file.flush()
 
 
-def counted(items: Iterable[T], total: int, what: str, console: Console) -> Iterator[T]:
-    """Pass items on, drawing a progress line that counts them."""
-    with _line(what, console) as progress:
-        yield from progress.track(items, total=total)
+class Watch(Protocol):
+    """What moves while something runs: in words for people, and as facts for machines."""
+
+    def __str__(self) -> str: ...
+
+    def facts(self) -> dict[str, float]:
+        """Numbers by name."""
 
 
-def follow(
-    reports: Iterable[ShardReport], total: int, tally: Tally, console: Console
-) -> Iterator[ShardReport]:
-    """Pass reports on, drawing a progress line for `total` shards while they come."""
-    with _line("augmenting", console, TextColumn("shards"), _Images(tally)) as progress:
-        yield from progress.track(reports, total=total)
+class Counts:
+    """Counts of a tally that moves while a job runs; of the first one also how many a second.
+
+    Args:
+        tally: whose attributes the counts are.
+        names: of these attributes. All but the first are mentioned where they are not zero.
+    """
+
+    def __init__(self, tally: object, *names: str) -> None:
+        self._tally, self._names = tally, names
+        self._started = time.monotonic()
+
+    def __str__(self) -> str:
+        first, *others = self._names
+        facts = self.facts()
+        said = f"{facts[first]:.0f} {first}  {facts[f'{first}_per_second']:.1f}/s"
+        counts = [f"  {facts[name]:.0f} {name.replace('_', ' ')}" for name in others if facts[name]]
+        return said + "".join(counts)
+
+    def facts(self) -> dict[str, float]:
+        """The counts, and `<first>_per_second`."""
+        counts: dict[str, float] = {name: getattr(self._tally, name) for name in self._names}
+        first = self._names[0]
+        rate = counts[first] / max(time.monotonic() - self._started, 1e-9)
+        return counts | {f"{first}_per_second": round(rate, 1)}
 
 
 class Pace:
     """Loss and speed of a training, averaged over its last steps."""
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[float, int, float]] = deque(maxlen=101)
+        self._recent: deque[tuple[float, Step]] = deque(maxlen=101)
 
     def add(self, step: Step) -> None:
         """Take in a step just made."""
-        self._recent.append((time.monotonic(), step.images, step.loss))
+        self._recent.append((time.monotonic(), step))
 
     def left(self, images: int) -> str:
         """How long so many images will take, in hours, minutes and seconds."""
@@ -96,34 +120,112 @@ class Pace:
         return str(timedelta(seconds=round(images / rate))) if rate else "?"
 
     def __str__(self) -> str:
+        return f"loss {self._loss():.4f}  {self._rate():.0f} images/s" if self._recent else ""
+
+    def facts(self) -> dict[str, float]:
+        """Loss, images a second, and the samples left out so far."""
         if not self._recent:
-            return ""
-        loss = sum(loss for *_, loss in self._recent) / len(self._recent)
-        return f"loss {loss:.4f}  {self._rate():.0f} images/s"
+            return {}
+        skipped = self._recent[-1][1].skipped
+        rate = round(self._rate(), 1)
+        return {"loss": round(self._loss(), 6), "images_per_second": rate, "skipped": skipped}
+
+    def _loss(self) -> float:
+        recent = list(self._recent)  # at once: the thread that tells reads while another adds
+        return sum(step.loss for _, step in recent) / len(recent)
 
     def _rate(self) -> float:
         """Images a second."""
-        (begin, before, _), (end, after, _) = self._recent[0], self._recent[-1]
-        return (after - before) / (end - begin) if end > begin else 0.0
+        (begin, first), (end, last) = self._recent[0], self._recent[-1]
+        return (last.images - first.images) / (end - begin) if end > begin else 0.0
+
+
+def counted(
+    items: Iterable[T],
+    total: int,
+    what: str,
+    log: Log,
+    watch: Watch | None = None,
+    done: Callable[[T], int] | None = None,
+) -> Iterator[T]:
+    """Pass items on, telling how far they are.
+
+    Args:
+        items: what comes.
+        total: how many there will be.
+        what: is done to them, and to what: "augmenting shards".
+        log: where to tell it.
+        watch: what else moves meanwhile.
+        done: how many are done once this one has come, where it knows; else they are counted.
+    """
+    with _events(what, total, log, watch) if log.json else _line(what, total, log, watch) as show:
+        for count, item in enumerate(items, start=1):
+            show(count if done is None else done(item))
+            yield item
 
 
 class _Said(ProgressColumn):
-    """What an object says of itself now."""
+    """What a watch says now."""
 
     max_refresh = 0.5
 
-    def __init__(self, thing: object) -> None:
+    def __init__(self, watch: Watch) -> None:
         super().__init__()
-        self._thing = thing
+        self._watch = watch
 
     def render(self, task: Task) -> Text:
-        return Text(str(self._thing))
+        return Text(str(self._watch))
 
 
-def stepping(steps: Iterable[Step], total: int, pace: Pace, console: Console) -> Iterator[Step]:
-    """Pass a training's steps on, drawing a progress line with its pace and the time left."""
-    with _line("training", console, TextColumn("steps"), _Said(pace)) as progress:
+@contextmanager
+def _line(what: str, total: int, log: Log, watch: Watch | None) -> Iterator[Callable[[int], None]]:
+    """A line that says what, draws a bar, counts, and tells the time gone and left."""
+    with Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *([] if watch is None else [_Said(watch)]),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=log.console,
+        refresh_per_second=2,
+        transient=True,
+        disable=not log.is_live,
+    ) as progress:
         task = progress.add_task("", total=total)
-        for step in steps:
-            progress.update(task, completed=step.step)
-            yield step
+        yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def _events(
+    what: str, total: int, log: Log, watch: Watch | None
+) -> Iterator[Callable[[int], None]]:
+    """An event every few seconds, and one at the end."""
+    started, stop = time.monotonic(), threading.Event()
+    begin, now = 0, 0
+
+    def show(done: int) -> None:
+        nonlocal begin, now
+        if not now:
+            begin = done - 1  # a training that goes on does not begin at 0
+        now = done
+
+    def tell() -> None:
+        seconds, made = time.monotonic() - started, now - begin
+        left = round(seconds * (total - now) / made, 1) if made else None
+        facts = {} if watch is None else watch.facts()
+        time_taken = {"seconds": round(seconds, 1), "seconds_left": left}
+        log.tell("progress", what=what, done=now, total=total, **time_taken, **facts)
+
+    def keep_telling() -> None:
+        while not stop.wait(_SECONDS):
+            tell()
+
+    thread = threading.Thread(target=keep_telling, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield show
+    finally:
+        stop.set()
+        thread.join()
+        tell()

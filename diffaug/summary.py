@@ -17,7 +17,16 @@ __all__ = ["Summary", "finish", "summarise"]
 class Summary:
     """Counts over every committed shard of an output; `planned = ok + filtered + failed`.
 
-    `output_bytes` are those of the tars in shards/, `rejects_bytes` of those in rejects/.
+    Attributes:
+        shards: source shards planned.
+        committed: of them, how many are done.
+        planned: images planned in those.
+        ok: of these, how many came out and stayed.
+        filtered: how many a filter turned away.
+        failed: how many have no image.
+        output_bytes: size of the tars in shards/.
+        rejects_bytes: size of the tars in rejects/.
+        seconds: what the shards took, added up over all processes.
     """
 
     shards: int
@@ -51,7 +60,9 @@ def summarise(output: str) -> Summary:
     """Count an output as it stands.
 
     Raises:
-        ConfigError: it is not the output of a job.
+        ConfigError: it is not the output of a job, or holds a part of another.
+        UncommittedError: a part of its manifest is broken.
+        OSError: storage failed.
     """
     run = the_run(output)
     return _count(run, survey(run.sources, output).committed.values())
@@ -68,6 +79,11 @@ def finish(
         run: the job.
         output: its OUTPUT.
         known: reports of committed shards, by stem, that need not be read again.
+
+    Raises:
+        ConfigError: run.json or a part is another job's.
+        UncommittedError: a part of its manifest is broken.
+        OSError: storage failed.
     """
     run = freeze(run, output)  # another job may have replaced run.json since: keep both's sources
     others = (shard for shard in run.sources if shard.stem not in known)

@@ -12,7 +12,6 @@ from contextlib import closing
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 from prefect.states import Failed
@@ -21,7 +20,6 @@ from pydantic import Field
 from diffaug import (
     ConfigError,
     Recipe,
-    Summary,
     UncommittedError,
     augment_shards,
     finish,
@@ -32,16 +30,19 @@ from diffaug.plan import Run, refuse_mixing, the_run
 from diffaug.reports import Survey, refuse_changed, survey
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
-from flows.groups import RETRIES, Count, follow, groups_of
+from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
 from flows.runners import Call, RunnerName, choose, droppable
+from flows.telling import tell
 
 DEFAULT_RECIPE = Recipe()
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-@task(task_run_name="shards {first} to {last}", **RETRIES)
-def augment_group(output: str, first: int, last: int, allow_mixed: bool) -> dict[str, int]:
+@task(task_run_name="{names}", **RETRIES)
+def augment_group(
+    output: str, first: int, last: int, names: str, allow_mixed: bool
+) -> dict[str, int]:
     """Augment the planned shards first to last, both counted in, but for those committed."""
     run = the_run(output)
     if not allow_mixed:
@@ -54,10 +55,11 @@ def augment_group(output: str, first: int, last: int, allow_mixed: bool) -> dict
             counts["ok"] += report.ok
             counts["filtered"] += report.filtered
             counts["failed"] += report.failed
+    get_run_logger().info("%s: %s", names, counts)
     return counts
 
 
-@flow(name="augment-dataset")
+@flow(name="augment-dataset", flow_run_name=run_name("augment", "source", "output"))
 def augment_dataset(
     source: str | list[str],
     output: str,
@@ -120,7 +122,7 @@ def augment_dataset(
             get_run_logger().warning("stopped; what is committed stays: run it again for the rest")
             raise
     summary = finish(run, output, found.committed)
-    create_markdown_artifact(_markdown(summary, public), key="augment-summary")
+    tell(run, output, summary)
     if not summary.complete:
         why = f" ({failures[0]})" if failures else ""
         return Failed(message=f"{summary}{why}: run it again to do the rest")
@@ -137,23 +139,10 @@ def _calls(
     missing = {shard.stem for shard in found.missing}
     for first, last in groups_of(len(run.sources), shards_per_task):
         if any(shard.stem in missing for shard in run.sources[first : last + 1]):
-            yield {"output": where, "first": first, "last": last, "allow_mixed": allow_mixed}
+            group: Call = {"output": where, "first": first, "last": last}
+            yield group | {"names": names_of(run, first, last), "allow_mixed": allow_mixed}
 
 
 def _failure(state: State[Any]) -> str:
     error = state.result(raise_on_failure=False)
     return str(error) if isinstance(error, Exception) and str(error) else str(state.message)
-
-
-def _markdown(summary: Summary, output: str) -> str:
-    return f"""\
-# {output}
-
-| planned | ok | filtered | failed | shards committed |
-| ---: | ---: | ---: | ---: | ---: |
-| {summary.planned} | {summary.ok} | {summary.filtered} | {summary.failed} \
-| {summary.committed} of {summary.shards} |
-
-{summary.output_bytes:,} bytes of images, {summary.rejects_bytes:,} of rejects, and the lineage
-of each in `pandas.read_parquet("{output}/manifest")`.
-"""

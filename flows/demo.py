@@ -86,6 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="diffaug-prefect-") as home:
         os.environ |= {"PREFECT_HOME": home, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
         os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": "INFO"}
+        os.environ["PREFECT_UI_URL"] = ""  # no link to a server that ends with the demo
         with prefect_server(Path(home), OUTPUT / ".prefect-server.log") as url:
             os.environ["PREFECT_API_URL"] = url
             seconds = _run_flow()
@@ -123,6 +124,7 @@ def _show(seconds: float) -> None:
     print(f"augmented shards   {OUTPUT.name}/shards/     (listed in {OUTPUT.name}/shards.txt)")
     print(f"manifest           {OUTPUT.name}/manifest/   ({len(manifest.columns)} columns)")
     print(f"contact sheet      {sheet.relative_to(ROOT)}")
+    print(f"report             {OUTPUT.name}/report/index.html   (open it in a browser)")
 
 
 if __name__ == "__main__":

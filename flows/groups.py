@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, cast
 from uuid import UUID
 
@@ -12,10 +12,13 @@ import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
 from diffaug import ConfigError, DivergedError
+from diffaug.plan import Run
+from diffaug.storage import public_url
 
 MAX_TASKS = 2000
 
@@ -43,6 +46,28 @@ def groups_of(shards: int, shards_per_task: int | None) -> Iterator[tuple[int, i
     size = shards_per_task or max(1, math.ceil(shards / MAX_TASKS))
     for first in range(0, shards, size):
         yield first, min(first + size, shards) - 1
+
+
+def names_of(run: Run, first: int, last: int) -> str:
+    """What a group is called: its shards, or the first and the last of them."""
+    begin, end = run.sources[first].stem, run.sources[last].stem
+    return f"shard {begin}" if first == last else f"shards {begin} to {end}"
+
+
+def run_name(verb: str, *parameters: str) -> Callable[[], str]:
+    """How a flow names its runs: what is done, from what and into what, by its own parameters."""
+
+    def name() -> str:
+        given = cast(dict[str, Any], flow_run.parameters)
+        return f"{verb} {' into '.join(_short(given[name]) for name in parameters)}"
+
+    return name
+
+
+def _short(urls: str | list[str]) -> str:
+    """URLs without credentials; of several the first."""
+    first, *more = [urls] if isinstance(urls, str) else urls
+    return public_url(first) + (f" and {len(more)} more" if more else "")
 
 
 def follow(

@@ -20,7 +20,7 @@ from diffaug.pick import image_counts, picked_rows, spread
 from diffaug.plan import the_run
 from diffaug.replay import Tally, replay_parts
 from diffaug.verify import rest, verify_shards
-from flows.groups import RETRIES, Count, follow, groups_of
+from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
 from flows.runners import Local
 
 SHOWN = 20
@@ -50,8 +50,10 @@ class Checked(BaseModel):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-@task(task_run_name="shards {first} to {last}", **RETRIES)
-def verify_group(output: str, first: int, last: int, picks: dict[str, list[int]]) -> Checked:
+@task(task_run_name="{names}", **RETRIES)
+def verify_group(
+    output: str, first: int, last: int, names: str, picks: dict[str, list[int]]
+) -> Checked:
     """Check the planned shards first to last, both counted in, and make their picks again."""
     checked = Checked()
     for stem, differences in verify_shards(output, the_run(output).sources[first : last + 1]):
@@ -65,11 +67,11 @@ def verify_group(output: str, first: int, last: int, picks: dict[str, list[int]]
         tally.add(replayed)
         if replayed.verdict == "differs":
             checked.found(replayed)
-    get_run_logger().info("%s", tally)
+    get_run_logger().info("%s: %s", names, tally)
     return checked.model_copy(update={"equal": tally.equal, "near": tally.near})
 
 
-@flow(name="verify-manifest")
+@flow(name="verify-manifest", flow_run_name=run_name("verify", "output"))
 def verify_manifest(
     output: str, replay: Number = 0, shards_per_task: Count | None = None
 ) -> dict[str, int] | State[Any]:
@@ -90,7 +92,9 @@ def verify_manifest(
     calls = []
     for first, last in groups_of(len(stems), shards_per_task):
         share = {stem: picks[stem] for stem in stems[first : last + 1] if stem in picks}
-        calls.append({"output": output, "first": first, "last": last, "picks": share})
+        names = names_of(run, first, last)
+        group = {"output": output, "first": first, "last": last, "names": names}
+        calls.append(group | {"picks": share})
     checked = Checked()
     with closing(Local().run(verify_group, calls)) as states:
         for state in follow(states, len(calls), key="verify-progress", description=public):

@@ -13,9 +13,7 @@ HEAD = f"""\
 One row for every planned image, whatever became of it. `OUTPUT/manifest/<stem>.parquet` is one part
 a source shard; its key-value metadata holds, as JSON, `diffaug.report` (the shard report: counts,
 times, host), `diffaug.recipe` (the whole recipe), `diffaug.environment` and, with further judges,
-`diffaug.judges` (what each is). Written from `diffaug/columns.py` by `write_readme.py`. The folder
-`datasets/` describes the data sets that were packed into shards for diffaug's own models, as
-`diffaug pack` wrote it beside the shards.
+`diffaug.judges` (what each is). Written from `diffaug/columns.py` by `write_readme.py`.
 
 """
 
@@ -36,10 +34,30 @@ A job whose recipe names judges has their columns too, behind `score_psnr`.
 """
 
 
+BESIDE = """
+## Versions
+
+Within a version no column is renamed, removed, retyped or given another meaning; only a judge
+brings columns, its own. A job ends with the columns it began with: run.json freezes them. Whatever
+would break a reader of the manifest raises the version (`schema_version` in run.json,
+`diffaug.schema` in a part's metadata). Every diffaug reads, verifies and replays what earlier
+versions wrote, and refuses, in a sentence, what later ones did. Read columns by name; their number
+may grow with judges.
+
+## What else is here
+
+- `golden/`: what the demo's recipe makes of its first shard, in float32, without the tars. A test
+  makes it again and compares row by row, and another replays rows of it, so that a change which
+  would alter or orphan a manifest is seen. `write_golden.py` wrote it.
+- `datasets/`: the catalogue of data sets that were packed for diffaug's own models, each as
+  `diffaug pack` wrote it beside its shards: where it came from, its licence, classes and sizes.
+"""
+
+
 def dictionary() -> str:
     """The whole text of README.md."""
     further = {name: what for own in JUDGED.values() for name, what in own.items()}
-    return HEAD + _table(COLUMNS) + LAYOUT + _table(further)
+    return HEAD + _table(COLUMNS) + LAYOUT + _table(further) + BESIDE
 
 
 def _table(columns: dict[str, tuple[str, str]]) -> str:

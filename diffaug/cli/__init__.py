@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import signal
 import sys
 
 from cyclopts import CycloptsError
 
-from diffaug.cli import augment, compact, evaluate, models, pack, report, sample, train, verify  # noqa: F401  each registers its commands
+from diffaug.cli import (  # noqa: F401  each registers its commands
+    augment,
+    compact,
+    doctor,
+    evaluate,
+    export,
+    models,
+    pack,
+    report,
+    sample,
+    train,
+    verify,
+)
 from diffaug.cli.app import DIFFERS, OK, SIGNALLED, USAGE, app, err
 from diffaug.errors import ConfigError, DiffaugError
 
@@ -17,6 +31,8 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Run the command line; every mistake of the user ends in one sentence."""
     signal.signal(signal.SIGTERM, _stop)
+    gc.set_threshold(100_000)  # torch and diffusers bring half a million objects, which all stay:
+    atexit.register(gc.freeze)  # to search them over and over takes a fifth of a short command
     sys.exit(_run(sys.argv[1:]))
 
 
@@ -26,7 +42,7 @@ def _stop(signum: int, _: object) -> None:
 
 def _run(tokens: list[str]) -> int:
     try:
-        code = app(tokens, exit_on_error=False, result_action="return_value")
+        code = app.meta(tokens, exit_on_error=False, result_action="return_value")
     except CycloptsError:
         return USAGE  # cyclopts has said it
     except ConfigError as error:
@@ -45,5 +61,5 @@ def _run(tokens: list[str]) -> int:
 
 
 def _say(error: object, code: int) -> int:
-    err.print(f"diffaug: {error}", markup=False)
+    err.say(f"diffaug: {error}", "error")
     return code

@@ -10,11 +10,13 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, flag, out
 from diffaug.errors import ConfigError
+from diffaug.progress import Counts, counted
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
     from diffaug.plan import Run
     from diffaug.reports import ShardReport, Survey
+    from diffaug.summary import Summary
 
 __all__ = ["augment"]
 
@@ -100,7 +102,6 @@ def augment(
 
     from diffaug.job import Tally, augment_shards
     from diffaug.plan import freeze, plan_run
-    from diffaug.progress import follow
     from diffaug.reports import refuse_changed, survey
     from diffaug.summary import finish
 
@@ -121,23 +122,29 @@ def augment(
     if dry_run:
         return _show_plan(run, state, output)
     reports = augment_shards(state.missing, output, run=run, tally=tally)
-    for report in follow(reports, len(state.missing), tally, err):
+    counts = Counts(tally, "images", "filtered", "failed")
+    for report in counted(reports, len(state.missing), "augmenting shards", err, counts):
         state.committed[report.stem] = report
-        if not err.is_terminal:
-            err.print(f"{report.stem}: {_counts(report, run)}", markup=False)
+        if not err.is_live:
+            said = f"{report.stem}: {_counts(report, run)}"
+            err.say(said, "shard", shard=report.stem, **_facts(report))
     summary = finish(run, output, state.committed)
     seconds = time.monotonic() - started
     out.print(str(summary))
+    err.tell("summary", **_facts(summary), planned=summary.planned, shards=summary.shards)
     if tally.images:
         out.print(f"{tally.images} images now, {tally.images / seconds:.1f} a second")
     if summary.failed_fraction > max_failed:
-        err.print(
+        err.say(
             f"diffaug: {summary.failed} of {summary.planned} failed, more than "
-            f"--max-failed {max_failed:g}: see reason in {output}/manifest",
-            markup=False,
+            f"--max-failed {max_failed:g}: see reason in {output}/manifest"
         )
         return DIFFERS
     return OK
+
+
+def _facts(counts: ShardReport | Summary) -> dict[str, int]:
+    return {"ok": counts.ok, "filtered": counts.filtered, "failed": counts.failed}
 
 
 def _counts(report: ShardReport, run: Run) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffaug.cli.app import OK, app, err, out
+from diffaug.progress import counted
 
 __all__ = ["compact"]
 
@@ -22,9 +23,8 @@ def compact(output: str) -> int:
     from diffaug.compact import FOLDER
     from diffaug.compact import compact as merge
     from diffaug.plan import the_run
-    from diffaug.progress import counted
 
-    rows = sum(counted(merge(output), len(the_run(output).sources), "compacting", err))
+    rows = sum(counted(merge(output), len(the_run(output).sources), "compacting parts", err))
     folder = storage.join(output, FOLDER)
     files = len(storage.listing(folder, ".parquet"))
     out.print(f"{rows} rows in {files} files: {folder}", markup=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.errors import ConfigError
+from diffaug.progress import Counts, counted
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ def pack(
 
     from diffaug import pack as packing
     from diffaug import storage
-    from diffaug.progress import counted
 
     limits = packing.Limits(shard_count, None if shard_bytes is None else _size(shard_bytes))
     opened = packing.open_source(
@@ -96,10 +96,11 @@ def pack(
         max_pixels=max_pixels,
     )
     for note in opened.notes:
-        err.print(note, markup=False)
-    for outcome in counted(outcomes, len(opened), "packing", err):
+        err.say(note)
+    counts = Counts(tally, "packed", "left_out")
+    for outcome in counted(outcomes, len(opened), "packing images", err, counts):
         if outcome.reason is not None:
-            err.print(f"left out {outcome.name}: {outcome.reason}", markup=False)
+            err.say(f"left out {outcome.name}: {outcome.reason}")
     where = storage.public_url(output).rstrip("/")
     return _conclude(tally, f"{where}/{tally.pattern} and {where}/{name}.yaml", max_failed)
 
@@ -112,10 +113,9 @@ def _conclude(tally: Tally, files: str, max_failed: float) -> int:
     out.print(str(tally))
     out.print(f"{tally.written} of {count} files written{kept}: {files}", markup=False)
     if tally.failed_fraction > max_failed:
-        err.print(
+        err.say(
             f"diffaug: {tally.left_out} of {tally.found} left out, more than --max-failed "
-            f"{max_failed:g}",
-            markup=False,
+            f"{max_failed:g}"
         )
         return DIFFERS
     return OK

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, out
 from diffaug.errors import ConfigError
+from diffaug.progress import counted
 from diffaug.recipe import Recipe, Sampler
 
 __all__ = ["sample"]
@@ -68,7 +69,6 @@ def sample(
     from diffaug.gallery import write_images
     from diffaug.generate import generate
     from diffaug.models import find_checkpoint, load_model
-    from diffaug.progress import counted
 
     execution = Execution.choose(batch_size, dtype, device)
     model = load_model(find_checkpoint(checkpoint), execution)
@@ -90,7 +90,7 @@ def sample(
         seed=seed,
         batch_size=execution.batch_size,
     )
-    for _ in counted(write_images(images, labels, output, columns), number, "sampling", err):
+    for _ in counted(write_images(images, labels, output, columns), number, "sampling images", err):
         pass
     out.print(f"{number} images in {output}", markup=False)
     return OK

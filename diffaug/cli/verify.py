@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.errors import ConfigError
+from diffaug.progress import Counts, counted
 
 __all__ = ["replay", "verify"]
 
@@ -35,7 +36,6 @@ def verify(
     """
     from diffaug.clean import clean as remove_strays
     from diffaug.plan import the_run
-    from diffaug.progress import counted
     from diffaug.verify import verify as check
 
     if replay < 0:
@@ -44,7 +44,7 @@ def verify(
         out.print(f"removed {removed}", markup=False)
     differences, stems, broken = 0, [], set()
     shards = len(the_run(output).sources)
-    for name, found in counted(check(output), shards + 1, "checking", err):
+    for name, found in counted(check(output), shards + 1, "checking shards", err):
         if name != "shards/":
             stems.append(name)
         differences += len(found)
@@ -61,14 +61,14 @@ def verify(
 def _replay_some(output: str, number: int, stems: list[str]) -> int:
     """Make images of these shards again, and say which differ; how many do."""
     from diffaug.pick import image_counts, picked_rows, spread
-    from diffaug.progress import counted
     from diffaug.replay import Tally, replay_parts
 
     tally = Tally()
     picks = spread(image_counts(output, stems), number)
     rebuilt = replay_parts(picked_rows(output, picks), output)
     total = sum(len(places) for places in picks.values())
-    for replayed in counted(rebuilt, total, "replaying", err):
+    counts = Counts(tally, "equal", "near", "differs")
+    for replayed in counted(rebuilt, total, "replaying images", err, counts):
         tally.add(replayed)
         if replayed.verdict == "differs":
             out.print(str(replayed), markup=False)

@@ -13,11 +13,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from diffaug.codec import pixel_sha256
-from diffaug.execution import Execution, device_class, versions
+from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
 
 __all__ = ["Cache"]
 
-_CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "transformers", "pillow", "numpy")
 _WORD = "diffaug"
 
 
@@ -38,7 +37,9 @@ class Cache:
     def key(self, sample_id: str, execution: Execution) -> str:
         """The name of a copy made by this machine's kind of device and these versions."""
         here = versions()
-        made = [f"{name} {here[name]}" for name in _CHANGES_PIXELS if name in here]
+        made = [
+            f"{name} {here[name]}" for name in (*CHANGES_PIXELS, "transformers") if name in here
+        ]
         made += [str(execution.batch_size), execution.dtype, device_class(execution.device)]
         return hashlib.sha256("|".join([sample_id, *made]).encode()).hexdigest()[:32]
 

@@ -29,7 +29,7 @@ def augment(
     dtype: str | None = None,
     device: str | None = None,
 ) -> Any:
-    """Noise and reconstruct images.
+    """Noise and reconstruct images (SDEdit, Meng et al. 2022), as a job with this recipe would.
 
     Args:
         images: a PIL image, a tensor (C, H, W), or a batch: a list of either, or a tensor

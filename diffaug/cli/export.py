@@ -1,0 +1,27 @@
+"""`diffaug export`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from diffaug.cli.app import OK, app, out
+
+__all__ = ["export"]
+
+
+@app.command
+def export(output: str, *, format: Literal["croissant"] = "croissant") -> int:
+    """Describe a finished output for catalogues and other loaders.
+
+    Parameters
+    ----------
+    output
+        folder or URL of a finished output
+    format
+        croissant: MLCommons Croissant metadata, OUTPUT/croissant.json, as mlcroissant loads it
+    """
+    from diffaug.croissant import export_croissant
+
+    out.print(f"wrote {export_croissant(output)}", markup=False)
+    out.print("its licence and how to cite it are yours to add: fields license and citeAs")
+    return OK

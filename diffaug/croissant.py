@@ -1,0 +1,172 @@
+"""An output described in MLCommons Croissant, so that catalogues and other loaders know it.
+
+The vocabulary is that of https://docs.mlcommons.org/croissant/docs/croissant-spec.html; the
+document is built and validated by its reference implementation, the package mlcroissant.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from diffaug import storage
+from diffaug.columns import columns_of
+from diffaug.errors import ConfigError
+from diffaug.plan import Run, the_run
+from diffaug.reports import ShardReport, survey
+from diffaug.summary import Summary, summarise
+from diffaug.version import __version__
+
+__all__ = ["FILE", "export_croissant"]
+
+FILE = "croissant.json"
+
+_MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+
+_ROWS, _PICTURES, _PARTS, _IMAGES = "rows", "pictures", "manifest", "images"
+
+_Field = tuple[str, Any, str, dict[str, str]]
+"""Its name, its type, what it says, and what of a file it is."""
+
+
+def export_croissant(output: str) -> str:
+    """Write OUTPUT/croissant.json, and say where it is.
+
+    It names every tar with its digest; the record set `rows` is the manifest, `pictures` the
+    images in the tars. Paths in it are relative, so it moves with OUTPUT.
+
+    Args:
+        output: OUTPUT of a finished job.
+
+    Raises:
+        ConfigError: it is not the output of a job, or shards of it are not committed yet, or
+            mlcroissant is not installed.
+        UncommittedError: a part is broken.
+        OSError: storage failed.
+    """
+    run = the_run(output)
+    found = survey(run.sources, output)
+    if found.missing:
+        raise ConfigError(
+            f"{len(found.missing)} of {len(run.sources)} shards of {storage.public_url(output)} "
+            "are not committed: finish the job, then export it"
+        )
+    document = _document(run, list(found.committed.values()), summarise(output), _name(output))
+    url = storage.join(output, FILE)
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    storage.replace(text.encode() + b"\n", url)
+    return url
+
+
+def _name(output: str) -> str:
+    return storage.public_url(output).rstrip("/").rpartition("/")[2] or "augmented"
+
+
+def _document(run: Run, reports: list[ShardReport], summary: Summary, name: str) -> Any:
+    try:
+        import mlcroissant as mlc
+    except ImportError:
+        raise ConfigError(
+            "export --format croissant wants the package mlcroissant: pip install "
+            "'diffaug[croissant]'"
+        ) from None
+
+    tars = [
+        mlc.FileObject(
+            id=report.output_shard,
+            name=report.output_shard,
+            content_url=report.output_shard,
+            content_size=f"{report.output_bytes} B",
+            encoding_formats=["application/x-tar"],
+            sha256=report.output_sha256,
+        )
+        for report in reports
+        if report.output_shard is not None
+    ]
+    parts = mlc.FileSet(
+        id=_PARTS,
+        name=_PARTS,
+        description="The manifest: one Parquet file a source shard, one row a planned image.",
+        encoding_formats=["application/x-parquet"],
+        includes=[f"{_PARTS}/*.parquet"],
+    )
+    images = mlc.FileSet(
+        id=_IMAGES,
+        name=_IMAGES,
+        description="Synthetic images: variations of source images made by a diffusion model.",
+        contained_in=[tar.id for tar in tars],
+        encoding_formats=[_MEDIA[run.recipe.format]],
+        includes=[f"*.{run.recipe.format}"],
+    )
+    return mlc.Metadata(
+        name=name,
+        description=_description(summary),
+        keywords=["synthetic images", "diffusion", "data augmentation", "webdataset"],
+        version="1.0.0",
+        date_published=datetime.fromisoformat(max(report.started_at for report in reports)),
+        data_collection="Made by diffaug from the images of the source shards.",
+        data_collection_type=["Synthetic data"],
+        data_collection_raw_data=", ".join(sorted({report.source for report in reports})),
+        data_preprocessing_protocol=[_protocol(run)],
+        distribution=[*tars, parts, *([images] if tars else [])],
+        record_sets=[_rows(mlc, run), *([_pictures(mlc)] if tars else [])],
+    ).to_json()
+
+
+def _description(summary: Summary) -> str:
+    return (
+        "Synthetic images: each is a variation of a real one, noised part-way by a diffusion "
+        f"process and reconstructed. Of {summary.planned} planned images {summary.ok} are ok, "
+        f"{summary.filtered} were turned away by a filter and {summary.failed} failed; the record "
+        "set `rows` says of each where it came from, what was done and what came out. The images "
+        "and their licence derive from the source's."
+    )
+
+
+def _protocol(run: Run) -> str:
+    model = f"{run.model.name} (weights of digest {run.model.digest})"
+    return (
+        f"diffaug {__version__}, model {model}, recipe {run.recipe_digest}: "
+        f"{run.recipe.model_dump_json()}. Any image can be made again from its row: diffaug replay."
+    )
+
+
+def _rows(mlc: Any, run: Run) -> Any:
+    """The manifest's columns as fields."""
+    kinds = {"string": mlc.DataType.TEXT, "double": mlc.DataType.FLOAT, "float": mlc.DataType.FLOAT}
+    fields = [
+        (name, kinds.get(kind, mlc.DataType.INTEGER), what, {"column": name})
+        for name, (kind, what) in columns_of(run.recipe.judge_names).items()
+    ]
+    what = "One row for every planned image, whatever became of it."
+    return _record_set(mlc, _ROWS, what, _PARTS, fields)
+
+
+def _pictures(mlc: Any) -> Any:
+    named, seen = {"file_property": "filename"}, {"file_property": "content"}
+    fields = [
+        ("filename", mlc.DataType.TEXT, "The member's name: `output_member` of its row.", named),
+        ("content", mlc.DataType.IMAGE_OBJECT, "The synthetic image.", seen),
+    ]
+    what = "The synthetic images that are ok, by their names in the tars."
+    return _record_set(mlc, _PICTURES, what, _IMAGES, fields)
+
+
+def _record_set(mlc: Any, name: str, what: str, files: str, fields: Iterable[_Field]) -> Any:
+    return mlc.RecordSet(
+        id=name,
+        name=name,
+        description=what,
+        fields=[
+            mlc.Field(
+                id=f"{name}/{field}",
+                name=field,
+                description=said,
+                data_types=[kind],
+                source=mlc.Source(file_set=files, extract=mlc.Extract(**extract)),
+            )
+            for field, kind, said, extract in fields
+        ],
+    )

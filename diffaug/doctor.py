@@ -1,0 +1,211 @@
+"""What this machine has and lacks: to look at before the first long job, or after a bad one."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata, requires
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Literal
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from packaging.requirements import Requirement
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution, device_class
+from diffaug.models import find_checkpoint
+from diffaug.models.card import shipped_cards
+from diffaug.storage.find import filesystem
+from diffaug.version import __version__
+
+__all__ = ["Finding", "examine"]
+
+_SECONDS = 10
+"""To wait for Prefect's server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that was looked at.
+
+    Attributes:
+        what: was looked at.
+        said: what was found.
+        state: `ok`; `note` where something optional is missing; `wrong` where something must be
+            mended.
+        cure: what to do about it; empty where nothing is to be done.
+    """
+
+    what: str
+    said: str
+    state: Literal["ok", "note", "wrong"] = "ok"
+    cure: str = ""
+
+
+def examine(urls: list[str]) -> Iterator[Finding]:
+    """Look at versions, devices, models, these places of storage, and Prefect's server.
+
+    Args:
+        urls: folders or files, on any fsspec URL. Into a folder a small file is written, and
+            removed again.
+    """
+    yield Finding("diffaug", f"{__version__}, Python {platform.python_version()}")
+    yield from _packages()
+    yield from _devices()
+    yield from _models()
+    for url in urls:
+        yield _place(url)
+    yield _prefect()
+
+
+def _packages() -> Iterator[Finding]:
+    """Those that diffaug asks for, each extra by itself."""
+    extras = [name for name in metadata("diffaug").get_all("Provides-Extra") or () if name != "dev"]
+    asked: dict[str, list[Requirement]] = {"": []}
+    for line in requires("diffaug") or ():
+        requirement = Requirement(line)
+        extra = next((name for name in extras if _wants(requirement, name)), None)
+        if requirement.marker is None:
+            asked[""].append(requirement)
+        elif extra is not None:
+            asked.setdefault(extra, []).append(requirement)
+    for extra, requirements in asked.items():
+        name = f"packages of the extra {extra}" if extra else "packages"
+        cure = f"pip install 'diffaug[{extra}]'" if extra else "pip install --upgrade diffaug"
+        bad = [said for said in map(_lack, requirements) if said]
+        here = ", ".join(f"{one.name} {_version(one.name)}" for one in requirements)
+        if not bad:
+            yield Finding(name, here)
+        else:
+            yield Finding(name, "; ".join(bad), "note" if extra else "wrong", cure)
+
+
+def _wants(requirement: Requirement, extra: str) -> bool:
+    marker = requirement.marker
+    return marker is not None and marker.evaluate({"extra": extra})
+
+
+def _version(name: str) -> str | None:
+    try:
+        return installed(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _lack(requirement: Requirement) -> str:
+    """What is wrong with a package, if anything is."""
+    here = _version(requirement.name)
+    if here is None:
+        return f"{requirement.name} is not installed"
+    if not requirement.specifier.contains(here, prereleases=True):
+        return f"{requirement.name} is {here}, and must be {requirement.specifier}"
+    return ""
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    cores, threads = os.cpu_count(), torch.get_num_threads()
+    yield Finding("processor", f"{device_class('cpu')}, {cores} cores, torch uses {threads}")
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        memory = device.total_memory / 2**30
+        said = f"{device.name}, {memory:.0f} GiB, {device_class(f'cuda:{index}')} in manifests"
+        yield Finding(f"cuda:{index}", said)
+    if not torch.cuda.is_available():
+        cure = "for a GPU, install torch built for it: https://pytorch.org/get-started"
+        yield Finding("GPU", "none that torch can use", "note", cure)
+    chosen = Execution.choose()
+    slow = " (bfloat16 is not fast here)" if chosen.dtype == "float32" else ""
+    yield Finding("a job's choice", f"{chosen.device}, {chosen.dtype}{slow}, unless told otherwise")
+
+
+def _models() -> Iterator[Finding]:
+    for card in shipped_cards():
+        try:
+            digest = find_checkpoint(card.name).digest
+        except (ConfigError, OSError) as error:
+            yield Finding(f"model {card.name}", str(error), "wrong", "install diffaug anew")
+        else:
+            yield Finding(f"model {card.name}", f"whole, digest {digest[:12]}")
+
+
+def _place(url: str) -> Finding:
+    """Whether a place can be reached; if a folder, whether it can be written to."""
+    name = storage.public_url(url)
+    try:
+        fs, path = filesystem(url)
+        if fs.isfile(path):
+            with storage.open_read(url) as stream:
+                stream.read(1)
+            return Finding(name, "a file that can be read")
+        return _folder(url, name)
+    except ConfigError as error:
+        return Finding(name, str(error), "wrong", "see the sentence")
+    except OSError as error:
+        cure = "check the address, the credentials, and that the store is up"
+        return Finding(name, f"cannot be reached: {error}", "wrong", cure)
+
+
+def _folder(url: str, name: str) -> Finding:
+    """Write, read and remove a file; a local folder that is not there yet is left so."""
+    if storage.is_local(url):
+        path = Path(filesystem(url)[1])
+        url = str(next(folder for folder in (path, *path.parents) if folder.exists()))
+    probe = storage.join(url, f".diffaug-doctor-{secrets.token_hex(4)}")
+    data = secrets.token_bytes(64)
+    try:
+        storage.replace(data, probe)
+    except OSError as error:
+        cure = "an OUTPUT must be; a SOURCE need not"
+        return Finding(name, f"cannot be written to: {error}", "wrong", cure)
+    try:
+        same = storage.read_bytes(probe) == data
+    finally:
+        storage.remove(probe)
+    if not same:
+        return Finding(name, "gives back other bytes than were written", "wrong", "do not use it")
+    return Finding(name, "a file was written, read and removed")
+
+
+def _prefect() -> Finding:
+    """Whether the server that flows would talk to is in health, asked as a client asks."""
+    url = _prefect_url()
+    if not url:
+        cure = "prefect server start, then prefect config set PREFECT_API_URL=http://…/api"
+        said = f"{installed('prefect')}, and no server is set: a flow starts one for itself"
+        return Finding("Prefect", said, "note", cure)
+    name = f"Prefect's server at {storage.public_url(url)}"
+    try:
+        with urlopen(f"{url}/health", timeout=_SECONDS) as answer:
+            healthy = json.load(answer) is True
+        with urlopen(f"{url}/admin/version", timeout=_SECONDS) as answer:
+            version = json.load(answer)
+    except HTTPError as error:
+        cure = "is PREFECT_API_URL right? It ends in /api"
+        return Finding(name, f"answers {error.code} {error.reason}", "wrong", cure)
+    except (OSError, ValueError) as error:
+        cure = "start it (prefect server start), or mend PREFECT_API_URL"
+        return Finding(name, f"does not answer: {error}", "wrong", cure)
+    if not healthy:
+        return Finding(name, "answers, and is not in health", "wrong", "look at its log")
+    if version != installed("prefect"):
+        said = f"in health, but it is {version} and this is {installed('prefect')}"
+        return Finding(name, said, "note", "run one version at both ends")
+    return Finding(name, f"in health, version {version}")
+
+
+def _prefect_url() -> str:
+    """As Prefect's own settings have it: environment, profile, or prefect.toml here."""
+    code = "from prefect.settings import get_current_settings as s; print(s().api.url or '')"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return said.stdout.strip().rstrip("/")

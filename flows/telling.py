@@ -1,0 +1,105 @@
+"""What Prefect's UI is told of a finished output: its assets, a summary with pictures, the report.
+
+All of it says again what OUTPUT says better. So what cannot be told is a warning, and no failure.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from prefect import get_run_logger
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.assets import Asset, add_asset_metadata, materialize
+
+from diffaug import ConfigError, Summary
+from diffaug.plan import Run
+from diffaug.report import contact_sheet, write_report
+from diffaug.storage import public_url
+from diffaug.storage.find import filesystem, on_this_machine
+
+__all__ = ["asset", "tell"]
+
+SUMMARY = "augment-summary"
+
+MAX_ROWS = 1_000_000
+"""Of a larger output no pictures are chosen here: that reads some columns of all its rows."""
+
+SOURCES, WIDTH = 8, 1000
+"""Sources in the summary's picture, and its width in pixels at most."""
+
+
+def asset(url: str) -> Asset:
+    """A folder or file as Prefect knows it: by a key that is a URI without credentials."""
+    fs, path = filesystem(url)
+    uri = f"file://{path}" if on_this_machine(fs) else public_url(url)
+    return Asset(key=re.sub(r"[^\w./:~+@=,;!$()*-]", "_", uri)[:512])
+
+
+def tell(run: Run, output: str, summary: Summary) -> None:
+    """Where OUTPUT is complete, in a task that materializes it from its source shards' folders."""
+    public = public_url(output)
+    if not summary.complete:
+        create_markdown_artifact(_markdown(summary, public, None), key=SUMMARY)
+        return
+    made, counts = asset(output), _counts(summary)
+    folders = sorted({shard.url.rpartition("/")[0] for shard in run.sources})
+
+    @materialize(
+        made, by="diffaug", asset_deps=list(map(asset, folders)), task_run_name="tell the outcome"
+    )
+    def publish() -> None:
+        add_asset_metadata(made, counts | {"recipe": run.recipe_digest, "model": run.model.name})
+        sheet = None
+        if summary.planned <= MAX_ROWS:
+            try:
+                sheet = _sheet(output)
+                _link(write_report(output))
+            except (ConfigError, OSError) as error:
+                get_run_logger().warning("no pictures and no report: %s", error)
+        create_markdown_artifact(_markdown(summary, public, sheet), key=SUMMARY)
+
+    publish()
+
+
+def _counts(summary: Summary) -> dict[str, int]:
+    names = ("planned", "ok", "filtered", "failed", "shards", "output_bytes")
+    return {name: getattr(summary, name) for name in names}
+
+
+def _sheet(output: str) -> str | None:
+    """The contact sheet as the address of an image, small enough for an artifact."""
+    with tempfile.TemporaryDirectory(prefix="diffaug-sheet-") as folder:
+        path = Path(folder) / "sheet.png"
+        if not contact_sheet(output, path, sources=SOURCES):
+            return None
+        with Image.open(path) as sheet:
+            sheet.thumbnail((WIDTH, 10 * WIDTH))
+            data = io.BytesIO()
+            sheet.save(data, "WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _link(report: str) -> None:
+    fs, path = filesystem(report)
+    link = f"file://{path}" if on_this_machine(fs) else public_url(report)
+    create_link_artifact(link, key="augment-report", link_text="the report, a page to look at")
+
+
+def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
+    picture = f"\n![some sources beside their augmentations]({sheet})\n" if sheet else ""
+    return f"""\
+# {output}
+
+| planned | ok | filtered | failed | shards committed |
+| ---: | ---: | ---: | ---: | ---: |
+| {summary.planned} | {summary.ok} | {summary.filtered} | {summary.failed} \
+| {summary.committed} of {summary.shards} |
+{picture}
+{summary.output_bytes:,} bytes of images, {summary.rejects_bytes:,} of rejects, and the lineage \
+of each in `pandas.read_parquet("{output}/manifest")`. The report: `diffaug report {output}`.
+"""

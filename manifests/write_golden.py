@@ -1,0 +1,38 @@
+"""Write `golden/`, what the demo's recipe makes of its first shard: run from the checkout's root.
+
+Only after a change that is meant to change rows, and then with a new schema version beside the old
+one: later versions of diffaug must go on reading, and replaying, what is there.
+"""
+
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import diffaug
+
+GOLDEN = Path(__file__).with_name("golden")
+SHARD = Path("tests/fixtures/fashion-mnist-000000.tar")
+SOURCE = Path("/tmp/diffaug-golden") / SHARD.name
+"""Rows name their source by its whole path: one that can be had anywhere."""
+
+RECIPE = {"strength": (0.2, 0.4, 0.6), "copies": 3, "steps": 20, "carry": ("txt",)}
+
+
+def make(output: str) -> None:
+    """Run the job in float32, which every processor can do."""
+    SOURCE.parent.mkdir(exist_ok=True)
+    shutil.copy(SHARD, SOURCE)
+    run = diffaug.plan_run([str(SOURCE)], output, diffaug.Recipe.of(RECIPE), dtype="float32")
+    run = diffaug.freeze(run, output)
+    reports = diffaug.augment_shards(run.sources, output, run=run)
+    diffaug.finish(run, output, {report.stem: report for report in reports})
+
+
+if __name__ == "__main__":
+    socket.gethostname = lambda: "golden"
+    with tempfile.TemporaryDirectory() as folder:
+        make(folder)
+        shutil.rmtree(GOLDEN, ignore_errors=True)
+        shutil.copytree(f"{folder}/manifest", GOLDEN / "manifest")
+        shutil.copy(f"{folder}/run.json", GOLDEN)

@@ -1,0 +1,87 @@
+"""`diffaug doctor`: what it finds on this machine, and what it says must be mended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import diffaug
+from diffaug.doctor import Finding, examine
+from diffaug.execution import device_class
+from tests.conftest import Cli
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As on a machine where Prefect was never set up."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect-home"))
+
+
+def found(*urls: Path | str) -> dict[str, Finding]:
+    return {finding.what: finding for finding in examine(list(map(str, urls)))}
+
+
+def test_this_machine_is_fit(cli: Cli) -> None:
+    said = cli("doctor")
+    assert said.code == 0, said
+    assert said.out.splitlines()[-1] == "nothing is wrong"
+    assert f"diffaug: {diffaug.__version__}" in said.out
+    assert f"processor: {device_class('cpu')}" in said.out
+    assert "model fashion-mnist-32: whole" in said.out
+    assert "no server is set" in said.out
+
+
+def test_a_folder_is_written_to_and_left_as_it_was(tmp_path: Path) -> None:
+    there, not_there = tmp_path / "there", tmp_path / "not/there"
+    there.mkdir()
+    findings = found(there, not_there)
+    for folder in (there, not_there):
+        assert findings[str(folder)] == Finding(str(folder), "a file was written, read and removed")
+    assert not list(there.iterdir())
+    assert not not_there.parent.exists()
+
+
+def test_places_that_cannot_be(tmp_path: Path, cli: Cli) -> None:
+    """A folder in a file, a kind of store that is not installed, one that is no kind at all."""
+    file = tmp_path / "shard.tar"
+    file.write_bytes(b"x")
+    findings = found(file, file / "below", "nosuch://bucket")
+    assert findings[str(file)].said == "a file that can be read"
+    assert findings[str(file / "below")].state == "wrong"
+    assert findings["nosuch://bucket"].state == "wrong"
+    said = cli("doctor", file / "below")
+    assert said.code == 1
+    assert f"WRONG  {file / 'below'}: cannot be written to" in said.out
+    assert said.out.splitlines()[-1] == "1 wrong"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "http://127.0.0.1:9/other/"])
+def test_a_server_that_does_not_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    finding = found()[f"Prefect's server at {url.rstrip('/')}"]
+    assert finding.state == "wrong"
+    assert "does not answer" in finding.said
+    assert "prefect server start" in finding.cure
+
+
+def test_an_extra_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffaug import doctor
+
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "s3fs" else real(name))
+    finding = found()["packages of the extra s3"]
+    assert finding.state == "note"
+    assert finding.said == "s3fs is not installed"
+    assert finding.cure == "pip install 'diffaug[s3]'"
+
+
+def test_a_package_of_the_wrong_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffaug import doctor
+
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: "2.1" if name == "pandas" else real(name))
+    finding = found()["packages"]
+    assert finding.state == "wrong"
+    assert finding.said == "pandas is 2.1, and must be >=3"
