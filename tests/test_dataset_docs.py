@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from tests.conftest import ROOT, blocks, diffaug_command
+from tests.conftest import ROOT, Cli, Python, blocks, commands
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.usefixtures("checkout")]
 
 MIXING = (ROOT / "docs/mixing.md").read_text(encoding="utf-8")
 
 
-def test_the_command_and_the_python_of_mixing_run(tmp_path: Path) -> None:
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
-    (command,) = map(shlex.split, blocks(MIXING, "bash"))
-    done = diffaug_command(*command[1:], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    code = "\n".join(blocks(MIXING, "python"))
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ran.returncode == 0, ran.stderr
-    (said,) = ran.stdout.splitlines()
+def test_the_command_and_the_python_of_mixing_run(cli: Cli, python: Python) -> None:
+    (command,) = commands(MIXING)
+    done = cli(*command[1:])
+    assert done.code == 0, done
+    (said,) = python("\n".join(blocks(MIXING, "python"))).splitlines()
     assert f"# {said}\n" in MIXING

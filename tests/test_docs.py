@@ -5,9 +5,6 @@ Of docs/models.md the public models are replaced by tiny ones of their family, a
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from PIL import Image
 
 from diffaug.train.recipe import TrainRecipe
 from tests import tiny
-from tests.conftest import ROOT, blocks, diffaug_command
+from tests.conftest import ROOT, Cli, Python, blocks, commands
 
 pytestmark = pytest.mark.services
 
@@ -25,28 +22,20 @@ MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 
 
-def test_the_whole_way_from_pictures_to_augmented_pictures(tmp_path: Path) -> None:
-    lines = [line for block in blocks(TRAINING, "bash") for line in block.splitlines()]
-    commands = [shlex.split(line) for line in lines if line.startswith("diffaug ")]
-    assert [command[1] for command in commands] == ["sample", "pack", "train", "sample", "augment"]
-    for command in commands:
-        done = diffaug_command(*command[1:], cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    with Image.open(tmp_path / "grid.png") as sheet:
+def test_the_whole_way_from_pictures_to_augmented_pictures(checkout: Path, cli: Cli) -> None:
+    typed = [words for words in commands(TRAINING) if words[0] == "diffaug"]
+    assert [words[1] for words in typed] == ["sample", "pack", "train", "sample", "augment"]
+    for words in typed:
+        said = cli(*words[1:])
+        assert said.code == 0, said
+    with Image.open(checkout / "grid.png") as sheet:
         assert sheet.width > 500
-    assert "200 planned = 200 ok" in done.stdout
+    assert "100 planned = 100 ok" in said.out
 
 
-def test_the_python_of_training_runs(tmp_path: Path) -> None:
-    code = "\n".join(blocks(TRAINING, "python"))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.mark.usefixtures("checkout")
+def test_the_python_of_training_runs(python: Python) -> None:
+    python("\n".join(blocks(TRAINING, "python")))
 
 
 def test_the_recipe_of_training_is_a_recipe(tmp_path: Path) -> None:
@@ -57,28 +46,23 @@ def test_the_recipe_of_training_is_a_recipe(tmp_path: Path) -> None:
     assert unet.config.layers_per_block == 2
 
 
-def test_the_commands_and_the_python_of_models_run(tmp_path: Path) -> None:
+def test_the_commands_and_the_python_of_models_run(
+    checkout: Path, cli: Cli, python: Python
+) -> None:
     places = {
-        "stable-diffusion-v1-5/stable-diffusion-v1-5": tiny.stable_diffusion(tmp_path / "sd"),
-        "facebook/DiT-XL-2-256": tiny.dit(tmp_path / "dit"),
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": tiny.stable_diffusion(checkout / "sd"),
+        "facebook/DiT-XL-2-256": tiny.dit(checkout / "dit"),
     }
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
     (code,) = blocks(MODELS, "python")
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    text = "\n".join(blocks(MODELS, "bash")).replace("\\\n", " ")
-    commands = [shlex.split(line) for line in text.splitlines() if line]
-    assert [command[1] for command in commands] == [
+    python(code)
+    assert [words[1] for words in commands(MODELS)] == [
         *("augment", "verify", "augment", "augment", "verify")
     ]
     said = []
-    for command in commands:
-        named = [str(places.get(word, word)) for word in command[1:]]
-        done = diffaug_command(*named, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
+    for words in commands(MODELS):
+        told = cli(*(str(places.get(word, word)) for word in words[1:]))
+        assert told.code == 0, told
+        said.append(told.out)
     assert "240 planned = 240 ok" in said[0]
     assert "4 replayed: 4 equal" in said[1]
     assert "120 planned = 120 ok" in said[2]

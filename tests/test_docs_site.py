@@ -1,0 +1,90 @@
+"""The documentation: it builds, its links lead somewhere, and what its pages say to type works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import diffaug
+from diffaug.columns import COLUMNS
+from diffaug.recipe import Recipe
+from tests.conftest import MLCROISSANT, ROOT, Cli, Python, blocks, commands
+
+DOCS = ROOT / "docs"
+PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("*/README.md")]
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in _LINK.findall(page.read_text(encoding="utf-8")):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {_anchor(heading) for heading in headings}, link
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub and MyST make it of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.services
+def test_it_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    pages = (tmp_path / "reference").glob("*.html")
+    told = {path.stem: re.sub("<[^>]+>", "", path.read_text()) for path in pages}
+    for name in COLUMNS:
+        assert name in told["columns"]
+    for name in diffaug.__all__:
+        assert name == "__version__" or f"diffaug.{name}" in told["python"]
+    for field in Recipe.model_fields:
+        assert f"--{field.replace('_', '-')}" in told["cli"]
+    for verb in ("augment", "doctor", "evaluate", "export", "verify"):
+        assert f"diffaug {verb}" in told["cli"]
+
+
+@pytest.mark.services
+@MLCROISSANT
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("getting-started", "concepts", "choosing-strength", "manifest"),
+        *("adding-a-judge", "adding-a-family"),
+    ],
+)
+def test_what_a_page_says_to_type_works(
+    name: str, checkout: Path, cli: Cli, python: Python
+) -> None:
+    """Its commands of diffaug's, then its Python."""
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    for command in commands(page):
+        if command[0] != "make":  # `make demo` is run on a fresh clone
+            assert command[0] == "diffaug"
+            said = cli(*command[1:])
+            assert said.code == 0, said
+    python("\n".join(blocks(page, "python")))
+    for drawn in checkout.glob("*.png"):
+        if name == "concepts":
+            _assert_alike(drawn, DOCS / drawn.name)
+
+
+def _assert_alike(drawn: Path, shown: Path) -> None:
+    """Networks end in other last bits on other processors, and no more than that."""
+    with Image.open(drawn) as one, Image.open(shown) as other:
+        assert one.size == other.size
+        apart = np.asarray(one.convert("L"), float) - np.asarray(other.convert("L"), float)
+    assert np.abs(apart).mean() < 2
