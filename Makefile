@@ -2,13 +2,14 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help venv demo test check bench clean
+.PHONY: help venv demo test check pytest bench docs clean
 
 help:
 	@echo "make demo   the main job on real shards through the Prefect flow, with the shipped model"
-	@echo "make test   every check and test, with real services (about ten minutes on two cores)"
+	@echo "make test   every check and test, with real services (15 to 20 minutes on two cores)"
 	@echo "make check  ruff, mypy and the import contracts"
 	@echo "make bench  side-by-side measurements"
+	@echo "make docs   the documentation, docs/_build/index.html"
 
 venv: .venv/.installed
 
@@ -26,11 +27,18 @@ check: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "services or not services"
+test: venv
+	@$(MAKE) --no-print-directory --jobs 2 check pytest
+
+pytest: venv
+	$(BIN)/python -m pytest -m "services or not services"
 
 bench: venv
 	$(BIN)/python -m tests.benchmarks.lanes
 
+docs: venv
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+	@echo "look at it: docs/_build/index.html"
+
 clean:
-	rm -rf .venv demo-output
+	rm -rf .venv demo-output docs/_build

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +20,8 @@ import pytest
 from diffaug.cli import main
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads slow a shared machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share two cores
+gc.set_threshold(100_000)  # as the command line does
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,10 +29,23 @@ FIXTURES = ROOT / "tests/fixtures"
 SHARDS = sorted(FIXTURES.glob("fashion-mnist-*.tar"))
 BRACES = str(FIXTURES / "fashion-mnist-{000000..000002}.tar")
 
+MLCROISSANT = pytest.mark.filterwarnings(  # its own warnings, and rdflib's
+    "ignore:ConjunctiveGraph is deprecated",
+    "ignore:The inplace keyword in DataFrame.reset_index",
+    "ignore:.*PngImageFile:ResourceWarning",
+    "ignore:.*unclosed file:ResourceWarning",
+)
+
 
 def blocks(text: str, language: str) -> list[str]:
     """The code blocks of a Markdown text in one language."""
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands in the bash blocks of a Markdown text, as words."""
+    lines = "".join(blocks(text, "bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line]
 
 
 def diffaug_command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -71,3 +88,34 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Said(ended.value.code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which to what pages say to type is like the checkout's root."""
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+Python = Callable[[str], str]
+
+
+@pytest.fixture
+def python(capsys: pytest.CaptureFixture[str]) -> Python:
+    """`python(code)`: run a page's Python as a script, in this process; what it prints."""
+
+    def run(code: str) -> str:
+        capsys.readouterr()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # a script leaves files to its end
+            exec(compile(code, "a page", "exec"), {"__name__": "__main__"})
+        return capsys.readouterr().out
+
+    return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first, so that no process is left alone with one at the end."""
+    long = {item.path for item in items if item.get_closest_marker("services")}
+    items.sort(key=lambda item: item.path not in long)

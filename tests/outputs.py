@@ -73,3 +73,19 @@ class Counted(io.FileIO):
         count = super().readinto(buffer)
         Counted.total += count or 0
         return count
+
+
+def multiply(output: Path, times: int) -> None:
+    """Have the one part of an output say all it says many times, of sources by other keys."""
+    (path,) = (output / "manifest").glob("*.parquet")
+    part = pq.read_table(path)
+    many = pa.concat_tables([part] * times)
+    keys = pa.array(
+        [f"{key}-{n // len(part)}" for n, key in enumerate(many["source_key"].to_pylist())]
+    )
+    many = many.set_column(many.schema.get_field_index("source_key"), "source_key", keys)
+    metadata = dict(part.schema.metadata)
+    report = json.loads(metadata[b"diffaug.report"])
+    report |= {name: report[name] * times for name in ("planned", "ok", "filtered", "failed")}
+    metadata[b"diffaug.report"] = json.dumps(report).encode()
+    pq.write_table(many.replace_schema_metadata(metadata), path)

@@ -26,7 +26,7 @@ import yaml
 from prefect.events import Event, Resource
 
 from flows.demo import prefect_server
-from tests.conftest import ROOT, SHARDS
+from tests.conftest import ROOT, SHARDS, commands
 from tests.services import BUCKET, KEY, SECRET, Store, free_ports, object_store, wait_until
 from tests.test_flows import PREFECT, prefect
 
@@ -251,8 +251,12 @@ def test_a_run_more_than_the_limit_waits(stack: Stack) -> None:
         stack.ask("DELETE", f"flow_runs/{run}")
 
 
-def test_the_automation_is_as_its_file_says(stack: Stack) -> None:
-    prefect(stack.environment, stack.app, *AUTOMATE, "deploy/lost-runs.yaml")
+def test_the_limit_and_the_automation_are_as_the_page_says(stack: Stack) -> None:
+    """By the two commands of docs/deploying.md that want no Docker and no Kubernetes."""
+    page = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
+    for command in commands(page)[:2]:
+        prefect(stack.environment, stack.app, *command[1:])
+    assert stack.ask("GET", "work_pools/diffaug-local")["concurrency_limit"] == 2
     (made,) = stack.ask("POST", "automations/filter", {})
     assert made["enabled"]
     asked, told = LOST_RUNS["trigger"], made["trigger"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shlex
@@ -15,10 +17,12 @@ from typing import Any
 import httpx
 import pandas as pd
 import pytest
+from PIL import Image
 
 from flows.demo import ROOT, prefect_server
 from tests.conftest import BRACES, SHARDS
 from tests.jobs import augmented
+from tests.services import wait_until
 
 pytestmark = pytest.mark.services
 
@@ -87,6 +91,21 @@ def ask(environment: dict[str, str], what: str) -> list[dict[str, Any]]:
     return found
 
 
+def assets(environment: dict[str, str]) -> dict[str, set[str]]:
+    """What was materialized, as the server's events have it, and from what."""
+    wanted = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+    url = f"{environment['PREFECT_API_URL']}/events/filter"
+    found = httpx.post(url, json=wanted, timeout=60).raise_for_status().json()["events"]
+    return {
+        event["resource"]["prefect.resource.id"]: {
+            related["prefect.resource.id"]
+            for related in event["related"]
+            if related["prefect.resource.role"] == "asset"
+        }
+        for event in found
+    }
+
+
 @pytest.mark.usefixtures("worker")
 def test_deployment_runs_from_outside_the_checkout(
     environment: dict[str, str], tmp_path: Path
@@ -105,17 +124,20 @@ def test_deployment_runs_from_outside_the_checkout(
     assert all((output / tar).is_file() for tar in tars)
     found = {item["key"]: item for item in ask(environment, "artifacts/latest/filter")}
     assert found["augment-progress"]["data"] == 100.0
-    assert "| 120 | 120 | 0 | 0 | 3 of 3 |" in found["augment-summary"]["data"].replace("  ", " ")
-
-
-@pytest.mark.usefixtures("worker")
-def test_deployment_fails_with_a_sentence(environment: dict[str, str], tmp_path: Path) -> None:
-    missing, output = tmp_path / "missing.tar", tmp_path / "output"
-    flags = ["-p", f"source={missing}", "-p", f"output={output}"]
-    prefect(environment, tmp_path, *readme_command("deployment run"), *flags, expect=1)
-    messages = [run["state"]["message"] for run in ask(environment, "flow_runs/filter")]
-    assert f"no such shard: {missing}" in messages
-    assert not output.exists()
+    summary = found["augment-summary"]["data"]
+    assert "| 120 | 120 | 0 | 0 | 3 of 3 |" in summary.replace("  ", " ")
+    _, _, picture = summary.partition("data:image/webp;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(picture.partition(")")[0]))) as sheet:
+        assert sheet.width > 400
+    assert f"(file://{output}/report/index.html)" in found["augment-report"]["data"]
+    assert (output / "report/index.html").is_file()
+    (run,) = (run for run in ask(environment, "flow_runs/filter") if str(output) in run["name"])
+    assert run["name"] == f"augment {BRACES} into {output}"
+    names = {task["name"] for task in ask(environment, "task_runs/filter")}
+    assert {f"shard fashion-mnist-{number:06}" for number in range(3)} <= names
+    made = f"file://{output}"
+    wait_until(lambda: made in assets(environment), 60, "the event of the asset")
+    assert assets(environment)[made] == {f"file://{SHARDS[0].parent}"}
 
 
 @pytest.mark.usefixtures("worker")
@@ -150,18 +172,8 @@ def test_verification_as_a_deployment(environment: dict[str, str], tmp_path: Pat
 
 
 @pytest.mark.usefixtures("worker")
-def test_verification_of_no_output_fails_with_a_sentence(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    verify = ["deployment", "run", "verify-manifest/local", "--watch", "-p", f"output={tmp_path}"]
-    prefect(environment, tmp_path, *verify, expect=1)
-    messages = [run["state"]["message"] for run in ask(environment, "flow_runs/filter")]
-    assert f"{tmp_path} is no output of diffaug: it has no run.json" in messages
-
-
-@pytest.mark.usefixtures("worker")
 def test_training_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
-    """Its checkpoint then augments; one that diverges fails with a sentence and is not retried."""
+    """Its checkpoint then augments."""
     checkpoint = tmp_path / "checkpoint"
     recipe = {"network": "tiny", "size": 8, "steps": 60, "batch_size": 8, "classes": 10}
     command = ["deployment", "run", "train-denoiser/local", "--watch", "-p", f"source={BRACES}"]
@@ -176,18 +188,10 @@ def test_training_as_a_deployment(environment: dict[str, str], tmp_path: Path) -
     frame = augmented([SHARDS[0]], tmp_path / "output", model=str(checkpoint))
     assert set(frame["status"]) == {"ok"}
 
-    diverging = json.dumps(recipe | {"learning_rate": 1e30, "warmup_steps": 0})
-    flags = ["-p", f"checkpoint={tmp_path / 'other'}", "-p", f"recipe={diverging}"]
-    prefect(environment, tmp_path, *command, *flags, expect=1)
-    messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
-    assert any("no checkpoint had been written yet" in message for message in messages)
-    trainings = [run for run in ask(environment, "task_runs/filter") if "train " in run["name"]]
-    assert [run["run_count"] for run in trainings] == [1, 1]
-
 
 @pytest.mark.usefixtures("worker")
 def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
-    """Its verdicts are artifacts; a mistake fails with a sentence."""
+    """Its verdicts are artifacts."""
     small: dict[str, Any] = {"labels": [2], "seeds": 2, "validation": 1, "train_steps": 4}
     small |= {"arms": ["one-step"], "one_step_strengths": [0.4], "severities": [3]}
     command = ["deployment", "run", "evaluate-augmentation/local", "--watch"]
@@ -201,32 +205,77 @@ def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path)
     scores = pd.read_parquet(tmp_path / "out/results/scores.parquet")
     assert set(scores["arm"]) == {"flips-crops", "one-step 0.4"}
 
-    prefect(environment, tmp_path, *command, "-p", "output=s3://bucket/out", expect=1)
-    messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
-    assert "s3://bucket/out: an evaluation wants a local folder" in messages
+
+SCRIPT = """\
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from flows.augment_dataset import augment_dataset
+from flows.evaluate_augmentation import evaluate_augmentation
+from flows.train_denoiser import train_denoiser
+from flows.verify_manifest import verify_manifest
+flows = {flow.name: flow for flow in (
+    augment_dataset, evaluate_augmentation, train_denoiser, verify_manifest)}
+ended = []
+for name, parameters in json.loads(sys.argv[2]):
+    state = flows[name](**parameters, return_state=True)
+    ended.append([state.type.value, state.message])
+print(json.dumps(ended))
+"""
 
 
-def test_flow_fails_when_too_many_images_do(environment: dict[str, str], tmp_path: Path) -> None:
-    cut = tmp_path / "cut.tar"
+def test_what_cannot_be_fails_with_a_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+    """And what failed is not tried again; what could be done stays."""
+    missing, empty, cut = tmp_path / "missing.tar", tmp_path / "empty", tmp_path / "cut.tar"
     cut.write_bytes(SHARDS[0].read_bytes()[:20_000])
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from flows.augment_dataset import augment_dataset\n"
-        "state = augment_dataset(source=sys.argv[2], output=sys.argv[3], recipe={'steps': 2},"
-        " return_state=True)\n"
-        "print(state.type.value, state.message)\n"
-    )
-    arguments = [str(ROOT), str(cut), str(tmp_path / "output")]
+    shards, output = list(map(str, SHARDS)), str(tmp_path / "output")
+    recipe = {"network": "tiny", "size": 8, "steps": 60, "batch_size": 8}
+    diverging = recipe | {"learning_rate": 1e30, "warmup_steps": 0}
+    model = str(tmp_path / "model")
+    nowhere = {"source": shards[:2], "test": shards[2], "output": "s3://bucket/out"}
+    runs: list[tuple[str, dict[str, Any], str]] = [
+        (
+            "augment-dataset",
+            {"source": str(missing), "output": str(tmp_path / "none")},
+            f"no such shard: {missing}",
+        ),
+        (
+            "augment-dataset",
+            {"source": str(cut), "output": output, "recipe": {"steps": 2}},
+            "more failed than max_failed=0.01",
+        ),
+        (
+            "verify-manifest",
+            {"output": str(empty)},
+            f"{empty} is no output of diffaug: it has no run.json",
+        ),
+        (
+            "train-denoiser",
+            {"source": shards, "checkpoint": model, "recipe": diverging},
+            "no checkpoint had been written yet",
+        ),
+        (
+            "evaluate-augmentation",
+            nowhere,
+            "s3://bucket/out: an evaluation wants a local folder",
+        ),
+    ]
+    asked = json.dumps([(name, parameters) for name, parameters, _ in runs])
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, "-c", SCRIPT, str(ROOT), asked],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    assert "FAILED" in done.stdout, done.stdout + done.stderr
-    assert "more failed than max_failed=0.01" in done.stdout
-    manifest = pd.read_parquet(tmp_path / "output" / "manifest")
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout.splitlines()[-1])
+    for (type_, message), (name, _, sentence) in zip(ended, runs, strict=True):
+        assert type_ == "FAILED", (name, message)
+        assert sentence in message
+    assert not (tmp_path / "none").exists()
+    manifest = pd.read_parquet(tmp_path / "output/manifest")
     assert "truncated_tar" in set(manifest["reason_code"].dropna())
     assert (manifest["status"] == "ok").any()
+    trainings = [run for run in ask(environment, "task_runs/filter") if model in run["name"]]
+    assert [run["run_count"] for run in trainings] == [1]

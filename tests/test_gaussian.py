@@ -27,7 +27,7 @@ MU = np.array([0.5, -0.3, 0.0, 1.0])
 _HALF = np.array([[0.6, 0, 0, 0], [0.3, 0.4, 0, 0], [-0.2, 0.1, 0.3, 0], [0.1, 0.2, -0.1, 0.2]])
 C = _HALF @ _HALF.T
 EYE = np.eye(len(MU))
-COUNT = 2048
+COUNT = 1024
 STEPS = 200
 MANY = [
     ("ddim", 0.0),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import os
 import random
 import shutil
 import signal
@@ -25,7 +24,6 @@ from PIL import Image
 
 import diffaug
 from diffaug.recipe import Sampler
-from diffaug.verify import verify
 from tests.hostile import broken_images, fashion, write_files, write_samples
 from tests.jobs import WHO, augmented, manifest, planned, tars
 
@@ -197,15 +195,9 @@ def test_any_job_gives_each_image_what_it_has_alone(data: st.DataObject) -> None
 # --- processes
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # two processes share two cores here
-
-
 def _start(arguments: list[str]) -> subprocess.Popen[str]:
     command = [str(Path(sys.executable).with_name("diffaug")), "augment", *arguments]
-    return subprocess.Popen(
-        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment()
-    )
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def _small_shards(folder: Path, count: int, images: int) -> list[Path]:
@@ -215,30 +207,16 @@ def _small_shards(folder: Path, count: int, images: int) -> list[Path]:
 
 
 @pytest.mark.services
-def test_two_processes_into_one_output(tmp_path: Path) -> None:
-    shards = _small_shards(tmp_path / "in", 4, 20)
-    flags = ["--steps", "20", "--strength", "0.3"]
-    orders = [shards, shards[::-1]]
-    both = [_start([*map(str, order), str(tmp_path / "out"), *flags]) for order in orders]
-    said = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    augmented(shards, tmp_path / "alone", steps=20, strength=0.3, sampler=DEFAULT, batch_size=32)
-    _assert_same(tmp_path / "out", tmp_path / "alone")
-    assert len(list((tmp_path / "out/manifest").iterdir())) == 4
-    assert not [found for _, found in verify(str(tmp_path / "out")) if found]
-
-
-@pytest.mark.services
 def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
-    """SIGINT, SIGTERM and SIGKILL at random moments of a job that takes longer than all of them
-    together; the last run is left to finish."""
+    """SIGINT and SIGTERM at random moments of a job that takes longer than both of them together;
+    the last run is left to finish. For SIGKILL, and two jobs at one output, see `test_storm`."""
     shards = _small_shards(tmp_path / "in", 9, 10)
     output = tmp_path / "out"
     fields = {"steps": 20, "strength": 0.3, "copies": 5}
     flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
     arguments = [*map(str, shards), str(output), *flags]
     moments: list[tuple[float, int]] = []
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+    for signum in (signal.SIGINT, signal.SIGTERM):
         process = _start(arguments)
         delay = random.uniform(0.0, 1.0)
         _wait_for_work(process, output)
@@ -246,10 +224,9 @@ def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
         process.send_signal(signum)
         _, err = process.communicate(timeout=60)
         moments.append((round(delay, 2), len(list(output.glob("manifest/*.parquet")))))
-        code = -signum if signum == signal.SIGKILL else 128 + signum
-        assert process.returncode == code, (moments, err)
+        assert process.returncode == 128 + signum, (moments, err)
         assert "Traceback" not in err
-        assert ("the same command goes on from there" in err) == (code > 0)
+        assert "the same command goes on from there" in err
         assert not (output / "shards.txt").exists()
     print(f"interrupted after (seconds of work, shards committed so far): {moments}")
     last = _start(arguments)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +23,7 @@ import diffaug
 from diffaug import Augment, Augmenter
 from diffaug.epoch import Epoch
 from diffaug.models import load_model
-from tests.conftest import ROOT, blocks
+from tests.conftest import ROOT, Python, blocks
 from tests.hostile import fashion, write_samples
 from tests.jobs import augmented, members, pixels
 from tests.loading import COUNT, QUICK, Array, arrays, equal, pictures, samples
@@ -204,13 +202,9 @@ def test_a_copy_of_an_epoch_is_another_one() -> None:
 
 
 @pytest.mark.services
-def test_the_python_of_the_page_runs(tmp_path: Path) -> None:
-    (tmp_path / "tests").symlink_to(ROOT / "tests")
-    code = "\n".join(blocks((ROOT / "docs/loader.md").read_text(encoding="utf-8"), "python"))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
+def test_the_python_of_the_page_runs(checkout: Path, python: Python) -> None:
+    page = (ROOT / "docs/loader.md").read_text(encoding="utf-8")
+    printed = python("\n".join(blocks(page, "python")))
     epochs = ["00000", "00000-a0", "00001", "00001-a0", "00000", "00000-a1", "00001", "00001-a1"]
-    assert done.stdout.splitlines() == ["00000-a0", "00000 (28, 28)", *epochs]
-    assert len(list((tmp_path / "augmented-cache").rglob("*.png"))) == 2
+    assert printed.splitlines() == ["00000-a0", "00000 (28, 28)", *epochs]
+    assert len(list((checkout / "augmented-cache").rglob("*.png"))) == 2

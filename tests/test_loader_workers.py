@@ -129,7 +129,7 @@ def test_streams_in_forked_workers_are_the_same(workers: int, persistent: bool) 
 
 @pytest.mark.services
 def test_streams_in_spawned_workers_are_the_same() -> None:
-    _streams_are_the_same(2, "spawn", persistent=True)
+    _streams_are_the_same(1, "spawn", persistent=True)
 
 
 def test_a_classifier_learns_from_a_loader() -> None:

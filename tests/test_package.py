@@ -57,6 +57,20 @@ def test_every_module_says_what_is_public() -> None:
         assert all(hasattr(found, name) for name in names), module.name
 
 
+def test_every_error_is_in_one_tree() -> None:
+    """The public ones, and those that modules keep to themselves."""
+    for module in pkgutil.walk_packages(diffaug.__path__, "diffaug."):
+        for name, found in vars(importlib.import_module(module.name)).items():
+            own = inspect.isclass(found) and found.__module__ == module.name
+            if own and issubclass(found, Exception):
+                assert issubclass(found, diffaug.DiffaugError | OSError), name
+                assert found.__doc__, name
+    assert diffaug.errors.__doc__
+    for name in (name for name in diffaug.errors.__all__ if name.endswith("Error")):
+        assert name in diffaug.errors.__doc__
+        assert name == "DiffaugError" or name in diffaug.__all__
+
+
 def test_every_recipe_field_is_a_flag() -> None:
     assert set(Recipe.model_fields) <= set(inspect.signature(augment).parameters)
 

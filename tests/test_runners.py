@@ -35,6 +35,8 @@ from tests.services import free_ports, listens, wait_until
 pytestmark = pytest.mark.services
 
 COUNT, IMAGES = 6, 24
+TOLD = 1
+"""Task runs of a flow run that is complete, beside its groups': the telling of the outcome."""
 RECIPE: dict[str, Any] = {"sampler": "ddim", "strength": 0.5, "steps": 16}
 BATCH = 8
 
@@ -176,6 +178,13 @@ def assert_task_runs(environment: dict[str, str], expected: dict[str, int]) -> N
     wait_until(lambda: task_runs(environment) == expected, 60, what)
 
 
+def assert_most_completed(environment: dict[str, str]) -> None:
+    """All but one: of that the server may know only what the worker said that was killed."""
+    least = COUNT - 1 + TOLD
+    what = f"{least} completed task runs"
+    wait_until(lambda: task_runs(environment)["COMPLETED"] >= least, 60, what)
+
+
 def test_processes_one_killed(
     environment: dict[str, str],
     sources: list[Path],
@@ -194,18 +203,17 @@ def test_processes_one_killed(
     workers = {read_report(str(part)).pid for part in run.parts()}
     assert len(workers) in (3, 4)  # the model stays in each: two at first, two in the second pool
     wait_until(lambda: not any(map(psutil.pid_exists, workers)), 20, "an end of the workers")
-    all_done = f"{COUNT} completed task runs"
-    wait_until(lambda: task_runs(environment)["COMPLETED"] == COUNT, 60, all_done)
+    assert_most_completed(environment)
     # those in hand were begun again; a server may be told of a lost one before it knows of it
-    assert task_runs(environment).total() <= COUNT + 2
+    assert task_runs(environment).total() <= COUNT + TOLD + 2
 
     before = tree(run.output)
     again = FlowRun(environment, sources, run.output, runner="processes", workers=2)
     again.assert_completed()
     assert "0 shards to do in 0 tasks" in again.said
-    assert_task_runs(environment, {})
+    assert_task_runs(environment, {"COMPLETED": TOLD})
     changed = {name for name, state in tree(run.output).items() if before.get(name) != state}
-    assert changed <= {"shards.txt"}
+    assert changed <= {"shards.txt", "report", "report/index.html"}
 
 
 def test_ray_one_killed(
@@ -232,11 +240,8 @@ def test_ray_one_killed(
     workers = Counter(read_report(str(part)).pid for part in run.parts())
     assert workers[killed] <= len(kept)
     assert len(workers) in (2, 3)
-    # Ray begins the lost task again as the same one; of that one a busy server may keep what it
-    # was told by the worker that is gone
-    all_done = f"{COUNT - 1} completed task runs"
-    wait_until(lambda: task_runs(environment)["COMPLETED"] >= COUNT - 1, 60, all_done)
-    assert task_runs(environment).total() == COUNT
+    assert_most_completed(environment)
+    assert task_runs(environment).total() == COUNT + TOLD  # the lost one was begun as the same
 
 
 @contextmanager

@@ -116,16 +116,19 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float(((one - other).abs() / other.abs().clamp(min=1)).max())
 
 
-LONG = pytest.mark.services  # 50 calls take seconds
 SHORT = [(0.5, 1), (0.5, 2), (0.5, 3), (0.5, 8), (1.0, 1), (1.0, 2), (1.0, 8)]
-SIZES = [*SHORT, pytest.param(0.5, 50, marks=LONG)]
-GRIDS = [(1, 0), (2, 0), (4, 1), (8, 0), (8, 4), (10, 7), pytest.param(50, 0, marks=LONG)]
+GRIDS = [(1, 0), (2, 0), (4, 1), (8, 0), (8, 4), (10, 7)]
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 
 
+def ways(sizes: list[tuple[Any, int]], long: tuple[Any, int]) -> list[Any]:
+    """Each size with each prediction; a long way, which takes seconds, with one."""
+    short = [(*size, prediction) for size in sizes for prediction in PREDICTIONS]
+    return [*short, pytest.param(*long, "v_prediction", marks=pytest.mark.services)]
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize(("strength", "calls"), SIZES)
+@pytest.mark.parametrize(("strength", "calls", "prediction"), ways(SHORT, (0.5, 50)))
 @pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpmsolver++", 2)])
 def test_is_diffusers_dpmsolver(
     sampler: str,
@@ -156,8 +159,7 @@ def test_is_diffusers_dpmsolver(
     assert difference(ours(free, sampler, times), x_t) < tolerance(times, prediction)
 
 
-@pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize(("strength", "calls"), SIZES)
+@pytest.mark.parametrize(("strength", "calls", "prediction"), ways(SHORT, (0.5, 50)))
 def test_ddpm_is_diffusers_ddpm(
     strength: float, calls: int, prediction: Prediction, denoiser: Denoiser, network: Reference
 ) -> None:
@@ -174,9 +176,8 @@ def test_ddpm_is_diffusers_ddpm(
     assert difference(ours(bounded, "ddpm", times, fresh), x_t) < tolerance(times, prediction)
 
 
-@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize(("steps", "skipped"), GRIDS)
+@pytest.mark.parametrize(("steps", "skipped", "prediction"), ways(GRIDS, (50, 0)))
 def test_ddim_is_diffusers_ddim(
     steps: int,
     skipped: int,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import pytest
 import diffaug
 from diffaug import storage
 from diffaug.reports import survey
-from tests.conftest import ROOT, SHARDS, Cli, blocks, diffaug_command
+from tests.conftest import ROOT, SHARDS, Cli, commands, diffaug_command
 from tests.jobs import augmented, by_identity, planned
 from tests.services import BUCKET, KEY, SECRET, Store, bad_network, object_store
 
@@ -151,19 +150,18 @@ def test_a_dead_store_is_an_error_of_storage(bucket: str, monkeypatch: pytest.Mo
 
 
 def test_a_job_on_the_store_is_the_job_on_a_disk(
-    store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
 ) -> None:
     """The commands of docs/jobs.md, of every five requests one going wrong; and no secret told."""
     sources, output = upload(store, bucket), f"{bucket}/augmented"
-    (block,) = blocks((ROOT / "docs/jobs.md").read_text(encoding="utf-8"), "bash")
-    lines = [shlex.split(line) for line in block.replace("s3://bucket", bucket).splitlines()]
+    page = (ROOT / "docs/jobs.md").read_text(encoding="utf-8")
     told: list[bytes] = []
     with bad_network(store, 0.2, seed=2) as (seen, made):
         use(seen, monkeypatch)
-        for _, *arguments in lines[1:]:
-            done = diffaug_command(*arguments)
-            assert done.returncode == 0, done.stderr
-            told += [done.stdout.encode(), done.stderr.encode()]
+        for _, *arguments in commands(page.replace("s3://bucket", bucket))[1:]:
+            done = cli(*arguments)
+            assert done.code == 0, done
+            told.append(str(done).encode())
     assert sum(made.values()) > made["none"] > 0
     here = augmented(SHARDS, tmp_path / "out", sampler="dpmsolver++", batch_size=32)
     there = manifest(store, output)
@@ -194,3 +192,19 @@ def test_a_source_that_changed_is_noticed(store: Store, bucket: str, cli: Cli) -
     before = {path: files.cat_file(path) for path in files.find(output)}
     cli(*command).assert_mistake(f"{sources[1]} has changed since being augmented")
     assert {path: files.cat_file(path) for path in files.find(output)} == before
+
+
+def test_the_doctor_tries_the_store(
+    store: Store, bucket: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard, *_ = upload(store, bucket)
+    said = cli("doctor", f"{bucket}/out", shard)
+    assert said.code == 0, said
+    assert f"{bucket}/out: a file was written, read and removed" in said.out
+    assert f"{shard}: a file that can be read" in said.out
+    assert not any(".diffaug-doctor" in name for name in store.files().find(f"{bucket}/out"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    fsspec.filesystem("s3").clear_instance_cache()
+    said = cli("doctor", f"{bucket}/out")
+    assert said.code == 1
+    assert f"WRONG  {bucket}/out: cannot be " in said.out
