@@ -43,7 +43,7 @@ def test_an_all_reduce_for_each_batch_does_not_hang_and_evaluation_is_exact(
         for rank in range(WORLD_SIZE)
     ]
     try:
-        said = [json.loads(process.communicate(timeout=120)[0]) for process in ranks]
+        said = [json.loads(process.communicate(timeout=300)[0]) for process in ranks]
     finally:
         for process in ranks:
             process.kill()

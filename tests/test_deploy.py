@@ -159,11 +159,11 @@ def working(stack: Stack, name: str) -> Iterator[subprocess.Popen[bytes]]:
             stderr=subprocess.STDOUT,
         )
     try:
-        wait_until(lambda: is_healthy(port), 60, f"the worker; its log is {log.name}", process)
+        wait_until(lambda: is_healthy(port), 180, f"the worker; its log is {log.name}", process)
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=180)
 
 
 def is_healthy(port: int) -> bool:
@@ -293,12 +293,12 @@ def test_runs_whose_machine_dies_are_marked_as_crashed(stack: Stack, tmp_path: P
                 stack.heartbeats(run) > count for run, count in zip(runs, (0, 3), strict=True)
             )
 
-        wait_until(are_alive, 60, "the run", worker)
+        wait_until(are_alive, 180, "the run", worker)
         assert [stack.state(run)["type"] for run in runs] == ["RUNNING", "RUNNING"]
         lose(worker)
     message = LOST_RUNS["actions"][0]["message"]
     wait_until(
-        lambda: all(stack.state(run)["type"] == "CRASHED" for run in runs), 60, "the verdict"
+        lambda: all(stack.state(run)["type"] == "CRASHED" for run in runs), 180, "the verdict"
     )
     assert [stack.state(run)["message"] for run in runs] == [message, message]
     limit = stack.deployment("augment-dataset/local")["global_concurrency_limit"]

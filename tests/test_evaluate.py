@@ -280,10 +280,10 @@ def test_told_to_stop_it_ends_soon_and_then_goes_on(tmp_path: Path, cli: Cli) ->
     (again / "results/results.json").unlink()
     command = [str(Path(sys.executable).with_name("diffaug")), "evaluate", *SOURCE, str(again)]
     running = subprocess.Popen([*command, *few], stderr=subprocess.PIPE, text=True)
-    wait_until(lambda: any(again.glob("trials/*/*.json")), 120, "a first training", running)
+    wait_until(lambda: any(again.glob("trials/*/*.json")), 300, "a first training", running)
     family = psutil.Process(running.pid).children(recursive=True)
     running.send_signal(signal.SIGTERM)
-    _, said = running.communicate(timeout=60)
+    _, said = running.communicate(timeout=180)
     assert running.returncode == 128 + signal.SIGTERM
     assert "the same command goes on from there" in said
     _, alive = psutil.wait_procs(family, 20)

@@ -65,7 +65,7 @@ def worker(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
         )
         yield
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=180)
 
 
 def prefect(
@@ -89,6 +89,10 @@ def ask(environment: dict[str, str], what: str) -> list[dict[str, Any]]:
     answer = httpx.post(f"{environment['PREFECT_API_URL']}/{what}", json={}, timeout=60)
     found: list[dict[str, Any]] = answer.raise_for_status().json()
     return found
+
+
+def task_names(environment: dict[str, str]) -> set[str]:
+    return {task["name"] for task in ask(environment, "task_runs/filter")}
 
 
 def assets(environment: dict[str, str]) -> dict[str, set[str]]:
@@ -133,10 +137,10 @@ def test_deployment_runs_from_outside_the_checkout(
     assert (output / "report/index.html").is_file()
     (run,) = (run for run in ask(environment, "flow_runs/filter") if str(output) in run["name"])
     assert run["name"] == f"augment {BRACES} into {output}"
-    names = {task["name"] for task in ask(environment, "task_runs/filter")}
-    assert {f"shard fashion-mnist-{number:06}" for number in range(3)} <= names
+    names = {f"shard fashion-mnist-{number:06}" for number in range(3)}
+    wait_until(lambda: names <= task_names(environment), 180, f"task runs {names}")
     made = f"file://{output}"
-    wait_until(lambda: made in assets(environment), 60, "the event of the asset")
+    wait_until(lambda: made in assets(environment), 180, "the event of the asset")
     assert assets(environment)[made] == {f"file://{SHARDS[0].parent}"}
 
 

@@ -222,7 +222,7 @@ def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
         _wait_for_work(process, output)
         time.sleep(delay)
         process.send_signal(signum)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
         moments.append((round(delay, 2), len(list(output.glob("manifest/*.parquet")))))
         assert process.returncode == 128 + signum, (moments, err)
         assert "Traceback" not in err

@@ -131,7 +131,7 @@ class FlowRun:
         return sorted(self.output.glob("manifest/*.parquet"))
 
     def wait_for_parts(self, count: int = 1) -> None:
-        wait_until(lambda: len(self.parts()) >= count, 120, f"{count} parts", self.process)
+        wait_until(lambda: len(self.parts()) >= count, 240, f"{count} parts", self.process)
         assert len(self.parts()) < COUNT, "too late to disturb anything"
 
     def worker(self) -> int:
@@ -175,14 +175,14 @@ def task_runs(environment: dict[str, str]) -> Counter[str]:
 def assert_task_runs(environment: dict[str, str], expected: dict[str, int]) -> None:
     """The server takes in what happened to tasks a little later than it happens."""
     what = f"task runs {expected}"
-    wait_until(lambda: task_runs(environment) == expected, 60, what)
+    wait_until(lambda: task_runs(environment) == expected, 180, what)
 
 
 def assert_most_completed(environment: dict[str, str]) -> None:
     """All but one: of that the server may know only what the worker said that was killed."""
     least = COUNT - 1 + TOLD
     what = f"{least} completed task runs"
-    wait_until(lambda: task_runs(environment)["COMPLETED"] >= least, 60, what)
+    wait_until(lambda: task_runs(environment)["COMPLETED"] >= least, 180, what)
 
 
 def test_processes_one_killed(
@@ -202,7 +202,7 @@ def test_processes_one_killed(
     assert kept.items() <= parts(run.output).items()
     workers = {read_report(str(part)).pid for part in run.parts()}
     assert len(workers) in (3, 4)  # the model stays in each: two at first, two in the second pool
-    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 20, "an end of the workers")
+    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 60, "an end of the workers")
     assert_most_completed(environment)
     # those in hand were begun again; a server may be told of a lost one before it knows of it
     assert task_runs(environment).total() <= COUNT + TOLD + 2
@@ -258,13 +258,13 @@ def ray_cluster(environment: dict[str, str]) -> Iterator[str]:
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: listens(port), 60, f"Ray; its log is {log.name}", cluster)
+        wait_until(lambda: listens(port), 180, f"Ray; its log is {log.name}", cluster)
         yield f"127.0.0.1:{port}"
     finally:
         family = [cluster, *psutil.Process(cluster.pid).children(recursive=True)]
         cluster.terminate()
         cluster.wait(30)
-        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 20)
+        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 60)
         for process in alive:
             process.kill()
         shutil.rmtree(folder, ignore_errors=True)
@@ -294,10 +294,10 @@ def test_stopped_and_repeated(
         family = [run.process, *psutil.Process(run.process.pid).children(recursive=True)]
         told = time.monotonic()
         run.process.send_signal(signum)
-        assert run.end(60) != 0
-        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 20)
+        assert run.end(120) != 0
+        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 60)
         assert not alive
-        assert time.monotonic() - told < 20
+        assert time.monotonic() - told < 60
         if signum != signal.SIGKILL:
             assert "run it again for the rest" in run.said
         now = parts(output)

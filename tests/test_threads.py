@@ -172,7 +172,7 @@ def test_several_are_worked_on_at_once_and_come_in_order() -> None:
     met = threading.Barrier(4)
 
     def square(number: int) -> int:
-        met.wait(timeout=10)  # passed only where four are there together
+        met.wait(timeout=60)  # passed only where four are there together
         return number * number
 
     assert list(several(square, range(40), 4)) == [number * number for number in range(40)]

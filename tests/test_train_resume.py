@@ -79,7 +79,7 @@ def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(tmp_path: Path) ->
 
     killed, straight = tmp_path / "killed", tmp_path / "straight"
     process, other = start(killed), start(straight)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (killed / "training/state.pt").exists() or state(killed)["trainer"]["step"] < 100:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
@@ -88,8 +88,8 @@ def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(tmp_path: Path) ->
     process.wait()
     stood = state(killed)["trainer"]["step"]
     assert 100 <= stood < 200
-    assert start(killed, "--resume").wait(timeout=120) == 0
-    assert other.wait(timeout=120) == 0
+    assert start(killed, "--resume").wait(timeout=300) == 0
+    assert other.wait(timeout=300) == 0
     same(straight, killed)
     assert not list(killed.rglob(".*"))
     steps = [event.step for event in events(killed).Scalars("loss")]
