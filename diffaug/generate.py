@@ -26,6 +26,7 @@ def generate(
     steps: int = 20,
     sampler: Sampler = "dpmsolver++",
     eta: float = 0.0,
+    guidance: float = 1.0,
     seed: int = 0,
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> Iterator[NDArray[np.float32]]:
@@ -39,6 +40,7 @@ def generate(
         steps: network calls from noise to image.
         sampler: `ddim`, `ddpm`, `dpmsolver++`, `lcm` or `one-step`.
         eta: of `ddim`: how much fresh noise each step adds, 0 to 1.
+        guidance: the guidance scale; away from no class, which the model must know. 1 is none.
         seed: of all randomness.
         batch_size: lanes in the one fixed batch shape.
     """
@@ -46,10 +48,26 @@ def generate(
     times = timesteps(1.0, steps, sampler, denoiser.schedule.num_train_timesteps)
     way = trajectory(sampler, denoiser.schedule, times, eta)
 
+    away: tuple[Tensor, ...] = ()
+    scales = None
+    if guidance != 1:
+        away = model.condition(None, None)
+        scales = np.full(way.calls, guidance, np.float32)
+
     def edits() -> Iterator[tuple[None, Edit]]:
         for index, condition in enumerate(conditions):
             noise = SampleRandom(seed, "generated", index).noise(denoiser.shape, way.draws)
-            yield None, Edit(x_0=None, noise=noise, trajectory=way, condition=condition)
+            yield (
+                None,
+                Edit(
+                    x_0=None,
+                    noise=noise,
+                    trajectory=way,
+                    condition=condition,
+                    away=away,
+                    scales=scales,
+                ),
+            )
 
     for _, image in model.lanes(batch_size).run(edits()):
         assert image is not None

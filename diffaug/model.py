@@ -204,14 +204,19 @@ class DiffusionModel(nn.Module):
         sampler: Sampler = "dpmsolver++",
         eta: float = 0.0,
         condition: Conditions = None,
+        guidance: float = 1.0,
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> Tensor:
         """Generate `n` images from pure noise: (n, C, H, W), float32, on the network's device.
 
-        Args: as `edit`; `condition` (n,) gives each image's class.
+        Args: as `edit`; `condition` (n,) gives each image's class, and a `guidance` scale above 1
+        leads it towards that and away from no class (Ho & Salimans 2022).
         """
-        Recipe.of({"steps": steps, "sampler": sampler, "eta": eta, "seed": seed})
+        asked = {"steps": steps, "sampler": sampler, "eta": eta, "guidance": guidance, "seed": seed}
+        Recipe.of(asked)
+        if guidance != 1 and (condition is None or self._parts.null_class is None):
+            raise ValueError("guidance: there is no class to guide towards, or none means no class")
         self._check(torch.Size(self._parts.shape), batch_size)
         with self._evaluating():
             images = list(
@@ -221,6 +226,7 @@ class DiffusionModel(nn.Module):
                     steps=steps,
                     sampler=sampler,
                     eta=eta,
+                    guidance=guidance,
                     seed=seed,
                     batch_size=batch_size,
                 )

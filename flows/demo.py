@@ -1,4 +1,4 @@
-"""The demo: the flow `augment-dataset` on the real fixture shards, against a server of its own.
+"""The demo: the flow `augment-dataset` on real colour shards, against a server of its own.
 
 Run by `make demo`. Everything it makes is in `demo-output/`.
 """
@@ -20,7 +20,8 @@ import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "demo-output"
-SOURCE = "tests/fixtures/fashion-mnist-{000000..000002}.tar"
+SOURCE = "tests/fixtures/stamps-{000000..000001}.tar"
+MODEL = "cifar10-32"
 COLUMNS = ["source_key", "copy", "label_text", "strength", "calls", "score_ssim", "status"]
 
 
@@ -99,7 +100,14 @@ def _run_flow() -> float:
     from diffaug import Recipe
     from flows.augment_dataset import augment_dataset
 
-    recipe = Recipe(strength=(0.2, 0.4, 0.6), copies=3, steps=20, carry=("txt",))
+    recipe = Recipe(
+        model=MODEL,
+        condition="label",
+        strength=(0.1, 0.2, 0.3),
+        copies=3,
+        steps=20,
+        carry=("txt",),
+    )
     started = time.monotonic()
     augment_dataset(source=SOURCE, output=str(OUTPUT), recipe=recipe)
     return time.monotonic() - started

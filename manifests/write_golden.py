@@ -1,4 +1,4 @@
-"""Write `golden/`, what the demo's recipe makes of its first shard: run from the checkout's root.
+"""Write `golden/`, a job on the first shard of clothes: run from the checkout's root.
 
 Only after a change that is meant to change rows, and then with a new schema version beside the old
 one: later versions of diffaug must go on reading, and replaying, what is there.

@@ -46,7 +46,7 @@ may grow with judges.
 
 ## What else is here
 
-- `golden/`: what the demo's recipe makes of its first shard, in float32, without the tars. A test
+- `golden/`: what a job makes of the first shard of clothes, in float32, without the tars. A test
   makes it again and compares row by row, and another replays rows of it, so that a change which
   would alter or orphan a manifest is seen. `write_golden.py` wrote it.
 - `datasets/`: the catalogue of data sets that were packed for diffaug's own models, each as

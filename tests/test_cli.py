@@ -474,12 +474,16 @@ def test_a_broken_part_is_said_when_the_job_is_run_again(
 # --- the rest
 
 
-def test_models_lists_the_shipped_one(cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("name", "licence", "size"),
+    [("fashion-mnist-32", "mit", "32x32 grey"), ("cifar10-32", "apache-2.0", "32x32 colour")],
+)
+def test_models_lists_the_shipped_ones(name: str, licence: str, size: str, cli: Cli) -> None:
     said = cli("models")
     assert said.code == 0
-    (line,) = (line for line in said.out.splitlines() if "fashion-mnist-32" in line)
-    assert "mit" in line
-    assert "32x32" in line
+    (line,) = (line for line in said.out.splitlines() if line.startswith(name))
+    assert licence in line
+    assert size in line
 
 
 def test_version_is_the_packages(cli: Cli) -> None:

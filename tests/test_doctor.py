@@ -29,7 +29,8 @@ def test_this_machine_is_fit(cli: Cli) -> None:
     assert said.out.splitlines()[-1] == "nothing is wrong"
     assert f"diffaug: {diffaug.__version__}" in said.out
     assert f"processor: {device_class('cpu')}" in said.out
-    assert "model fashion-mnist-32: whole" in said.out
+    for name in ("fashion-mnist-32", "cifar10-32"):
+        assert f"model {name}: whole" in said.out
     assert "no server is set" in said.out
 
 

@@ -38,7 +38,7 @@ def test_column_dictionary_is_current() -> None:
 
 
 @pytest.mark.services
-def test_the_demo_makes_the_golden_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_golden_rows_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     runpy.run_path(str(FOLDER / "write_golden.py"))["make"](str(tmp_path))
     golden = pd.read_parquet(GOLDEN / "manifest")

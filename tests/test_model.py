@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, DPMSolverMultistepScheduler
 from diffusers.training_utils import compute_snr
 from safetensors.torch import load_file
 from torch import Tensor
@@ -178,6 +179,36 @@ def test_sampling_is_diffusers_own_from_the_same_noise() -> None:
         x_0 = model.denoise(x, torch.full((2,), t), [9, 1]).detach()
         x = solver.step(x_0, t, x).prev_sample
     torch.testing.assert_close(made, x, atol=2e-3, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
+def test_guidance_is_that_of_the_paper_from_the_same_noise() -> None:
+    """Every prediction is away + scale * (towards - away), by diffusers' network and schedule."""
+    model, scale = DiffusionModel.from_pretrained("cifar10-32"), 3.0
+    made = model.sample(2, steps=4, sampler="ddim", condition=[9, 1], guidance=scale, seed=4)
+    unet: Any = model.network.unet
+    noise = [SampleRandom(4, "generated", index).normal((3, 32, 32)) for index in range(2)]
+    x: Tensor = torch.from_numpy(np.stack(noise))
+    solver: Any = DDIMScheduler(prediction_type="v_prediction", steps_offset=0)
+    times = [*timesteps(1.0, 4, "ddim", 1000), None]
+    for t, before in pairwise(times):
+        with torch.inference_mode():
+            towards, away = (
+                unet(x, t, class_labels=torch.tensor(labels)).sample
+                for labels in ([9, 1], [10, 10])
+            )
+        alpha_bar = solver.alphas_cumprod[t]
+        v = away + scale * (towards - away)
+        x_0 = (alpha_bar.sqrt() * x - (1 - alpha_bar).sqrt() * v).clamp(-1, 1)
+        noised = (x - alpha_bar.sqrt() * x_0) / (1 - alpha_bar).sqrt()
+        rest = torch.tensor(1.0) if before is None else solver.alphas_cumprod[before]
+        x = rest.sqrt() * x_0 + (1 - rest).sqrt() * noised
+    torch.testing.assert_close(made, x, atol=2e-3, rtol=0)
+
+
+def test_guidance_without_a_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="no class to guide towards"):
+        small().sample(1, steps=2, guidance=2.0)
 
 
 def test_a_sample_does_not_depend_on_how_many_there_are() -> None:

@@ -83,12 +83,16 @@ def noise(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1))
 
 
-# The shipped model
+# The shipped models
 
 
-def test_the_shipped_model_is_listed() -> None:
-    (card,) = (card for card in shipped_cards() if card.name == "fashion-mnist-32")
-    assert card.licence == "mit"
+@pytest.mark.parametrize(
+    ("name", "licence"), [("fashion-mnist-32", "mit"), ("cifar10-32", "apache-2.0")]
+)
+def test_the_shipped_models_are_listed(name: str, licence: str) -> None:
+    (card,) = (card for card in shipped_cards() if card.name == name)
+    assert card.licence == licence
+    assert card.saw == "classes"
     assert len(card.classes) == card.null_class == 10
     checkpoint = find_checkpoint(card.name)
     assert checkpoint.revision is None
@@ -97,15 +101,17 @@ def test_the_shipped_model_is_listed() -> None:
     assert len(checkpoint.digest) == 64
 
 
-def test_the_shipped_model_is_the_unet_diffusers_loads() -> None:
-    checkpoint = find_checkpoint("fashion-mnist-32")
+@pytest.mark.parametrize(("name", "channels"), [("fashion-mnist-32", 1), ("cifar10-32", 3)])
+def test_the_shipped_models_are_unets_that_diffusers_loads(name: str, channels: int) -> None:
+    checkpoint = find_checkpoint(name)
     denoiser = load_model(checkpoint, EXECUTION).denoiser
     unet: Any = UNet2DModel.from_pretrained(checkpoint.folder / "unet").float().eval()
-    x_t, classes = noise(3, 1, 32, 32), torch.tensor([9, 0, 10])
+    x_t, classes = noise(3, channels, 32, 32), torch.tensor([9, 0, 10])
     with torch.inference_mode():
         ours = denoiser.network(x_t, TIMES, classes)
     torch.testing.assert_close(ours, predicted(unet, x_t, classes), rtol=1e-4, atol=1e-5)
-    assert (denoiser.shape, denoiser.classes, denoiser.null_class) == ((1, 32, 32), 10, 10)
+    assert denoiser.shape == (channels, 32, 32)
+    assert (denoiser.classes, denoiser.null_class) == (10, 10)
     assert denoiser.clip == Clip(bound=1.0)
 
 

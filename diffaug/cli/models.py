@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.table import Column, Table
-
 from diffaug.cli.app import OK, app, out
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ def models() -> int:
     """
     from diffaug.models.card import known_cards, shipped_cards
 
-    out.print(_shipped(shipped_cards()))
+    out.print(_shipped(shipped_cards()), markup=False, soft_wrap=True)
     out.print(
         "\nKnown public models, as --model takes them and as their publishers' cards describe them."
         "\nNot run here: diffaug's authors have not tried it; suggestions are where to begin."
@@ -32,17 +30,19 @@ def models() -> int:
     return OK
 
 
-def _shipped(cards: list[Card]) -> Table:
+def _shipped(cards: list[Card]) -> str:
+    """A line for each, however wide: a table that fits a terminal breaks their names."""
     from diffaug.models import find_checkpoint
 
-    columns = ("model", "size", "licence", "classes", "suggested", "digest")
-    table = Table(*(Column(name, overflow="fold") for name in columns), box=None)
+    rows = [("model", "size", "licence", "classes", "digest", "suggested")]
     for card in cards:
-        digest = find_checkpoint(card.name).digest[:12]
-        suggested = _suggestion(card)
-        classes = str(card.class_count)
-        table.add_row(card.name, card.size, card.licence, classes, suggested, digest)
-    return table
+        digest, classes = find_checkpoint(card.name).digest[:12], str(card.class_count)
+        rows.append((card.name, card.size, card.licence, classes, digest, _suggestion(card)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 def _known(card: Card) -> str:
