@@ -43,9 +43,7 @@ def main(output: str) -> None:
         ]
         for name, colours, click in shots:
             picture = photograph(report, browser, colours, click)
-            picture.quantize(128, dither=Image.Dither.NONE).save(
-                ROOT / f"docs/{name}.png", optimize=True
-            )
+            picture.save(ROOT / f"docs/{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
