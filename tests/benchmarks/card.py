@@ -124,9 +124,11 @@ def read_pictures(patterns: list[str], count: int | None) -> tuple[Images, Label
     for url in storage.expand(patterns):
         with storage.open_read(url) as stream:
             for sample in read_samples(stream, {*IMAGE_KEYS, "cls"}.__contains__):
-                images.append(np.asarray(decode(sample.image(IMAGE_KEYS).data, 10_000)))
+                images.append(decode(sample.image(IMAGE_KEYS).data, 10_000))
                 labels.append(int(sample.members["cls"].data))
-    return np.stack(images)[:count], np.array(labels)[:count]
+    mode = "RGB" if any(image.mode == "RGB" for image in images) else "L"  # some JPEGs are grey
+    pixels = [np.asarray(image.convert(mode)) for image in images]
+    return np.stack(pixels)[:count], np.array(labels)[:count]
 
 
 def noise_loss(
