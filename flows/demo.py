@@ -103,6 +103,7 @@ def _run_flow() -> float:
     recipe = Recipe(
         model=MODEL,
         condition="label",
+        guidance=3.0,
         strength=(0.1, 0.2, 0.3),
         copies=3,
         steps=20,
