@@ -202,7 +202,7 @@ def test_processes_one_killed(
     assert kept.items() <= parts(run.output).items()
     workers = {read_report(str(part)).pid for part in run.parts()}
     assert len(workers) in (3, 4)  # the model stays in each: two at first, two in the second pool
-    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 60, "an end of the workers")
+    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 20, "an end of the workers")
     assert_most_completed(environment)
     # those in hand were begun again; a server may be told of a lost one before it knows of it
     assert task_runs(environment).total() <= COUNT + TOLD + 2
@@ -264,7 +264,7 @@ def ray_cluster(environment: dict[str, str]) -> Iterator[str]:
         family = [cluster, *psutil.Process(cluster.pid).children(recursive=True)]
         cluster.terminate()
         cluster.wait(30)
-        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 60)
+        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 20)
         for process in alive:
             process.kill()
         shutil.rmtree(folder, ignore_errors=True)
@@ -294,10 +294,10 @@ def test_stopped_and_repeated(
         family = [run.process, *psutil.Process(run.process.pid).children(recursive=True)]
         told = time.monotonic()
         run.process.send_signal(signum)
-        assert run.end(120) != 0
-        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 60)
+        assert run.end(60) != 0
+        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 20)
         assert not alive
-        assert time.monotonic() - told < 60
+        assert time.monotonic() - told < 20
         if signum != signal.SIGKILL:
             assert "run it again for the rest" in run.said
         now = parts(output)

@@ -71,10 +71,11 @@ def main() -> None:
         for bucket in range(BUCKETS):
             loss = partial(noise_loss, checkpoint, *test, condition, bucket)
             results.once(f"{name} loss {condition} {bucket}", loss)
-    results.once("classifier", lambda: float(judge.agrees(*test).mean()))
+    right = judge.agrees(*test)
+    results.once("classifier", lambda: float(right.mean()))
     for condition, (name, checkpoint) in product(CONDITIONS, named.items()):
         for sampler, strength in product(WAYS, STRENGTHS):
-            made = partial(worth, checkpoint, *test, condition, sampler, strength, judge)
+            made = partial(worth, checkpoint, *test, right, condition, sampler, strength, judge)
             results.once(f"{name} {sampler} {condition} {strength}", made)
     print(tables(results, list(named)))
 
@@ -165,6 +166,7 @@ def worth(
     reference: str,
     images: Images,
     labels: Labels,
+    right: NDArray[np.bool_],
     condition: str,
     sampler: str,
     strength: float,
@@ -172,7 +174,7 @@ def worth(
 ) -> dict[str, float]:
     """Mean PSNR in dB, and the share of labels kept, of the images' reconstructions.
 
-    `right`: the share kept of the images themselves that the classifier gets right.
+    Beside the share of all, that of those `right` (N,) that the classifier gets right themselves.
     """
     steps = round(WAYS[sampler] / strength)
     recipe = Recipe.of(
@@ -191,7 +193,7 @@ def worth(
     )
     made = editor.lanes().run((draft, draft.edit) for draft in drafts)
     again = np.stack([np.asarray(draft.finish.frame.from_model(x_0)) for draft, x_0 in made])
-    kept, right = judge.agrees(again, labels), judge.agrees(images, labels)
+    kept = judge.agrees(again, labels)
     return {
         "psnr": float(np.mean(psnr(images, again))),
         "kept": float(kept.mean()),
