@@ -10,9 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from diffaug.errors import ConfigError, explain
 
-__all__ = ["DEFAULT_IMAGE_KEYS", "Fields", "Names", "ShardFields"]
+__all__ = ["DEFAULT_IMAGE_KEYS", "Fields", "Names", "ShardFields", "as_list"]
 
 DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
+
+
+def as_list(value: Any) -> Any:
+    """Take one text as a list of one."""
+    return (value,) if isinstance(value, str) else value
 
 
 def _split_names(value: Any) -> Any:

@@ -6,83 +6,18 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from string import Formatter
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from diffaug.errors import DefectError
-from diffaug.fields import Names, ShardFields
+from diffaug.fields import Names, ShardFields, as_list
 from diffaug.filters import Bound, Filters, Ranking, judge_of
+from diffaug.strength import Strength, strength_of
+from diffaug.templates import Templates, prompt_of
 
-__all__ = ["PROMPT_FIELDS", "Recipe", "Sampler", "Strength"]
+__all__ = ["Recipe", "Sampler"]
 
 Sampler = Literal["ddim", "ddpm", "dpmsolver++", "lcm", "one-step"]
-
-PROMPT_FIELDS = ("label", "label_text", "key")
-"""What of a sample a prompt can name."""
-
-Strength = float | tuple[float, ...] | str
-"""One number in (0, 1]; a list, cycled over copies; or ``"lo:hi"``, drawn for each copy."""
-
-
-def _check_strength(value: Any) -> Strength:
-    if isinstance(value, str):
-        text = value.strip().strip("[]")
-        if ":" in text:
-            low, _, high = text.partition(":")
-            lo, hi = _one_strength(low), _one_strength(high)
-            if lo > hi:
-                raise ValueError(f"strength range {value!r} runs backwards: write {hi}:{lo}")
-            return f"{lo}:{hi}"
-        value = text.split(",") if "," in text else text
-    if isinstance(value, (list, tuple)):
-        if not value:
-            raise ValueError("strength is an empty list: give at least one number in (0, 1]")
-        return tuple(_one_strength(part) for part in value)
-    return _one_strength(value)
-
-
-def _one_strength(value: Any) -> float:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        strength = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(
-            f"strength must be a number in (0, 1], a list of them, or lo:hi, got {value!r}"
-        ) from None
-    if not 0 < strength <= 1:
-        raise ValueError(
-            f"strength must be in (0, 1], got {strength:g}: 0 would change nothing and 1 starts "
-            "from pure noise; 0.2 to 0.6 keeps most images recognisable"
-        )
-    return strength
-
-
-def _as_list(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _check_prompts(value: Any) -> Any:
-    prompts = _as_list(value)
-    for prompt in prompts if isinstance(prompts, (list, tuple)) else ():
-        _check_prompt(str(prompt))
-    return prompts
-
-
-def _check_prompt(prompt: str) -> None:
-    try:
-        parts = list(Formatter().parse(prompt))
-    except ValueError as error:
-        raise ValueError(f"prompt {prompt!r}: {error}; a brace itself is written twice") from None
-    for _, name, spec, conversion in parts:
-        if name is not None and (name not in PROMPT_FIELDS or spec or conversion):
-            known = ", ".join(f"{{{one}}}" for one in PROMPT_FIELDS)
-            raise ValueError(
-                f"prompt {prompt!r} names {{{name}}}: it can name {known} of a sample, as they "
-                "stand; a brace itself is written twice"
-            )
 
 
 def _check_interval(value: Any) -> Any:
@@ -99,7 +34,7 @@ def _check_interval(value: Any) -> Any:
 
 
 def _check_judges(value: Any) -> Any:
-    judges = _as_list(value)
+    judges = as_list(value)
     if not isinstance(judges, (list, tuple)):
         return judges
     named = [judge_of(str(judge)) for judge in judges]
@@ -143,7 +78,7 @@ class Recipe(ShardFields):
         min_length=1,
         description="a shipped name, a local diffusers folder, or org/name[@revision] on the hub",
     )
-    strength: Annotated[Strength, BeforeValidator(_check_strength)] = Field(
+    strength: Strength = Field(
         0.4,
         description="how far along the noising process, in (0, 1]: a number, "
         "a list cycled over copies (0.2,0.4), or a range drawn per copy (0.2:0.6)",
@@ -163,7 +98,7 @@ class Recipe(ShardFields):
     condition: Literal["none", "label"] = Field(
         "none", description="none, or label: the sample's class conditions the model"
     )
-    prompt: Annotated[tuple[str, ...], BeforeValidator(_check_prompts)] = Field(
+    prompt: Templates = Field(
         (),
         description="what a text-to-image model is told: a template over {label}, {label_text} "
         "and {key}; several are cycled over copies",
@@ -190,7 +125,7 @@ class Recipe(ShardFields):
         "org/name@revision",
     )
     embeddings: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_as_list)
+        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_list)
     ] = Field(
         (),
         description="files of textual inversions, whose tokens the prompts can name",
@@ -211,7 +146,7 @@ class Recipe(ShardFields):
         description="what else scores each image: phash, label=CLASSIFIER (a transformers folder "
         "or module:callable), clip=MODEL (a folder or org/name@revision)",
     )
-    filters: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+    filters: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (), description="bounds that an image's scores must pass, such as score_ssim >= 0.4"
     )
     keep_best: int | None = Field(
@@ -301,30 +236,11 @@ class Recipe(ShardFields):
             copy: which copy, from 0; a list of strengths is cycled over it.
             u: the sample's own uniform draw in [0, 1), which places it in a range.
         """
-        if isinstance(self.strength, tuple):
-            return self.strength[copy % len(self.strength)]
-        if isinstance(self.strength, str):
-            low, high = (float(part) for part in self.strength.split(":"))
-            return low + (high - low) * u
-        return self.strength
+        return strength_of(self.strength, copy, u)
 
     def prompt_of(self, copy: int, fields: Mapping[str, Any]) -> str | None:
-        """The prompt of one copy, None without one; a list of prompts is cycled over copies.
-
-        Args:
-            copy: which copy, from 0.
-            fields: the sample's PROMPT_FIELDS; those it does not have are None.
-
-        Raises:
-            DefectError: the sample does not have a field that the prompt names.
-        """
-        if not self.prompt:
-            return None
-        prompt = self.prompt[copy % len(self.prompt)]
-        for _, name, _, _ in Formatter().parse(prompt):
-            if name is not None and fields.get(name) is None:
-                raise DefectError(f"no_{name}", f"the prompt names {{{name}}}, which is not there")
-        return prompt.format(**fields)
+        """The prompt of one copy, None without one; see `templates.prompt_of`."""
+        return prompt_of(self.prompt, copy, fields)
 
     def scale_of(self, time: float) -> float:
         """The guidance scale at a time, given as a strength in [0, 1]."""
