@@ -12,8 +12,8 @@ import pyarrow as pa
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest import check_part
-from diffaug.plan import the_run
 from diffaug.reports import read_report
+from diffaug.run import the_run
 from diffaug.verify import Difference, strays
 
 __all__ = ["clean"]

@@ -22,9 +22,9 @@ from diffaug.codec import encode
 from diffaug.execution import device_class, versions
 from diffaug.items import Origin
 from diffaug.manifest import Part, Row
-from diffaug.plan import Run, SourceShard
 from diffaug.reports import ShardReport, own_report
 from diffaug.rows import Place, lineage, output_row
+from diffaug.run import Run, SourceShard
 from diffaug.shards import Member, ShardWriter
 from diffaug.storage import Fingerprint
 

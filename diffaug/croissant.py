@@ -14,8 +14,8 @@ from typing import Any
 from diffaug import storage
 from diffaug.columns import columns_of
 from diffaug.errors import ConfigError
-from diffaug.plan import Run, the_run
 from diffaug.reports import ShardReport, survey
+from diffaug.run import Run, the_run
 from diffaug.summary import Summary, summarise
 from diffaug.version import __version__
 

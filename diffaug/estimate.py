@@ -17,8 +17,8 @@ from diffaug.codec import decode, decode_mask, encode
 from diffaug.edit import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.judges import Candidate
-from diffaug.plan import Run, SourceShard
 from diffaug.rows import sample_fields, source_row
+from diffaug.run import Run, SourceShard
 from diffaug.shards import Sample, read_samples
 
 __all__ = ["Estimate", "estimate"]

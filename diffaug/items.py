@@ -8,7 +8,7 @@ from PIL import Image
 
 from diffaug.edit import Finish
 from diffaug.manifest import Row
-from diffaug.plan import SourceShard
+from diffaug.run import SourceShard
 from diffaug.shards import Member
 from diffaug.storage import Fingerprint
 

@@ -17,9 +17,10 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.filters import Filters
 from diffaug.job import augment_shards
-from diffaug.plan import Run, freeze, plan_run
+from diffaug.plan import freeze, plan_run
 from diffaug.recipe import Recipe
 from diffaug.report import contact_sheet
+from diffaug.run import Run
 from diffaug.shards import Sample, ShardWriter, read_samples
 
 __all__ = ["KEPT", "Choice", "Pilot", "run_pilot"]

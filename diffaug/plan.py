@@ -8,94 +8,20 @@ import re
 from collections import Counter
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from diffaug import storage
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
-from diffaug.judges import Panel, judge_digests, load_panel
-from diffaug.manifest import COLUMNS, SCHEMA_VERSION, columns_of
-from diffaug.models import Checkpoint, at_revision, checkpoint_of
+from diffaug.judges import judge_digests, load_panel
+from diffaug.models import at_revision, checkpoint_of, placed
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION
+from diffaug.run import ModelId, Run, SourceShard, column_types, read_run
 
-__all__ = [
-    "ModelId",
-    "Run",
-    "SourceShard",
-    "freeze",
-    "plan_run",
-    "read_run",
-    "refuse_mixing",
-    "the_run",
-]
-
+__all__ = ["freeze", "plan_run", "refuse_mixing"]
 
 _SECRET = re.compile(r"://[^/]*@|https?://[^?]*\?")
 """In a pattern, where elsewhere a `?` stands for a letter."""
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class SourceShard(_Frozen):
-    """One source shard: where it lies, and the name its output and manifest part go by."""
-
-    url: str
-    stem: str
-
-
-class ModelId(_Frozen):
-    """Which model: as the recipe names it, the hub's commit if any, and the weights' digest."""
-
-    name: str
-    revision: str | None
-    digest: str
-
-
-class Run(_Frozen):
-    """OUTPUT/run.json: everything frozen about a job. Only `sources` may grow.
-
-    `columns` are the manifest's, with their Arrow types: a job ends with those it began with.
-    `judges` says what each judge of the recipe is, by its name (see `judge_digests`).
-    """
-
-    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
-    recipe: Recipe
-    recipe_digest: str
-    model: ModelId
-    noise: str
-    execution: Execution
-    device_class: str
-    versions: dict[str, str]
-    columns: dict[str, str] = Field(default_factory=lambda: _types(COLUMNS))
-    judges: dict[str, str] = {}
-    sources: tuple[SourceShard, ...]
-
-    def editor(self) -> Editor:
-        """Load the model, which must be the very one of the plan."""
-        return Editor(self.recipe, self.checkpoint(), self.execution)
-
-    def panel(self) -> Panel:
-        """Load the judges, which must be the very ones of the plan.
-
-        Raises:
-            ConfigError: one is not to be had, or is another one.
-        """
-        panel = load_panel(self.recipe.judges, self.execution)
-        if differ := _other_judges(self, panel.digests):
-            raise ConfigError(f"{', '.join(differ)}: a job ends with the judges it began with")
-        return panel
-
-    def checkpoint(self) -> Checkpoint:
-        """The model at the revision of the plan, wherever the hub's branch has moved since.
-
-        Raises:
-            ConfigError: it cannot be had.
-        """
-        return checkpoint_of(at_revision(self.recipe, self.model.revision))
 
 
 def plan_run(
@@ -121,7 +47,7 @@ def plan_run(
         ConfigError: a source, the model, the recipe or the output is not what it must be.
     """
     _refuse_secrets([output, *filter(_SECRET.search, sources)])
-    urls = storage.expand(sources)
+    urls, recipe = storage.expand(sources), placed(recipe)
     _refuse_secrets(urls)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     begun = read_run(output)
@@ -166,43 +92,6 @@ def freeze(run: Run, output: str) -> Run:
         ) from error
 
 
-def read_run(output: str) -> Run | None:
-    """The run.json of an output; None where there is none.
-
-    Raises:
-        ConfigError: it is there, but is not one of this diffaug's.
-    """
-    url = storage.join(output, "run.json")
-    try:
-        text = storage.read_bytes(url)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise ConfigError(f"cannot read {storage.public_url(url)}: {error}") from error
-    try:
-        return Run.model_validate_json(text)
-    except ValidationError as error:
-        raise ConfigError(
-            f"{storage.public_url(url)} is not a run.json this diffaug reads "
-            f"({error.error_count()} fields differ): take the version that wrote it, or choose a "
-            "new OUTPUT"
-        ) from None
-
-
-def the_run(output: str) -> Run:
-    """The run.json of what must be the output of a job.
-
-    Raises:
-        ConfigError: there is none, or it is not one of this diffaug's.
-    """
-    run = read_run(output)
-    if run is None:
-        raise ConfigError(
-            f"{storage.public_url(output)} is no output of diffaug: it has no run.json"
-        )
-    return run
-
-
 def _new_run(urls: list[str], recipe: Recipe, execution: Execution) -> Run:
     checkpoint = checkpoint_of(recipe)
     editor = Editor(recipe, checkpoint, execution)
@@ -214,23 +103,10 @@ def _new_run(urls: list[str], recipe: Recipe, execution: Execution) -> Run:
         execution=execution,
         device_class=device_class(execution.device),
         versions=versions(),
-        columns=_types(columns_of(recipe.judge_names)),
+        columns=column_types(recipe.judge_names),
         judges=load_panel(recipe.judges, execution).digests,
         sources=_with_stems((), urls),
     )
-
-
-def _types(columns: dict[str, tuple[str, str]]) -> dict[str, str]:
-    return {name: kind for name, (kind, _) in columns.items()}
-
-
-def _other_judges(run: Run, digests: dict[str, str]) -> list[str]:
-    """Which judges of a job are not those of its plan, in words."""
-    return [
-        f"the judge {judge} ({run.judges.get(name, 'none')[:8]} there, {digests[name][:8]} here)"
-        for name, judge in zip(run.recipe.judge_names, run.recipe.judges, strict=True)
-        if digests[name] != run.judges.get(name)
-    ]
 
 
 def _as_json(run: Run) -> str:
@@ -270,7 +146,7 @@ def _refuse_secrets(urls: list[str]) -> None:
 
 
 def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: str) -> None:
-    was = begun.recipe.model_dump() | begun.execution.model_dump()
+    was = placed(begun.recipe).model_dump() | begun.execution.model_dump()
     recipe = _as_named(recipe, begun)
     asked = recipe.model_dump() | {key: value for key, value in chosen.items() if value is not None}
     differ = [
@@ -278,14 +154,14 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
         for field, value in asked.items()
         if was[field] != value
     ]
-    if begun.columns != _types(columns_of(begun.recipe.judge_names)):
+    if begun.columns != column_types(begun.recipe.judge_names):
         differ.append("columns (its manifest has others than this diffaug writes)")
     digest = begun.checkpoint().digest
     if not differ and digest != begun.model.digest:
         differ = [
             f"the weights of {recipe.model} ({begun.model.digest[:8]} there, {digest[:8]} here)"
         ]
-    differ = differ or _other_judges(begun, judge_digests(begun.recipe.judges))
+    differ = differ or begun.other_judges(judge_digests(begun.recipe.judges))
     if differ:
         raise ConfigError(
             f"{storage.public_url(output)} was begun with another recipe: {', '.join(differ)}. "

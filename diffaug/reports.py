@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest import read_metadata
-from diffaug.plan import SourceShard
+from diffaug.run import SourceShard
 from diffaug.threads import several
 
 __all__ = [

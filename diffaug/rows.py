@@ -15,8 +15,8 @@ from diffaug.edit import Draft, SampleFields
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
 from diffaug.manifest import LONGEST_TEXT, Row
-from diffaug.plan import Run
 from diffaug.recipe import Recipe
+from diffaug.run import Run
 from diffaug.shards import Sample, integer
 
 __all__ = [

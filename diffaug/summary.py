@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from diffaug import storage
-from diffaug.plan import Run, freeze, the_run
+from diffaug.plan import freeze
 from diffaug.reports import ShardReport, survey
+from diffaug.run import Run, the_run
 
 __all__ = ["Summary", "finish", "summarise"]
 

@@ -12,8 +12,8 @@ from diffaug import storage
 from diffaug.compact import FOLDER, stale
 from diffaug.errors import DiffaugError, UncommittedError
 from diffaug.manifest import Row, check_part
-from diffaug.plan import Run, SourceShard, the_run
 from diffaug.reports import ShardReport, read_report, survey
+from diffaug.run import Run, SourceShard, the_run
 from diffaug.shards import read_samples
 
 __all__ = ["Difference", "rest", "strays", "verify", "verify_shards"]

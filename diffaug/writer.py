@@ -17,9 +17,9 @@ from diffaug.errors import DefectError
 from diffaug.items import Item, Planned, ShardEnd
 from diffaug.judges import Candidate, Panel
 from diffaug.manifest import Row
-from diffaug.plan import Run, SourceShard
 from diffaug.reports import ShardReport
 from diffaug.rows import failed_rows
+from diffaug.run import Run, SourceShard
 from diffaug.storage import Fingerprint
 
 __all__ = ["Tally", "Writer"]

@@ -26,8 +26,9 @@ from diffaug import (
     freeze,
     plan_run,
 )
-from diffaug.plan import Run, refuse_mixing, the_run
+from diffaug.plan import refuse_mixing
 from diffaug.reports import Survey, refuse_changed, survey
+from diffaug.run import Run, the_run
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name

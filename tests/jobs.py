@@ -20,6 +20,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.manifest import Part, Row, read_metadata, read_rows
+from diffaug.run import Run
 
 BATCH = 8
 
@@ -38,7 +39,7 @@ def threads(count: int) -> Iterator[None]:
 WHO = ["source_shard", "source_key", "copy"]
 
 
-def planned(sources: Iterable[str | Path], output: str | Path, **fields: Any) -> diffaug.plan.Run:
+def planned(sources: Iterable[str | Path], output: str | Path, **fields: Any) -> Run:
     """A frozen job; one-step at a batch of 8 unless the fields say otherwise."""
     batch_size = fields.pop("batch_size", BATCH)
     recipe = diffaug.Recipe(**{"sampler": "one-step", **fields})

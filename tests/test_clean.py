@@ -12,6 +12,7 @@ import pytest
 import diffaug
 from diffaug import storage
 from diffaug.clean import clean
+from diffaug.run import read_run
 from diffaug.verify import Difference, verify
 from tests.hostile import fashion, write_samples
 from tests.jobs import augmented, planned, tree
@@ -82,7 +83,7 @@ def test_a_tar_whose_own_part_cannot_be_read_stays(output: Path) -> None:
 
 def test_a_commit_the_plan_does_not_have_stays(output: Path) -> None:
     """As when two jobs wrote their plans at once: verify names it, clean leaves it."""
-    run = diffaug.plan.read_run(str(output))
+    run = read_run(str(output))
     assert run is not None
     short = run.model_copy(update={"sources": run.sources[:1]})
     (output / "run.json").write_text(short.model_dump_json())

@@ -14,8 +14,8 @@ import pytest
 
 import diffaug
 from diffaug.commit import ShardSink
-from diffaug.plan import Run, SourceShard
 from diffaug.reports import read_report
+from diffaug.run import Run, SourceShard
 from diffaug.storage import Fingerprint
 from tests.hostile import broken_images, fashion, write_samples, zero_bytes
 from tests.jobs import augmented, planned, tars, tree

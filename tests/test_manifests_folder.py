@@ -12,8 +12,8 @@ import pytest
 from diffaug.execution import device_class, versions
 from diffaug.manifest import SCHEMA_VERSION
 from diffaug.pick import picked_rows
-from diffaug.plan import the_run
 from diffaug.replay import replay_parts
+from diffaug.run import the_run
 from tests.conftest import ROOT, Cli
 
 FOLDER = ROOT / "manifests"

@@ -10,6 +10,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.pilot import run_pilot
+from diffaug.run import Run
 from tests.conftest import BRACES, SHARDS, Cli
 from tests.hostile import fashion, write_samples
 from tests.jobs import augmented
@@ -18,7 +19,7 @@ STRENGTHS = (0.1, 0.9)
 FIELDS = {"strength": STRENGTHS, "copies": 2, "sampler": "one-step"}
 
 
-def planned(output: Path, source: str = BRACES, **fields: Any) -> diffaug.plan.Run:
+def planned(output: Path, source: str = BRACES, **fields: Any) -> Run:
     recipe = diffaug.Recipe.of({**FIELDS, "judges": ["label=tests.ridge:classify"], **fields})
     return diffaug.plan_run([source], str(output), recipe, batch_size=8)
 

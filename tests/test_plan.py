@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 import diffaug
-from diffaug.plan import Run, freeze, plan_run, read_run
+from diffaug.models.card import SHIPPED
+from diffaug.plan import freeze, plan_run
+from diffaug.run import Run, read_run
 from tests.hostile import fashion, write_samples
 from tests.jobs import BATCH, augmented, planned, tree
 
@@ -152,28 +155,19 @@ def test_other_weights_under_the_same_name_are_refused(sources: list[str], tmp_p
         _plan(sources, tmp_path)
 
 
-def test_a_worker_with_other_weights_refuses(sources: list[str], tmp_path: Path) -> None:
-    planned(sources, tmp_path, **BASE)
-    _edit_run(tmp_path, recipe_digest="0" * 64)
-    run = read_run(str(tmp_path))
-    assert run is not None
-    with pytest.raises(diffaug.ConfigError, match="weights"):
-        list(diffaug.augment_shards(run.sources, str(tmp_path), run=run))
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "not json", '{"schema_version": 99}'])
-def test_a_run_json_of_another_kind_is_refused(
-    text: str, sources: list[str], tmp_path: Path
+def test_a_model_folder_is_found_from_any_folder(
+    sources: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "run.json").write_text(text)
-    with pytest.raises(diffaug.ConfigError, match=r"not a run\.json this diffaug reads"):
-        _plan(sources, tmp_path)
-
-
-def test_there_is_no_run_where_none_was_planned(tmp_path: Path) -> None:
-    assert read_run(str(tmp_path)) is None
-    assert read_run(str(tmp_path / "not/there")) is None
-    assert read_run(f"memory://{tmp_path.name}") is None
+    shutil.copytree(SHIPPED / "fashion-mnist-32", tmp_path / "mine")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run = planned(sources[:1], tmp_path / "out", **BASE, model="mine")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out")))
+    rows = pd.read_parquet(tmp_path / "out/manifest")
+    assert set(rows["model"]) == {str(tmp_path / "mine")}
+    for again in ("../mine", str(tmp_path / "mine")):
+        assert _plan(sources[:1], tmp_path / "out", model=again) == run
 
 
 # --- stems

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import diffaug
+from diffaug.run import read_run
 from diffaug.verify import strays, verify, verify_shards
 from tests.hostile import broken_images, cut_in_image, fashion, write_samples, zero_bytes
 from tests.jobs import augmented, planned
@@ -98,7 +99,7 @@ def test_the_tar_of_a_broken_part_is_not_called_a_stray(output: Path) -> None:
 
 
 def test_some_shards_can_be_verified_alone(output: Path) -> None:
-    run = diffaug.plan.read_run(str(output))
+    run = read_run(str(output))
     assert run is not None
     _tar(output, "s4").unlink()
     found = dict(verify_shards(str(output), run.sources[:2]))

@@ -14,8 +14,8 @@ from diffaug.progress import Counts, counted
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
-    from diffaug.plan import Run
     from diffaug.reports import ShardReport, Survey
+    from diffaug.run import Run
     from diffaug.summary import Summary
 
 __all__ = ["augment"]

@@ -22,7 +22,7 @@ def compact(output: str) -> int:
     from diffaug import storage
     from diffaug.compact import FOLDER
     from diffaug.compact import compact as merge
-    from diffaug.plan import the_run
+    from diffaug.run import the_run
 
     rows = sum(counted(merge(output), len(the_run(output).sources), "compacting parts", err))
     folder = storage.join(output, FOLDER)

@@ -35,7 +35,7 @@ def verify(
         not while a job is writing to the output
     """
     from diffaug.clean import clean as remove_strays
-    from diffaug.plan import the_run
+    from diffaug.run import the_run
     from diffaug.verify import verify as check
 
     if replay < 0:

@@ -2,7 +2,13 @@
 
 from diffaug.models.card import Card, known_cards, shipped_cards, write_card
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
-from diffaug.models.load import at_revision, checkpoint_of, load_model, read_denoiser
+from diffaug.models.load import (
+    at_revision,
+    checkpoint_of,
+    load_model,
+    placed,
+    read_denoiser,
+)
 from diffaug.models.pretrained import Pretrained
 
 __all__ = [
@@ -15,6 +21,7 @@ __all__ = [
     "find_checkpoint",
     "known_cards",
     "load_model",
+    "placed",
     "read_denoiser",
     "shipped_cards",
     "write_card",

@@ -17,7 +17,7 @@ from diffaug.models.addons import autoencoder_files, find_autoencoder, find_embe
 from diffaug.models.card import SHIPPED, Card, read_card, shipped_cards
 from diffaug.models.layout import check_file, check_parts, contents, is_flat, read_index
 
-__all__ = ["Addons", "Checkpoint", "find_checkpoint"]
+__all__ = ["Addons", "Checkpoint", "find_checkpoint", "is_shipped"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,12 @@ class Checkpoint:
         return total.hexdigest()
 
 
+def is_shipped(reference: str) -> bool:
+    """Whether it names a model that diffaug brings along."""
+    named = re.fullmatch(r"[\w.-]+", reference)
+    return named is not None and (SHIPPED / reference / "model_index.json").is_file()
+
+
 def find_checkpoint(reference: str, addons: Addons | None = None) -> Checkpoint:
     """Find a model: a shipped name, a local folder, or org/name[@revision] on the hub.
 
@@ -107,7 +113,7 @@ def find_checkpoint(reference: str, addons: Addons | None = None) -> Checkpoint:
         ConfigError: there is no such model or add-on, or it cannot be fetched, or is incomplete.
     """
     addons = addons or Addons()
-    if re.fullmatch(r"[\w.-]+", reference) and (SHIPPED / reference / "model_index.json").is_file():
+    if is_shipped(reference):
         return _checkpoint(reference, SHIPPED / reference, None, addons)
     folder = Path(reference).expanduser()
     if folder.is_dir():

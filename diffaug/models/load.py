@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 from diffaug.denoiser import Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
+from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint, is_shipped
 from diffaug.models.pretrained import Pretrained
 from diffaug.recipe import Recipe
 
-__all__ = ["at_revision", "checkpoint_of", "load_model", "read_denoiser"]
+__all__ = ["at_revision", "checkpoint_of", "load_model", "placed", "read_denoiser"]
 
 _UNET2D = ("DDPMPipeline", "DDIMPipeline")
 _FAMILIES = (
@@ -60,6 +62,22 @@ def at_revision(recipe: Recipe, revision: str | None) -> Recipe:
         return recipe
     name = recipe.model.partition("@")[0]
     return recipe.model_copy(update={"model": f"{name}@{revision}"})
+
+
+def placed(recipe: Recipe) -> Recipe:
+    """The recipe with what lies on this machine by its absolute path: a worker stands elsewhere."""
+    fields = recipe.model_dump(include={"lora", "autoencoder", "embeddings"})
+    found = {name: _absolute(value) for name, value in fields.items()}
+    if not is_shipped(recipe.model):
+        found["model"] = _absolute(recipe.model)
+    return recipe.model_copy(update=found)
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    path = Path(value or "").expanduser()
+    return str(path.absolute()) if value and path.exists() else value
 
 
 @lru_cache(maxsize=2)

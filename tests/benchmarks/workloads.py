@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 import diffaug
-from diffaug.plan import Run
+from diffaug.run import Run
 from diffaug.schedule import timesteps
 
 __all__ = [

@@ -1,0 +1,46 @@
+"""run.json: read back as it was written, refused when it is another kind, and run as planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diffaug import ConfigError
+from diffaug.execution import Execution
+from diffaug.run import Run, read_run
+from tests.hostile import fashion, write_samples
+from tests.jobs import planned
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return planned([str(write_samples(tmp_path / "s.tar", fashion(1)))], tmp_path / "out")
+
+
+def test_it_is_read_as_it_was_written(run: Run, tmp_path: Path) -> None:
+    assert read_run(str(tmp_path / "out")) == run
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", "not json", '{"schema_version": 99}'])
+def test_one_of_another_kind_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"not a run\.json this diffaug reads"):
+        read_run(str(tmp_path))
+
+
+def test_there_is_none_where_none_was_planned(tmp_path: Path) -> None:
+    assert read_run(str(tmp_path)) is None
+    assert read_run(str(tmp_path / "not/there")) is None
+    assert read_run(f"memory://{tmp_path.name}") is None
+
+
+def test_other_weights_than_the_plans_are_refused(run: Run) -> None:
+    with pytest.raises(ConfigError, match="weights of fashion-mnist-32 here"):
+        run.model_copy(update={"recipe_digest": "0" * 64}).editor()
+
+
+def test_a_device_that_is_not_here_is_refused(run: Run) -> None:
+    elsewhere = Execution(device="cuda:99")
+    with pytest.raises(ConfigError, match=r"cuda:99: this machine has \d+ CUDA devices"):
+        run.model_copy(update={"execution": elsewhere}).editor()
