@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from diffaug.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -92,6 +94,28 @@ class Denoiser:
     null_class: int | None
     device: torch.device
     boundary: Boundary | None = None
+
+    @property
+    def no_class(self) -> int:
+        """What a network is given that is told no class; one that takes none passes over it."""
+        return self.null_class or 0
+
+    def check_classes(self, told: bool, guidance: float = 1.0) -> None:
+        """Check that it can do with a class, or without one, at this guidance scale.
+
+        Raises:
+            ConfigError: it wants a class, or there is none to guide towards or away from.
+        """
+        if not told and self.classes and self.null_class is None:
+            raise ConfigError(
+                "condition: the model wants a class for every image, since its card names no "
+                "null_class; use condition=label (of diffaug sample, --label)"
+            )
+        if guidance != 1 and (not told or self.null_class is None):
+            raise ConfigError(
+                "guidance: the model is given no class to guide towards, or knows none that means "
+                "no class; give classes, or use guidance=1"
+            )
 
     def __call__(self, x_t: Tensor, t: Tensor, *condition: Tensor) -> Tensor:
         """Estimate x_0, float32 (B, C, H, W)."""

@@ -243,20 +243,11 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
     if recipe.condition == "label" and not denoiser.classes:
         cure = "say it in a prompt" if model.prompts else "use condition=none"
         raise ConfigError(f"condition: {name} takes no class; {cure}")
-    if recipe.condition == "none" and denoiser.classes and denoiser.null_class is None:
-        raise ConfigError(
-            f"condition: {name} wants a class for every image and its card names no null_class; "
-            "use condition=label"
-        )
     if model.prompts is None:
         for field in ("prompt", "negative_prompt", "lora", "embeddings"):
             if getattr(recipe, field):
                 raise ConfigError(f"{field}: {name} is no text-to-image model; leave it out")
-        if recipe.guidance != 1 and (recipe.condition == "none" or denoiser.null_class is None):
-            raise ConfigError(
-                f"guidance: {name} is given no class to guide towards, or knows none that means "
-                "no class; use guidance=1"
-            )
+        denoiser.check_classes(recipe.condition == "label", recipe.guidance)
     if model.embed_guidance is not None:
         for field, default in (("negative_prompt", None), ("guidance_interval", "0.0:1.0")):
             if getattr(recipe, field) != default:

@@ -60,7 +60,10 @@ class Execution(BaseModel):
                 "use device=cpu"
             )
         if dtype is None:
-            fast = device != "cpu" or "bf16" in device_class("cpu")
+            if device.startswith("cuda"):
+                fast = torch.cuda.get_device_capability(index) >= (8, 0)
+            else:
+                fast = "bf16" in device_class("cpu")
             dtype = "bfloat16" if fast else "float32"
         try:
             return cls.model_validate(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,15 +47,16 @@ def generate(
     denoiser = model.denoiser
     times = timesteps(1.0, steps, sampler, denoiser.schedule.num_train_timesteps)
     way = trajectory(sampler, denoiser.schedule, times, eta)
+    away: tuple[Tensor, ...] = ()
+    scales: NDArray[np.float32] | None = None
+    if guidance != 1:
+        away = model.condition(None, None)
+        scales = np.full(way.calls, guidance, np.float32)
 
     def edits() -> Iterator[tuple[None, Edit]]:
         for index, condition in enumerate(conditions):
             noise = SampleRandom(seed, "generated", index).noise(denoiser.shape, way.draws)
-            edit = Edit(x_0=None, noise=noise, trajectory=way, condition=condition)
-            if guidance != 1:
-                scales = np.full(way.calls, guidance, np.float32)
-                edit = replace(edit, away=model.condition(None, None), scales=scales)
-            yield None, edit
+            yield None, Edit(None, noise, way, condition, away=away, scales=scales)
 
     for _, image in model.lanes(batch_size).run(edits()):
         assert image is not None

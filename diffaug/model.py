@@ -210,13 +210,15 @@ class DiffusionModel(nn.Module):
     ) -> Tensor:
         """Generate `n` images from pure noise: (n, C, H, W), float32, on the network's device.
 
-        Args: as `edit`; `condition` (n,) gives each image's class, and a `guidance` scale above 1
-        leads it towards that and away from no class (Ho & Salimans 2022).
+        Args: as `edit`; `condition` (n,) gives each image's class, and a `guidance` scale other
+        than 1 leads it towards that and away from no class (Ho & Salimans 2022).
+
+        Raises:
+            ConfigError: a value is out of its range, or the model wants a class that is not given.
         """
         asked = {"steps": steps, "sampler": sampler, "eta": eta, "guidance": guidance, "seed": seed}
         Recipe.of(asked)
-        if guidance != 1 and (condition is None or self._parts.null_class is None):
-            raise ValueError("guidance: there is no class to guide towards, or none means no class")
+        self._parts.check_classes(condition is not None, guidance)
         self._check(torch.Size(self._parts.shape), batch_size)
         with self._evaluating():
             images = list(
@@ -236,15 +238,14 @@ class DiffusionModel(nn.Module):
 
     def _classes(self, condition: Conditions, count: int) -> Tensor:
         """The classes (B,) as the network takes them, "no class" where none are given."""
-        device, null_class = self.denoiser.device, self._parts.null_class
+        device, parts = self.denoiser.device, self._parts
         if condition is None:
-            if self._parts.classes and null_class is None:
-                raise ValueError("condition: the model wants a class for every image")
-            return torch.full((count,), null_class or 0, device=device)
+            parts.check_classes(False)
+            return torch.full((count,), parts.no_class, device=device)
         classes = torch.as_tensor(condition, dtype=torch.long)
         if classes.shape != (count,):
             raise ValueError(f"condition has the shape {tuple(classes.shape)} for {count} images")
-        known = self._parts.classes + (null_class is not None)
+        known = parts.classes + (parts.null_class is not None)
         if not classes.is_cuda and count and not 0 <= classes.min() <= classes.max() < known:
             raise ValueError(f"condition: the model has {known} classes, counted from 0")
         return classes.to(device)

@@ -84,7 +84,7 @@ def ours(
     """What the lanes make of the pictures; `fresh` (calls, B, C, H, W) is added on the way."""
     way = trajectory(sampler, denoiser.schedule, tuple(times), eta)
     noise = torch.cat([NOISE[None], fresh])[: 1 + way.draws]
-    no_class = (torch.tensor(denoiser.null_class or 0),)
+    no_class = (torch.tensor(denoiser.no_class),)
     edits = [
         (
             i,

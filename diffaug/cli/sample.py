@@ -81,15 +81,8 @@ def sample(
             f"{checkpoint} takes prompts, and sample knows classes: generate with diffusers' own "
             "pipeline; diffaug augments with it"
         )
-    denoiser = model.denoiser
-    labels = list(islice(cycle(_labels(label, denoiser.classes)), number))
-    if labels[0] is None and denoiser.classes and denoiser.null_class is None:
-        raise ConfigError(f"{checkpoint} wants a class for every image: use --label all")
-    if guidance != 1 and (labels[0] is None or denoiser.null_class is None):
-        raise ConfigError(
-            f"--guidance: {checkpoint} is given no class to guide towards, or knows none that "
-            "means no class: use --label all, or --guidance 1"
-        )
+    labels = list(islice(cycle(_labels(label, model.denoiser.classes)), number))
+    model.denoiser.check_classes(labels[0] is not None, guidance)
     images = generate(
         model,
         [model.condition(label, None) for label in labels],

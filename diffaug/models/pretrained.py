@@ -86,8 +86,7 @@ class Pretrained:
         """What conditions the network on a class or a prompt; with neither, on nothing."""
         if self.prompts is not None:
             return self.prompts(prompt)
-        null_class = self.denoiser.null_class or 0
-        return (torch.tensor(null_class if label is None else label),)
+        return (torch.tensor(self.denoiser.no_class if label is None else label),)
 
     def lanes(self, batch_size: int) -> Lanes[Any] | LatentLanes[Any]:
         """New lanes from picture to picture."""

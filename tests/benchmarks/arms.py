@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import diffaug
 from diffaug.calls import at_once, side_by_side
-from diffaug.plan import Run
+from diffaug.run import Run
 from tests.benchmarks.loops import DiffusersLoop, Loop, StaticBatches, load_network, run_loop
 from tests.benchmarks.workloads import Task, Workload
 
@@ -125,7 +125,7 @@ class Arms:
         batch, denoiser = self.execution.batch_size, self._denoiser
         x_t = torch.randn((batch, *denoiser.shape), device=denoiser.device)
         t = torch.full((batch,), 300, device=denoiser.device)
-        return x_t, t, torch.full_like(t, denoiser.null_class or 0)
+        return x_t, t, torch.full_like(t, denoiser.no_class)
 
 
 def _count_pngs(output: str) -> int:

@@ -75,7 +75,7 @@ def reconstruct(
                 x_0=frame.to_model(image),
                 noise=noise,
                 trajectory=way,
-                condition=(torch.tensor(denoiser.null_class or 0),),
+                condition=(torch.tensor(denoiser.no_class),),
             )
             found.append((frame, edit))
         return found
