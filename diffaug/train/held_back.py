@@ -18,7 +18,7 @@ __all__ = ["HeldBack"]
 
 
 class HeldBack:
-    """Images kept in memory, each with a time and noise of its own, the same at every call.
+    """Images kept in memory, each with a noise and, by default, a time of its own for every call.
 
     The times are spread evenly over the whole process, so that a few thousand images tell well.
 
@@ -52,13 +52,18 @@ class HeldBack:
         """The times (N,) that the images are noised to."""
         return ((self._places.double() + 0.5) / len(self.x_0) * num_train_timesteps).long()
 
-    def noise_loss(self, model: DiffusionModel) -> float:
-        """The mean squared error of the noise that the model predicts, told each image's class.
+    def noise_loss(self, model: DiffusionModel, t: Tensor | None = None) -> float:
+        """The mean squared error of the noise that the model predicts, told what class it can be.
 
         That of pure guessing is 1, whatever it is that the network predicts.
+
+        Args:
+            model: of the size, channels and classes of the images.
+            t: other times (N,) than its `times`.
         """
-        device, count = model.denoiser.device, len(self.x_0)
-        t, errors = self.times(model.denoiser.schedule.num_train_timesteps), 0.0
+        device, count, errors = model.denoiser.device, len(self.x_0), 0.0
+        if t is None:
+            t = self.times(model.denoiser.schedule.num_train_timesteps)
         with torch.inference_mode():
             for begin in range(0, count, self._batch_size):
                 part = slice(begin, begin + self._batch_size)

@@ -5,18 +5,20 @@
 
 - noise-prediction loss by timestep bucket: each image once in each bucket, mean squared error of
   the noise over the model's pixels;
-- PSNR of reconstructions by one step, and by eight calls of dpmsolver++, on the 8-bit images;
+- PSNR of reconstructions by one step, and by eight calls of dpmsolver++, on the 8-bit images, told
+  no class, the image's own, or that with guidance 3;
 - label kept: how often a classifier that has seen none of it (`classifier.py`) gives a
   reconstruction the image's own class, of all images and of those that it gets right itself.
 
 Every figure is written to the results file as soon as it is known, and not measured again. The same
-seed, hence the same noise, for every checkpoint. About an hour a checkpoint on two cores.
+seed, hence the same noise, for every checkpoint. An hour or two a checkpoint on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -30,13 +32,13 @@ from PIL import Image
 from rich.console import Console
 from torch import nn
 
-from diffaug import Recipe, storage
+from diffaug import DiffusionModel, Recipe, storage
 from diffaug.codec import decode
 from diffaug.edit import Editor
 from diffaug.execution import Execution
 from diffaug.frame import Frame
 from diffaug.judges import psnr
-from diffaug.models import find_checkpoint, load_model
+from diffaug.models import find_checkpoint
 from diffaug.shards import read_samples
 from tests.benchmarks.classifier import (
     Images,
@@ -50,6 +52,11 @@ STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 BUCKETS, BATCH = 10, 100
 WAYS = {"one-step": 1, "dpmsolver++": 8}
 CONDITIONS = ("none", "label")
+TOLD: dict[str, dict[str, Any]] = {
+    "none": {"condition": "none"},
+    "label": {"condition": "label"},
+    "guided": {"condition": "label", "guidance": 3},
+}
 IMAGE_KEYS = ("png", "jpg")
 
 _say = Console(stderr=True).print
@@ -73,10 +80,10 @@ def main() -> None:
             results.once(f"{name} loss {condition} {bucket}", loss)
     right = judge.agrees(*test)
     results.once("classifier", lambda: float(right.mean()))
-    for condition, (name, checkpoint) in product(CONDITIONS, named.items()):
+    for told, (name, checkpoint) in product(TOLD, named.items()):
         for sampler, strength in product(WAYS, STRENGTHS):
-            made = partial(worth, checkpoint, *test, right, condition, sampler, strength, judge)
-            results.once(f"{name} {sampler} {condition} {strength}", made)
+            made = partial(worth, checkpoint, *test, right, told, sampler, strength, judge)
+            results.once(f"{name} {sampler} {told} {strength}", made)
     print(tables(results, list(named)))
 
 
@@ -136,9 +143,10 @@ def noise_loss(
     reference: str, images: Images, labels: Labels, condition: str, bucket: int
 ) -> float:
     """Mean squared error of the noise, at times drawn evenly from a tenth of all."""
-    denoiser = load_model(find_checkpoint(reference), Execution.choose(BATCH)).denoiser
-    schedule, total = denoiser.schedule, 0.0
-    width = schedule.num_train_timesteps // BUCKETS
+    dtype = Execution.choose(device="cpu").dtype
+    model = DiffusionModel.from_pretrained(reference, dtype=dtype)
+    denoiser, total = model.denoiser, 0.0
+    width = denoiser.schedule.num_train_timesteps // BUCKETS
     generator = torch.Generator().manual_seed(bucket)
     with torch.inference_mode():
         for begin in range(0, len(images), BATCH):
@@ -146,14 +154,15 @@ def noise_loss(
             x_0 = torch.from_numpy(np.stack(part))
             t = torch.randint(width, (len(x_0),), generator=generator) + bucket * width
             noise = torch.randn(x_0.shape, generator=generator)
-            classes = torch.from_numpy(labels[begin:][:BATCH])
-            if condition == "none":
-                classes = torch.full_like(classes, denoiser.null_class or 0)
-            x_t = schedule.add_noise(x_0, t, noise)
-            output = denoiser.network(x_t, t, classes).float()
-            alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-            said = output if denoiser.prediction == "epsilon" else sigma * x_t + alpha * output
-            total += float((said - noise).square().flatten(1).mean(1).sum())
+            classes = torch.from_numpy(labels[begin:][:BATCH]) if condition == "label" else None
+            terms = model(
+                x_0,
+                classes,
+                t=t,
+                noise=noise,
+                min_snr_gamma=math.inf,  # weighs as the error of the noise does
+            )
+            total += float(terms.loss) * len(t)
     return total / len(images)
 
 
@@ -167,7 +176,7 @@ def worth(
     images: Images,
     labels: Labels,
     right: NDArray[np.bool_],
-    condition: str,
+    told: str,
     sampler: str,
     strength: float,
     judge: Judge,
@@ -183,7 +192,7 @@ def worth(
             "strength": strength,
             "steps": steps,
             "sampler": sampler,
-            "condition": condition,
+            **TOLD[told],
         }
     )
     editor = Editor(recipe, find_checkpoint(reference), Execution.choose())
@@ -203,28 +212,28 @@ def worth(
 
 def tables(results: Results, names: list[str]) -> str:
     """Everything as Markdown."""
-    head = " | ".join(f"{name}, {condition}" for condition in CONDITIONS for name in names)
-    rule = "| :--- |" + " ---: |" * (len(names) * len(CONDITIONS))
-    lines = [f"classifier: {results['classifier']:.4f}", ""]
-    lines += [f"| timesteps | {head} |", rule]
+    columns = list(product(CONDITIONS, names))
+    lines = [f"classifier: {results['classifier']:.4f}", "", *head("timesteps", columns)]
     for bucket in range(BUCKETS):
-        cells = [
-            f"{results[f'{name} loss {condition} {bucket}']:.5f}"
-            for condition in CONDITIONS
-            for name in names
-        ]
-        lines.append(f"| {100 * bucket} to {100 * bucket + 99} | {' | '.join(cells)} |")
-    for figure, form in (("psnr", "{:.2f}"), ("kept", "{:.4f}"), ("right", "{:.4f}")):
-        lines += ["", f"| {figure} | {head} |", rule]
-        for sampler, calls in WAYS.items():
-            for strength in STRENGTHS:
-                cells = [
-                    form.format(results[f"{name} {sampler} {condition} {strength}"][figure])
-                    for condition in CONDITIONS
-                    for name in names
-                ]
-                lines.append(f"| {calls} calls, strength {strength} | {' | '.join(cells)} |")
+        losses = [results[f"{name} loss {told} {bucket}"] for told, name in columns]
+        lines.append(row(f"{100 * bucket} to {100 * bucket + 99}", losses, 5))
+    columns = list(product(TOLD, names))
+    for figure, digits in (("psnr", 2), ("kept", 4), ("right", 4)):
+        lines += ["", *head(figure, columns)]
+        for (sampler, calls), strength in product(WAYS.items(), STRENGTHS):
+            keys = [f"{name} {sampler} {told} {strength}" for told, name in columns]
+            figures = [results[key][figure] for key in keys]
+            lines.append(row(f"{calls} calls, strength {strength}", figures, digits))
     return "\n".join(lines)
+
+
+def head(first: str, columns: list[tuple[str, str]]) -> list[str]:
+    cells = [first, *(f"{name}, {told}" for told, name in columns)]
+    return [f"| {' | '.join(cells)} |", f"| :--- |{' ---: |' * len(columns)}"]
+
+
+def row(first: str, figures: list[float], digits: int) -> str:
+    return f"| {' | '.join([first, *(f'{one:.{digits}f}' for one in figures)])} |"
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor, nn
 
+from diffaug.execution import Execution
+
 __all__ = ["Images", "Labels", "new_classifier", "predict", "train_classifier"]
 
 Images = NDArray[np.uint8]
@@ -26,8 +28,9 @@ GREY_EPOCHS, COLOUR_EPOCHS = 8, 20
 
 
 def train_classifier(images: Images, labels: Labels, seed: int = 0) -> nn.Module:
-    """Train on all of `images`, with AdamW and a one-cycle learning rate, in bf16 autocast."""
+    """Train on all of `images`, with AdamW and a one-cycle learning rate."""
     torch.manual_seed(seed)
+    autocast = torch.autocast("cpu", enabled=Execution.choose(device="cpu").dtype == "bfloat16")
     epochs = GREY_EPOCHS if images.ndim == 3 else COLOUR_EPOCHS
     random, steps = np.random.default_rng(seed), epochs * (len(images) // BATCH)
     model = new_classifier(images)
@@ -37,7 +40,7 @@ def train_classifier(images: Images, labels: Labels, seed: int = 0) -> nn.Module
         order = random.permutation(len(images))[: len(images) // BATCH * BATCH]
         for chosen in np.split(order, len(order) // BATCH):
             x, y = _moved(_tensor(images[chosen]), random), torch.from_numpy(labels[chosen])
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast:
                 logits = model(x)
             loss = nn.functional.cross_entropy(logits.float(), y, label_smoothing=0.05)
             optimizer.zero_grad()
