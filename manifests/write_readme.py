@@ -27,6 +27,11 @@ A filtered row has its scores, and its image lies in `rejects/`; where rejects a
 key, member and offset are null, digests and sizes are not. In the paired layout the `output_key` of
 an image that was kept is its source's key, and its `output_member` `<key>.aug<copy>.<format>`.
 
+The sentences of the table are in every part's schema, so they stay as they are. To add:
+`sample_id` covers a prompt and a mask, too, where there are any; `sampler` may be `lcm`; a guided
+one of `calls` asks most networks twice; and a row that failed since the model's result was not
+finite (`non_finite`) keeps what it had been noised by.
+
 ## With further judges
 
 A job whose recipe names judges has their columns too, behind `score_psnr`.
@@ -49,8 +54,8 @@ may grow with judges.
 - `golden/`: what a job makes of the first shard of clothes, in float32, without the tars. A test
   makes it again and compares row by row, and another replays rows of it, so that a change which
   would alter or orphan a manifest is seen. `write_golden.py` wrote it.
-- `datasets/`: the catalogue of data sets that were packed for diffaug's own models, each as
-  `diffaug pack` wrote it beside its shards: where it came from, its licence, classes and sizes.
+- `datasets/`: the catalogue of data sets that diffaug's own models were trained on, each as
+  `diffaug pack` writes it beside shards: where it came from, its licence, classes and sizes.
 """
 
 

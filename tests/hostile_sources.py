@@ -34,7 +34,9 @@ def pipe_in_braces() -> None:
 
 def pickled_weights() -> None:
     """a model whose weights are a pickle (.bin)"""
-    _model("DDPMPipeline", {"unet/diffusion_pytorch_model.bin": PICKLE})
+    names = ("unet/config.json", "scheduler/scheduler_config.json")
+    configs = {name: (SHIPPED / "fashion-mnist-32" / name).read_bytes() for name in names}
+    _model("DDPMPipeline", {**configs, "unet/diffusion_pytorch_model.bin": PICKLE})
     _plan(model="model")
 
 
@@ -47,10 +49,11 @@ def pipeline_of_its_own() -> None:
 
 
 def _model(pipeline: str, files: dict[str, bytes]) -> None:
-    Path("model/unet").mkdir(parents=True)
-    Path("model/model_index.json").write_text(json.dumps({"_class_name": pipeline}))
-    for name, data in files.items():
-        Path("model", name).write_bytes(data)
+    index = json.dumps({"_class_name": pipeline}).encode()
+    for name, data in {"model_index.json": index, **files}.items():
+        path = Path("model", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 REFUSED: dict[str, Callable[[], None]] = {
