@@ -104,7 +104,7 @@ def _run_flow() -> float:
         model=MODEL,
         condition="label",
         guidance=3.0,
-        strength=(0.1, 0.2, 0.3),
+        strength=(0.2, 0.4, 0.6),
         copies=3,
         steps=20,
         carry=("txt",),
