@@ -189,7 +189,7 @@ def test_guidance_is_that_of_the_paper_from_the_same_noise() -> None:
     unet: Any = model.network.unet
     noise = [SampleRandom(4, "generated", index).normal((3, 32, 32)) for index in range(2)]
     x: Tensor = torch.from_numpy(np.stack(noise))
-    solver: Any = DDIMScheduler(prediction_type="v_prediction", steps_offset=0)
+    solver: Any = DDIMScheduler(beta_schedule="squaredcos_cap_v2")
     times = [*timesteps(1.0, 4, "ddim", 1000), None]
     for t, before in pairwise(times):
         with torch.inference_mode():

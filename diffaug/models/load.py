@@ -77,7 +77,7 @@ def _absolute(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_absolute, value))
     path = Path(value or "").expanduser()
-    return str(path.absolute()) if value and path.exists() else value
+    return str(path.resolve()) if value and path.exists() else value
 
 
 @lru_cache(maxsize=2)
