@@ -56,17 +56,10 @@ def generate(
     def edits() -> Iterator[tuple[None, Edit]]:
         for index, condition in enumerate(conditions):
             noise = SampleRandom(seed, "generated", index).noise(denoiser.shape, way.draws)
-            yield (
-                None,
-                Edit(
-                    x_0=None,
-                    noise=noise,
-                    trajectory=way,
-                    condition=condition,
-                    away=away,
-                    scales=scales,
-                ),
+            edit = Edit(
+                x_0=None, noise=noise, trajectory=way, condition=condition, away=away, scales=scales
             )
+            yield None, edit
 
     for _, image in model.lanes(batch_size).run(edits()):
         assert image is not None

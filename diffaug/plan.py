@@ -47,8 +47,9 @@ def plan_run(
         ConfigError: a source, the model, the recipe or the output is not what it must be.
     """
     _refuse_secrets([output, *filter(_SECRET.search, sources)])
-    urls, recipe = storage.expand(sources), placed(recipe)
+    urls = storage.expand(sources)
     _refuse_secrets(urls)
+    recipe = placed(recipe)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     begun = read_run(output)
     if begun is None:

@@ -60,7 +60,7 @@ class Run(_Frozen):
         Raises:
             ConfigError: it is not to be had, or is another one; or the plan's device is not here.
         """
-        Execution.choose(**self.execution.model_dump())
+        Execution.choose(**self.execution.model_dump())  # refuses a device that is not here
         editor = Editor(self.recipe, self.checkpoint(), self.execution)
         if editor.recipe_digest != self.recipe_digest:
             raise ConfigError(f"the weights of {self.recipe.model} here are not those of the plan")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffaug import ConfigError
+from diffaug import ConfigError, augment_shards
 from diffaug.execution import Execution
 from diffaug.run import Run, read_run
 from tests.hostile import fashion, write_samples
@@ -23,10 +23,10 @@ def test_it_is_read_as_it_was_written(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", "not json", '{"schema_version": 99}'])
-def test_one_of_another_kind_is_refused(text: str, tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text(text)
+def test_one_of_another_kind_is_refused(text: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out/run.json").write_text(text)
     with pytest.raises(ConfigError, match=r"not a run\.json this diffaug reads"):
-        read_run(str(tmp_path))
+        planned([run.sources[0].url], tmp_path / "out")
 
 
 def test_there_is_none_where_none_was_planned(tmp_path: Path) -> None:
@@ -35,9 +35,10 @@ def test_there_is_none_where_none_was_planned(tmp_path: Path) -> None:
     assert read_run(f"memory://{tmp_path.name}") is None
 
 
-def test_other_weights_than_the_plans_are_refused(run: Run) -> None:
+def test_a_worker_with_other_weights_refuses(run: Run, tmp_path: Path) -> None:
+    planned_with = run.model_copy(update={"recipe_digest": "0" * 64})
     with pytest.raises(ConfigError, match="weights of fashion-mnist-32 here"):
-        run.model_copy(update={"recipe_digest": "0" * 64}).editor()
+        list(augment_shards(run.sources, str(tmp_path / "out"), run=planned_with))
 
 
 def test_a_device_that_is_not_here_is_refused(run: Run) -> None:

@@ -2,13 +2,7 @@
 
 from diffaug.models.card import Card, known_cards, shipped_cards, write_card
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
-from diffaug.models.load import (
-    at_revision,
-    checkpoint_of,
-    load_model,
-    placed,
-    read_denoiser,
-)
+from diffaug.models.load import at_revision, checkpoint_of, load_model, placed, read_denoiser
 from diffaug.models.pretrained import Pretrained
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from diffaug.denoiser import Denoiser
 from diffaug.errors import ConfigError
@@ -66,18 +65,18 @@ def at_revision(recipe: Recipe, revision: str | None) -> Recipe:
 
 def placed(recipe: Recipe) -> Recipe:
     """The recipe with what lies on this machine by its absolute path: a worker stands elsewhere."""
-    fields = recipe.model_dump(include={"lora", "autoencoder", "embeddings"})
-    found = {name: _absolute(value) for name, value in fields.items()}
-    if not is_shipped(recipe.model):
-        found["model"] = _absolute(recipe.model)
+    found = {
+        "model": recipe.model if is_shipped(recipe.model) else _absolute(recipe.model),
+        "lora": recipe.lora and _absolute(recipe.lora),
+        "autoencoder": recipe.autoencoder and _absolute(recipe.autoencoder),
+        "embeddings": tuple(map(_absolute, recipe.embeddings)),
+    }
     return recipe.model_copy(update=found)
 
 
-def _absolute(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(map(_absolute, value))
-    path = Path(value or "").expanduser()
-    return str(path.resolve()) if value and path.exists() else value
+def _absolute(reference: str) -> str:
+    path = Path(reference).expanduser()
+    return str(path.resolve()) if path.exists() else reference
 
 
 @lru_cache(maxsize=2)
