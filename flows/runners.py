@@ -13,8 +13,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.filters import TaskRunFilter
+from prefect.client.schemas.objects import TERMINAL_STATES, State
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.states import Crashed
@@ -49,6 +52,10 @@ RETRIES = 3
 """How often Ray starts a task again whose worker died."""
 GRACE = 10
 """Seconds a worker has to drop what it does."""
+LAST = 200
+"""Of how many tasks a server is asked at once, which is as many as it names."""
+TELLING = 30
+"""Seconds a server has to take in how the last tasks ended."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +146,17 @@ class Ray:
             return future
 
         under_way: dict[PrefectFuture[Any], Call] = {}
+        ended: deque[UUID] = deque(maxlen=LAST)
         with self._cluster() as cluster:
             try:
                 for _, future in _window(submit, deque(calls), room, under_way):
                     future.wait()
+                    ended.append(future.task_run_id)
                     yield future.state
             except BaseException:
                 _cancel(under_way)
                 raise
+            _let_tell(ended)
 
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
@@ -326,6 +336,23 @@ def _cancel(under_way: Iterable[PrefectFuture[Any]]) -> None:
         ray.cancel(task)
     if tasks:
         ray.wait(tasks, num_returns=len(tasks), timeout=GRACE)
+
+
+def _let_tell(tasks: Sequence[UUID]) -> None:
+    """Until a server knows how they ended: Ray ends the workers that tell it when the flow leaves.
+
+    It may never know of a task that a worker ended just before the worker was killed.
+    """
+    types = sorted(state.value for state in TERMINAL_STATES)
+    known = TaskRunFilter.model_validate(
+        {"id": {"any_": list(tasks)}, "state": {"type": {"any_": types}}}
+    )
+    deadline = time.monotonic() + TELLING
+    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+        while len(client.read_task_runs(task_run_filter=known)) < len(tasks):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.2)
 
 
 def _ship_flows(cloudpickle: Any) -> None:
