@@ -13,11 +13,10 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,18 +25,15 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import httpx
 from prefect import get_run_logger
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import TaskRunFilter
-from prefect.client.schemas.objects import TERMINAL_STATES, State
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Crashed
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.tasks import Task
 
 from diffaug.errors import ConfigError
+from flows.task_runs import LIMIT, report_lost, wait_until_known
 
 RunnerName = Literal["local", "processes", "ray"]
 
@@ -52,10 +48,6 @@ RETRIES = 3
 """How often Ray starts a task again whose worker died."""
 GRACE = 10
 """Seconds a worker has to drop what it does."""
-LAST = 200
-"""Of how many tasks a server is asked at once, which is as many as it names."""
-TELLING = 30
-"""Seconds a server has to take in how the last tasks ended."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +94,7 @@ class Processes:
                     future.wait()
                 except BrokenProcessPool:
                     lost.append(call)
-                    _report_lost(future)
+                    report_lost(future.task_run_id)
                 except Exception as error:  # what the task raised could not be brought here
                     yield Crashed(message=f"{type(error).__name__}: {error}")
                 else:
@@ -146,7 +138,7 @@ class Ray:
             return future
 
         under_way: dict[PrefectFuture[Any], Call] = {}
-        ended: deque[UUID] = deque(maxlen=LAST)
+        ended: deque[UUID] = deque(maxlen=LIMIT)
         with self._cluster() as cluster:
             try:
                 for _, future in _window(submit, deque(calls), room, under_way):
@@ -156,7 +148,7 @@ class Ray:
             except BaseException:
                 _cancel(under_way)
                 raise
-            _let_tell(ended)
+            wait_until_known(ended)  # from the workers, which Ray ends now
 
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
@@ -267,17 +259,6 @@ def _pool(workers: int) -> Iterator[ProcessPoolTaskRunner]:
             raise
 
 
-def _report_lost(future: PrefectFuture[Any]) -> None:
-    """Say for a task whose worker died what it cannot say itself; Prefect would have it run on.
-
-    A server that has not taken in yet that the task began knows nothing to say it of.
-    """
-    with suppress(httpx.HTTPError, ObjectNotFound), get_client(sync_client=True) as client:
-        client.set_task_run_state(
-            future.task_run_id, Crashed(message="its worker died"), force=True
-        )
-
-
 def _begin(threads: int) -> None:
     """In a new worker: its share of the cores, and how it ends: when told to, or without a flow."""
     import torch
@@ -336,23 +317,6 @@ def _cancel(under_way: Iterable[PrefectFuture[Any]]) -> None:
         ray.cancel(task)
     if tasks:
         ray.wait(tasks, num_returns=len(tasks), timeout=GRACE)
-
-
-def _let_tell(tasks: Sequence[UUID]) -> None:
-    """Until a server knows how they ended: Ray ends the workers that tell it when the flow leaves.
-
-    It may never know of a task that a worker ended just before the worker was killed.
-    """
-    types = sorted(state.value for state in TERMINAL_STATES)
-    known = TaskRunFilter.model_validate(
-        {"id": {"any_": list(tasks)}, "state": {"type": {"any_": types}}}
-    )
-    deadline = time.monotonic() + TELLING
-    with suppress(httpx.HTTPError), get_client(sync_client=True) as client:
-        while len(client.read_task_runs(task_run_filter=known)) < len(tasks):
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.2)
 
 
 def _ship_flows(cloudpickle: Any) -> None:
