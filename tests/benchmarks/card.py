@@ -11,7 +11,8 @@
   reconstruction the image's own class, of all images and of those that it gets right itself.
 
 Every figure is written to the results file as soon as it is known, and not measured again. The same
-seed, hence the same noise, for every checkpoint. An hour or two a checkpoint on two cores.
+seed, hence the same noise, for every checkpoint. An hour or two a checkpoint on two cores. Beside
+the results it leaves a picture a checkpoint, NAME.png: the first image of each class, edited.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from diffaug.codec import decode
 from diffaug.edit import Editor
 from diffaug.execution import Execution
 from diffaug.frame import Frame
+from diffaug.grid import grid
 from diffaug.judges import psnr
 from diffaug.models import find_checkpoint
 from diffaug.shards import read_samples
@@ -84,6 +86,8 @@ def main() -> None:
         for sampler, strength in product(WAYS, STRENGTHS):
             made = partial(worth, checkpoint, *test, right, told, sampler, strength, judge)
             results.once(f"{name} {sampler} {told} {strength}", made)
+    for name, checkpoint in named.items():
+        draw(checkpoint, *test, given.results.with_name(f"{name}.png"))
     print(tables(results, list(named)))
 
 
@@ -185,6 +189,19 @@ def worth(
 
     Beside the share of all, that of those `right` (N,) that the classifier gets right themselves.
     """
+    again = edited(reference, images, labels, told, sampler, strength)
+    kept = judge.agrees(again, labels)
+    return {
+        "psnr": float(np.mean(psnr(images, again))),
+        "kept": float(kept.mean()),
+        "right": float(kept[right].mean()),
+    }
+
+
+def edited(
+    reference: str, images: Images, labels: Labels, told: str, sampler: str, strength: float
+) -> Images:
+    """What diffaug makes of the images (N, H, W[, 3]), of the same shape."""
     steps = round(WAYS[sampler] / strength)
     recipe = Recipe.of(
         {
@@ -201,13 +218,21 @@ def worth(
         for image, label in zip(images, labels, strict=True)
     )
     made = editor.lanes().run((draft, draft.edit) for draft in drafts)
-    again = np.stack([np.asarray(draft.finish.frame.from_model(x_0)) for draft, x_0 in made])
-    kept = judge.agrees(again, labels)
-    return {
-        "psnr": float(np.mean(psnr(images, again))),
-        "kept": float(kept.mean()),
-        "right": float(kept[right].mean()),
-    }
+    return np.stack([np.asarray(draft.finish.frame.from_model(x_0)) for draft, x_0 in made])
+
+
+def draw(reference: str, images: Images, labels: Labels, path: Path) -> None:
+    """The first image of each class, a row each, edited with guidance and without a class."""
+    firsts = np.unique(labels, return_index=True)[1]
+    shown = [(told, strength) for told in ("guided", "none") for strength in STRENGTHS]
+    columns = [
+        edited(reference, images[firsts], labels[firsts], told, "dpmsolver++", strength)
+        for told, strength in shown
+    ]
+    rows = [image for row in zip(*columns, strict=True) for image in row]
+    pixels = [np.moveaxis(np.atleast_3d(image), 2, 0).astype(np.float32) for image in rows]
+    captions = [f"{told} {strength}" for told, strength in shown]
+    grid([one / 127.5 - 1 for one in pixels], len(shown), captions).save(path)
 
 
 def tables(results: Results, names: list[str]) -> str:
