@@ -87,7 +87,9 @@ def main() -> None:
             made = partial(worth, checkpoint, *test, right, told, sampler, strength, judge)
             results.once(f"{name} {sampler} {told} {strength}", made)
     for name, checkpoint in named.items():
-        draw(checkpoint, *test, given.results.with_name(f"{name}.png"))
+        picture = given.results.with_name(f"{name}.png")
+        if not picture.exists():
+            draw(checkpoint, *test, picture)
     print(tables(results, list(named)))
 
 
@@ -230,9 +232,9 @@ def draw(reference: str, images: Images, labels: Labels, path: Path) -> None:
         for told, strength in shown
     ]
     rows = [image for row in zip(*columns, strict=True) for image in row]
-    pixels = [np.moveaxis(np.atleast_3d(image), 2, 0).astype(np.float32) for image in rows]
+    shape = (np.atleast_3d(rows[0]).shape[2], *rows[0].shape[:2])
     captions = [f"{told} {strength}" for told, strength in shown]
-    grid([one / 127.5 - 1 for one in pixels], len(shown), captions).save(path)
+    grid([_to_model(image, shape) for image in rows], len(shown), captions).save(path)
 
 
 def tables(results: Results, names: list[str]) -> str:
