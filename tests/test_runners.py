@@ -39,6 +39,8 @@ TOLD = 1
 """Task runs of a flow run that is complete, beside its groups': the telling of the outcome."""
 RECIPE: dict[str, Any] = {"sampler": "ddim", "strength": 0.5, "steps": 16}
 BATCH = 8
+PATIENCE = 480
+"""Seconds that a run may take where other tests keep a slow machine busy; alone, 30 will do."""
 
 SCRIPT = """\
 import json, shutil, sys
@@ -131,18 +133,21 @@ class FlowRun:
         return sorted(self.output.glob("manifest/*.parquet"))
 
     def wait_for_parts(self, count: int = 1) -> None:
-        wait_until(lambda: len(self.parts()) >= count, 240, f"{count} parts", self.process)
+        wait_until(lambda: len(self.parts()) >= count, PATIENCE, f"{count} parts", self.process)
         assert len(self.parts()) < COUNT, "too late to disturb anything"
 
     def worker(self) -> int:
         """The process that committed the first part."""
         return read_report(str(self.parts()[0])).pid
 
-    def end(self, seconds: float = 120) -> int:
+    def end(self, seconds: float = PATIENCE) -> int:
         try:
             return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"no end after {seconds} seconds:\n{self.said}") from None
         finally:
             self.process.kill()
+            self.process.wait()
 
     def assert_completed(self) -> None:
         assert self.end() == 0, self.said
@@ -261,12 +266,13 @@ def ray_cluster(environment: dict[str, str]) -> Iterator[str]:
         wait_until(lambda: listens(port), 180, f"Ray; its log is {log.name}", cluster)
         yield f"127.0.0.1:{port}"
     finally:
-        family = [cluster, *psutil.Process(cluster.pid).children(recursive=True)]
+        head = psutil.Process(cluster.pid)
+        family = [head, *head.children(recursive=True)]
         cluster.terminate()
-        cluster.wait(30)
-        _, alive = psutil.wait_procs([p for p in family if isinstance(p, psutil.Process)], 20)
+        _, alive = psutil.wait_procs(family, 60)
         for process in alive:
             process.kill()
+        cluster.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
