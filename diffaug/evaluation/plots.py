@@ -91,7 +91,10 @@ def _strengths(summary: pd.DataFrame) -> Any:
                     )  # fmt: skip
             axis.set_title(f"{labels} labels a class, {of}", fontsize=9)
             axis.grid(color="#e5e7eb", lw=0.6)
-    axes[0][0].legend(frameon=False, fontsize=8)
+    lines = axes[0][0].get_legend_handles_labels()
+    figure.legend(
+        *lines, loc="outside upper center", ncols=2 * len(budgets), frameon=False, fontsize=8
+    )
     figure.supxlabel("strength", fontsize=9)
     figure.supylabel("accuracy, %", fontsize=9)
     return figure
