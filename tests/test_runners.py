@@ -40,7 +40,7 @@ TOLD = 1
 RECIPE: dict[str, Any] = {"sampler": "ddim", "strength": 0.5, "steps": 16}
 BATCH = 8
 PATIENCE = 480
-"""Seconds that a run may take where other tests keep a slow machine busy; alone, 30 will do."""
+"""Seconds that a run may take where other tests keep a slow machine busy; alone, 60 will do."""
 
 SCRIPT = """\
 import json, shutil, sys
