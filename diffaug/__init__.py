@@ -19,13 +19,14 @@ if TYPE_CHECKING:
         DivergedError,
         UncommittedError,
     )
-    from diffaug.job import augment_shards
+    from diffaug.job.augment import augment_shards
+    from diffaug.job.finish import finish
+    from diffaug.job.plan import freeze, plan_run
     from diffaug.model import DiffusionModel
     from diffaug.online import Augment, Augmenter, augment
-    from diffaug.plan import freeze, plan_run
     from diffaug.recipe import Recipe
     from diffaug.reports import ShardReport
-    from diffaug.summary import Summary, finish, summarise
+    from diffaug.summary import Summary, summarise
 
 __all__ = [
     "Augment",
@@ -63,10 +64,10 @@ _HOMES = {
     "Summary": "summary",
     "UncommittedError": "errors",
     "augment": "online",
-    "augment_shards": "job",
-    "finish": "summary",
-    "freeze": "plan",
-    "plan_run": "plan",
+    "augment_shards": "job.augment",
+    "finish": "job.finish",
+    "freeze": "job.plan",
+    "plan_run": "job.plan",
     "summarise": "summary",
 }
 

@@ -53,15 +53,10 @@ class Execution(BaseModel):
         import torch
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        index = int(device.partition(":")[2] or 0) if _DEVICE.fullmatch(device) else 0
-        if device.startswith("cuda") and index >= torch.cuda.device_count():
-            raise ConfigError(
-                f"device {device}: this machine has {torch.cuda.device_count()} CUDA devices; "
-                "use device=cpu"
-            )
+        _require(device)
         if dtype is None:
             if device.startswith("cuda"):
-                fast = torch.cuda.get_device_capability(index) >= (8, 0)
+                fast = torch.cuda.get_device_capability(_index(device)) >= (8, 0)
             else:
                 fast = "bf16" in device_class("cpu")
             dtype = "bfloat16" if fast else "float32"
@@ -78,6 +73,45 @@ class Execution(BaseModel):
                 f"execution: batch_size={batch_size}, dtype={dtype}, device={device}: batch_size "
                 "must be at least 1, dtype float32 or bfloat16, device cpu, cuda or cuda:N"
             ) from None
+
+    @classmethod
+    def like(cls, device_class: str, batch_size: int, dtype: str) -> Execution:
+        """The execution here that comes closest to one recorded in a row.
+
+        Args:
+            device_class: such as `cuda/H100`; a CUDA device is used where there is one.
+            batch_size: as recorded.
+            dtype: as recorded.
+
+        Raises:
+            ConfigError: batch_size or dtype is not a valid one.
+        """
+        import torch
+
+        cuda = device_class.startswith("cuda") and torch.cuda.is_available()
+        return cls.choose(batch_size, dtype, "cuda" if cuda else "cpu")
+
+    def require_device(self) -> None:
+        """Check that this machine has the device.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        _require(self.device)
+
+
+def _index(device: str) -> int:
+    return int(device.partition(":")[2] or 0) if _DEVICE.fullmatch(device) else 0
+
+
+def _require(device: str) -> None:
+    import torch
+
+    if device.startswith("cuda") and _index(device) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device}: this machine has {torch.cuda.device_count()} CUDA devices; "
+            "use device=cpu"
+        )
 
 
 @cache

@@ -21,11 +21,11 @@ from diffaug import storage
 from diffaug.codec import decode, decode_mask, encode, pixel_sha256
 from diffaug.edit import Draft, Editor, Finish
 from diffaug.errors import ConfigError, DefectError, DiffaugError
+from diffaug.job.binding import Binding, PartRecord
+from diffaug.job.rows import draft_row, sample_fields
 from diffaug.lanes import Edit
-from diffaug.maker import Maker, PartMaker
 from diffaug.manifest import Row
 from diffaug.members import Members
-from diffaug.rows import draft_row, sample_fields
 
 __all__ = ["TOLERANCE", "Replayed", "Tally", "member_name", "replay_parts", "replay_rows"]
 
@@ -105,7 +105,7 @@ class _Task:
     """A row on its way through the lanes, or passing by with why it cannot go through them."""
 
     row: Row
-    maker: Maker | None
+    binding: Binding | None
     elsewhere: str = ""
     error: str = ""
     finish: Finish | None = None
@@ -113,7 +113,7 @@ class _Task:
 
     @property
     def format(self) -> str:
-        return self.maker.recipe.format if self.maker else ""
+        return self.binding.recipe.format if self.binding else ""
 
     def differs(self, reason: str) -> Replayed:
         return Replayed(row=self.row, verdict="differs", reason=reason, elsewhere=self.elsewhere)
@@ -153,13 +153,13 @@ def replay_parts(
         output: see `replay_rows`.
     """
     tasks = (task for metadata, rows in parts for task in _tasks(metadata, rows))
-    for maker, group in groupby(tasks, key=lambda task: task.maker):
-        yield from _replay(group, maker, output)
+    for binding, group in groupby(tasks, key=lambda task: task.binding):
+        yield from _replay(group, binding, output)
 
 
 def _tasks(metadata: Mapping[str, Any], rows: Iterable[Row]) -> Iterator[_Task]:
     try:
-        part = PartMaker(metadata)
+        part = PartRecord(metadata)
     except ConfigError as error:
         reason = str(error)
         yield from (_Task(row, None, error=reason) for row in rows)
@@ -169,18 +169,20 @@ def _tasks(metadata: Mapping[str, Any], rows: Iterable[Row]) -> Iterator[_Task]:
             yield _Task(row, None, error=f"the row is {row['status']} and has no image")
             continue
         try:
-            maker = part.maker(row)
+            binding = Binding.of_row(part, row)
         except ConfigError as error:
             yield _Task(row, None, error=str(error))
         else:
-            yield _Task(row, maker, part.elsewhere(row, maker.execution))
+            yield _Task(row, binding, part.elsewhere(row, binding.execution))
 
 
-def _replay(tasks: Iterator[_Task], maker: Maker | None, output: str | None) -> Iterator[Replayed]:
-    """Rebuild what one maker made; without it, or where it is not to be had here, nothing is."""
+def _replay(
+    tasks: Iterator[_Task], binding: Binding | None, output: str | None
+) -> Iterator[Replayed]:
+    """Rebuild the rows of one binding; without it, or where its model is not here, none is."""
     editor, error = None, ""
     try:
-        editor = maker.editor() if maker else None
+        editor = binding.editor() if binding else None
     except ConfigError as mistake:
         error = str(mistake)
     if editor is None:

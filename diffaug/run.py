@@ -5,12 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffaug import storage
-from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.judges import Panel, load_panel
 from diffaug.manifest import SCHEMA_VERSION, columns_of
-from diffaug.models import Checkpoint, at_revision, checkpoint_of
 from diffaug.recipe import Recipe
 
 __all__ = ["ModelId", "Run", "SourceShard", "column_types", "read_run", "the_run"]
@@ -53,46 +50,6 @@ class Run(_Frozen):
     columns: dict[str, str] = Field(default_factory=lambda: column_types(()))
     judges: dict[str, str] = {}
     sources: tuple[SourceShard, ...]
-
-    def editor(self) -> Editor:
-        """Load the model, which must be the very one of the plan.
-
-        Raises:
-            ConfigError: it is not to be had, or is another one; or the plan's device is not here.
-        """
-        Execution.choose(**self.execution.model_dump())  # refuses a device that is not here
-        editor = Editor(self.recipe, self.checkpoint(), self.execution)
-        if editor.recipe_digest != self.recipe_digest:
-            raise ConfigError(f"the weights of {self.recipe.model} here are not those of the plan")
-        return editor
-
-    def panel(self) -> Panel:
-        """Load the judges, which must be the very ones of the plan.
-
-        Raises:
-            ConfigError: one is not to be had, or is another one.
-        """
-        panel = load_panel(self.recipe.judges, self.execution)
-        if differ := self.other_judges(panel.digests):
-            raise ConfigError(f"{', '.join(differ)}: a job ends with the judges it began with")
-        return panel
-
-    def checkpoint(self) -> Checkpoint:
-        """The model at the revision of the plan, wherever the hub's branch has moved since.
-
-        Raises:
-            ConfigError: it cannot be had.
-        """
-        return checkpoint_of(at_revision(self.recipe, self.model.revision))
-
-    def other_judges(self, digests: dict[str, str]) -> list[str]:
-        """Which judges are not those of the plan, in words; `digests` are by their names."""
-        return [
-            f"the judge {judge} ({self.judges.get(name, 'none')[:8]} there, "
-            f"{digests[name][:8]} here)"
-            for name, judge in zip(self.recipe.judge_names, self.recipe.judges, strict=True)
-            if digests[name] != self.judges.get(name)
-        ]
 
 
 def column_types(judges: tuple[str, ...]) -> dict[str, str]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from diffaug import storage
-from diffaug.plan import freeze
 from diffaug.reports import ShardReport, survey
 from diffaug.run import Run, the_run
 
-__all__ = ["Summary", "finish", "summarise"]
+__all__ = ["Summary", "count", "summarise"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,40 +63,11 @@ def summarise(output: str) -> Summary:
         OSError: storage failed.
     """
     run = the_run(output)
-    return _count(run, survey(run.sources, output).committed.values())
+    return count(run, survey(run.sources, output).committed.values())
 
 
-def finish(
-    run: Run, output: str, known: Mapping[str, ShardReport] = MappingProxyType({})
-) -> Summary:
-    """Count an output and, when every shard is committed, list its tars in OUTPUT/shards.txt.
-
-    While a shard is missing there is no such list.
-
-    Args:
-        run: the job.
-        output: its OUTPUT.
-        known: reports of committed shards, by stem, that need not be read again.
-
-    Raises:
-        ConfigError: run.json or a part is another job's.
-        UncommittedError: a part of its manifest is broken.
-        OSError: storage failed.
-    """
-    run = freeze(run, output)  # another job may have replaced run.json since: keep both's sources
-    others = (shard for shard in run.sources if shard.stem not in known)
-    reports = [*known.values(), *survey(others, output).committed.values()]
-    summary = _count(run, reports)
-    url = storage.join(output, "shards.txt")
-    if summary.complete:
-        names = sorted(report.output_shard for report in reports if report.output_shard)
-        storage.replace("".join(f"{name}\n" for name in names).encode(), url)
-    else:
-        storage.remove(url)
-    return summary
-
-
-def _count(run: Run, reports: Collection[ShardReport]) -> Summary:
+def count(run: Run, reports: Collection[ShardReport]) -> Summary:
+    """Add up the reports of a job's committed shards."""
     return Summary(
         shards=len(run.sources),
         committed=len(reports),

@@ -26,7 +26,7 @@ from diffaug import (
     freeze,
     plan_run,
 )
-from diffaug.plan import refuse_mixing
+from diffaug.job.plan import refuse_mixing
 from diffaug.reports import Survey, refuse_changed, survey
 from diffaug.run import Run, the_run
 from diffaug.storage import public_url

@@ -30,8 +30,8 @@ import pyarrow.parquet as pq
 import skimage.metrics  # noqa: F401
 
 import diffaug.clean
-import diffaug.commit
-import diffaug.job
+import diffaug.job.augment
+import diffaug.job.commit
 import diffaug.models.unet2d
 import diffaug.progress
 import diffaug.summary

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import diffaug
-from diffaug.commit import ShardSink
+from diffaug.job.commit import ShardSink
 from diffaug.reports import read_report
 from diffaug.run import Run, SourceShard
 from diffaug.storage import Fingerprint

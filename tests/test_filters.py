@@ -467,7 +467,7 @@ def test_a_resume_with_other_filters_refuses(
 def test_an_estimate_times_the_judges(
     sources: list[Path], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("diffaug.estimate._SECONDS", 0.1)
+    monkeypatch.setattr("diffaug.job.estimate._SECONDS", 0.1)
     flags = ["--sampler", "one-step", "--batch-size", "8", "--layout", "paired", "--judges"]
     said = cli(
         "augment", sources[0], tmp_path / "out", *flags, "label=tests.ridge:classify", "--dry-run"

@@ -24,7 +24,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 import diffaug
-from diffaug.job import Tally
+from diffaug.job.augment import Tally
 from diffaug.run import SourceShard
 from tests.hostile import broken_images, fashion, write_files, write_samples
 from tests.jobs import augmented, manifest, planned, tars, tree, webdataset

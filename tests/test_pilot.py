@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import diffaug
-from diffaug.pilot import run_pilot
+from diffaug.job.pilot import run_pilot
 from diffaug.run import Run
 from tests.conftest import BRACES, SHARDS, Cli
 from tests.hostile import fashion, write_samples

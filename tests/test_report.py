@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from diffaug import Recipe
-from diffaug.plan import freeze, plan_run
+from diffaug.job.plan import freeze, plan_run
 from diffaug.report import contact_sheet
 from tests.conftest import SHARDS, Cli
 from tests.hostile import fashion, write_samples

@@ -8,6 +8,7 @@ import pytest
 
 from diffaug import ConfigError, augment_shards
 from diffaug.execution import Execution
+from diffaug.job.binding import Binding
 from diffaug.run import Run, read_run
 from tests.hostile import fashion, write_samples
 from tests.jobs import planned
@@ -36,7 +37,8 @@ def test_there_is_none_where_none_was_planned(tmp_path: Path) -> None:
 
 
 def test_a_worker_with_other_weights_refuses(run: Run, tmp_path: Path) -> None:
-    planned_with = run.model_copy(update={"recipe_digest": "0" * 64})
+    other = run.model.model_copy(update={"digest": "0" * 64})
+    planned_with = run.model_copy(update={"model": other})
     with pytest.raises(ConfigError, match="weights of fashion-mnist-32 here"):
         list(augment_shards(run.sources, str(tmp_path / "out"), run=planned_with))
 
@@ -44,4 +46,14 @@ def test_a_worker_with_other_weights_refuses(run: Run, tmp_path: Path) -> None:
 def test_a_device_that_is_not_here_is_refused(run: Run) -> None:
     elsewhere = Execution(device="cuda:99")
     with pytest.raises(ConfigError, match=r"cuda:99: this machine has \d+ CUDA devices"):
-        run.model_copy(update={"execution": elsewhere}).editor()
+        Binding.of_run(run.model_copy(update={"execution": elsewhere})).editor()
+
+
+def test_noise_of_another_version_is_refused_as_such(run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"noise of run\.json was drawn by other/9, and this"):
+        Binding.of_run(run.model_copy(update={"noise": "other/9"})).editor()
+
+
+def test_a_changed_recipe_is_not_blamed_on_the_weights(run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"recipe_digest of run\.json is 00000000…"):
+        Binding.of_run(run.model_copy(update={"recipe_digest": "0" * 64})).editor()

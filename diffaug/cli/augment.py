@@ -100,10 +100,10 @@ def augment(
     *sources, output = paths
     made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 
-    from diffaug.job import Tally, augment_shards
-    from diffaug.plan import freeze, plan_run
+    from diffaug.job.augment import Tally, augment_shards
+    from diffaug.job.finish import finish
+    from diffaug.job.plan import freeze, plan_run
     from diffaug.reports import refuse_changed, survey
-    from diffaug.summary import finish
 
     run = plan_run(
         sources,
@@ -153,7 +153,7 @@ def _counts(report: ShardReport, run: Run) -> str:
 
 
 def _show_plan(run: Run, state: Survey, output: str) -> int:
-    from diffaug.estimate import estimate
+    from diffaug.job.estimate import estimate
 
     missing = state.missing
     out.print(f"{len(missing)} of {len(run.sources)} shards to do, into {output}", markup=False)
@@ -165,8 +165,8 @@ def _show_plan(run: Run, state: Survey, output: str) -> int:
 
 
 def _pilot(run: Run, output: str, count: int) -> int:
-    from diffaug.estimate import estimate
-    from diffaug.pilot import run_pilot
+    from diffaug.job.estimate import estimate
+    from diffaug.job.pilot import run_pilot
 
     if count < 1:
         raise ConfigError(f"--pilot is how many images to try, at least 1, got {count}")

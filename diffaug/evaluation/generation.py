@@ -12,11 +12,11 @@ from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import Arm, arms_of
 from diffaug.evaluation.data import labelled_shard
 from diffaug.evaluation.plan import EvaluationPlan
-from diffaug.job import augment_shards
-from diffaug.plan import freeze, plan_run
+from diffaug.job.augment import augment_shards
+from diffaug.job.finish import finish
+from diffaug.job.plan import freeze, plan_run
 from diffaug.recipe import Recipe
 from diffaug.reports import survey
-from diffaug.summary import finish
 
 __all__ = ["Generated", "generate", "pool_folder", "pools_of"]
 

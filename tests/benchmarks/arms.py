@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import diffaug
 from diffaug.calls import at_once, side_by_side
+from diffaug.job.binding import Binding
 from diffaug.run import Run
 from tests.benchmarks.loops import DiffusersLoop, Loop, StaticBatches, load_network, run_loop
 from tests.benchmarks.workloads import Task, Workload
@@ -37,7 +38,7 @@ class Arms:
     def __init__(self, plan: Run, folder: Path) -> None:
         self.execution = plan.execution
         self._folder = folder
-        self._denoiser = plan.editor().model.denoiser
+        self._denoiser = Binding.of_run(plan).editor().model.denoiser
         device, batch = self.execution.device, self.execution.batch_size
         plain = load_network(torch.float32, torch.contiguous_format, device)
         tuned = load_network(getattr(torch, self.execution.dtype), torch.channels_last, device)

@@ -25,10 +25,10 @@ from PIL import Image
 
 import diffaug
 from diffaug.compact import compact
-from diffaug.job import augment_shards
-from diffaug.plan import freeze, plan_run
+from diffaug.job.augment import augment_shards
+from diffaug.job.finish import finish
+from diffaug.job.plan import freeze, plan_run
 from diffaug.reports import refuse_changed, survey
-from diffaug.summary import finish
 from tests.hostile import write_files
 
 

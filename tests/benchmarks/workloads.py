@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 import diffaug
+from diffaug.job.binding import Binding
 from diffaug.run import Run
 from diffaug.schedule import timesteps
 
@@ -96,7 +97,7 @@ def make_workload(
     plan = diffaug.plan_run(
         shards, str(folder / "plan"), recipe, batch_size=batch_size, dtype=dtype
     )
-    editor = plan.editor()
+    editor = Binding.of_run(plan).editor()
     times = editor.model.denoiser.schedule.num_train_timesteps
     tasks = tuple(
         Task(source, draft.copy, draft.strength, timesteps(draft.strength, STEPS, "ddim", times))

@@ -12,6 +12,7 @@ from diffaug import storage
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
+from diffaug.job.binding import Binding, different_judges
 from diffaug.judges import judge_digests, load_panel
 from diffaug.models import at_revision, checkpoint_of, placed
 from diffaug.recipe import Recipe
@@ -157,12 +158,12 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
     ]
     if begun.columns != column_types(begun.recipe.judge_names):
         differ.append("columns (its manifest has others than this diffaug writes)")
-    digest = begun.checkpoint().digest
+    digest = Binding.of_run(begun).checkpoint().digest
     if not differ and digest != begun.model.digest:
         differ = [
             f"the weights of {recipe.model} ({begun.model.digest[:8]} there, {digest[:8]} here)"
         ]
-    differ = differ or begun.other_judges(judge_digests(begun.recipe.judges))
+    differ = differ or different_judges(begun, judge_digests(begun.recipe.judges))
     if differ:
         raise ConfigError(
             f"{storage.public_url(output)} was begun with another recipe: {', '.join(differ)}. "

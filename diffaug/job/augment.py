@@ -9,16 +9,17 @@ from diffaug import storage
 from diffaug.codec import decode, decode_mask
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
-from diffaug.items import Item, Origin, Planned, ShardEnd
+from diffaug.job.binding import Binding, panel_of
+from diffaug.job.items import Item, Origin, Planned, ShardEnd
+from diffaug.job.rows import draft_row, failed_rows, run_row, sample_fields, source_row
+from diffaug.job.writer import Tally, Writer
 from diffaug.lanes import Edit
 from diffaug.manifest import Row
 from diffaug.reports import ShardReport, survey
-from diffaug.rows import draft_row, failed_rows, run_row, sample_fields, source_row
 from diffaug.run import Run, SourceShard, read_run
 from diffaug.shards import Sample, read_samples
 from diffaug.storage import Fingerprint
 from diffaug.threads import ahead, behind
-from diffaug.writer import Tally, Writer
 
 __all__ = ["Tally", "augment_shards"]
 
@@ -60,8 +61,8 @@ def augment_shards(
     missing = survey(shards, output).missing
     if not missing:
         return
-    editor = run.editor()
-    panel = run.panel()
+    editor = Binding.of_run(run).editor()
+    panel = panel_of(run)
     tally = tally or Tally()
     run_ahead = 4 * run.execution.batch_size
     left: list[tuple[SourceShard, OSError]] = []

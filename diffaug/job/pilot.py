@@ -16,8 +16,8 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.filters import Filters
-from diffaug.job import augment_shards
-from diffaug.plan import freeze, plan_run
+from diffaug.job.augment import augment_shards
+from diffaug.job.plan import freeze, plan_run
 from diffaug.recipe import Recipe
 from diffaug.report import contact_sheet
 from diffaug.run import Run

@@ -20,10 +20,10 @@ from PIL import Image
 from diffaug import storage
 from diffaug.codec import encode
 from diffaug.execution import device_class, versions
-from diffaug.items import Origin
+from diffaug.job.items import Origin
+from diffaug.job.rows import Place, lineage, output_row
 from diffaug.manifest import Part, Row
 from diffaug.reports import ShardReport, own_report
-from diffaug.rows import Place, lineage, output_row
 from diffaug.run import Run, SourceShard
 from diffaug.shards import Member, ShardWriter
 from diffaug.storage import Fingerprint

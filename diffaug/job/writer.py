@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.commit import ShardSink
 from diffaug.errors import DefectError
-from diffaug.items import Item, Planned, ShardEnd
+from diffaug.job.commit import ShardSink
+from diffaug.job.items import Item, Planned, ShardEnd
+from diffaug.job.rows import failed_rows
 from diffaug.judges import Candidate, Panel
 from diffaug.manifest import Row
 from diffaug.reports import ShardReport
-from diffaug.rows import failed_rows
 from diffaug.run import Run, SourceShard
 from diffaug.storage import Fingerprint
 

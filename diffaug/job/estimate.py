@@ -16,8 +16,9 @@ from diffaug.calls import at_once
 from diffaug.codec import decode, decode_mask, encode
 from diffaug.edit import Draft, Editor
 from diffaug.errors import DefectError
+from diffaug.job.binding import Binding, panel_of
+from diffaug.job.rows import sample_fields, source_row
 from diffaug.judges import Candidate
-from diffaug.rows import sample_fields, source_row
 from diffaug.run import Run, SourceShard
 from diffaug.shards import Sample, read_samples
 
@@ -70,7 +71,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     Raises:
         OSError: storage will not give a shard.
     """
-    editor = run.editor()
+    editor = Binding.of_run(run).editor()
     samples, read = 0, 0
     drafts: list[Draft] = []  # to time the network on
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
@@ -177,7 +178,7 @@ def _judging(run: Run, pictures: list[Image.Image]) -> float:
     """How long the further judges take for a picture, when asked for many at a time."""
     if not run.recipe.judges or not pictures:
         return 0.0
-    panel = run.panel()
+    panel = panel_of(run)
     asked = list(islice(cycle(pictures), max(panel.rows, len(pictures))))
     several = [Candidate(source=one, output=one, label=0, label_text="a text") for one in asked]
     panel(several)

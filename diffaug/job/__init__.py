@@ -1,0 +1,1 @@
+"""How an OUTPUT comes about: planned, augmented shard by shard, and finished."""

@@ -1,0 +1,176 @@
+"""A recorded recipe bound to the model, device and noise that carry it out.
+
+A job's run.json and a manifest row both record what made an image. A `Binding` is that record
+in one form; `editor` loads the model and refuses where it is not the recorded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from diffaug.edit import Editor
+from diffaug.errors import ConfigError
+from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
+from diffaug.judges import Panel, load_panel
+from diffaug.manifest import Row
+from diffaug.models import Checkpoint, at_revision, checkpoint_of
+from diffaug.recipe import Recipe
+from diffaug.rng import NOISE_VERSION
+from diffaug.run import Run
+
+__all__ = ["Binding", "PartRecord", "different_judges", "panel_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What makes an image: rows that share a binding can share the lanes.
+
+    Attributes:
+        recipe: the recorded recipe, its model pinned to the recorded revision.
+        noise: version of the generator that draws the noise.
+        model_digest: of the weights, in hex.
+        recipe_digest: of recipe and weights, in hex.
+        execution: batch size, dtype and device.
+        record: where this is recorded, as an error names it: "run.json" or "the row".
+    """
+
+    recipe: Recipe
+    noise: str
+    model_digest: str
+    recipe_digest: str
+    execution: Execution
+    record: str
+
+    @classmethod
+    def of_run(cls, run: Run) -> Binding:
+        """The binding that a job's run.json records."""
+        return cls(
+            recipe=at_revision(run.recipe, run.model.revision),
+            noise=run.noise,
+            model_digest=run.model.digest,
+            recipe_digest=run.recipe_digest,
+            execution=run.execution,
+            record="run.json",
+        )
+
+    @classmethod
+    def of_row(cls, part: PartRecord, row: Row) -> Binding:
+        """The binding that a manifest row and its part's metadata record.
+
+        Its device is of the row's kind where this machine has one, else the CPU.
+
+        Raises:
+            ConfigError: the row's batch_size or dtype is not a valid one.
+        """
+        recipe = part.recipe.model_copy(update={"model": str(row["model"])})
+        return cls(
+            recipe=at_revision(recipe, row["model_revision"]),
+            noise=part.noise,
+            model_digest=str(row["model_digest"]),
+            recipe_digest=str(row["recipe_digest"]),
+            execution=Execution.like(str(row["device"]), row["batch_size"], str(row["dtype"])),
+            record="the row",
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """The model at the recorded revision, wherever the hub's branch has moved since.
+
+        Raises:
+            ConfigError: it cannot be found.
+        """
+        return checkpoint_of(self.recipe)
+
+    def editor(self) -> Editor:
+        """Load the model and bind the recipe to it; the last one stays loaded.
+
+        Raises:
+            ConfigError: the device is not here, or noise, weights or recipe are not as recorded.
+        """
+        self.execution.require_device()
+        if self.noise != NOISE_VERSION:
+            raise ConfigError(
+                f"the noise of {self.record} was drawn by {self.noise}, and this diffaug draws by "
+                f"{NOISE_VERSION}: use the version of diffaug that {self.record} names"
+            )
+        checkpoint = self.checkpoint()
+        if checkpoint.digest != self.model_digest:
+            raise ConfigError(
+                f"the weights of {self.recipe.model} here are not those of {self.record}: their "
+                f"digest is {checkpoint.digest[:8]}… here and {self.model_digest[:8]}… there"
+            )
+        editor = _editor(self.recipe, checkpoint, self.execution)
+        if editor.recipe_digest != self.recipe_digest:
+            raise ConfigError(
+                f"recipe_digest of {self.record} is {self.recipe_digest[:8]}…, and the recipe "
+                f"recorded beside it has the digest {editor.recipe_digest[:8]}…"
+            )
+        return editor
+
+
+class PartRecord:
+    """What a manifest part's metadata records of how its rows were made.
+
+    Args:
+        metadata: its `diffaug.*` metadata.
+
+    Attributes:
+        recipe: of the job.
+        noise: version of the generator that drew the noise.
+
+    Raises:
+        ConfigError: this diffaug cannot read the metadata.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        try:
+            self.recipe = Recipe.of(metadata["recipe"], where="the part's diffaug.recipe")
+            self.noise = str(metadata["environment"]["noise"])
+            self._versions = dict(metadata["environment"]["versions"])
+        except (KeyError, TypeError) as error:
+            raise ConfigError(
+                f"the part's metadata is incomplete: {type(error).__name__}: {error}"
+            ) from None
+
+    def elsewhere(self, row: Row, execution: Execution) -> str:
+        """How device class and versions here differ from the row's, in words; empty if equal."""
+        here: dict[str, str] = versions()
+        device = device_class(execution.device)
+        differ = []
+        if row["device"] != device:
+            differ.append(f"{row['device']} ({device} here)")
+        prompted = () if row["prompt"] is None else ("transformers",)
+        for name in (*CHANGES_PIXELS, *prompted):
+            of_part = self._versions.get(name)
+            for said in sorted({str(row.get(f"{name}_version", of_part)), str(of_part)}):
+                if said != here.get(name):
+                    differ.append(f"{name} {said} ({here.get(name)} here)")
+        return ", ".join(differ)
+
+
+def panel_of(run: Run) -> Panel:
+    """Load the judges of a job, which must be those it was planned with.
+
+    Raises:
+        ConfigError: one cannot be found, or is another one.
+    """
+    panel = load_panel(run.recipe.judges, run.execution)
+    if differ := different_judges(run, panel.digests):
+        raise ConfigError(f"{', '.join(differ)}: a job ends with the judges it began with")
+    return panel
+
+
+def different_judges(run: Run, digests: Mapping[str, str]) -> list[str]:
+    """Which judges are not those of the run, in words; `digests` are by their names."""
+    return [
+        f"the judge {judge} ({run.judges.get(name, 'none')[:8]} there, {digests[name][:8]} here)"
+        for name, judge in zip(run.recipe.judge_names, run.recipe.judges, strict=True)
+        if digests[name] != run.judges.get(name)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _editor(recipe: Recipe, checkpoint: Checkpoint, execution: Execution) -> Editor:
+    return Editor(recipe, checkpoint, execution)
