@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
-from diffaug.manifest import check_part
+from diffaug.manifest.part import check_part
 from diffaug.reports import read_report
 from diffaug.run import the_run
 from diffaug.verify import Difference, strays

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
-from diffaug.manifest import schema_of
+from diffaug.manifest.part import schema_of
 from diffaug.reports import at_once, survey
 from diffaug.run import SourceShard, the_run
 from diffaug.threads import several

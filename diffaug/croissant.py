@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from diffaug import storage
-from diffaug.columns import columns_of
 from diffaug.errors import ConfigError
+from diffaug.manifest.columns import columns_of
 from diffaug.reports import ShardReport, survey
 from diffaug.run import Run, the_run
 from diffaug.summary import Summary, summarise

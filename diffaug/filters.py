@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diffaug.columns import JUDGED, columns_of
+from diffaug.manifest.columns import JUDGED, columns_of
 
 __all__ = ["Bound", "Filters", "Ranking", "judge_of", "scores_of"]
 

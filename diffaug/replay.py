@@ -24,7 +24,7 @@ from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.job.binding import Binding, PartRecord
 from diffaug.job.rows import draft_row, sample_fields
 from diffaug.lanes import Edit
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.members import Members
 
 __all__ = ["TOLERANCE", "Replayed", "Tally", "member_name", "replay_parts", "replay_rows"]

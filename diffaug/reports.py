@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
-from diffaug.manifest import read_metadata
+from diffaug.manifest.part import read_metadata
 from diffaug.run import SourceShard
 from diffaug.threads import several
 

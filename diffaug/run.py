@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.manifest import SCHEMA_VERSION, columns_of
+from diffaug.manifest.part import SCHEMA_VERSION, columns_of
 from diffaug.recipe import Recipe
 
 __all__ = ["ModelId", "Run", "SourceShard", "column_types", "read_run", "the_run"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from diffaug import storage
 from diffaug.compact import FOLDER, stale
 from diffaug.errors import DiffaugError, UncommittedError
-from diffaug.manifest import Row, check_part
+from diffaug.manifest.part import Row, check_part
 from diffaug.reports import ShardReport, read_report, survey
 from diffaug.run import Run, SourceShard, the_run
 from diffaug.shards import read_samples

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from diffaug.columns import JUDGED
-from diffaug.manifest import COLUMNS, SCHEMA_VERSION
+from diffaug.manifest.columns import JUDGED
+from diffaug.manifest.part import COLUMNS, SCHEMA_VERSION
 
 README = Path(__file__).with_name("README.md")
 
@@ -13,7 +13,7 @@ HEAD = f"""\
 One row for every planned image, whatever became of it. `OUTPUT/manifest/<stem>.parquet` is one part
 a source shard; its key-value metadata holds, as JSON, `diffaug.report` (the shard report: counts,
 times, host), `diffaug.recipe` (the whole recipe), `diffaug.environment` and, with further judges,
-`diffaug.judges` (what each is). Written from `diffaug/columns.py` by `write_readme.py`.
+`diffaug.judges` (what each is). Written from `diffaug/manifest/columns.py` by `write_readme.py`.
 
 """
 

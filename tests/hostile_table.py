@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from tests.conftest import ROOT
 from tests.hostile import END, blocks, encoded
 from tests.hostile_case import FIRST, LAST, Case, Group

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import diffaug
-from diffaug.manifest import Part, Row, read_metadata, read_rows
+from diffaug.manifest.part import Part, Row, read_metadata, read_rows
 from diffaug.run import Run
 
 BATCH = 8

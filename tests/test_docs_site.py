@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import diffaug
-from diffaug.columns import COLUMNS
+from diffaug.manifest.columns import COLUMNS
 from diffaug.recipe import Recipe
 from tests.conftest import MLCROISSANT, ROOT, Cli, Python, blocks, commands
 

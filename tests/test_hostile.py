@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from tests.hostile_case import Case, Outcome
 from tests.hostile_files import FILES, RAN
 from tests.hostile_labels import LABELS

@@ -15,7 +15,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import diffaug
-from diffaug.manifest import COLUMNS, Part
+from diffaug.manifest.part import COLUMNS, Part
 from tests.hostile import broken_images, cut_in_image, fashion, kinds_of_image, write_samples
 from tests.jobs import augmented, members, output_bytes, pixels
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from diffaug.execution import device_class, versions
-from diffaug.manifest import SCHEMA_VERSION
+from diffaug.manifest.part import SCHEMA_VERSION
 from diffaug.pick import picked_rows
 from diffaug.replay import replay_parts
 from diffaug.run import the_run

@@ -18,7 +18,7 @@ from PIL import Image
 import diffaug
 from diffaug import storage
 from diffaug.errors import DefectError
-from diffaug.manifest import Row, read_metadata, read_rows
+from diffaug.manifest.part import Row, read_metadata, read_rows
 from diffaug.members import Members
 from diffaug.pick import find_sample, image_counts, picked_rows, spread
 from diffaug.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from diffaug import storage
 from diffaug.dataset.index import Index
 from diffaug.errors import DefectError
-from diffaug.manifest import LONGEST_TEXT
+from diffaug.manifest.part import LONGEST_TEXT
 from diffaug.shards import Sample, integer, read_samples
 
 __all__ = ["Augmented", "Raw", "Real", "Side", "Split"]

@@ -14,7 +14,7 @@ from diffaug.job.items import Item, Origin, Planned, ShardEnd
 from diffaug.job.rows import draft_row, failed_rows, run_row, sample_fields, source_row
 from diffaug.job.writer import Tally, Writer
 from diffaug.lanes import Edit
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.reports import ShardReport, survey
 from diffaug.run import Run, SourceShard, read_run
 from diffaug.shards import Sample, read_samples

@@ -15,7 +15,7 @@ from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
 from diffaug.judges import Panel, load_panel
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.models import Checkpoint, at_revision, checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.rng import NOISE_VERSION

@@ -22,7 +22,7 @@ from diffaug.codec import encode
 from diffaug.execution import device_class, versions
 from diffaug.job.items import Origin
 from diffaug.job.rows import Place, lineage, output_row
-from diffaug.manifest import Part, Row
+from diffaug.manifest.part import Part, Row
 from diffaug.reports import ShardReport, own_report
 from diffaug.run import Run, SourceShard
 from diffaug.shards import Member, ShardWriter

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from diffaug.edit import Finish
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.run import SourceShard
 from diffaug.shards import Member
 from diffaug.storage import Fingerprint

@@ -14,7 +14,7 @@ from diffaug.codec import pixel_sha256
 from diffaug.edit import Draft, SampleFields
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
-from diffaug.manifest import LONGEST_TEXT, Row
+from diffaug.manifest.part import LONGEST_TEXT, Row
 from diffaug.recipe import Recipe
 from diffaug.run import Run
 from diffaug.shards import Sample, integer

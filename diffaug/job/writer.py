@@ -17,7 +17,7 @@ from diffaug.job.commit import ShardSink
 from diffaug.job.items import Item, Planned, ShardEnd
 from diffaug.job.rows import failed_rows
 from diffaug.judges import Candidate, Panel
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.reports import ShardReport
 from diffaug.run import Run, SourceShard
 from diffaug.storage import Fingerprint

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffaug import storage
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.report.pictures import Embedded, embed
 
 __all__ = ["Card", "Cards", "Strip"]

@@ -11,7 +11,7 @@ from PIL import Image
 from diffaug import storage
 from diffaug.codec import decode
 from diffaug.errors import DefectError
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.shards import read_member
 
 __all__ = ["Embedded", "data_uri", "embed", "output_picture", "source_picture"]

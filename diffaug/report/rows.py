@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.storage.find import filesystem
 
 __all__ = ["Rows"]

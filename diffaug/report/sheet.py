@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from diffaug import storage
-from diffaug.manifest import Row
+from diffaug.manifest.part import Row
 from diffaug.report.pictures import output_picture, source_picture
 from diffaug.report.rows import Rows
 

@@ -19,7 +19,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diffaug.columns import COLUMNS, JUDGED, LONGEST_TEXT, columns_of
+from diffaug.manifest.columns import COLUMNS, JUDGED, LONGEST_TEXT, columns_of
 
 __all__ = [
     "COLUMNS",

@@ -1,0 +1,1 @@
+"""The manifest, the contract: its columns (`columns`) and its Parquet parts (`part`)."""
