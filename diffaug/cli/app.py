@@ -7,8 +7,8 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter
 from rich.console import Console
 
-from diffaug.fields import Fields
 from diffaug.progress import Log
+from diffaug.recipe.fields import Fields
 from diffaug.version import __version__
 
 __all__ = ["DIFFERS", "OK", "SIGNALLED", "USAGE", "app", "err", "flag", "out"]

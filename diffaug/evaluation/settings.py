@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from diffaug.evaluation.corruptions import CORRUPTIONS, SEVERITIES
-from diffaug.fields import Fields, Names
 from diffaug.recipe import Recipe
+from diffaug.recipe.fields import Fields, Names
 
 __all__ = ["DEFAULT_RECIPE", "FAMILIES", "Evaluation"]
 

@@ -15,10 +15,10 @@ from rich.table import Table
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.filters import Filters
 from diffaug.job.augment import augment_shards
 from diffaug.job.plan import freeze, plan_run
 from diffaug.recipe import Recipe
+from diffaug.recipe.filters import Filters
 from diffaug.report import contact_sheet
 from diffaug.run import Run
 from diffaug.shards import Sample, ShardWriter, read_samples

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from diffaug.execution import Execution
-from diffaug.filters import judge_of
 from diffaug.judges.candidate import Candidate, Judge, Scores
 from diffaug.judges.classifier import label_digest, load_label_judge
 from diffaug.judges.clip import clip_digest, load_clip_judge
 from diffaug.judges.phash import PHASH_VERSION, PhashJudge
 from diffaug.judges.similarity import scores
+from diffaug.recipe.filters import judge_of
 
 __all__ = ["Panel", "judge_digests", "load_panel"]
 

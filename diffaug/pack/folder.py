@@ -10,8 +10,8 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.fields import DEFAULT_IMAGE_KEYS
 from diffaug.pack.source import Picture, class_numbers, file_system, order, printable
+from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS
 
 __all__ = ["FolderSource"]
 

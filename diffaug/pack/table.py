@@ -11,9 +11,9 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
-from diffaug.fields import DEFAULT_IMAGE_KEYS
 from diffaug.pack.rows import CsvRows, ParquetRows, Rows
 from diffaug.pack.source import Picture, class_numbers, cover, file_system, order
+from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS
 from diffaug.shards import integer
 
 __all__ = ["TableSource"]

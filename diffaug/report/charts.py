@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diffaug.filters import Bound
+from diffaug.recipe.filters import Bound
 
 __all__ = ["score_chart"]
 

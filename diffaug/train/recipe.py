@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import BeforeValidator, Field
 
-from diffaug.fields import ShardFields
+from diffaug.recipe.fields import ShardFields
 
 __all__ = ["NETWORKS", "TrainRecipe"]
 

@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from diffaug.fields import Names, ShardFields, as_list
-from diffaug.filters import Bound, Filters, Ranking, judge_of
-from diffaug.strength import Strength, strength_of
-from diffaug.templates import Templates, prompt_of
+from diffaug.recipe.fields import Names, ShardFields, as_list
+from diffaug.recipe.filters import Bound, Filters, Ranking, judge_of
+from diffaug.recipe.prompts import Templates, prompt_of
+from diffaug.recipe.strength import Strength, strength_of
 
 __all__ = ["Recipe", "Sampler"]
 

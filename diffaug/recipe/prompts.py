@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from diffaug.errors import DefectError
-from diffaug.fields import as_list
+from diffaug.recipe.fields import as_list
 
 __all__ = ["Templates", "prompt_of"]
 

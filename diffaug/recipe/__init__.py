@@ -1,0 +1,5 @@
+"""What is asked: the `Recipe`, its fields and what they mean."""
+
+from diffaug.recipe.recipe import Recipe, Sampler
+
+__all__ = ["Recipe", "Sampler"]
