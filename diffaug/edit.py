@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.codec import pixel_sha256
+from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.latents import LatentLanes
+from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
+from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.schedule import timesteps
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.frame import Frame
-from diffaug.lanes import Edit, Lanes
-from diffaug.latents import LatentLanes
 from diffaug.models import Checkpoint, Pretrained, load_model
 from diffaug.recipe import Recipe
-from diffaug.rng import NOISE_VERSION, SampleRandom
-from diffaug.schedule import timesteps
-from diffaug.solvers import trajectory
 
 __all__ = ["Draft", "Editor", "Finish", "SampleFields", "sample_id"]
 

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.noise import SampleRandom
+from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.schedule import timesteps
 from diffaug.execution import DEFAULT_BATCH_SIZE
-from diffaug.lanes import Edit
 from diffaug.models import Pretrained
 from diffaug.recipe import Sampler
-from diffaug.rng import SampleRandom
-from diffaug.schedule import timesteps
-from diffaug.solvers import trajectory
 
 __all__ = ["generate"]
 

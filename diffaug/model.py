@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffaug.denoiser import Denoiser
+from diffaug.diffusion.denoiser import Denoiser
+from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.noise import SampleRandom
+from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.schedule import timesteps
 from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
 from diffaug.generate import generate
-from diffaug.lanes import Edit, Lanes
 from diffaug.models import Pretrained, find_checkpoint, read_denoiser, write_card
 from diffaug.recipe import Recipe, Sampler
-from diffaug.rng import SampleRandom
-from diffaug.schedule import timesteps
-from diffaug.solvers import trajectory
 
 __all__ = ["DiffusionModel", "LossTerms"]
 

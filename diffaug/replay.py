@@ -19,11 +19,11 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.codec import decode, decode_mask, encode, pixel_sha256
+from diffaug.diffusion.lanes import Edit
 from diffaug.edit import Draft, Editor, Finish
 from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.job.binding import Binding, PartRecord
 from diffaug.job.rows import draft_row, sample_fields
-from diffaug.lanes import Edit
 from diffaug.manifest.part import Row
 from diffaug.members import Members
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import diffaug
 from diffaug import Augment
-from diffaug.calls import at_once
+from diffaug.diffusion.batched import at_once
 from tests.hostile import fashion
 from tests.jobs import pixels
 

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 import torch
 
-from diffaug.calls import at_once, side_by_side
+from diffaug.diffusion.batched import at_once, side_by_side
 from tests.jobs import threads
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
 SHORT = """
 import resource, sys
 import torch
-from diffaug.calls import Batched
+from diffaug.diffusion.batched import Batched
 from diffaug.errors import UncommittedError
 
 def network(x):

@@ -10,8 +10,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-from diffaug.denoiser import Clip, Denoiser, Prediction
-from diffaug.schedule import Schedule
+from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
+from diffaug.diffusion.schedule import Schedule
 
 TIMES = torch.tensor([0, 1, 200, 500, 999])
 RANDOM = torch.Generator().manual_seed(0)

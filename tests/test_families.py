@@ -23,13 +23,13 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.samplers import trajectory
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.lanes import Edit
 from diffaug.models import checkpoint_of, find_checkpoint, load_model
 from diffaug.recipe import Recipe
-from diffaug.solvers import trajectory
 from tests import tiny
 
 # diffusers' scheduler takes a list of times the way numpy 1 did

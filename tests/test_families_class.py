@@ -26,13 +26,13 @@ from PIL import Image
 from torch import Tensor
 
 import diffaug
+from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.samplers import trajectory
 from diffaug.edit import Draft, Editor
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
-from diffaug.lanes import Edit
 from diffaug.models import Pretrained, checkpoint_of, find_checkpoint, load_model
 from diffaug.recipe import Recipe
-from diffaug.solvers import trajectory
 from tests import tiny
 
 # diffusers' schedulers take a list of times the way numpy 1 did

@@ -26,13 +26,13 @@ from PIL import Image
 from torch import Tensor
 
 import diffaug
+from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.schedule import Schedule
 from diffaug.edit import Draft, Editor
 from diffaug.execution import Execution
-from diffaug.lanes import Edit
 from diffaug.models import Pretrained, checkpoint_of, find_checkpoint, load_model
 from diffaug.recipe import Recipe
-from diffaug.schedule import Schedule
-from diffaug.solvers import trajectory
 from tests import tiny
 from tests.test_families import PROMPTS, gap, image_of, ours, pictures
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffaug import DiffusionModel
-from diffaug.denoiser import Clip, Denoiser, Prediction
+from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
+from diffaug.diffusion.schedule import Schedule, timesteps
 from diffaug.recipe import Sampler
-from diffaug.schedule import Schedule, timesteps
 
 Array = NDArray[np.float64]
 

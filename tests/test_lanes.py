@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from diffaug.denoiser import Clip, Denoiser, Network
+from diffaug.diffusion.denoiser import Clip, Denoiser, Network
+from diffaug.diffusion.lanes import LOOK_AHEAD, RUN_AHEAD, Edit, Lanes
+from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.schedule import Schedule
 from diffaug.execution import Execution
-from diffaug.lanes import LOOK_AHEAD, RUN_AHEAD, Edit, Lanes
 from diffaug.models import find_checkpoint, load_model
-from diffaug.schedule import Schedule
-from diffaug.solvers import trajectory
 from tests.conftest import SHARDS
 from tests.jobs import threads
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import diffaug
-from diffaug.calls import Batched
-from diffaug.denoiser import Clip, Denoiser
+from diffaug.diffusion.batched import Batched
+from diffaug.diffusion.denoiser import Clip, Denoiser
+from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.latents import Autoencoder, LatentLanes
+from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.schedule import Schedule
 from diffaug.edit import Draft, Editor, SampleFields
 from diffaug.execution import Execution
-from diffaug.lanes import Edit
-from diffaug.latents import Autoencoder, LatentLanes
 from diffaug.models import Pretrained, checkpoint_of
 from diffaug.recipe import Recipe
-from diffaug.schedule import Schedule
-from diffaug.solvers import trajectory
 from tests import tiny
 from tests.jobs import threads
 

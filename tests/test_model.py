@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from diffaug import DiffusionModel
-from diffaug.denoiser import Prediction
+from diffaug.diffusion.denoiser import Prediction
+from diffaug.diffusion.noise import SampleRandom
+from diffaug.diffusion.schedule import Schedule, timesteps
 from diffaug.models import unet2d
-from diffaug.rng import SampleRandom
-from diffaug.schedule import Schedule, timesteps
 from diffaug.train.recipe import TrainRecipe
 
 PREDICTIONS: list[Prediction] = ["epsilon", "v_prediction", "sample"]

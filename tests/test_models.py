@@ -13,7 +13,7 @@ import torch
 from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
-from diffaug.denoiser import Clip
+from diffaug.diffusion.denoiser import Clip
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution

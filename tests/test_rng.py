@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffaug.rng import NOISE_VERSION, SampleRandom
+from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 
 BASE = SampleRandom(seed=0, pixel_sha256="00" * 32, copy=0)
 OTHER = SampleRandom(seed=2**62 + 7, pixel_sha256="c0ffee" * 10 + "c0de", copy=3)

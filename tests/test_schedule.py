@@ -13,8 +13,8 @@ from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffaug.diffusion.schedule import Schedule, timesteps
 from diffaug.recipe import Sampler
-from diffaug.schedule import Schedule, timesteps
 
 LINEAR = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 

@@ -23,13 +23,13 @@ from PIL import Image
 from torch import Tensor
 
 import diffaug
-from diffaug.denoiser import Clip, Denoiser, Prediction
+from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
+from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.noise import SampleRandom
+from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.schedule import Schedule, timesteps
 from diffaug.execution import Execution
-from diffaug.lanes import Edit, Lanes
 from diffaug.models import find_checkpoint, load_model
-from diffaug.rng import SampleRandom
-from diffaug.schedule import Schedule, timesteps
-from diffaug.solvers import trajectory
 from tests.conftest import SHARDS
 
 MODEL = "fashion-mnist-32"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
-from diffaug.schedule import Schedule
 from diffaug.train.recipe import NETWORKS, TrainRecipe
 
 

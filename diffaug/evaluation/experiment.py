@@ -11,7 +11,7 @@ from multiprocessing.synchronize import Event
 
 import torch
 
-from diffaug.calls import at_once
+from diffaug.diffusion.batched import at_once
 from diffaug.errors import UncommittedError
 from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.plan import EvaluationPlan, read_plan

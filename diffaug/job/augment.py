@@ -7,13 +7,13 @@ from collections.abc import Generator, Iterable, Iterator
 
 from diffaug import storage
 from diffaug.codec import decode, decode_mask
+from diffaug.diffusion.lanes import Edit
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.items import Item, Origin, Planned, ShardEnd
 from diffaug.job.rows import draft_row, failed_rows, run_row, sample_fields, source_row
 from diffaug.job.writer import Tally, Writer
-from diffaug.lanes import Edit
 from diffaug.manifest.part import Row
 from diffaug.reports import ShardReport, survey
 from diffaug.run import Run, SourceShard, read_run

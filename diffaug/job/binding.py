@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
@@ -18,7 +19,6 @@ from diffaug.judges import Panel, load_panel
 from diffaug.manifest.part import Row
 from diffaug.models import Checkpoint, at_revision, checkpoint_of
 from diffaug.recipe import Recipe
-from diffaug.rng import NOISE_VERSION
 from diffaug.run import Run
 
 __all__ = ["Binding", "PartRecord", "different_judges", "panel_of"]

@@ -12,8 +12,8 @@ from statistics import fmean
 from PIL import Image
 
 from diffaug import storage
-from diffaug.calls import at_once
 from diffaug.codec import decode, decode_mask, encode
+from diffaug.diffusion.batched import at_once
 from diffaug.edit import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.job.binding import Binding, panel_of

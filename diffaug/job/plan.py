@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from diffaug import storage
+from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
@@ -16,7 +17,6 @@ from diffaug.job.binding import Binding, different_judges
 from diffaug.judges import judge_digests, load_panel
 from diffaug.models import at_revision, checkpoint_of, placed
 from diffaug.recipe import Recipe
-from diffaug.rng import NOISE_VERSION
 from diffaug.run import ModelId, Run, SourceShard, column_types, read_run
 
 __all__ = ["freeze", "plan_run", "refuse_mixing"]

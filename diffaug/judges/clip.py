@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffaug.calls import side_by_side
+from diffaug.diffusion.batched import side_by_side
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.judges.candidate import Candidate, Scores

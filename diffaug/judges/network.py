@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from diffaug.calls import Batched
+from diffaug.diffusion.batched import Batched
 
 __all__ = ["PictureNetwork", "to_tensor"]
 

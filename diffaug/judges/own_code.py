@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffaug.calls import is_out_of_memory
+from diffaug.diffusion.batched import is_out_of_memory
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.judges.network import PictureNetwork, to_tensor

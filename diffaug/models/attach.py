@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from diffaug.calls import is_out_of_memory
+from diffaug.diffusion.batched import is_out_of_memory
 from diffaug.errors import ConfigError
 
 __all__ = ["attach_embeddings", "attach_lora"]

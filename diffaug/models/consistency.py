@@ -10,14 +10,14 @@ import torch
 from diffusers import CMStochasticIterativeScheduler
 from torch import Tensor, nn
 
-from diffaug.denoiser import Boundary, Clip, Denoiser
+from diffaug.diffusion.denoiser import Boundary, Clip, Denoiser
+from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.pipeline import pipeline
 from diffaug.models.pretrained import Pretrained
 from diffaug.models.unet2d import UNet2D
-from diffaug.schedule import Schedule
 
 __all__ = ["load"]
 

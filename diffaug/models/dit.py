@@ -10,7 +10,7 @@ import torch
 from diffusers import LCMScheduler
 from torch import Tensor, nn
 
-from diffaug.denoiser import Clip, Denoiser
+from diffaug.diffusion.denoiser import Clip, Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint

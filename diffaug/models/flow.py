@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.schedule import Schedule
 
 __all__ = ["check_channels", "flow_schedule", "network_times"]
 

@@ -6,7 +6,7 @@ import importlib
 from functools import lru_cache
 from pathlib import Path
 
-from diffaug.denoiser import Denoiser
+from diffaug.diffusion.denoiser import Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint, is_shipped

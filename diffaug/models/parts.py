@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffaug.denoiser import Prediction
+from diffaug.diffusion.denoiser import Prediction
+from diffaug.diffusion.latents import Autoencoder
+from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
-from diffaug.latents import Autoencoder
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.schedule import Schedule
 
 __all__ = ["activate_in_place", "autoencoder", "latent_diffusion"]
 

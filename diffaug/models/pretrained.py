@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffaug.calls import is_out_of_memory, side_by_side
-from diffaug.denoiser import Denoiser
+from diffaug.diffusion.batched import is_out_of_memory, side_by_side
+from diffaug.diffusion.denoiser import Denoiser
+from diffaug.diffusion.lanes import Lanes
+from diffaug.diffusion.latents import Autoencoder, LatentLanes
 from diffaug.errors import UncommittedError
-from diffaug.lanes import Lanes
-from diffaug.latents import Autoencoder, LatentLanes
 
 __all__ = ["Condition", "Pretrained", "Prompts"]
 

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffaug.denoiser import Boundary, Clip, Denoiser
+from diffaug.diffusion.denoiser import Boundary, Clip, Denoiser
+from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.parts import autoencoder, latent_diffusion
 from diffaug.models.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
-from diffaug.schedule import Schedule
 
 __all__ = ["load"]
 

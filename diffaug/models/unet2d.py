@@ -11,13 +11,13 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
-from diffaug.denoiser import Clip, Denoiser, Prediction
+from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
+from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.parts import activate_in_place
 from diffaug.models.pretrained import Pretrained
-from diffaug.schedule import Schedule
 
 __all__ = ["UNet2D", "create", "load", "read", "save"]
 

@@ -12,15 +12,15 @@ from typing import Any, Generic, TypeVar
 from PIL import Image
 
 from diffaug.codec import picture, pixel_sha256
+from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.edit import Editor, Finish, SampleFields, sample_id
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
-from diffaug.lanes import Edit
 from diffaug.models import checkpoint_of
 from diffaug.online.cache import Cache
 from diffaug.online.images import like, to_pil
 from diffaug.recipe import Recipe
-from diffaug.rng import NOISE_VERSION, SampleRandom
 
 __all__ = ["Engine", "Given"]
 

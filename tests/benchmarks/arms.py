@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import diffaug
-from diffaug.calls import at_once, side_by_side
+from diffaug.diffusion.batched import at_once, side_by_side
 from diffaug.job.binding import Binding
 from diffaug.run import Run
 from tests.benchmarks.loops import DiffusersLoop, Loop, StaticBatches, load_network, run_loop

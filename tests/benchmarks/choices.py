@@ -22,10 +22,10 @@ from rich.console import Console
 from torch import Tensor
 
 from diffaug import DiffusionModel
+from diffaug.diffusion.schedule import Schedule
 from diffaug.frame import Frame
 from diffaug.grid import grid
 from diffaug.progress import Log, Pace, counted
-from diffaug.schedule import Schedule
 from diffaug.train.loop import train
 from diffaug.train.recipe import TrainRecipe
 from tests.benchmarks.workloads import read_images

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffaug import storage
+from diffaug.diffusion.schedule import Schedule
 from diffaug.model import DiffusionModel
-from diffaug.schedule import Schedule
 from diffaug.train.held_back import HeldBack
 from diffaug.train.recipe import TrainRecipe
 from tests.training import events

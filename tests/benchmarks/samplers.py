@@ -18,16 +18,16 @@ from PIL import Image
 from rich.progress import track
 
 from diffaug.codec import pixel_sha256
-from diffaug.denoiser import Denoiser
+from diffaug.diffusion.denoiser import Denoiser
+from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.noise import SampleRandom
+from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.schedule import timesteps
 from diffaug.execution import Execution
 from diffaug.frame import Frame
 from diffaug.judges import psnr, ssim
-from diffaug.lanes import Edit, Lanes
 from diffaug.models import find_checkpoint, load_model
 from diffaug.recipe import Sampler
-from diffaug.rng import SampleRandom
-from diffaug.schedule import timesteps
-from diffaug.solvers import trajectory
 from tests.benchmarks.workloads import FIXTURES, read_images
 
 SHARDS = [str(path) for path in sorted(FIXTURES.glob("fashion-mnist-*.tar"))]

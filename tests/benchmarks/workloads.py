@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 import diffaug
+from diffaug.diffusion.schedule import timesteps
 from diffaug.job.binding import Binding
 from diffaug.run import Run
-from diffaug.schedule import timesteps
 
 __all__ = [
     "FIXTURES",

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffaug.calls import Batched
-from diffaug.denoiser import Denoiser
-from diffaug.guided import Guided
-from diffaug.solvers import Trajectory
-from diffaug.transfer import Download, upload
+from diffaug.diffusion.batched import Batched
+from diffaug.diffusion.denoiser import Denoiser
+from diffaug.diffusion.guidance import Guided
+from diffaug.diffusion.samplers import Trajectory
+from diffaug.diffusion.transfer import Download, upload
 
 __all__ = ["Edit", "Lanes"]
 

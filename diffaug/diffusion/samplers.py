@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from diffaug.diffusion.schedule import Schedule
 from diffaug.recipe import Sampler
-from diffaug.schedule import Schedule
 
 __all__ = ["Trajectory", "trajectory"]
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffaug.denoiser import Network
-from diffaug.transfer import upload
+from diffaug.diffusion.denoiser import Network
+from diffaug.diffusion.transfer import upload
 
 __all__ = ["Guided"]
 

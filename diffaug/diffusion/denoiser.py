@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from diffaug.schedule import Schedule
+    from diffaug.diffusion.schedule import Schedule
 
 __all__ = ["Boundary", "Clip", "Denoiser", "Network", "Prediction"]
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffaug.calls import Batched
-from diffaug.lanes import Edit, Lanes
-from diffaug.transfer import upload
+from diffaug.diffusion.batched import Batched
+from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.transfer import upload
 
 __all__ = ["Autoencoder", "LatentLanes"]
 
