@@ -25,7 +25,7 @@ from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.job.binding import Binding, PartRecord
 from diffaug.job.rows import draft_row, sample_fields
 from diffaug.manifest.part import Row
-from diffaug.members import Members
+from diffaug.shards.members import Members
 
 __all__ = ["TOLERANCE", "Replayed", "Tally", "member_name", "replay_parts", "replay_rows"]
 

@@ -19,9 +19,9 @@ import diffaug
 from diffaug import storage
 from diffaug.errors import DefectError
 from diffaug.manifest.part import Row, read_metadata, read_rows
-from diffaug.members import Members
 from diffaug.pick import find_sample, image_counts, picked_rows, spread
 from diffaug.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
+from diffaug.shards.members import Members
 from diffaug.verify import verify
 from tests.conftest import BRACES, Cli, diffaug_command
 from tests.hostile import fashion, kinds_of_image, write_samples

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 from diffaug.errors import DefectError
-from diffaug.tars import Tail, open_tar
+from diffaug.shards.tars import Tail, open_tar
 
 __all__ = [
     "MAX_BYTES",
