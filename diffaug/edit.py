@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.codec import pixel_sha256
 from diffaug.diffusion.lanes import Edit, Lanes
 from diffaug.diffusion.latents import LatentLanes
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
@@ -19,8 +18,9 @@ from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import timesteps
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
-from diffaug.frame import Frame
 from diffaug.models import Checkpoint, Pretrained, load_model
+from diffaug.pictures.codec import pixel_sha256
+from diffaug.pictures.fit import Frame
 from diffaug.recipe import Recipe
 
 __all__ = ["Draft", "Editor", "Finish", "SampleFields", "sample_id"]

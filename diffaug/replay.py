@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import decode, decode_mask, encode, pixel_sha256
 from diffaug.diffusion.lanes import Edit
 from diffaug.edit import Draft, Editor, Finish
 from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.job.binding import Binding, PartRecord
 from diffaug.job.rows import draft_row, sample_fields
 from diffaug.manifest.part import Row
+from diffaug.pictures.codec import decode, decode_mask, encode, pixel_sha256
 from diffaug.shards.members import Members
 
 __all__ = ["TOLERANCE", "Replayed", "Tally", "member_name", "replay_parts", "replay_rows"]

@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.codec import decode, encode, picture, pixel_sha256
 from diffaug.errors import DefectError
+from diffaug.pictures.codec import decode, encode, picture, pixel_sha256
 
 Pixels = NDArray[np.uint8]
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from diffaug.codec import decode, encode, pixel_sha256
 from diffaug.errors import DefectError
-from diffaug.frame import Frame
 from diffaug.judges import scores
+from diffaug.pictures.codec import decode, encode, pixel_sha256
+from diffaug.pictures.fit import Frame
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]

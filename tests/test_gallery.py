@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.codec import to_picture
 from diffaug.errors import ConfigError
-from diffaug.gallery import write_images
-from diffaug.grid import grid
+from diffaug.pictures.codec import to_picture
+from diffaug.pictures.gallery import write_images
+from diffaug.pictures.grid import grid
 from tests.jobs import pixels, webdataset
 
 

@@ -100,7 +100,7 @@ def test_a_file_is_named_by_what_the_manifest_calls_the_image(tmp_path: Path) ->
         assert (tmp_path / "c" / key[:2] / key[2:4] / f"{key}.png").is_file()
         found = cache.read(key)
         assert found is not None
-        assert diffaug.codec.pixel_sha256(found) == row.output_pixel_sha256
+        assert diffaug.pictures.codec.pixel_sha256(found) == row.output_pixel_sha256
 
 
 def _broken(data: bytes, other: bytes) -> dict[str, bytes]:

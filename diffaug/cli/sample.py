@@ -70,9 +70,9 @@ def sample(
     Recipe.of(asked, where="sample")
 
     from diffaug.execution import Execution
-    from diffaug.gallery import write_images
     from diffaug.generate import generate
     from diffaug.models import find_checkpoint, load_model
+    from diffaug.pictures.gallery import write_images
 
     execution = Execution.choose(batch_size, dtype, device)
     model = load_model(find_checkpoint(checkpoint), execution)

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from diffaug import storage
-from diffaug.codec import decode
 from diffaug.dataset.sides import Raw
 from diffaug.errors import ConfigError, DefectError
+from diffaug.pictures.codec import decode
 
 __all__ = ["Decoder", "Skips"]
 

@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.codec import decode
 from diffaug.evaluation.corruptions import Images
 from diffaug.evaluation.pictures import Pictures, as_array, read_pictures
 from diffaug.evaluation.plan import read_plan
 from diffaug.evaluation.prepare import read_found, set_names, set_path
 from diffaug.evaluation.variants import Pool
+from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import decode, encode, pixel_sha256
 from diffaug.errors import ConfigError, DefectError
+from diffaug.pictures.codec import decode, encode, pixel_sha256
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, ShardWriter, integer, read_samples
 

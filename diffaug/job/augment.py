@@ -6,7 +6,6 @@ import logging
 from collections.abc import Generator, Iterable, Iterator
 
 from diffaug import storage
-from diffaug.codec import decode, decode_mask
 from diffaug.diffusion.lanes import Edit
 from diffaug.edit import Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
@@ -15,6 +14,7 @@ from diffaug.job.items import Item, Origin, Planned, ShardEnd
 from diffaug.job.rows import draft_row, failed_rows, run_row, sample_fields, source_row
 from diffaug.job.writer import Tally, Writer
 from diffaug.manifest.part import Row
+from diffaug.pictures.codec import decode, decode_mask
 from diffaug.reports import ShardReport, survey
 from diffaug.run import Run, SourceShard, read_run
 from diffaug.shards import Sample, read_samples

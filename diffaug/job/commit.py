@@ -18,11 +18,11 @@ from typing import Any
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import encode
 from diffaug.execution import device_class, versions
 from diffaug.job.items import Origin
 from diffaug.job.rows import Place, lineage, output_row
 from diffaug.manifest.part import Part, Row
+from diffaug.pictures.codec import encode
 from diffaug.reports import ShardReport, own_report
 from diffaug.run import Run, SourceShard
 from diffaug.shards import Member, ShardWriter

@@ -12,13 +12,13 @@ from statistics import fmean
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import decode, decode_mask, encode
 from diffaug.diffusion.batched import at_once
 from diffaug.edit import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.rows import sample_fields, source_row
 from diffaug.judges import Candidate
+from diffaug.pictures.codec import decode, decode_mask, encode
 from diffaug.run import Run, SourceShard
 from diffaug.shards import Sample, read_samples
 

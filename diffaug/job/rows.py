@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from diffaug.codec import pixel_sha256
 from diffaug.edit import Draft, SampleFields
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
 from diffaug.manifest.part import LONGEST_TEXT, Row
+from diffaug.pictures.codec import pixel_sha256
 from diffaug.recipe import Recipe
 from diffaug.run import Run
 from diffaug.shards import Sample, integer

@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from diffaug.codec import pixel_sha256
 from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
+from diffaug.pictures.codec import pixel_sha256
 
 __all__ = ["Cache"]
 

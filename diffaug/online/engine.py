@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from diffaug.codec import picture, pixel_sha256
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.edit import Editor, Finish, SampleFields, sample_id
@@ -20,6 +19,7 @@ from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
 from diffaug.online.cache import Cache
 from diffaug.online.images import like, to_pil
+from diffaug.pictures.codec import picture, pixel_sha256
 from diffaug.recipe import Recipe
 
 __all__ = ["Engine", "Given"]

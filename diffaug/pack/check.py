@@ -13,9 +13,9 @@ from itertools import islice
 
 from PIL import Image
 
-from diffaug.codec import decode
 from diffaug.errors import DefectError, as_os_error
 from diffaug.pack.source import Picture
+from diffaug.pictures.codec import decode
 
 __all__ = ["Checked", "checked"]
 

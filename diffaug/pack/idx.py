@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import encode
 from diffaug.errors import ConfigError
 from diffaug.pack.source import Picture, cover, order
+from diffaug.pictures.codec import encode
 
 __all__ = ["IdxSource"]
 

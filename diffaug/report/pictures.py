@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import decode
 from diffaug.errors import DefectError
 from diffaug.manifest.part import Row
+from diffaug.pictures.codec import decode
 from diffaug.shards import read_member
 
 __all__ = ["Embedded", "data_uri", "embed", "output_picture", "source_picture"]

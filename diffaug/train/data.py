@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug import storage
-from diffaug.codec import decode
 from diffaug.errors import ConfigError, DefectError
-from diffaug.frame import Frame
+from diffaug.pictures.codec import decode
+from diffaug.pictures.fit import Frame
 from diffaug.shards import Sample, integer, read_samples
 from diffaug.train.recipe import TrainRecipe
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffaug.grid import grid
 from diffaug.model import DiffusionModel
+from diffaug.pictures.grid import grid
 
 __all__ = ["reconstruction_grid", "sample_grid"]
 

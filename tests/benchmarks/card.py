@@ -34,13 +34,13 @@ from rich.console import Console
 from torch import nn
 
 from diffaug import DiffusionModel, Recipe, storage
-from diffaug.codec import decode
 from diffaug.edit import Editor
 from diffaug.execution import Execution
-from diffaug.frame import Frame
-from diffaug.grid import grid
 from diffaug.judges import psnr
 from diffaug.models import find_checkpoint
+from diffaug.pictures.codec import decode
+from diffaug.pictures.fit import Frame
+from diffaug.pictures.grid import grid
 from diffaug.shards import read_samples
 from tests.benchmarks.classifier import (
     Images,

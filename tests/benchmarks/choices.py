@@ -23,8 +23,8 @@ from torch import Tensor
 
 from diffaug import DiffusionModel
 from diffaug.diffusion.schedule import Schedule
-from diffaug.frame import Frame
-from diffaug.grid import grid
+from diffaug.pictures.fit import Frame
+from diffaug.pictures.grid import grid
 from diffaug.progress import Log, Pace, counted
 from diffaug.train.loop import train
 from diffaug.train.recipe import TrainRecipe

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from diffaug import storage
-from diffaug.codec import decode, pixel_sha256
 from diffaug.evaluation.split import draw
+from diffaug.pictures.codec import decode, pixel_sha256
 from diffaug.shards import Sample, ShardWriter, read_samples
 
 SEED, PER_CLASS, VALIDATION = 0, 50, 100

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.codec import picture, to_picture
 from diffaug.errors import DefectError
+from diffaug.pictures.codec import picture, to_picture
 
 __all__ = ["Frame"]
 

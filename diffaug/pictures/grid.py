@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from diffaug.codec import to_picture
+from diffaug.pictures.codec import to_picture
 
 __all__ = ["grid"]
 

@@ -11,9 +11,9 @@ from braceexpand import braceexpand
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.codec import encode, to_picture
 from diffaug.errors import ConfigError
-from diffaug.grid import grid
+from diffaug.pictures.codec import encode, to_picture
+from diffaug.pictures.grid import grid
 from diffaug.shards import ShardWriter
 
 __all__ = ["write_images"]
