@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diffaug.job.augment import augment_shards
     from diffaug.job.finish import finish
     from diffaug.job.plan import freeze, plan_run
-    from diffaug.model import DiffusionModel
+    from diffaug.models.module import DiffusionModel
     from diffaug.online import Augment, Augmenter, augment
     from diffaug.recipe import Recipe
     from diffaug.reports import ShardReport
@@ -57,7 +57,7 @@ _HOMES = {
     "ConfigError": "errors",
     "DefectError": "errors",
     "DiffaugError": "errors",
-    "DiffusionModel": "model",
+    "DiffusionModel": "models.module",
     "DivergedError": "errors",
     "Recipe": "recipe",
     "ShardReport": "reports",

@@ -32,7 +32,7 @@ import skimage.metrics  # noqa: F401
 import diffaug.clean
 import diffaug.job.augment
 import diffaug.job.commit
-import diffaug.models.unet2d
+import diffaug.models.families.unet2d
 import diffaug.progress
 import diffaug.summary
 from diffaug import storage

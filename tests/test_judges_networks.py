@@ -18,7 +18,7 @@ from PIL import Image
 from diffaug import ConfigError
 from diffaug.execution import Execution
 from diffaug.judges import Candidate, judge_digests, load_panel, pretrained
-from diffaug.quiet import quiet
+from diffaug.models.quiet import quiet
 from tests import hubs, networks
 from tests.hostile import png
 

@@ -18,7 +18,7 @@ from diffaug import DiffusionModel
 from diffaug.diffusion.denoiser import Prediction
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.schedule import Schedule, timesteps
-from diffaug.models import unet2d
+from diffaug.models.families import unet2d
 from diffaug.train.recipe import TrainRecipe
 
 PREDICTIONS: list[Prediction] = ["epsilon", "v_prediction", "sample"]

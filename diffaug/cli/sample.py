@@ -70,8 +70,8 @@ def sample(
     Recipe.of(asked, where="sample")
 
     from diffaug.execution import Execution
-    from diffaug.generate import generate
     from diffaug.models import find_checkpoint, load_model
+    from diffaug.models.generate import generate
     from diffaug.pictures.gallery import write_images
 
     execution = Execution.choose(batch_size, dtype, device)

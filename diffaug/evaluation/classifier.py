@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffaug.errors import ConfigError
-from diffaug.quiet import quiet
+from diffaug.models.quiet import quiet
 
 __all__ = ["Task", "new_classifier"]
 

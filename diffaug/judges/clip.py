@@ -23,7 +23,7 @@ from diffaug.judges.pretrained import (
     load,
     pictures_for,
 )
-from diffaug.quiet import quiet
+from diffaug.models.quiet import quiet
 
 __all__ = ["ClipJudge", "clip_digest", "load_clip_judge"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from diffaug.errors import ConfigError
 from diffaug.models import hub
 from diffaug.models.layout import PICKLES, check_file, is_variant
-from diffaug.quiet import quiet
+from diffaug.models.quiet import quiet
 
 __all__ = ["config_of", "digest_folder", "find_folder", "load", "pictures_for"]
 

@@ -14,7 +14,8 @@ from diffaug.models.layout import read_index
 
 __all__ = ["Card", "known_cards", "read_card", "shipped_cards", "write_card"]
 
-SHIPPED = Path(__file__).parent
+_HERE = Path(__file__).parent
+SHIPPED = _HERE / "shipped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def shipped_cards() -> list[Card]:
 
 def known_cards() -> list[Card]:
     """The cards of public models on the hub, by family: what their publishers say of them."""
-    entries = yaml.safe_load((SHIPPED / "known.yaml").read_text(encoding="utf-8"))
+    entries = yaml.safe_load((_HERE / "known.yaml").read_text(encoding="utf-8"))
     return [
         Card(class_count=entry.pop("classes"), classes=(), null_class=None, **entry)
         for entry in entries

@@ -35,7 +35,7 @@ _FAMILIES = (
     | dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline"), "flux")
     | {"DiTPipeline": "dit", "ConsistencyModelPipeline": "consistency"}
 )
-"""Each pipeline's adapter: a module beside this one, imported when it is needed."""
+"""Each pipeline's adapter: a module in families/, imported when it is needed."""
 
 
 def checkpoint_of(recipe: Recipe) -> Checkpoint:
@@ -92,7 +92,7 @@ def load_model(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
             f"model {checkpoint.reference}: {checkpoint.pipeline} is not supported; supported are "
             f"{', '.join(sorted(_FAMILIES))}"
         )
-    adapter = importlib.import_module(f"diffaug.models.{family}")
+    adapter = importlib.import_module(f"diffaug.models.families.{family}")
     model: Pretrained = adapter.load(checkpoint, execution)
     return model
 
@@ -103,7 +103,7 @@ def read_denoiser(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     Raises:
         ConfigError: the checkpoint is of another family, or is broken.
     """
-    from diffaug.models import unet2d
+    from diffaug.models.families import unet2d
 
     if checkpoint.pipeline not in _UNET2D:
         raise ConfigError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.model import DiffusionModel
+from diffaug.models.module import DiffusionModel
 from diffaug.train.data import usable
 from diffaug.train.recipe import TrainRecipe
 

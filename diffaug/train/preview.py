@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffaug.model import DiffusionModel
+from diffaug.models.module import DiffusionModel
 from diffaug.pictures.grid import grid
 
 __all__ = ["reconstruction_grid", "sample_grid"]

@@ -22,7 +22,7 @@ import torch
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.model import DiffusionModel
+from diffaug.models.module import DiffusionModel
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["begin", "read_state", "write_checkpoint"]

@@ -14,8 +14,9 @@ from torch.optim.swa_utils import AveragedModel
 from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError, DiffaugError
 from diffaug.execution import Execution
-from diffaug.model import DiffusionModel
-from diffaug.models import find_checkpoint, read_denoiser, unet2d
+from diffaug.models import find_checkpoint, read_denoiser
+from diffaug.models.families import unet2d
+from diffaug.models.module import DiffusionModel
 from diffaug.train.data import Batch
 from diffaug.train.held_back import HeldBack
 from diffaug.train.recipe import TrainRecipe

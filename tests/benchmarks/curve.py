@@ -20,7 +20,7 @@ from torch import Tensor
 
 from diffaug import storage
 from diffaug.diffusion.schedule import Schedule
-from diffaug.model import DiffusionModel
+from diffaug.models.module import DiffusionModel
 from diffaug.train.held_back import HeldBack
 from diffaug.train.recipe import TrainRecipe
 from tests.training import events

@@ -17,9 +17,9 @@ from diffaug.diffusion.denoiser import Clip, Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.flow import check_channels, flow_schedule, network_times
-from diffaug.models.parts import autoencoder
-from diffaug.models.pipeline import pipeline
+from diffaug.models.families.flow import check_channels, flow_schedule, network_times
+from diffaug.models.families.parts import autoencoder
+from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
 
 __all__ = ["load"]

@@ -15,9 +15,9 @@ from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.pipeline import pipeline
+from diffaug.models.families.pipeline import pipeline
+from diffaug.models.families.unet2d import UNet2D
 from diffaug.models.pretrained import Pretrained
-from diffaug.models.unet2d import UNet2D
 
 __all__ = ["load"]
 

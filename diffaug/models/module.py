@@ -18,8 +18,8 @@ from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import timesteps
 from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
-from diffaug.generate import generate
 from diffaug.models import Pretrained, find_checkpoint, read_denoiser, write_card
+from diffaug.models.generate import generate
 from diffaug.recipe import Recipe, Sampler
 
 __all__ = ["DiffusionModel", "LossTerms"]
@@ -93,7 +93,7 @@ class DiffusionModel(nn.Module):
         Raises:
             TypeError: its network is no UNet2D, or its schedule came from no configuration.
         """
-        from diffaug.models import unet2d
+        from diffaug.models.families import unet2d
 
         unet2d.save(self.denoiser, Path(folder))
         write_card(Path(folder), self.class_names, self._parts.null_class, readme)

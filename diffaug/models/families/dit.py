@@ -14,8 +14,8 @@ from diffaug.diffusion.denoiser import Clip, Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.parts import autoencoder, latent_diffusion
-from diffaug.models.pipeline import pipeline
+from diffaug.models.families.parts import autoencoder, latent_diffusion
+from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Pretrained
 
 __all__ = ["load"]

@@ -13,11 +13,11 @@ from torch import nn
 
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.models.attach import attach_embeddings, attach_lora
 from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.families.attach import attach_embeddings, attach_lora
+from diffaug.models.families.parts import activate_in_place
 from diffaug.models.layout import UNUSED
-from diffaug.models.parts import activate_in_place
-from diffaug.quiet import quiet
+from diffaug.models.quiet import quiet
 
 __all__ = ["pipeline"]
 

@@ -16,7 +16,7 @@ from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.parts import activate_in_place
+from diffaug.models.families.parts import activate_in_place
 from diffaug.models.pretrained import Pretrained
 
 __all__ = ["UNet2D", "create", "load", "read", "save"]
