@@ -19,7 +19,7 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.diffusion.lanes import Edit
-from diffaug.edit import Draft, Editor, Finish
+from diffaug.editor import Draft, Editor, Finish
 from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.job.binding import Binding, PartRecord
 from diffaug.job.rows import draft_row, sample_fields

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.samplers import trajectory
-from diffaug.edit import Editor
+from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, find_checkpoint, load_model

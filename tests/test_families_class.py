@@ -28,7 +28,7 @@ from torch import Tensor
 import diffaug
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.samplers import trajectory
-from diffaug.edit import Draft, Editor
+from diffaug.editor import Draft, Editor
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of, find_checkpoint, load_model

@@ -29,7 +29,7 @@ import diffaug
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import Schedule
-from diffaug.edit import Draft, Editor
+from diffaug.editor import Draft, Editor
 from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of, find_checkpoint, load_model
 from diffaug.recipe import Recipe

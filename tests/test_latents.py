@@ -20,7 +20,7 @@ from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.latents import Autoencoder, LatentLanes
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import Schedule
-from diffaug.edit import Draft, Editor, SampleFields
+from diffaug.editor import Draft, Editor, SampleFields
 from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of
 from diffaug.recipe import Recipe

@@ -14,7 +14,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, 
 from torch import Tensor
 
 from diffaug.diffusion.denoiser import Clip
-from diffaug.edit import Editor
+from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import find_checkpoint, load_model, shipped_cards

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 
 from diffaug import storage
 from diffaug.diffusion.lanes import Edit
-from diffaug.edit import Editor
+from diffaug.editor import Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.items import Item, Origin, Planned, ShardEnd

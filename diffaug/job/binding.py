@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from diffaug.diffusion.noise import NOISE_VERSION
-from diffaug.edit import Editor
+from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
 from diffaug.judges import Panel, load_panel

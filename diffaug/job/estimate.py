@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.diffusion.batched import at_once
-from diffaug.edit import Draft, Editor
+from diffaug.editor import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.rows import sample_fields, source_row

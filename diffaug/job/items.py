@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from diffaug.edit import Finish
+from diffaug.editor import Finish
 from diffaug.manifest.part import Row
 from diffaug.run import SourceShard
 from diffaug.shards import Member

@@ -10,7 +10,7 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.diffusion.noise import NOISE_VERSION
-from diffaug.edit import Editor
+from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.binding import Binding, different_judges

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from diffaug.edit import Draft, SampleFields
+from diffaug.editor import Draft, SampleFields
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
 from diffaug.manifest.part import LONGEST_TEXT, Row

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffaug.edit import SampleFields
+from diffaug.editor import SampleFields
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.online.engine import Engine, Given

@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
-from diffaug.edit import Editor, Finish, SampleFields, sample_id
+from diffaug.editor import Editor, Finish, SampleFields, sample_id
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of

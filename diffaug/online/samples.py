@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import index
 from typing import Any
 
-from diffaug.edit import SampleFields
+from diffaug.editor import SampleFields
 from diffaug.errors import DefectError
 from diffaug.online.engine import Given
 from diffaug.recipe import Recipe

@@ -34,7 +34,7 @@ from rich.console import Console
 from torch import nn
 
 from diffaug import DiffusionModel, Recipe, storage
-from diffaug.edit import Editor
+from diffaug.editor import Editor
 from diffaug.execution import Execution
 from diffaug.judges import psnr
 from diffaug.models import find_checkpoint
