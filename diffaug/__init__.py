@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from diffaug.job.plan import freeze, plan_run
     from diffaug.models.module import DiffusionModel
     from diffaug.online import Augment, Augmenter, augment
+    from diffaug.output.summary import Summary, summarise
+    from diffaug.output.survey import ShardReport
     from diffaug.recipe import Recipe
-    from diffaug.reports import ShardReport
-    from diffaug.summary import Summary, summarise
 
 __all__ = [
     "Augment",
@@ -60,15 +60,15 @@ _HOMES = {
     "DiffusionModel": "models.module",
     "DivergedError": "errors",
     "Recipe": "recipe",
-    "ShardReport": "reports",
-    "Summary": "summary",
+    "ShardReport": "output.survey",
+    "Summary": "output.summary",
     "UncommittedError": "errors",
     "augment": "online",
     "augment_shards": "job.augment",
     "finish": "job.finish",
     "freeze": "job.plan",
     "plan_run": "job.plan",
-    "summarise": "summary",
+    "summarise": "output.summary",
 }
 
 

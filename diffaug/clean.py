@@ -12,8 +12,8 @@ import pyarrow as pa
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import check_part
-from diffaug.reports import read_report
-from diffaug.run import the_run
+from diffaug.output.run import the_run
+from diffaug.output.survey import read_report
 from diffaug.verify import Difference, strays
 
 __all__ = ["clean"]

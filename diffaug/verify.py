@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from diffaug import storage
-from diffaug.compact import FOLDER, stale
 from diffaug.errors import DiffaugError, UncommittedError
 from diffaug.manifest.part import Row, check_part
-from diffaug.reports import ShardReport, read_report, survey
-from diffaug.run import Run, SourceShard, the_run
+from diffaug.output.compact import FOLDER, stale
+from diffaug.output.run import Run, SourceShard, the_run
+from diffaug.output.survey import ShardReport, read_report, survey
 from diffaug.shards import read_samples
 
 __all__ = ["Difference", "rest", "strays", "verify", "verify_shards"]

@@ -27,8 +27,8 @@ from diffaug import (
     plan_run,
 )
 from diffaug.job.plan import refuse_mixing
-from diffaug.reports import Survey, refuse_changed, survey
-from diffaug.run import Run, the_run
+from diffaug.output.run import Run, the_run
+from diffaug.output.survey import Survey, refuse_changed, survey
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name

@@ -17,7 +17,7 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
 from diffaug import ConfigError, DivergedError
-from diffaug.run import Run
+from diffaug.output.run import Run
 from diffaug.storage import public_url
 
 MAX_TASKS = 2000

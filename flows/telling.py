@@ -17,8 +17,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.assets import Asset, add_asset_metadata, materialize
 
 from diffaug import ConfigError, Summary
+from diffaug.output.run import Run
 from diffaug.report import contact_sheet, write_report
-from diffaug.run import Run
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.manifest.part import Part, Row, read_metadata, read_rows
-from diffaug.run import Run
+from diffaug.output.run import Run
 
 BATCH = 8
 

@@ -33,8 +33,8 @@ import diffaug.clean
 import diffaug.job.augment
 import diffaug.job.commit
 import diffaug.models.families.unet2d
+import diffaug.output.summary
 import diffaug.progress
-import diffaug.summary
 from diffaug import storage
 from diffaug.cli import main as command_line
 from diffaug.storage.find import filesystem

@@ -12,7 +12,7 @@ import pytest
 import diffaug
 from diffaug import storage
 from diffaug.clean import clean
-from diffaug.run import read_run
+from diffaug.output.run import read_run
 from diffaug.verify import Difference, verify
 from tests.hostile import fashion, write_samples
 from tests.jobs import augmented, planned, tree

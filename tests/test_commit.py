@@ -14,8 +14,8 @@ import pytest
 
 import diffaug
 from diffaug.job.commit import ShardSink
-from diffaug.reports import read_report
-from diffaug.run import Run, SourceShard
+from diffaug.output.run import Run, SourceShard
+from diffaug.output.survey import read_report
 from diffaug.storage import Fingerprint
 from tests.hostile import broken_images, fashion, write_samples, zero_bytes
 from tests.jobs import augmented, planned, tars, tree

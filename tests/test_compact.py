@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import diffaug
-from diffaug import compact as module
-from diffaug.compact import compact
+from diffaug.output import compact as module
+from diffaug.output.compact import compact
 from tests.conftest import Cli
 from tests.hostile import broken_images, fashion, write_samples
 from tests.jobs import augmented, by_identity, planned, tree

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 import diffaug
-from diffaug.compact import compact
 from diffaug.dataset import index as module
 from diffaug.dataset.index import Index
 from diffaug.dataset.query import Query
+from diffaug.output.compact import compact
 from tests.hostile import broken_images, fashion, png, write_samples
 from tests.jobs import augmented
 from tests.outputs import Counted, write_output, write_shard

@@ -16,10 +16,10 @@ from PIL import Image
 
 import diffaug
 from diffaug.clean import clean
-from diffaug.compact import compact
 from diffaug.judges.phash import perceptual_hash
 from diffaug.manifest.part import COLUMNS, Row
-from diffaug.pick import find_sample, image_counts, picked_rows, spread
+from diffaug.output.compact import compact
+from diffaug.output.select import find_sample, image_counts, picked_rows, spread
 from diffaug.recipe.filters import Bound, Filters, Ranking
 from diffaug.replay import replay_parts, replay_rows
 from diffaug.report import contact_sheet

@@ -25,7 +25,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.job.augment import Tally
-from diffaug.run import SourceShard
+from diffaug.output.run import SourceShard
 from tests.hostile import broken_images, fashion, write_files, write_samples
 from tests.jobs import augmented, manifest, planned, tars, tree, webdataset
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.models import find_checkpoint
-from diffaug.pick import image_counts, picked_rows, spread
+from diffaug.output.select import image_counts, picked_rows, spread
 from diffaug.replay import Tally, replay_parts
 from tests import tiny
 from tests.conftest import SHARDS

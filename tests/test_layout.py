@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import diffaug
-from diffaug.pick import image_counts, picked_rows, spread
+from diffaug.output.select import image_counts, picked_rows, spread
 from diffaug.replay import replay_parts
 from diffaug.verify import verify
 from tests.hostile import encoded, fashion, write_files, write_samples

@@ -11,9 +11,9 @@ import pytest
 
 from diffaug.execution import device_class, versions
 from diffaug.manifest.part import SCHEMA_VERSION
-from diffaug.pick import picked_rows
+from diffaug.output.run import the_run
+from diffaug.output.select import picked_rows
 from diffaug.replay import replay_parts
-from diffaug.run import the_run
 from tests.conftest import ROOT, Cli
 
 FOLDER = ROOT / "manifests"

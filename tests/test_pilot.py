@@ -10,7 +10,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.job.pilot import run_pilot
-from diffaug.run import Run
+from diffaug.output.run import Run
 from tests.conftest import BRACES, SHARDS, Cli
 from tests.hostile import fashion, write_samples
 from tests.jobs import augmented

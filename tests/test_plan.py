@@ -14,7 +14,7 @@ import torch
 import diffaug
 from diffaug.job.plan import freeze, plan_run
 from diffaug.models.card import SHIPPED
-from diffaug.run import Run, read_run
+from diffaug.output.run import Run, read_run
 from tests.hostile import fashion, write_samples
 from tests.jobs import BATCH, augmented, planned, tree
 

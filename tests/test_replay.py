@@ -19,7 +19,7 @@ import diffaug
 from diffaug import storage
 from diffaug.errors import DefectError
 from diffaug.manifest.part import Row, read_metadata, read_rows
-from diffaug.pick import find_sample, image_counts, picked_rows, spread
+from diffaug.output.select import find_sample, image_counts, picked_rows, spread
 from diffaug.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
 from diffaug.shards.members import Members
 from diffaug.verify import verify

@@ -9,7 +9,7 @@ import pytest
 from diffaug import ConfigError, augment_shards
 from diffaug.execution import Execution
 from diffaug.job.binding import Binding
-from diffaug.run import Run, read_run
+from diffaug.output.run import Run, read_run
 from tests.hostile import fashion, write_samples
 from tests.jobs import planned
 

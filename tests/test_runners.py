@@ -23,7 +23,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 import diffaug
-from diffaug.reports import read_report
+from diffaug.output.survey import read_report
 from diffaug.shards import ShardWriter
 from flows import runners
 from flows.demo import ROOT, prefect_server

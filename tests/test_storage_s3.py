@@ -14,7 +14,7 @@ import pytest
 
 import diffaug
 from diffaug import storage
-from diffaug.reports import survey
+from diffaug.output.survey import survey
 from tests.conftest import ROOT, SHARDS, Cli, commands, diffaug_command
 from tests.jobs import augmented, by_identity, planned
 from tests.services import BUCKET, KEY, SECRET, Store, bad_network, object_store

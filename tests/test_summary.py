@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import diffaug
-from diffaug.reports import survey
+from diffaug.output.survey import survey
 from tests.hostile import broken_images, fashion, write_samples, zero_bytes
 from tests.jobs import planned, tars
 

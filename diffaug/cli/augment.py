@@ -14,9 +14,9 @@ from diffaug.progress import Counts, counted
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
-    from diffaug.reports import ShardReport, Survey
-    from diffaug.run import Run
-    from diffaug.summary import Summary
+    from diffaug.output.run import Run
+    from diffaug.output.summary import Summary
+    from diffaug.output.survey import ShardReport, Survey
 
 __all__ = ["augment"]
 
@@ -103,7 +103,7 @@ def augment(
     from diffaug.job.augment import Tally, augment_shards
     from diffaug.job.finish import finish
     from diffaug.job.plan import freeze, plan_run
-    from diffaug.reports import refuse_changed, survey
+    from diffaug.output.survey import refuse_changed, survey
 
     run = plan_run(
         sources,

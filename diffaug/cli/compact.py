@@ -20,9 +20,9 @@ def compact(output: str) -> int:
         folder or URL of an output
     """
     from diffaug import storage
-    from diffaug.compact import FOLDER
-    from diffaug.compact import compact as merge
-    from diffaug.run import the_run
+    from diffaug.output.compact import FOLDER
+    from diffaug.output.compact import compact as merge
+    from diffaug.output.run import the_run
 
     rows = sum(counted(merge(output), len(the_run(output).sources), "compacting parts", err))
     folder = storage.join(output, FOLDER)

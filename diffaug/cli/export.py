@@ -20,7 +20,7 @@ def export(output: str, *, format: Literal["croissant"] = "croissant") -> int:
     format
         croissant: MLCommons Croissant metadata, OUTPUT/croissant.json, as mlcroissant loads it
     """
-    from diffaug.croissant import export_croissant
+    from diffaug.output.croissant import export_croissant
 
     out.print(f"wrote {export_croissant(output)}", markup=False)
     out.print("its licence and how to cite it are yours to add: fields license and citeAs")

@@ -35,7 +35,7 @@ def verify(
         not while a job is writing to the output
     """
     from diffaug.clean import clean as remove_strays
-    from diffaug.run import the_run
+    from diffaug.output.run import the_run
     from diffaug.verify import verify as check
 
     if replay < 0:
@@ -60,7 +60,7 @@ def verify(
 
 def _replay_some(output: str, number: int, stems: list[str]) -> int:
     """Make images of these shards again, and say which differ; how many do."""
-    from diffaug.pick import image_counts, picked_rows, spread
+    from diffaug.output.select import image_counts, picked_rows, spread
     from diffaug.replay import Tally, replay_parts
 
     tally = Tally()
@@ -98,7 +98,7 @@ def replay(
         where to write the image, replacing what is there [default: its name in its tar, in the
         current folder]
     """
-    from diffaug.pick import find_sample
+    from diffaug.output.select import find_sample
     from diffaug.replay import member_name, replay_rows
 
     metadata, row = find_sample(output, sample_id)

@@ -22,7 +22,7 @@ from diffaug.evaluation.records import Trial, read_trials
 from diffaug.evaluation.results import CLEAN, CORRUPTED, scores_table, summary_table
 from diffaug.evaluation.settings import FAMILIES
 from diffaug.evaluation.verdict import Verdict, judge, leakage
-from diffaug.summary import summarise
+from diffaug.output.summary import summarise
 
 __all__ = ["Conclusion", "conclude"]
 

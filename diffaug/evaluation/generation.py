@@ -15,8 +15,8 @@ from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.job.augment import augment_shards
 from diffaug.job.finish import finish
 from diffaug.job.plan import freeze, plan_run
+from diffaug.output.survey import survey
 from diffaug.recipe import Recipe
-from diffaug.reports import survey
 
 __all__ = ["Generated", "generate", "pool_folder", "pools_of"]
 

@@ -14,9 +14,9 @@ from diffaug.job.items import Item, Origin, Planned, ShardEnd
 from diffaug.job.rows import draft_row, failed_rows, run_row, sample_fields, source_row
 from diffaug.job.writer import Tally, Writer
 from diffaug.manifest.part import Row
+from diffaug.output.run import Run, SourceShard, read_run
+from diffaug.output.survey import ShardReport, survey
 from diffaug.pictures.codec import decode, decode_mask
-from diffaug.reports import ShardReport, survey
-from diffaug.run import Run, SourceShard, read_run
 from diffaug.shards import Sample, read_samples
 from diffaug.storage import Fingerprint
 from diffaug.threads import ahead, behind

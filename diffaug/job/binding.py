@@ -18,8 +18,8 @@ from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
 from diffaug.judges import Panel, load_panel
 from diffaug.manifest.part import Row
 from diffaug.models import Checkpoint, at_revision, checkpoint_of
+from diffaug.output.run import Run
 from diffaug.recipe import Recipe
-from diffaug.run import Run
 
 __all__ = ["Binding", "PartRecord", "different_judges", "panel_of"]
 

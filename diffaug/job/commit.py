@@ -22,9 +22,9 @@ from diffaug.execution import device_class, versions
 from diffaug.job.items import Origin
 from diffaug.job.rows import Place, lineage, output_row
 from diffaug.manifest.part import Part, Row
+from diffaug.output.run import Run, SourceShard
+from diffaug.output.survey import ShardReport, own_report
 from diffaug.pictures.codec import encode
-from diffaug.reports import ShardReport, own_report
-from diffaug.run import Run, SourceShard
 from diffaug.shards import Member, ShardWriter
 from diffaug.storage import Fingerprint
 

@@ -18,8 +18,8 @@ from diffaug.errors import DefectError
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.rows import sample_fields, source_row
 from diffaug.judges import Candidate
+from diffaug.output.run import Run, SourceShard
 from diffaug.pictures.codec import decode, decode_mask, encode
-from diffaug.run import Run, SourceShard
 from diffaug.shards import Sample, read_samples
 
 __all__ = ["Estimate", "estimate"]

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 from diffaug import storage
 from diffaug.job.plan import freeze
-from diffaug.reports import ShardReport, survey
-from diffaug.run import Run
-from diffaug.summary import Summary, count
+from diffaug.output.run import Run
+from diffaug.output.summary import Summary, count
+from diffaug.output.survey import ShardReport, survey
 
 __all__ = ["finish"]
 

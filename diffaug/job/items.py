@@ -8,7 +8,7 @@ from PIL import Image
 
 from diffaug.editor import Finish
 from diffaug.manifest.part import Row
-from diffaug.run import SourceShard
+from diffaug.output.run import SourceShard
 from diffaug.shards import Member
 from diffaug.storage import Fingerprint
 

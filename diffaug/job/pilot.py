@@ -17,10 +17,10 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.job.augment import augment_shards
 from diffaug.job.plan import freeze, plan_run
+from diffaug.output.run import Run
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import Filters
 from diffaug.report import contact_sheet
-from diffaug.run import Run
 from diffaug.shards import Sample, ShardWriter, read_samples
 
 __all__ = ["KEPT", "Choice", "Pilot", "run_pilot"]

@@ -16,8 +16,8 @@ from diffaug.execution import Execution, device_class, versions
 from diffaug.job.binding import Binding, different_judges
 from diffaug.judges import judge_digests, load_panel
 from diffaug.models import at_revision, checkpoint_of, placed
+from diffaug.output.run import ModelId, Run, SourceShard, column_types, read_run
 from diffaug.recipe import Recipe
-from diffaug.run import ModelId, Run, SourceShard, column_types, read_run
 
 __all__ = ["freeze", "plan_run", "refuse_mixing"]
 

@@ -14,9 +14,9 @@ from diffaug.editor import Draft, SampleFields
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
 from diffaug.manifest.part import LONGEST_TEXT, Row
+from diffaug.output.run import Run
 from diffaug.pictures.codec import pixel_sha256
 from diffaug.recipe import Recipe
-from diffaug.run import Run
 from diffaug.shards import Sample, integer
 
 __all__ = [

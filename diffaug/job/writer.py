@@ -18,8 +18,8 @@ from diffaug.job.items import Item, Planned, ShardEnd
 from diffaug.job.rows import failed_rows
 from diffaug.judges import Candidate, Panel
 from diffaug.manifest.part import Row
-from diffaug.reports import ShardReport
-from diffaug.run import Run, SourceShard
+from diffaug.output.run import Run, SourceShard
+from diffaug.output.survey import ShardReport
 from diffaug.storage import Fingerprint
 
 __all__ = ["Tally", "Writer"]

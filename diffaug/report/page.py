@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from diffaug import storage
 from diffaug.errors import ConfigError
+from diffaug.output.run import Run, the_run
+from diffaug.output.summary import Summary, summarise
 from diffaug.recipe import Recipe
 from diffaug.report.cards import Cards
 from diffaug.report.charts import score_chart
 from diffaug.report.evaluation import evaluation_page, is_evaluation
 from diffaug.report.render import render
 from diffaug.report.rows import Rows
-from diffaug.run import Run, the_run
-from diffaug.summary import Summary, summarise
 
 __all__ = ["write_report"]
 

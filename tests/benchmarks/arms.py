@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import diffaug
 from diffaug.diffusion.batched import at_once, side_by_side
 from diffaug.job.binding import Binding
-from diffaug.run import Run
+from diffaug.output.run import Run
 from tests.benchmarks.loops import DiffusersLoop, Loop, StaticBatches, load_network, run_loop
 from tests.benchmarks.workloads import Task, Workload
 

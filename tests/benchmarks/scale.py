@@ -24,11 +24,11 @@ from typing import Any
 from PIL import Image
 
 import diffaug
-from diffaug.compact import compact
 from diffaug.job.augment import augment_shards
 from diffaug.job.finish import finish
 from diffaug.job.plan import freeze, plan_run
-from diffaug.reports import refuse_changed, survey
+from diffaug.output.compact import compact
+from diffaug.output.survey import refuse_changed, survey
 from tests.hostile import write_files
 
 

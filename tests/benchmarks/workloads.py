@@ -14,7 +14,7 @@ from PIL import Image
 import diffaug
 from diffaug.diffusion.schedule import timesteps
 from diffaug.job.binding import Binding
-from diffaug.run import Run
+from diffaug.output.run import Run
 
 __all__ = [
     "FIXTURES",

@@ -14,7 +14,7 @@ import pyarrow as pa
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import Row, iter_rows, read_metadata
-from diffaug.reports import read_report
+from diffaug.output.survey import read_report
 
 __all__ = ["find_sample", "image_counts", "picked_rows", "spread"]
 

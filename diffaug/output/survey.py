@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import read_metadata
-from diffaug.run import SourceShard
+from diffaug.output.run import SourceShard
 from diffaug.threads import several
 
 __all__ = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from diffaug.reports import ShardReport, survey
-from diffaug.run import Run, the_run
+from diffaug.output.run import Run, the_run
+from diffaug.output.survey import ShardReport, survey
 
 __all__ = ["Summary", "count", "summarise"]
 

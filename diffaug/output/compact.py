@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import schema_of
-from diffaug.reports import at_once, survey
-from diffaug.run import SourceShard, the_run
+from diffaug.output.run import SourceShard, the_run
+from diffaug.output.survey import at_once, survey
 from diffaug.threads import several
 
 __all__ = ["FOLDER", "compact", "stale"]

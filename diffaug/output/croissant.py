@@ -14,9 +14,9 @@ from typing import Any
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.manifest.columns import columns_of
-from diffaug.reports import ShardReport, survey
-from diffaug.run import Run, the_run
-from diffaug.summary import Summary, summarise
+from diffaug.output.run import Run, the_run
+from diffaug.output.summary import Summary, summarise
+from diffaug.output.survey import ShardReport, survey
 from diffaug.version import __version__
 
 __all__ = ["FILE", "export_croissant"]
