@@ -16,10 +16,10 @@ from prefect.states import Failed
 from pydantic import BaseModel, Field
 
 from diffaug import ConfigError, storage
+from diffaug.audit.replay import Tally, replay_parts
+from diffaug.audit.verify import rest, verify_shards
 from diffaug.output.run import the_run
 from diffaug.output.select import image_counts, picked_rows, spread
-from diffaug.replay import Tally, replay_parts
-from diffaug.verify import rest, verify_shards
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
 from flows.runners import Local
 

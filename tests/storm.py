@@ -29,7 +29,7 @@ import diffusers  # noqa: F401  what a job would load late is loaded here, once
 import pyarrow.parquet as pq
 import skimage.metrics  # noqa: F401
 
-import diffaug.clean
+import diffaug.audit.clean
 import diffaug.job.augment
 import diffaug.job.commit
 import diffaug.models.families.unet2d
@@ -161,7 +161,7 @@ def _in_a_child(work: Callable[[], T]) -> T:
 def _inspect(output: str) -> tuple[dict[str, str], list[str], dict[str, str]]:
     """What is in an output; what `clean` then removes; and what is left, hidden names too."""
     found = contents(output)
-    removed = [difference.where for difference in diffaug.clean.clean(output)]
+    removed = [difference.where for difference in diffaug.audit.clean.clean(output)]
     return found, removed, contents(output, hidden=True)
 
 

@@ -11,9 +11,9 @@ import pytest
 
 import diffaug
 from diffaug import storage
-from diffaug.clean import clean
+from diffaug.audit.clean import clean
+from diffaug.audit.verify import Difference, verify
 from diffaug.output.run import read_run
-from diffaug.verify import Difference, verify
 from tests.hostile import fashion, write_samples
 from tests.jobs import augmented, planned, tree
 
@@ -134,7 +134,7 @@ def test_a_tar_that_was_committed_since_the_look_stays(
     kept = Difference(f"shards/{_tar(output).name}", "no manifest part names this tar")
     gone = Difference("shards/s0-00000000.tar", "no manifest part names this tar")
     shutil.copy(_tar(output), output / gone.where)
-    monkeypatch.setattr("diffaug.clean.strays", lambda *_: [kept, gone])
+    monkeypatch.setattr("diffaug.audit.clean.strays", lambda *_: [kept, gone])
     assert _cleaned(output) == [gone.where]
     assert (output / kept.where).exists()
 

@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 
 import diffaug
-from diffaug.clean import clean
+from diffaug.audit.clean import clean
+from diffaug.audit.replay import replay_parts, replay_rows
+from diffaug.audit.verify import verify
 from diffaug.judges.phash import perceptual_hash
 from diffaug.manifest.part import COLUMNS, Row
 from diffaug.output.compact import compact
 from diffaug.output.select import find_sample, image_counts, picked_rows, spread
 from diffaug.recipe.filters import Bound, Filters, Ranking
-from diffaug.replay import replay_parts, replay_rows
 from diffaug.report import contact_sheet
-from diffaug.verify import verify
 from tests import networks
 from tests.conftest import SHARDS, Cli
 from tests.hostile import broken_images, encoded, fashion, write_files, write_samples

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import diffaug
+from diffaug.audit.replay import Tally, replay_parts
 from diffaug.models import find_checkpoint
 from diffaug.output.select import image_counts, picked_rows, spread
-from diffaug.replay import Tally, replay_parts
 from tests import tiny
 from tests.conftest import SHARDS
 from tests.hostile import encoded, fashion, write_files, write_samples

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import diffaug
+from diffaug.audit.replay import replay_parts
+from diffaug.audit.verify import verify
 from diffaug.output.select import image_counts, picked_rows, spread
-from diffaug.replay import replay_parts
-from diffaug.verify import verify
 from tests.hostile import encoded, fashion, write_files, write_samples
 from tests.jobs import augmented, manifest, members, output_bytes, webdataset
 

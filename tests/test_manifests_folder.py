@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from diffaug.audit.replay import replay_parts
 from diffaug.execution import device_class, versions
 from diffaug.manifest.part import SCHEMA_VERSION
 from diffaug.output.run import the_run
 from diffaug.output.select import picked_rows
-from diffaug.replay import replay_parts
 from tests.conftest import ROOT, Cli
 
 FOLDER = ROOT / "manifests"

@@ -17,12 +17,12 @@ from PIL import Image
 
 import diffaug
 from diffaug import storage
+from diffaug.audit.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
+from diffaug.audit.verify import verify
 from diffaug.errors import DefectError
 from diffaug.manifest.part import Row, read_metadata, read_rows
 from diffaug.output.select import find_sample, image_counts, picked_rows, spread
-from diffaug.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
 from diffaug.shards.members import Members
-from diffaug.verify import verify
 from tests.conftest import BRACES, Cli, diffaug_command
 from tests.hostile import fashion, kinds_of_image, write_samples
 from tests.jobs import augmented, output_bytes, part, pixels, rewrite, threads, with_versions

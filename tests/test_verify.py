@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import diffaug
+from diffaug.audit.verify import strays, verify, verify_shards
 from diffaug.output.run import read_run
-from diffaug.verify import strays, verify, verify_shards
 from tests.hostile import broken_images, cut_in_image, fashion, write_samples, zero_bytes
 from tests.jobs import augmented, planned
 

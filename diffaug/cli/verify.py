@@ -34,9 +34,9 @@ def verify(
         first remove the tars and parts that nothing names and what killed jobs left unfinished;
         not while a job is writing to the output
     """
-    from diffaug.clean import clean as remove_strays
+    from diffaug.audit.clean import clean as remove_strays
+    from diffaug.audit.verify import verify as check
     from diffaug.output.run import the_run
-    from diffaug.verify import verify as check
 
     if replay < 0:
         raise ConfigError(f"--replay is a number of images, 0 or more, got {replay}")
@@ -60,8 +60,8 @@ def verify(
 
 def _replay_some(output: str, number: int, stems: list[str]) -> int:
     """Make images of these shards again, and say which differ; how many do."""
+    from diffaug.audit.replay import Tally, replay_parts
     from diffaug.output.select import image_counts, picked_rows, spread
-    from diffaug.replay import Tally, replay_parts
 
     tally = Tally()
     picks = spread(image_counts(output, stems), number)
@@ -98,8 +98,8 @@ def replay(
         where to write the image, replacing what is there [default: its name in its tar, in the
         current folder]
     """
+    from diffaug.audit.replay import member_name, replay_rows
     from diffaug.output.select import find_sample
-    from diffaug.replay import member_name, replay_rows
 
     metadata, row = find_sample(output, sample_id)
     (replayed,) = replay_rows([row], metadata, output)

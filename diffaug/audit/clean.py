@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from diffaug import storage
+from diffaug.audit.verify import Difference, strays
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import check_part
 from diffaug.output.run import the_run
 from diffaug.output.survey import read_report
-from diffaug.verify import Difference, strays
 
 __all__ = ["clean"]
 
