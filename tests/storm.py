@@ -30,11 +30,11 @@ import pyarrow.parquet as pq
 import skimage.metrics  # noqa: F401
 
 import diffaug.audit.clean
+import diffaug.cli.progress
 import diffaug.job.augment
 import diffaug.job.commit
 import diffaug.models.families.unet2d
 import diffaug.output.summary
-import diffaug.progress
 from diffaug import storage
 from diffaug.cli import main as command_line
 from diffaug.storage.find import filesystem

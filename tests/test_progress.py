@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from diffaug import progress
-from diffaug.progress import Counts, Log, counted
+from diffaug.cli import progress
+from diffaug.cli.progress import Counts, Log, counted
 from tests.conftest import Cli, diffaug_command
 from tests.hostile import fashion, write_samples
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter
 from rich.console import Console
 
-from diffaug.progress import Log
+from diffaug.cli.progress import Log
 from diffaug.recipe.fields import Fields
 from diffaug.version import __version__
 

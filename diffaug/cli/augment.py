@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, flag, out
+from diffaug.cli.progress import Counts, counted
 from diffaug.errors import ConfigError
-from diffaug.progress import Counts, counted
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:

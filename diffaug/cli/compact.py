@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffaug.cli.app import OK, app, err, out
-from diffaug.progress import counted
+from diffaug.cli.progress import counted
 
 __all__ = ["compact"]
 

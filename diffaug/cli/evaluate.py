@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, flag, out
+from diffaug.cli.progress import counted
 from diffaug.errors import ConfigError
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
-from diffaug.progress import counted
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
+from diffaug.cli.progress import Counts, counted
 from diffaug.errors import ConfigError
-from diffaug.progress import Counts, counted
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:

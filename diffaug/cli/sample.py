@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, out
+from diffaug.cli.progress import counted
 from diffaug.errors import ConfigError
-from diffaug.progress import counted
 from diffaug.recipe import Recipe, Sampler
 
 __all__ = ["sample"]

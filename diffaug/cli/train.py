@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, flag, out
+from diffaug.cli.progress import Pace, counted
 from diffaug.errors import ConfigError
-from diffaug.progress import Pace, counted
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["train"]

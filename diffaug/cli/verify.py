@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
+from diffaug.cli.progress import Counts, counted
 from diffaug.errors import ConfigError
-from diffaug.progress import Counts, counted
 
 __all__ = ["replay", "verify"]
 

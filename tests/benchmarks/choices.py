@@ -22,10 +22,10 @@ from rich.console import Console
 from torch import Tensor
 
 from diffaug import DiffusionModel
+from diffaug.cli.progress import Log, Pace, counted
 from diffaug.diffusion.schedule import Schedule
 from diffaug.pictures.fit import Frame
 from diffaug.pictures.grid import grid
-from diffaug.progress import Log, Pace, counted
 from diffaug.train.loop import train
 from diffaug.train.recipe import TrainRecipe
 from tests.benchmarks.workloads import read_images
