@@ -165,13 +165,14 @@ def _show_plan(run: Run, state: Survey, output: str) -> int:
 
 
 def _pilot(run: Run, output: str, count: int) -> int:
+    from diffaug.cli.pilot import tables
     from diffaug.job.estimate import estimate
     from diffaug.job.pilot import run_pilot
 
     if count < 1:
         raise ConfigError(f"--pilot is how many images to try, at least 1, got {count}")
     found = run_pilot(run, output, count)
-    for table in found.tables():
+    for table in tables(found):
         out.print(table)
     failed = found.rows[found.rows["status"] == "failed"]
     out.print(f"{len(found.rows)} images tried, {len(failed)} of them failed", markup=False)

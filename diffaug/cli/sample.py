@@ -9,8 +9,9 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.progress import counted
+from diffaug.diffusion.samplers import Sampler
 from diffaug.errors import ConfigError
-from diffaug.recipe import Recipe, Sampler
+from diffaug.recipe import Recipe
 
 __all__ = ["sample"]
 

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.diffusion.schedule import Schedule
-from diffaug.recipe import Sampler
+if TYPE_CHECKING:
+    from diffaug.diffusion.schedule import Schedule
 
-__all__ = ["Trajectory", "trajectory"]
+__all__ = ["Sampler", "Trajectory", "trajectory"]
+
+Sampler = Literal["ddim", "ddpm", "dpmsolver++", "lcm", "one-step"]
 
 _Array = NDArray[np.float64]
 

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.samplers import Sampler, trajectory
 from diffaug.diffusion.schedule import timesteps
 from diffaug.execution import DEFAULT_BATCH_SIZE
 from diffaug.models import Pretrained
-from diffaug.recipe import Sampler
 
 __all__ = ["generate"]
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.diffusion.lanes import Edit, Lanes
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.samplers import Sampler, trajectory
 from diffaug.diffusion.schedule import timesteps
 from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
 from diffaug.models import Pretrained, find_checkpoint, read_denoiser, write_card
 from diffaug.models.generate import generate
-from diffaug.recipe import Recipe, Sampler
+from diffaug.recipe import Recipe
 
 __all__ = ["DiffusionModel", "LossTerms"]
 

@@ -1,5 +1,5 @@
 """What is asked: the `Recipe`, its fields and what they mean."""
 
-from diffaug.recipe.recipe import Recipe, Sampler
+from diffaug.recipe.recipe import Recipe
 
-__all__ = ["Recipe", "Sampler"]
+__all__ = ["Recipe"]

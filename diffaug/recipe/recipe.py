@@ -10,14 +10,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from diffaug.diffusion.samplers import Sampler
 from diffaug.recipe.fields import Names, ShardFields, as_list
 from diffaug.recipe.filters import Bound, Filters, Ranking, judge_of
 from diffaug.recipe.prompts import Templates, prompt_of
 from diffaug.recipe.strength import Strength, strength_of
 
-__all__ = ["Recipe", "Sampler"]
-
-Sampler = Literal["ddim", "ddpm", "dpmsolver++", "lcm", "one-step"]
+__all__ = ["Recipe"]
 
 
 def _check_interval(value: Any) -> Any:

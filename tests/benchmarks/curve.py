@@ -23,7 +23,7 @@ from diffaug.diffusion.schedule import Schedule
 from diffaug.models.module import DiffusionModel
 from diffaug.train.held_back import HeldBack
 from diffaug.train.recipe import TrainRecipe
-from tests.training import events
+from tests.support.training import events
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.execution import Execution
-from tests import tiny
+from tests.support import tiny
 
 COPIES, BATCH, STRENGTH, STEPS = 4, 8, 0.5, 20
 MODELS: dict[str, dict[str, Any]] = {

@@ -36,8 +36,8 @@ import webdataset as wds
 from PIL import Image
 
 import diffaug
-from tests.hostile import encoded, fashion, write_samples
-from tests.jobs import augmented
+from tests.support.hostile import encoded, fashion, write_samples
+from tests.support.jobs import augmented
 
 Arm = Callable[[], Iterable[Any]]
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import median
 
 from diffaug.report import write_report
-from tests.browser import chromium
 from tests.conftest import SHARDS
-from tests.jobs import augmented
-from tests.outputs import multiply
+from tests.support.browser import chromium
+from tests.support.jobs import augmented
+from tests.support.outputs import multiply
 
 ROUNDS = 5
 

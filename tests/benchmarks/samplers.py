@@ -20,14 +20,13 @@ from rich.progress import track
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.diffusion.lanes import Edit, Lanes
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.samplers import trajectory
+from diffaug.diffusion.samplers import Sampler, trajectory
 from diffaug.diffusion.schedule import timesteps
 from diffaug.execution import Execution
 from diffaug.judges import psnr, ssim
 from diffaug.models import find_checkpoint, load_model
 from diffaug.pictures.codec import pixel_sha256
 from diffaug.pictures.fit import Frame
-from diffaug.recipe import Sampler
 from tests.benchmarks.workloads import FIXTURES, read_images
 
 SHARDS = [str(path) for path in sorted(FIXTURES.glob("fashion-mnist-*.tar"))]

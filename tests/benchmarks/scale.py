@@ -29,7 +29,7 @@ from diffaug.job.finish import finish
 from diffaug.job.plan import freeze, plan_run
 from diffaug.output.compact import compact
 from diffaug.output.survey import refuse_changed, survey
-from tests.hostile import write_files
+from tests.support.hostile import write_files
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.storm [--kills 200]
 
-Each finished output is compared with one that was left in peace (see `tests/storm.py`). About five
-seconds a kill.
+Each finished output is compared with one that was left in peace (see `tests/support/storm.py`).
+About five seconds a kill.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.services import BUCKET
-from tests.test_storm import on_a_store, shards, storm
+from tests.audit.test_storm import on_a_store, shards, storm
+from tests.support.services import BUCKET
 
 COLUMNS = ("starts", "kills", "outputs", "shards", "seconds")
 

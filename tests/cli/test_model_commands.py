@@ -1,0 +1,91 @@
+"""`diffaug train` and `diffaug sample` as commands."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffaug.cli.train import train
+from diffaug.train.recipe import TrainRecipe
+from tests.conftest import SHARDS, Cli, diffaug_command
+from tests.support.hostile import fashion, png, write_samples
+
+Trained = tuple[Path, subprocess.CompletedProcess[str]]
+
+TINY = ["--network", "tiny", "--size", "8", "--batch-size", "4", "--steps", "3"]
+
+
+def test_every_field_of_the_recipe_is_a_flag() -> None:
+    flags = list(inspect.signature(train).parameters)
+    assert set(TrainRecipe.model_fields) <= set(flags)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Trained:
+    """A model trained by the command, on a shard in which one image is torn."""
+    folder = tmp_path_factory.mktemp("trained")
+    torn = {"__key__": b"torn", "png": png(5)[:60], "cls": b"3"}
+    shard = write_samples(folder / "s.tar", [torn, *fashion(11)])
+    done = diffaug_command(
+        "train", shard, folder / "model", *TINY, "--classes", "10", "--shuffle", "4"
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "model", done
+
+
+def test_training_says_how_it_went(trained: Trained) -> None:
+    model, done = trained
+    assert "step 3 of 3: loss" in done.stderr
+    assert "torn: the image cannot be decoded" in done.stderr
+    assert "3 steps, 12 images, 1 skipped" in done.stdout
+    assert f"--model {model}" in done.stdout
+
+
+def test_its_model_augments_and_samples(trained: Trained, tmp_path: Path, cli: Cli) -> None:
+    model, _ = trained
+    flags = ["--condition", "label", "--sampler", "one-step", "--batch-size", "4"]
+    said = cli("augment", SHARDS[0], tmp_path / "out", "--model", model, *flags)
+    assert said.code == 0, said
+    flags = ["-n", "6", "--columns", "3", "--steps", "2", "--label", "all", "--batch-size", "4"]
+    said = cli("sample", model, "-o", tmp_path / "grid.png", *flags)
+    assert said.code == 0, said
+    assert "6 images in" in said.out
+    with Image.open(tmp_path / "grid.png") as sheet:
+        assert np.asarray(sheet).std() > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["train", str(SHARDS[0])], "train wants SOURCE... CHECKPOINT"),
+        (["train", str(SHARDS[0]), "{tmp}", "--size", "30"], "size: .* multiple of 8"),
+        (["train", "{tmp}/none.tar", "{tmp}/c"], "no such shard"),
+        (["train", str(SHARDS[0]), "{tmp}/c", "--recipe", "{tmp}/none.yaml"], "cannot read the"),
+        (
+            ["train", str(SHARDS[0]), str(SHARDS[0]), *TINY],
+            "cannot write to .*fashion-mnist-000000",
+        ),
+        (["train", str(SHARDS[0]), "memory://c"], "CHECKPOINT is a folder of this machine"),
+        (["train", str(SHARDS[0]), "{tmp}/c", "--preview-steps", "0"], "must be more than 0"),
+        (["sample", "{tmp}/none"], "no such model"),
+        (["sample", "fashion-mnist-32", "-n", "0"], "must be at least 1"),
+        (["sample", "fashion-mnist-32", "--label", "10"], "the model has 10 classes"),
+        (["sample", "fashion-mnist-32", "--label", "shoe"], "--label is none, all, or classes"),
+        (["sample", "fashion-mnist-32", "--guidance", "2"], "no class to guide towards"),
+        (["sample", "fashion-mnist-32", "--eta", "0.5"], "eta belongs to the sampler ddim"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], says: str, tmp_path: Path, cli: Cli
+) -> None:
+    said = cli(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
+    assert said.code == 2
+    assert re.search(says, said.err.replace("\n", " ")), said

@@ -1,0 +1,69 @@
+"""The words of docs/training.md and docs/models.md, run, each in one folder.
+
+Of docs/models.md the public models are replaced by tiny ones of their family, as it says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from diffusers import UNet2DModel
+from PIL import Image
+
+from diffaug.train.recipe import TrainRecipe
+from tests.conftest import ROOT, Cli, Python, blocks, commands
+from tests.support import tiny
+
+pytestmark = pytest.mark.services
+
+MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+
+
+def test_the_whole_way_from_pictures_to_augmented_pictures(checkout: Path, cli: Cli) -> None:
+    typed = [words for words in commands(TRAINING) if words[0] == "diffaug"]
+    assert [words[1] for words in typed] == ["sample", "pack", "train", "sample", "augment"]
+    for words in typed:
+        said = cli(*words[1:])
+        assert said.code == 0, said
+    with Image.open(checkout / "grid.png") as sheet:
+        assert sheet.width > 500
+    assert "100 planned = 100 ok" in said.out
+
+
+@pytest.mark.usefixtures("checkout")
+def test_the_python_of_training_runs(python: Python) -> None:
+    python("\n".join(blocks(TRAINING, "python")))
+
+
+def test_the_recipe_of_training_is_a_recipe(tmp_path: Path) -> None:
+    (text,) = blocks(TRAINING, "yaml")
+    (tmp_path / "recipe.yaml").write_text(text)
+    recipe = TrainRecipe.from_yaml(tmp_path / "recipe.yaml", size=8, channels=1)
+    unet: Any = UNet2DModel(**recipe.unet_config())
+    assert unet.config.layers_per_block == 2
+
+
+def test_the_commands_and_the_python_of_models_run(
+    checkout: Path, cli: Cli, python: Python
+) -> None:
+    places = {
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": tiny.stable_diffusion(checkout / "sd"),
+        "facebook/DiT-XL-2-256": tiny.dit(checkout / "dit"),
+    }
+    (code,) = blocks(MODELS, "python")
+    python(code)
+    assert [words[1] for words in commands(MODELS)] == [
+        *("augment", "verify", "augment", "augment", "verify")
+    ]
+    said = []
+    for words in commands(MODELS):
+        told = cli(*(str(places.get(word, word)) for word in words[1:]))
+        assert told.code == 0, told
+        said.append(told.out)
+    assert "240 planned = 240 ok" in said[0]
+    assert "4 replayed: 4 equal" in said[1]
+    assert "120 planned = 120 ok" in said[2]
+    assert "1 replayed: 1 equal" in said[4]

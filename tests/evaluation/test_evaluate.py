@@ -1,0 +1,295 @@
+"""`diffaug evaluate` on the fixture shards: what it leaves, and that pure noise never helps."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil  # type: ignore[import-untyped]
+import pytest
+from PIL import Image
+
+import diffaug
+from diffaug.cli.evaluate import evaluate
+from diffaug.errors import ConfigError
+from diffaug.evaluation.arms import arms_of, matched_arms
+from diffaug.evaluation.plan import plan_evaluation
+from diffaug.evaluation.prepare import prepare
+from diffaug.evaluation.settings import Evaluation
+from tests.conftest import SHARDS, Cli, Said, diffaug_command
+from tests.support.hostile import fashion, write_samples
+from tests.support.jobs import tree
+from tests.support.services import wait_until
+
+pytestmark = pytest.mark.services
+
+SOURCE = [str(shard) for shard in SHARDS[:2]]
+SMALL = ["--labels", "2,3", "--seeds", "2", "--validation", "1", "--train-steps", "6"]
+SMALL += ["--strengths", "0.4", "--one-step-strengths", "0.4", "--severities", "3"]
+SMALL += ["--copies", "2", "--steps", "4", "--test", str(SHARDS[2])]
+
+LITTLE = Evaluation(labels=(2,), seeds=2, validation=1, severities=(3,))
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("evaluation") / "output"
+    done = diffaug_command("evaluate", "--log-json", *SOURCE, output, *SMALL)
+    assert done.returncode == 0, done.stderr
+    output.with_name("log.jsonl").write_text(done.stderr)
+    return output
+
+
+def test_every_setting_is_a_flag() -> None:
+    assert set(Evaluation.model_fields) <= set(inspect.signature(evaluate).parameters)
+
+
+def test_it_tells_how_far_it_is(output: Path) -> None:
+    """The sources are read twice: to draw from them, and for what was drawn; the test shard too."""
+    events = map(json.loads, output.with_name("log.jsonl").read_text().splitlines())
+    told = [(one["what"], one["total"]) for one in events if one["event"] == "progress"]
+    stages = [stage for stage, _ in groupby(told)]
+    assert stages[:4] == [("reading shards", count) for count in (2, 1, 2, 1)]
+    others = [what for what, _ in stages[4:]]
+    assert others == ["generating pools", "training classifiers", "training classifiers"]
+
+
+def test_it_leaves_a_row_a_score(output: Path) -> None:
+    """As pandas reads them: every arm, budget and seed, on every image of the test shard."""
+    scores = pd.read_parquet(output / "results/scores.parquet")
+    plan = json.loads((output / "evaluation.json").read_text())
+    settings = Evaluation.of(plan["settings"])
+    arms = {arm.name for arm in (*arms_of(settings), *matched_arms(settings))}
+    assert len(arms) == 12
+    assert set(scores["arm"]) == arms
+    assert len(scores) == 12 * 2 * 2 * 2 * 6  # arms, budgets, seeds, splits, corruptions
+    assert set(scores["images"][scores["split"] == "test"]) == {40}
+    assert set(scores["images"][scores["split"] == "validation"]) == {10}
+    assert set(scores["steps"]) == {6}
+    assert scores["accuracy"].between(0, 100).all()
+    summary = pd.read_parquet(output / "results/summary.parquet")
+    clean = scores[(scores["split"] == "test") & (scores["corruption"] == "clean")]
+    means = clean.groupby(["labels", "arm"])["accuracy"].mean().reset_index()
+    both = means.merge(summary[summary["of"] == "clean"], on=["labels", "arm"])
+    assert len(both) == 2 * 12
+    assert np.allclose(both["accuracy_x"], both["accuracy_y"])
+
+
+def test_it_leaves_a_verdict_and_plots(output: Path) -> None:
+    told = json.loads((output / "results/results.json").read_text())
+    assert [(one["labels"], one["of"]) for one in told["verdicts"]] == [
+        (labels, of) for labels in (2, 3) for of in ("clean", "corrupted")
+    ]
+    assert {one["word"] for one in told["verdicts"]} <= {"helps", "no evidence", "hurts"}
+    assert "trained on other images of this kind, with their classes" in told["leakage"]
+    assert told["cost"]["generated_images"] == 2 * 2 * 30 * 2  # seeds, jobs, images, copies
+    page = (output / "results/README.md").read_text()
+    for one in told["verdicts"]:
+        assert one["sentence"] in page
+    for name in ("gains", "corruptions", "strengths"):
+        with Image.open(output / f"results/{name}.png") as picture:
+            picture.load()
+        assert f"({name}.png)" in page
+
+
+def test_its_images_are_jobs_like_any_other(output: Path, cli: Cli) -> None:
+    said = cli("verify", output / "seed-1/reconstruct-0.4", "--replay", "3")
+    assert said.code == 0, said
+    assert "3 equal" in said.out
+    rows = pd.read_parquet(output / "seed-1/reconstruct-0.4/manifest")
+    assert (len(rows), set(rows["strength"]), set(rows["calls"])) == (60, {0.4}, {2})
+
+
+def test_run_again_it_does_nothing_and_says_the_same(output: Path, cli: Cli) -> None:
+    before = contents(output)
+    told = (output / "results/results.json").read_bytes()
+    said = cli("evaluate", *SOURCE, output, *SMALL)
+    assert said.code == 0, said
+    assert "trainings to do" not in said.err
+    assert contents(output) == before
+    assert (output / "results/results.json").read_bytes() == told
+
+
+def test_a_lost_training_comes_out_as_it_was(output: Path, cli: Cli) -> None:
+    """The filters' judge is trained anew for it, where it was at hand the first time."""
+    path = output / "trials/seed-1/3-filtered-0.4.json"
+    was = json.loads(path.read_text())
+    path.unlink()
+    said = cli("evaluate", *SOURCE, output, *SMALL)
+    assert "1 trainings to do" in said.err
+    assert {**json.loads(path.read_text()), "seconds": 0} == {**was, "seconds": 0}
+
+
+def contents(output: Path) -> dict[str, str]:
+    found = tree(output / "seed-0") | tree(output / "trials")
+    return {name: digest for name, (_, digest) in found.items()}
+
+
+def test_another_evaluation_is_refused(output: Path, cli: Cli) -> None:
+    said = cli("evaluate", *SOURCE, output, *SMALL, "--learning-rate", "0.1")
+    said.assert_mistake("settings learning_rate (None there, 0.1 asked). Choose a new OUTPUT")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([*SOURCE, "OUT"], "wants --test SHARDS, or --search strength=lo:hi"),
+        ([*SOURCE, "OUT", "--test", SOURCE[0]], "is a source too: test on images nothing else"),
+        ([*SOURCE, "OUT", "--test", str(SHARDS[2]), "--labels", "60"], "ask for fewer, or give"),
+        ([*SOURCE, "OUT", "--search", "strength=0.9:0.1"], "--search is strength=lo:hi"),
+        ([*SOURCE, "OUT", "--search", "steps=1:9", "--budget", "8"], "--search is strength=lo:hi"),
+        ([*SOURCE, "OUT", "--search", "strength=0.1:0.9", "--budget", "7"], "at least 8"),
+        ([SOURCE[0]], "at least one shard, then the folder"),
+        ([*SOURCE, "s3://bucket/out", "--test", str(SHARDS[2])], "wants a local folder"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], sentence: str, cli: Cli, tmp_path: Path
+) -> None:
+    given = [str(tmp_path / "out") if one == "OUT" else one for one in arguments]
+    cli("evaluate", *given).assert_mistake(sentence)
+
+
+def test_pure_noise_never_helps(tmp_path: Path, cli: Cli) -> None:
+    """At strength 1 a copy has nothing of its image: some other piece of clothing, ill labelled."""
+    flags = ["--labels", "4", "--seeds", "3", "--validation", "1", "--train-steps", "30"]
+    flags += ["--arms", "blur,noise,reconstruct", "--strengths", "1"]
+    flags += ["--copies", "2", "--steps", "4", "--severities", "3", "--test", str(SHARDS[2])]
+    said = cli("evaluate", *SOURCE, tmp_path / "out", *flags)
+    assert said.code == 0, said
+    verdicts = json.loads((tmp_path / "out/results/results.json").read_text())["verdicts"]
+    assert len(verdicts) == 2
+    for verdict in verdicts:
+        assert verdict["word"] in ("hurts", "no evidence")
+        assert verdict["sentence"] in said.out
+
+
+def test_a_search_ends_in_a_recipe_that_augments(tmp_path: Path, cli: Cli) -> None:
+    flags = ["--labels", "2", "--validation", "2", "--train-steps", "6", "--steps", "4"]
+    flags += ["--copies", "2", "--severities", "3", "--budget", "8"]
+    said: Said = cli("evaluate", *SOURCE, tmp_path / "out", "--search", "strength=0.2:0.8", *flags)
+    assert said.code == 0, said
+    rounds = json.loads((tmp_path / "out/search.json").read_text())
+    assert [(one["seeds"], len(one["accuracy"])) for one in rounds] == [(1, 4), (2, 2)]
+    assert len(list((tmp_path / "out/trials").rglob("*.json"))) == 8
+    assert "points against flips and crops alone" in said.out
+    recipe = diffaug.Recipe.from_yaml(tmp_path / "out/recipe.yaml")
+    assert str(recipe.strength) in rounds[-1]["accuracy"]
+    best = max(rounds[-1]["accuracy"].values())
+    assert rounds[-1]["accuracy"][str(recipe.strength)] == best
+    said = cli("augment", SHARDS[2], tmp_path / "a", "--recipe", tmp_path / "out/recipe.yaml")
+    assert said.code == 0, said
+    assert set(pd.read_parquet(tmp_path / "a/manifest")["strength"]) == {recipe.strength}
+
+
+def test_after_a_mistake_the_same_output_can_be_used(tmp_path: Path, cli: Cli) -> None:
+    few = ["--arms", "real", "--seeds", "2", "--train-steps", "2", "--severities", "3"]
+    few += ["--validation", "1", "--test", str(SHARDS[2]), "--labels"]
+    cli("evaluate", *SOURCE, tmp_path, *few, "60").assert_mistake("ask for fewer, or give more")
+    said = cli("evaluate", *SOURCE, tmp_path, *few, "2")
+    assert said.code == 0, said
+    assert "Nothing was on trial" in said.out
+
+
+def test_killed_while_it_places_its_images_it_goes_on(tmp_path: Path) -> None:
+    plan = plan_evaluation(SOURCE, str(tmp_path), test=[str(SHARDS[2])], settings=LITTLE)
+    found = prepare(plan, str(tmp_path))
+    before = {name: held for name, (_, held) in tree(tmp_path).items()}
+    (tmp_path / "data.json").unlink()
+    shutil.rmtree(tmp_path / "seed-1")
+    (tmp_path / "seed-0/validation.tar").write_bytes(b"")
+    assert prepare(plan, str(tmp_path)) == found
+    assert {name: held for name, (_, held) in tree(tmp_path).items()} == before
+
+
+def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test/mine.txt").write_text("mine")
+    plan = plan_evaluation(SOURCE, str(tmp_path), test=[str(SHARDS[2])], settings=LITTLE)
+    with pytest.raises(ConfigError, match="test is there already: choose a new OUTPUT"):
+        prepare(plan, str(tmp_path))
+    assert [path.name for path in tmp_path.rglob("*")] == ["test", "mine.txt"]
+
+
+def test_what_is_in_both_source_and_test_is_told(tmp_path: Path, cli: Cli) -> None:
+    """Resized, with a red one among grey ones, and one without a class."""
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "red.png")
+    red = {"__key__": b"red", "png": (tmp_path / "red.png").read_bytes(), "cls": b"9"}
+    lost = {"__key__": b"lost", "png": fashion(1)[0]["png"]}
+    tested = write_samples(tmp_path / "t.tar", [*fashion(40), red, lost])
+    flags = ["--labels", "3", "--arms", "real", "--seeds", "2", "--train-steps", "2"]
+    flags += ["--validation", "1", "--severities", "3", "--size", "16", "--test", str(tested)]
+    said = cli("evaluate", *SOURCE, tmp_path / "out", *flags)
+    assert said.code == 0, said
+    assert "labelled images are, pixel for pixel, test images too" in said.out
+    assert "1 samples were left out" in said.out
+    assert "41 test images, 1 left out" in said.err
+    scores = pd.read_parquet(tmp_path / "out/results/scores.parquet")
+    assert set(scores["images"][scores["split"] == "test"]) == {41}
+
+
+def test_a_model_that_makes_nothing_is_a_mistake(tmp_path: Path, cli: Cli) -> None:
+    strange = [{**sample, "cls": b"1%s" % sample["cls"]} for sample in fashion(120)]
+    shard = write_samples(tmp_path / "s.tar", strange[:80])
+    tested = write_samples(tmp_path / "t.tar", strange[80:])
+    flags = ["--labels", "3", "--arms", "one-step", "--seeds", "2", "--validation", "1"]
+    flags += ["--condition", "label", "--test", str(tested)]
+    said = cli("evaluate", shard, tmp_path / "out", *flags)
+    said.assert_mistake("one-step 0.2 of seed 0 made no image: all 300 failed, the first because")
+
+
+def test_filters_of_the_recipe_make_the_filtered_arm(tmp_path: Path, cli: Cli) -> None:
+    recipe = diffaug.Recipe(copies=3, steps=4, filters=["ssim >= 0.6"], strength=0.4)
+    recipe.to_yaml(tmp_path / "recipe.yaml")
+    flags = ["--recipe", str(tmp_path / "recipe.yaml"), "--labels", "3", "--seeds", "2"]
+    flags += ["--arms", "reconstruct,filtered", "--strengths", "0.4", "--train-steps", "2"]
+    flags += ["--validation", "1", "--severities", "3", "--test", str(SHARDS[2])]
+    said = cli("evaluate", *SOURCE, tmp_path / "out", *flags)
+    assert said.code == 0, said
+    scores = pd.read_parquet(tmp_path / "out/results/scores.parquet")
+    copies = scores.drop_duplicates(["arm", "seed"]).set_index(["arm", "seed"])["copies"]
+    for seed in range(2):
+        rows = pd.read_parquet(tmp_path / f"out/seed-{seed}/reconstruct-0.4/manifest")
+        assert set(rows["seed"]) == {seed}
+        assert copies["reconstruct 0.4", seed] == 90
+        assert copies["filtered 0.4", seed] == (rows["score_ssim"] >= 0.6).sum()
+
+
+def test_images_of_several_sizes_want_a_size(tmp_path: Path, cli: Cli) -> None:
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "wide.png")
+    wide = {"__key__": b"wide", "png": (tmp_path / "wide.png").read_bytes(), "cls": b"1"}
+    shard = write_samples(tmp_path / "s.tar", [*fashion(60), wide])
+    cli("evaluate", shard, tmp_path / "out", *SMALL).assert_mistake("differ in size (2 sizes)")
+
+
+def test_told_to_stop_it_ends_soon_and_then_goes_on(tmp_path: Path, cli: Cli) -> None:
+    """By SIGTERM while its processes train: they end with it, and what they did is kept."""
+    output, again = tmp_path / "output", tmp_path / "again"
+    few = [*SMALL[2:], "--labels", "3", "--arms", "one-step"]
+    assert cli("evaluate", *SOURCE, output, *few).code == 0
+    shutil.copytree(output, again)
+    shutil.rmtree(again / "trials")
+    (again / "results/results.json").unlink()
+    command = [str(Path(sys.executable).with_name("diffaug")), "evaluate", *SOURCE, str(again)]
+    running = subprocess.Popen([*command, *few], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: any(again.glob("trials/*/*.json")), 300, "a first training", running)
+    family = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=180)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in said
+    _, alive = psutil.wait_procs(family, 20)
+    assert not alive
+    done = {path.name for path in again.glob("trials/*/*.json")}
+    assert len(done) < len(list(output.glob("trials/*/*.json")))
+    assert cli("evaluate", *SOURCE, again, *few).code == 0
+    scores, before = (pd.read_parquet(one / "results/scores.parquet") for one in (again, output))
+    assert scores.drop(columns="seconds").equals(before.drop(columns="seconds"))

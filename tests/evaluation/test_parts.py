@@ -1,0 +1,251 @@
+"""The parts of an evaluation, each against something independent: closed forms, scipy, Pillow."""
+
+from __future__ import annotations
+
+import io
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import stats
+from skimage.metrics import peak_signal_noise_ratio
+
+from diffaug.errors import ConfigError
+from diffaug.evaluation.classifier import Task, new_classifier
+from diffaug.evaluation.corruptions import CORRUPTIONS, corrupt
+from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.split import draw
+from diffaug.evaluation.statistics import difference, estimate
+from diffaug.evaluation.training import Lesson, _batches, train_classifier
+from diffaug.evaluation.variants import (
+    Pool,
+    TrivialAugment,
+    flips_and_crops,
+    matched_blur,
+    matched_noise,
+)
+from diffaug.execution import Execution
+from tests.support.networks import vit
+
+LABELS = np.repeat(np.arange(3), 20)
+PIXELS = [f"{place:064x}" for place in range(60)]
+
+
+def pictures(count: int = 6, channels: int = 1) -> NDArray[np.uint8]:
+    """Smooth pictures with a black border, as photographs of things on black are."""
+    random = np.random.default_rng(0)
+    small = random.integers(40, 256, (count, 5, 5, channels)).astype(np.uint8)
+    large = small.repeat(4, axis=1).repeat(4, axis=2)
+    return np.pad(large, ((0, 0), (4, 4), (4, 4), (0, 0)))
+
+
+def test_a_draw_is_balanced_nested_and_apart_from_validation() -> None:
+    five, eight = (draw(LABELS, PIXELS, 0, count, 4) for count in (5, 8))
+    assert np.bincount(LABELS[five.labelled]).tolist() == [5, 5, 5]
+    assert np.array_equal(eight.labelled[:15], five.labelled)
+    assert np.array_equal(eight.validation, five.validation)
+    assert np.bincount(LABELS[eight.validation]).tolist() == [4, 4, 4]
+    assert not set(eight.labelled) & set(eight.validation)
+    assert set(draw(LABELS, PIXELS, 1, 5, 4).labelled) != set(five.labelled)
+
+
+def test_a_draw_does_not_know_the_order_of_the_source() -> None:
+    there = draw(LABELS, PIXELS, 3, 5, 4)
+    order = np.random.default_rng(1).permutation(60)
+    here = draw(LABELS[order], [PIXELS[n] for n in order], 3, 5, 4)
+    assert np.array_equal(order[here.labelled], there.labelled)
+    assert np.array_equal(order[here.validation], there.validation)
+
+
+def test_a_class_with_too_few_samples_is_named() -> None:
+    with pytest.raises(ConfigError, match="class 2 has 20 samples, and 18 labelled and 3"):
+        draw(np.append(LABELS, [0, 1]), [*PIXELS, "a", "b"], 0, 18, 3)
+
+
+@pytest.mark.parametrize("kind", sorted(CORRUPTIONS))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_corruption_is_an_images_own_and_grows(kind: str, channels: int) -> None:
+    images = pictures(channels=channels)
+    made = [corrupt(images, PIXELS[:6], kind, severity) for severity in (1, 3, 5)]
+    order = [4, 0, 2]
+    again = corrupt(images[order], [PIXELS[n] for n in order], kind, 3)
+    assert np.array_equal(again, made[1][order])
+    errors = [np.square(one - images.astype(float)).mean() for one in made]
+    assert 0 < errors[0] < errors[1] < errors[2]
+
+
+def test_corruptions_are_what_they_say() -> None:
+    grey = np.full((4, 64, 64, 1), 128, dtype=np.uint8)
+    noisy = corrupt(grey, PIXELS[:4], "noise", 2)
+    assert np.std(noisy.astype(float)) == pytest.approx(0.12 * 255, rel=0.03)
+    occluded = corrupt(grey, PIXELS[:4], "occlusion", 4)
+    assert (occluded == 0).sum(axis=(1, 2, 3)).tolist() == [32 * 32] * 4
+    images = pictures()
+    flat = corrupt(images, PIXELS, "contrast", 3).astype(float)
+    assert np.allclose(flat.std(axis=(1, 2, 3)), 0.3 * images.std(axis=(1, 2, 3)), atol=0.5)
+    file = io.BytesIO()
+    Image.fromarray(images[0, ..., 0]).save(file, "JPEG", quality=7)
+    with Image.open(file) as picture:
+        assert np.array_equal(corrupt(images, PIXELS, "jpeg", 5)[0, ..., 0], np.asarray(picture))
+
+
+def test_intervals_are_scipys() -> None:
+    random = np.random.default_rng(0)
+    one, other = random.normal(80, 1, 6), random.normal(78, 1, 6)
+    plain = stats.ttest_1samp(one, 0).confidence_interval(0.95)
+    assert (estimate(one).low, estimate(one).high) == pytest.approx((plain.low, plain.high))
+    paired = stats.ttest_rel(one, other).confidence_interval(1 - 0.05 / 7)
+    found = difference(one, other, 7)
+    assert (found.low, found.high) == pytest.approx((paired.low, paired.high))
+    assert found.mean == pytest.approx(np.mean(one - other))
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """Two copies of each image, at 14 to 30 dB, of which one is missing."""
+    random, images = np.random.default_rng(0), pictures().astype(float)
+    deviation = np.linspace(8, 50, 12).reshape(6, 2, 1, 1, 1)
+    noisy = images[:, None] + deviation * random.standard_normal((6, 2, 28, 28, 1))
+    copies = np.clip(noisy, 0, 255).astype(np.uint8)
+    there = np.ones((6, 2), dtype=bool)
+    there[3, 1] = False
+    psnr = np.array([[_psnr(copies[n, k], pictures()[n]) for k in range(2)] for n in range(6)])
+    return Pool(copies, there, np.where(there, psnr, np.nan))
+
+
+def _psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    return float(peak_signal_noise_ratio(other, one, data_range=255))
+
+
+def test_controls_are_as_far_from_their_images_as_the_copies_they_are_matched_to(
+    pool: Pool,
+) -> None:
+    images = pictures()
+    noise = matched_noise(images, tuple(PIXELS[:6]), pool)
+    blur = matched_blur(images, pool)
+    strongest = _psnr(blur.copies[5, 1], images[5])
+    for n, k in np.argwhere(pool.there):
+        assert _psnr(noise.copies[n, k], images[n]) == pytest.approx(pool.psnr[n, k], abs=0.3)
+        # a blur comes in steps, and at its strongest it is a grey plane
+        wanted = max(pool.psnr[n, k], strongest)
+        assert _psnr(blur.copies[n, k], images[n]) == pytest.approx(wanted, abs=2)
+    assert np.array_equal(noise.there, pool.there)
+    alone = Pool(pool.copies[[2]], pool.there[[2]], pool.psnr[[2]])
+    other = matched_noise(images[[2]], (PIXELS[2],), alone)
+    assert np.array_equal(other.copies[0], noise.copies[2])
+
+
+def test_a_pool_draws_what_is_there_of_the_image_at_each_place(pool: Pool) -> None:
+    random = np.random.default_rng(0)
+    places = np.array([0, 3] * 50)
+    whose, drawn = pool.draw(places, random)
+    assert np.array_equal(whose, places)
+    found = [{k for k in range(2) if np.array_equal(pool.copies[n, k], image)} for n, image in
+             zip(places, drawn, strict=True)]  # fmt: skip
+    assert set.union(*found[0::2]) == {0, 1}
+    assert set.union(*found[1::2]) == {0}
+    none_of_3 = pool.kept(np.arange(6)[:, None] != [3, 3])
+    whose, others = none_of_3.draw(np.full(40, 3), random)
+    for owner, image in zip(whose, others, strict=True):
+        assert any(np.array_equal(pool.copies[owner, k], image) for k in range(2))
+    assert 3 not in whose
+    assert len(set(whose)) > 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_flips_and_crops_move_and_mirror(channels: int) -> None:
+    images = pictures(64, channels)
+    moved = flips_and_crops(images, np.random.default_rng(0))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    kinds = set()
+    for source, made in zip(padded, moved, strict=True):
+        for flipped in (False, True):
+            seen = made[:, ::-1] if flipped else made
+            for down in range(5):
+                for right in range(5):
+                    if np.array_equal(source[down : down + 28, right : right + 28], seen):
+                        kinds.add((down, right, flipped))
+    assert len({kind[:2] for kind in kinds}) > 20
+    assert {kind[2] for kind in kinds} == {False, True}
+
+
+def test_trivial_augment_changes_most_images_by_something_else_each_time() -> None:
+    images = pictures(1)
+    places = np.zeros(200, dtype=np.int64)
+    _, made = TrivialAugment(images).draw(places, np.random.default_rng(0))
+    assert len({one.tobytes() for one in made}) > 100
+    assert made.shape == (200, 28, 28, 1)
+
+
+def test_a_training_learns_and_comes_out_the_same() -> None:
+    images = np.concatenate([pictures(8) // 8, pictures(8)])
+    lesson = Lesson(images, np.repeat([0, 1], 8), 2)
+    settings = Evaluation(train_steps=60, train_batch=16)
+    on = Execution.choose(dtype="float32", device="cpu")
+    found = train_classifier(lesson, settings, 0, on).confidences(images)
+    assert (found.argmax(axis=1) == lesson.targets).mean() > 0.9
+    again, other = (train_classifier(lesson, settings, n, on).confidences(images) for n in (0, 1))
+    assert np.array_equal(again, found)
+    assert not np.array_equal(other, found)
+
+
+def test_what_takes_an_images_place_brings_its_class() -> None:
+    """Of four images, black to white, two have copies, which are darker by one."""
+    grey = np.array([0, 60, 120, 180], dtype=np.uint8)
+    images = np.tile(grey[:, None, None, None], (1, 8, 8, 1))
+    there = np.array([[False], [True], [True], [False]])
+    pool = Pool(images[:, None] - 1, there, np.full((4, 1), 48.0))
+    lesson = Lesson(images, np.arange(4), 4, pool, moved=False)
+    for batch, targets in islice(_batches(lesson, 8, 20, 0), 20):
+        for place, (image, target) in enumerate(zip(batch, targets.argmax(dim=1), strict=True)):
+            assert image[0, 0, 0] == grey[target] - (place >= 4)
+            assert place < 4 or target in (1, 2)
+    again = Lesson(images, np.arange(4), 4, repeated=True, moved=False)
+    batch, targets = next(_batches(again, 8, 1, 0))
+    assert np.array_equal(batch[:4], batch[4:])
+    assert torch.equal(targets[:4], targets[4:])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("arms", "blurs", "arms: no such one, 'blurs': use real"),
+        ("corruptions", ["rain"], "corruptions: no such one, 'rain'"),
+        ("severities", "1,6", "severities are whole numbers from 1 to 5, got 6"),
+        ("labels", "50,20", "labels: name each once, the smallest first"),
+        ("strengths", "1.5", "less than or equal to 1"),
+        ("seeds", "1", "greater than or equal to 2"),
+    ],
+)
+def test_a_wrong_setting_is_named(field: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Evaluation.of({field: value})
+
+
+def test_a_transformers_model_is_given_images_as_its_processor_would(tmp_path: Path) -> None:
+    """Its body is kept, its head is new; one that is none is named."""
+    vit(tmp_path / "vit")
+    model = new_classifier(str(tmp_path / "vit"), Task(channels=3, classes=4), seed=0)
+    images = torch.from_numpy(pictures(2, 3)).permute(0, 3, 1, 2) / 255
+    logits = model(images)
+    assert logits.shape == (2, 4)
+    processor: Any = transformers.AutoImageProcessor
+    prepare = processor.from_pretrained(tmp_path / "vit", backend="pil")
+    seen = [Image.fromarray(image) for image in pictures(2, 3)]
+    values = prepare(images=seen, return_tensors="pt")["pixel_values"]
+    direct = model.model(values).logits  # type: ignore[operator]
+    assert torch.allclose(direct, logits, atol=0.1)  # Pillow rounds to bytes
+    body: Any = transformers.ViTForImageClassification
+    saved = body.from_pretrained(tmp_path / "vit").vit.state_dict()
+    ours = dict(model.named_parameters())
+    assert all(torch.equal(ours[f"model.vit.{name}"], value) for name, value in saved.items())
+    grey = new_classifier(str(tmp_path / "vit"), Task(channels=1, classes=4), seed=0)
+    assert torch.equal(grey(images[:, :1]), grey(images[:, :1].expand(-1, 3, -1, -1)))
+    with pytest.raises(ConfigError, match=r"classifier .*empty: transformers loads no image"):
+        new_classifier(str(tmp_path / "empty"), Task(3, 4), 0)

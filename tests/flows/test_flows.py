@@ -1,0 +1,285 @@
+"""The flow against a real Prefect server: in this process, and as a deployment with a worker."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+from PIL import Image
+
+from flows.demo import ROOT, prefect_server
+from tests.conftest import BRACES, SHARDS
+from tests.support.jobs import augmented
+from tests.support.services import wait_until
+
+pytestmark = pytest.mark.services
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+
+def readme_command(begins: str) -> list[str]:
+    """The line of the README that begins `prefect <begins>`, as arguments of Prefect's."""
+    line = next(line for line in README.splitlines() if line.startswith(f"prefect {begins}"))
+    return shlex.split(line.removesuffix("\\"))[1:]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a client of a server of our own, on loopback."""
+    home = tmp_path_factory.mktemp("prefect")
+    with prefect_server(home, home / "server.log") as url:
+        yield os.environ | {
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": url,
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        }
+
+
+@pytest.fixture(scope="module")
+def worker(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The deployments of the checkout, and a process worker that serves their pool."""
+    prefect(environment, ROOT, *readme_command("work-pool create"))
+    prefect(environment, ROOT, *readme_command("deploy --all"))
+    folder = tmp_path_factory.mktemp("worker")
+    with (folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [PREFECT, *readme_command("worker start")],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        yield
+        process.terminate()
+        process.wait(timeout=180)
+
+
+def prefect(
+    environment: dict[str, str], folder: Path, *arguments: str, expect: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run Prefect's own command line."""
+    done = subprocess.run(
+        [PREFECT, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+def ask(environment: dict[str, str], what: str) -> list[dict[str, Any]]:
+    """A filter endpoint of the server's API, asked over HTTP."""
+    answer = httpx.post(f"{environment['PREFECT_API_URL']}/{what}", json={}, timeout=60)
+    found: list[dict[str, Any]] = answer.raise_for_status().json()
+    return found
+
+
+def task_names(environment: dict[str, str]) -> set[str]:
+    return {task["name"] for task in ask(environment, "task_runs/filter")}
+
+
+def assets(environment: dict[str, str]) -> dict[str, set[str]]:
+    """What was materialized, as the server's events have it, and from what."""
+    wanted = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+    url = f"{environment['PREFECT_API_URL']}/events/filter"
+    found = httpx.post(url, json=wanted, timeout=60).raise_for_status().json()["events"]
+    return {
+        event["resource"]["prefect.resource.id"]: {
+            related["prefect.resource.id"]
+            for related in event["related"]
+            if related["prefect.resource.role"] == "asset"
+        }
+        for event in found
+    }
+
+
+@pytest.mark.usefixtures("worker")
+def test_deployment_runs_from_outside_the_checkout(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    parameters = [f"source={BRACES}", f"output={output}", 'recipe={"strength": 0.4, "steps": 5}']
+    flags = [token for parameter in parameters for token in ("-p", parameter)]
+    done = prefect(environment, tmp_path, *readme_command("deployment run"), *flags)
+    assert "Completed" in done.stdout
+    manifest = pd.read_parquet(output / "manifest")
+    assert len(manifest) == 120
+    assert set(manifest["status"]) == {"ok"}
+    assert set(manifest["strength"]) == {0.4}
+    tars = (output / "shards.txt").read_text().split()
+    assert len(tars) == 3
+    assert all((output / tar).is_file() for tar in tars)
+    found = {item["key"]: item for item in ask(environment, "artifacts/latest/filter")}
+    assert found["augment-progress"]["data"] == 100.0
+    summary = found["augment-summary"]["data"]
+    assert "| 120 | 120 | 0 | 0 | 3 of 3 |" in summary.replace("  ", " ")
+    _, _, picture = summary.partition("data:image/webp;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(picture.partition(")")[0]))) as sheet:
+        assert sheet.width > 400
+    assert f"(file://{output}/report/index.html)" in found["augment-report"]["data"]
+    assert (output / "report/index.html").is_file()
+    (run,) = (run for run in ask(environment, "flow_runs/filter") if str(output) in run["name"])
+    assert run["name"] == f"augment {BRACES} into {output}"
+    names = {f"shard fashion-mnist-{number:06}" for number in range(3)}
+    wait_until(lambda: names <= task_names(environment), 180, f"task runs {names}")
+    made = f"file://{output}"
+    wait_until(lambda: made in assets(environment), 180, "the event of the asset")
+    assert assets(environment)[made] == {f"file://{SHARDS[0].parent}"}
+
+
+@pytest.mark.usefixtures("worker")
+def test_verification_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
+    """Of an output as it was made, then with a byte flipped and a source changed."""
+    source, output = tmp_path / "s1.tar", tmp_path / "output"
+    shutil.copy(SHARDS[1], source)
+    frame = augmented([SHARDS[0], source], output)
+    verify = ["deployment", "run", "verify-manifest/local", "--watch", "-p", f"output={output}"]
+    verify += ["-p", "replay=16", "-p", "shards_per_task=1"]
+    prefect(environment, tmp_path, *verify)
+    found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
+    assert found["verify-progress"] == 100.0
+    assert "| 2 of 2 | 0 | 16 | 0 |" in found["verify-summary"]
+    assert "No difference was found." in found["verify-summary"]
+
+    tar = next(output.glob("shards/fashion-mnist-000000-*.tar"))
+    for path, at in ((tar, 600), (source, frame["source_offset"].max() + 50)):
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1
+        path.write_bytes(data)
+    prefect(environment, tmp_path, *verify[:-4], "-p", "replay=80", expect=1)
+    messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
+    (message,) = (text for text in messages if f"differences in {output}" in text)
+    assert message.startswith("3 differences in ")
+    assert f"shards/{tar.name}: its sha256 is" in message
+    found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
+    summary = found["verify-summary"]
+    assert "| 2 of 2 | 3 | 79 | 0 |" in summary
+    assert f"- `shards/{tar.name} 00000-a0.png: its bytes or place are not" in summary
+    assert f"- `{source} {frame['source_key'].max()} copy 0: the source has changed" in summary
+
+
+@pytest.mark.usefixtures("worker")
+def test_training_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
+    """Its checkpoint then augments."""
+    checkpoint = tmp_path / "checkpoint"
+    recipe = {"network": "tiny", "size": 8, "steps": 60, "batch_size": 8, "classes": 10}
+    command = ["deployment", "run", "train-denoiser/local", "--watch", "-p", f"source={BRACES}"]
+    flags = ["-p", f"checkpoint={checkpoint}", "-p", f"recipe={json.dumps(recipe)}"]
+    prefect(environment, tmp_path, *command, *flags)
+    found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
+    rows = json.loads(found["train-metrics"])
+    assert [row["step"] for row in rows] == list(range(1, 61))
+    assert rows[-1]["images"] == 480
+    assert found["train-progress"] == 100.0
+    assert "| 60 | 480 | 0 |" in found["train-summary"]
+    frame = augmented([SHARDS[0]], tmp_path / "output", model=str(checkpoint))
+    assert set(frame["status"]) == {"ok"}
+
+
+@pytest.mark.usefixtures("worker")
+def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
+    """Its verdicts are artifacts."""
+    small: dict[str, Any] = {"labels": [2], "seeds": 2, "validation": 1, "train_steps": 4}
+    small |= {"arms": ["one-step"], "one_step_strengths": [0.4], "severities": [3]}
+    command = ["deployment", "run", "evaluate-augmentation/local", "--watch"]
+    command += ["-p", f"source={json.dumps([str(shard) for shard in SHARDS[:2]])}"]
+    command += ["-p", f"settings={json.dumps(small)}", "-p", f"test={SHARDS[2]}"]
+    prefect(environment, tmp_path, *command, "-p", f"output={tmp_path / 'out'}")
+    found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
+    rows = json.loads(found["evaluation-verdicts"])
+    assert [(row["labels"], row["images"]) for row in rows] == [(2, "clean"), (2, "corrupted")]
+    assert "Leakage: " in found["evaluation-summary"]
+    scores = pd.read_parquet(tmp_path / "out/results/scores.parquet")
+    assert set(scores["arm"]) == {"flips-crops", "one-step 0.4"}
+
+
+SCRIPT = """\
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from flows.augment_dataset import augment_dataset
+from flows.evaluate_augmentation import evaluate_augmentation
+from flows.train_denoiser import train_denoiser
+from flows.verify_manifest import verify_manifest
+flows = {flow.name: flow for flow in (
+    augment_dataset, evaluate_augmentation, train_denoiser, verify_manifest)}
+ended = []
+for name, parameters in json.loads(sys.argv[2]):
+    state = flows[name](**parameters, return_state=True)
+    ended.append([state.type.value, state.message])
+print(json.dumps(ended))
+"""
+
+
+def test_what_cannot_be_fails_with_a_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+    """And what failed is not tried again; what could be done stays."""
+    missing, empty, cut = tmp_path / "missing.tar", tmp_path / "empty", tmp_path / "cut.tar"
+    cut.write_bytes(SHARDS[0].read_bytes()[:20_000])
+    shards, output = list(map(str, SHARDS)), str(tmp_path / "output")
+    recipe = {"network": "tiny", "size": 8, "steps": 60, "batch_size": 8}
+    diverging = recipe | {"learning_rate": 1e30, "warmup_steps": 0}
+    model = str(tmp_path / "model")
+    nowhere = {"source": shards[:2], "test": shards[2], "output": "s3://bucket/out"}
+    runs: list[tuple[str, dict[str, Any], str]] = [
+        (
+            "augment-dataset",
+            {"source": str(missing), "output": str(tmp_path / "none")},
+            f"no such shard: {missing}",
+        ),
+        (
+            "augment-dataset",
+            {"source": str(cut), "output": output, "recipe": {"steps": 2}},
+            "more failed than max_failed=0.01",
+        ),
+        (
+            "verify-manifest",
+            {"output": str(empty)},
+            f"{empty} is no output of diffaug: it has no run.json",
+        ),
+        (
+            "train-denoiser",
+            {"source": shards, "checkpoint": model, "recipe": diverging},
+            "no checkpoint had been written yet",
+        ),
+        (
+            "evaluate-augmentation",
+            nowhere,
+            "s3://bucket/out: an evaluation wants a local folder",
+        ),
+    ]
+    asked = json.dumps([(name, parameters) for name, parameters, _ in runs])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(ROOT), asked],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    ended = json.loads(done.stdout.splitlines()[-1])
+    for (type_, message), (name, _, sentence) in zip(ended, runs, strict=True):
+        assert type_ == "FAILED", (name, message)
+        assert sentence in message
+    assert not (tmp_path / "none").exists()
+    manifest = pd.read_parquet(tmp_path / "output/manifest")
+    assert "truncated_tar" in set(manifest["reason_code"].dropna())
+    assert (manifest["status"] == "ok").any()
+    trainings = [run for run in ask(environment, "task_runs/filter") if model in run["name"]]
+    assert [run["run_count"] for run in trainings] == [1]

@@ -1,0 +1,334 @@
+"""`augment` and `Augmenter`: the same pixels as a job, in the form of what was given."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import webdataset as wds
+from PIL import Image
+
+import diffaug
+from tests.support.hostile import encoded, fashion, write_files, write_samples
+from tests.support.jobs import BATCH, augmented, members, pixels, threads
+
+RECIPE = diffaug.Recipe(strength="0.1:0.6", steps=5, copies=2, seed=5)
+ONCE = RECIPE.model_copy(update={"copies": 1})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job of two copies over six pictures, in `out`."""
+    folder = tmp_path_factory.mktemp("online")
+    write_samples(folder / "s.tar", fashion(6))
+    fields = RECIPE.model_dump()
+    augmented([folder / "s.tar"], folder / "out", **fields)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path) -> dict[str, np.ndarray]:
+    """The job's pictures by output key."""
+    (tar,) = (folder / "out/shards").glob("*.tar")
+    images = {name: data for name, data in members(tar).items() if name.endswith(".png")}
+    return {name.removesuffix(".png"): pixels(data) for name, data in images.items()}
+
+
+def _pictures(count: int = 6) -> list[Image.Image]:
+    return [Image.fromarray(pixels(sample["png"])) for sample in fashion(count)]
+
+
+def _augment(images: Any, recipe: diffaug.Recipe = ONCE, **options: Any) -> Any:
+    return diffaug.augment(images, recipe, batch_size=BATCH, **options)
+
+
+def _same(image: Image.Image, array: np.ndarray) -> bool:
+    return np.array_equal(np.asarray(image), array)
+
+
+# --- augment
+
+
+def test_pictures_come_out_as_a_job_makes_them(made: dict[str, np.ndarray]) -> None:
+    results = _augment(_pictures())
+    assert len(results) == 6
+    for index, result in enumerate(results):
+        assert (result.mode, result.size) == ("L", (28, 28))
+        assert _same(result, made[f"{index:05d}-a0"])
+
+
+def test_a_single_picture_is_as_in_a_batch(made: dict[str, np.ndarray]) -> None:
+    result = _augment(_pictures()[5])
+    assert isinstance(result, Image.Image)
+    assert _same(result, made["00005-a0"])
+
+
+def test_neighbours_and_order_do_not_matter(made: dict[str, np.ndarray]) -> None:
+    noise = Image.effect_noise((40, 20), 80)
+    results = _augment([noise, *_pictures()[::-1]])
+    for index, result in enumerate(results[:0:-1]):
+        assert _same(result, made[f"{index:05d}-a0"])
+
+
+def test_copies_come_as_a_list_for_each(made: dict[str, np.ndarray]) -> None:
+    results = _augment(_pictures(3), RECIPE)
+    assert [len(copies) for copies in results] == [2, 2, 2]
+    for index, copies in enumerate(results):
+        for copy, result in enumerate(copies):
+            assert _same(result, made[f"{index:05d}-a{copy}"])
+    single = _augment(_pictures(1)[0], RECIPE)
+    assert [_same(a, np.asarray(b)) for a, b in zip(single, results[0], strict=True)] == [True] * 2
+
+
+def _tensor(picture: Image.Image, channels: int, dtype: torch.dtype) -> torch.Tensor:
+    data = torch.from_numpy(np.array(picture)).expand(channels, 28, 28)
+    return data if dtype == torch.uint8 else (data.to(dtype) / 255)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("form", ["one", "batch", "list"])
+def test_tensors_come_out_in_their_own_form(
+    form: str, dtype: torch.dtype, channels: int, made: dict[str, np.ndarray]
+) -> None:
+    tensors = [_tensor(picture, channels, dtype) for picture in _pictures(3)]
+    given: Any = {"one": tensors[0], "batch": torch.stack(tensors), "list": tensors}[form]
+    result = _augment(given)
+    if form == "batch":
+        assert result.shape == (3, channels, 28, 28)
+    results = [result] if form == "one" else list(result)
+    for index, tensor in enumerate(results):
+        assert (tensor.dtype, tensor.shape) == (dtype, (channels, 28, 28))
+        scaled = tensor if dtype == torch.uint8 else (tensor * 255).round()
+        for channel in scaled.to(torch.uint8):
+            assert np.array_equal(channel.numpy(), made[f"{index:05d}-a0"])
+
+
+def test_float16_keeps_its_dtype() -> None:
+    result = _augment(_tensor(_pictures(1)[0], 1, torch.float16))
+    assert result.dtype == torch.float16
+
+
+def test_a_batch_of_none_is_none() -> None:
+    assert _augment([]) == []
+    assert _augment(torch.zeros(0, 1, 28, 28)).shape == (0, 1, 28, 28)
+
+
+def test_what_was_given_is_left_alone() -> None:
+    picture, tensor = _pictures(1)[0], _tensor(_pictures(1)[0], 3, torch.float32).clone()
+    was = picture.tobytes(), tensor.clone()
+    _augment([picture])
+    _augment(tensor)
+    assert (picture.tobytes(), torch.equal(tensor, was[1])) == (was[0], True)
+
+
+def test_global_randomness_is_neither_used_nor_moved(made: dict[str, np.ndarray]) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state(), str(np.random.get_state())
+    _augment(_pictures(1))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert str(np.random.get_state()) == before[1]
+
+
+def test_a_class_conditions_as_in_a_job(folder: Path, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"condition": "label", "strength": 0.8, "steps": 2, "sampler": "ddim"}
+    augmented([folder / "s.tar"], tmp_path / "out", **fields)
+    (tar,) = (tmp_path / "out/shards").glob("*.tar")
+    images = [pixels(data) for name, data in members(tar).items() if name.endswith(".png")]
+    recipe = diffaug.Recipe(**fields)
+    labels = [int(sample["cls"]) for sample in fashion(6)]
+    for form in (labels, torch.tensor(labels), np.array(labels)):
+        assert all(map(_same, _augment(_pictures(), recipe, labels=form), images))
+    assert _same(_augment(_pictures()[4], recipe, labels=labels[4]), images[4])
+    other = _augment(_pictures()[4], recipe, labels=(labels[4] + 1) % 10)
+    assert not _same(other, images[4])
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "said"),
+    [
+        ("a.png", TypeError, "PIL images or tensors"),
+        (b"bytes", TypeError, "PIL images or tensors"),
+        (None, TypeError, "PIL images or tensors"),
+        ([np.zeros((28, 28), np.uint8)], TypeError, "PIL images or tensors"),
+        (torch.zeros(28, 28), ValueError, r"must be \(1 or 3, H, W\)"),
+        (torch.zeros(2, 28, 28), ValueError, r"must be \(1 or 3, H, W\)"),
+        (torch.zeros(1, 28, 28, dtype=torch.int64), ValueError, "uint8 or floating"),
+        (torch.full((1, 28, 28), 255.0), ValueError, r"\[0, 1\]"),
+        (torch.full((1, 28, 28), -0.5), ValueError, r"\[0, 1\]"),
+        (torch.full((1, 28, 28), torch.nan), ValueError, r"\[0, 1\]"),
+        (Image.new("F", (28, 28)), diffaug.DefectError, "no fixed range"),
+    ],
+)
+def test_what_is_no_image_is_refused(images: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        _augment(images)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "said"),
+    [
+        (None, diffaug.DefectError, "no integer class"),
+        ([1], ValueError, "2 images need 2 labels, got 1"),
+        ([1, 10], diffaug.DefectError, "class 10 is not one of the model's 10"),
+        ([1, -1], diffaug.DefectError, "class -1"),
+    ],
+)
+def test_a_label_that_is_none_is_refused(labels: Any, error: type[Exception], said: str) -> None:
+    recipe = diffaug.Recipe(condition="label", sampler="one-step")
+    with pytest.raises(error, match=said):
+        _augment(_pictures(2), recipe, labels=labels)
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(diffaug.ConfigError, match="no such model: nothing"):
+        _augment(_pictures(1), diffaug.Recipe(model="nothing"))
+
+
+# --- Augmenter
+
+
+def _stream(path: Path, *stages: Any, decode: str = "pil") -> list[dict[str, Any]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # webdataset leaves its files open
+        return list(wds.WebDataset(str(path), shardshuffle=False).decode(decode).compose(*stages))
+
+
+def _augmenter(recipe: diffaug.Recipe, **options: Any) -> diffaug.Augmenter:
+    return diffaug.Augmenter(recipe, batch_size=BATCH, **options)
+
+
+def test_a_loader_gets_what_a_job_writes(folder: Path, made: dict[str, np.ndarray]) -> None:
+    online = _stream(folder / "s.tar", _augmenter(RECIPE))
+    (tar,) = (folder / "out/shards").glob("*.tar")
+    offline = _stream(tar)
+    assert [s["__key__"] for s in online] == [s["__key__"] for s in offline] == list(made)
+    for ours, theirs in zip(online, offline, strict=True):
+        assert ours["png"].mode == theirs["png"].mode == "RGB"  # as decode("pil") gives them
+        assert _same(ours["png"], np.asarray(theirs["png"]))
+        assert ours["cls"] == theirs["cls"]
+
+
+def test_each_copy_is_a_sample_of_the_same_form(folder: Path) -> None:
+    plain = _stream(folder / "s.tar")
+    online = _stream(folder / "s.tar", _augmenter(RECIPE))
+    for index, sample in enumerate(plain):
+        for copy in range(2):
+            result = online[2 * index + copy]
+            assert result.keys() == sample.keys()
+            assert result["__key__"] == f"{sample['__key__']}-a{copy}"
+            assert (result["cls"], result["txt"]) == (sample["cls"], sample["txt"])
+            assert type(result["png"]) is type(sample["png"])
+
+
+def test_keep_yields_the_original_first(folder: Path, made: dict[str, np.ndarray]) -> None:
+    online = _stream(folder / "s.tar", _augmenter(RECIPE, keep=True))
+    keys = [f"{index:05d}{ending}" for index in range(6) for ending in ("", "-a0", "-a1")]
+    assert [sample["__key__"] for sample in online] == keys
+    for kept, plain in zip(online[::3], _stream(folder / "s.tar"), strict=True):
+        assert _same(kept["png"], np.asarray(plain["png"]))
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epoch_takes_the_place_of_the_copy(
+    epoch: int, folder: Path, made: dict[str, np.ndarray]
+) -> None:
+    augmenter = _augmenter(ONCE)
+    augmenter.set_epoch(epoch)
+    online = _stream(folder / "s.tar", augmenter)
+    assert [s["__key__"] for s in online] == [f"{index:05d}-a{epoch}" for index in range(6)]
+    for sample in online:
+        assert _same(sample["png"].convert("L"), made[sample["__key__"]])
+
+
+def test_epochs_of_several_copies_follow_each_other(folder: Path) -> None:
+    augmenter = _augmenter(RECIPE, keep=True)
+    augmenter.set_epoch(2)
+    keys = [sample["__key__"] for sample in _stream(folder / "s.tar", augmenter)]
+    assert keys[:3] == ["00000", "00000-a4", "00000-a5"]
+
+
+def test_a_loader_of_tensors_gets_tensors(folder: Path, made: dict[str, np.ndarray]) -> None:
+    for sample in _stream(folder / "s.tar", _augmenter(ONCE), decode="torchrgb"):
+        assert (sample["png"].dtype, sample["png"].shape) == (torch.float32, (3, 28, 28))
+        grey = (sample["png"] * 255).round().to(torch.uint8)[1].numpy()
+        assert np.array_equal(grey, made[sample["__key__"]])
+
+
+def test_shuffled_samples_are_the_same_images(folder: Path, made: dict[str, np.ndarray]) -> None:
+    def backwards(samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        yield from list(samples)[::-1]
+
+    online = _stream(folder / "s.tar", backwards, _augmenter(RECIPE))
+    assert len(online) == 12
+    assert all(_same(sample["png"].convert("L"), made[sample["__key__"]]) for sample in online)
+
+
+def test_an_augmenter_survives_a_process_boundary(
+    folder: Path, made: dict[str, np.ndarray]
+) -> None:
+    augmenter = _augmenter(ONCE)
+    augmenter.set_epoch(1)
+    twin = pickle.loads(pickle.dumps(augmenter))
+    online = _stream(folder / "s.tar", twin)
+    assert all(_same(sample["png"].convert("L"), made[sample["__key__"]]) for sample in online)
+
+
+def test_an_augmenter_reads_little_ahead() -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[dict[str, Any]]:
+        picture = _pictures(1)[0]
+        while True:
+            read.append(len(read))
+            yield {"__key__": str(len(read)), "png": picture}
+
+    stream = _augmenter(diffaug.Recipe(sampler="one-step"))(endless())
+    with threads(2):
+        for _ in range(6 * BATCH):
+            next(stream)
+    assert len(read) <= 10 * BATCH
+
+
+@pytest.mark.parametrize("label", [7, "7", b"7", b" 7\n", np.int64(7), torch.tensor(7)])
+def test_a_label_may_come_in_any_dress(label: Any) -> None:
+    recipe = diffaug.Recipe(condition="label", strength=0.5, steps=4)
+    picture = _pictures(1)[0]
+    (sample,) = _augmenter(recipe)([{"__key__": "k", "png": picture, "cls": label}])
+    assert _same(sample["png"], np.asarray(_augment(picture, recipe, labels=7)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sample", "said"),
+    [
+        ({}, {"__key__": "k", "npy": 0}, "sample 'k' has none of the image members"),
+        ({"condition": "label"}, {"__key__": "k", "png": None}, "no integer class"),
+        ({"condition": "label"}, {"__key__": "k", "png": None, "cls": "+-3"}, "no integer class"),
+        ({"condition": "label"}, {"__key__": "k", "png": None, "cls": b"shoe"}, "no integer class"),
+        ({"condition": "label"}, {"__key__": "k", "png": None, "cls": 10}, "class 10"),
+    ],
+)
+def test_a_sample_that_cannot_be_augmented_is_said(
+    fields: dict[str, Any], sample: dict[str, Any], said: str
+) -> None:
+    if "png" in sample:
+        sample = sample | {"png": _pictures(1)[0]}
+    with pytest.raises(diffaug.DefectError, match=said):
+        list(_augmenter(diffaug.Recipe(**fields))([sample]))
+
+
+def test_colour_comes_back_as_the_job_makes_it(tmp_path: Path) -> None:
+    bands = _pictures(3)
+    colour = Image.merge("RGB", bands).resize((45, 30))
+    source = write_files(tmp_path / "s.tar", [("a.png", encoded(colour, "PNG"))])
+    augmented([source], tmp_path / "out", sampler=RECIPE.sampler, steps=5)
+    (tar,) = (tmp_path / "out/shards").glob("*.tar")
+    result = _augment(colour, diffaug.Recipe(steps=5))
+    assert (result.mode, result.size) == ("RGB", (45, 30))
+    assert _same(result.convert("L"), pixels(members(tar)["a-a0.png"]))

@@ -1,0 +1,109 @@
+"""The state of an output, against what pandas counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import diffaug
+from diffaug.output.survey import survey
+from tests.support.hostile import broken_images, fashion, write_samples, zero_bytes
+from tests.support.jobs import planned, tars
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four planned shards of which the first three are committed: good, broken, empty."""
+    folder = tmp_path_factory.mktemp("summary")
+    write_samples(folder / "s0.tar", fashion(4))
+    broken_images(folder / "s1.tar")
+    zero_bytes(folder / "s2.tar")
+    write_samples(folder / "s3.tar", fashion(4, 4))
+    run = planned([folder / "s*.tar"], folder / "out")
+    list(diffaug.augment_shards(run.sources[:3], str(folder / "out"), run=run))
+    return folder
+
+
+def test_counts_are_those_of_the_rows(folder: Path) -> None:
+    summary = diffaug.summarise(str(folder / "out"))
+    counts = pd.read_parquet(folder / "out/manifest")["status"].value_counts()
+    assert (summary.shards, summary.committed) == (4, 3)
+    assert (summary.ok, summary.filtered, summary.failed) == (counts["ok"], 0, counts["failed"])
+    assert summary.planned == counts.sum()
+    assert summary.output_bytes == sum(map(len, tars(folder / "out").values()))
+    assert summary.failed_fraction == pytest.approx(counts["failed"] / counts.sum())
+
+
+def test_an_unfinished_output_is_not_complete(folder: Path) -> None:
+    run = planned([folder / "s*.tar"], folder / "out")
+    assert [shard.stem for shard in survey(run.sources, str(folder / "out")).missing] == ["s3"]
+    assert not diffaug.finish(run, str(folder / "out")).complete
+    assert not (folder / "out/shards.txt").exists()
+
+
+def test_finishing_twice_is_finishing_once(tmp_path: Path) -> None:
+    sources = [write_samples(tmp_path / f"s{n}.tar", fashion(1, n)) for n in range(2)]
+    run = planned(sources, tmp_path / "out")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    assert diffaug.finish(run, str(tmp_path / "out")) == diffaug.finish(run, str(tmp_path / "out"))
+    listed = (tmp_path / "out/shards.txt").read_text()
+    assert listed == "".join(f"shards/{name}\n" for name in tars(tmp_path / "out"))
+
+
+def test_finish_counts_what_another_job_added_meanwhile(tmp_path: Path) -> None:
+    sources = [write_samples(tmp_path / f"s{n}.tar", fashion(1, n)) for n in range(2)]
+    mine = planned(sources[:1], tmp_path / "out")
+    list(diffaug.augment_shards(mine.sources, str(tmp_path / "out"), run=mine))
+    planned(sources, tmp_path / "out")
+    assert not diffaug.finish(mine, str(tmp_path / "out")).complete
+
+
+def test_the_sentence_adds_up(folder: Path) -> None:
+    said = str(diffaug.summarise(str(folder / "out")))
+    assert said == "10 planned = 6 ok + 0 filtered + 4 failed; 3 of 4 shards committed"
+
+
+def test_an_empty_job_has_no_failures(tmp_path: Path) -> None:
+    run = planned([write_samples(tmp_path / "s.tar", [])], tmp_path / "out")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    summary = diffaug.finish(run, str(tmp_path / "out"))
+    assert (summary.complete, summary.planned, summary.failed_fraction) == (True, 0, 0.0)
+    assert (tmp_path / "out/shards.txt").read_text() == ""
+
+
+def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(diffaug.ConfigError, match="is no output of diffaug"):
+        diffaug.summarise(str(tmp_path))
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1 and then nothing", b"x" * 5000])
+def test_a_broken_part_is_named_and_raises_no_arrow_error(tmp_path: Path, data: bytes) -> None:
+    source = write_samples(tmp_path / "s.tar", fashion(1))
+    run = planned([source], tmp_path / "out")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    (tmp_path / "out/manifest/s.parquet").write_bytes(data)
+    with pytest.raises(diffaug.DiffaugError, match=r"s\.parquet"):
+        diffaug.summarise(str(tmp_path / "out"))
+
+
+def test_a_broken_footer_is_the_parts_fault_not_the_disks(tmp_path: Path) -> None:
+    source = write_samples(tmp_path / "s.tar", fashion(1))
+    run = planned([source], tmp_path / "out")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    part = tmp_path / "out/manifest/s.parquet"
+    data = bytearray(part.read_bytes())
+    data[-8 - int.from_bytes(data[-8:-4], "little")] ^= 255
+    part.write_bytes(data)
+    with pytest.raises(diffaug.UncommittedError, match=r"s\.parquet is broken"):
+        diffaug.summarise(str(tmp_path / "out"))
+
+
+def test_a_job_that_grows_is_not_complete_any_more(tmp_path: Path) -> None:
+    sources = [write_samples(tmp_path / f"s{n}.tar", fashion(1, n)) for n in range(2)]
+    run = planned(sources[:1], tmp_path / "out")
+    list(diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run))
+    assert diffaug.finish(run, str(tmp_path / "out")).complete
+    planned(sources, tmp_path / "out")
+    assert not (tmp_path / "out/shards.txt").exists()

@@ -1,0 +1,118 @@
+"""Every hostile input through real jobs, and the page that says what became of each.
+
+python -m tests.support.hostile_table      writes docs/hostile-inputs.md anew
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from diffaug.manifest.part import Row
+from tests.conftest import ROOT
+from tests.support.hostile import END, blocks, encoded
+from tests.support.hostile_case import FIRST, LAST, Case, Group
+from tests.support.hostile_files import FILES
+from tests.support.hostile_images import IMAGES
+from tests.support.hostile_labels import LABELS
+from tests.support.hostile_names import NAMES, SAMPLES
+from tests.support.hostile_pictures import PICTURES
+from tests.support.hostile_sources import REFUSED, refusal
+from tests.support.hostile_tars import TARS
+from tests.support.jobs import augmented
+
+STRENGTH = 0.02
+PAGE = ROOT / "docs/hostile-inputs.md"
+GROUPS = (TARS, NAMES, SAMPLES, LABELS, IMAGES, FILES)
+CASES: dict[str, tuple[Group, Case]] = {
+    case.name: (group, case) for group in GROUPS for case in group.cases.values()
+}
+
+HEAD = """\
+# {count} hostile inputs, and what became of each
+
+Every input below was made, put into a shard and augmented by a real job; this page was written
+from that job's manifest, and `tests/shards/test_hostile.py` checks both the verdicts, which are
+written down beside each input in `tests/support/hostile_*.py`, and that this page is what the job
+gives today (`python -m tests.support.hostile_table` writes it anew). Most stand between two good
+samples, `a` and `z`, in one shard: unless the page says that something was cut, corrupt or lost,
+both came out with the very bytes that they have in a clean shard. *A right image* means that the
+result was compared with the result for the same picture in a plain PNG: byte for byte where the
+file loses nothing of it, else nearly. Nothing was unpickled, followed, opened by name or run.
+"""
+
+
+def run(folder: Path) -> None:
+    """One job a group: its inputs, a clean shard, and the plain pictures that they show."""
+    for group in GROUPS:
+        inputs = folder / group.name
+        inputs.mkdir(parents=True)
+        sources = [case.write(inputs) for case in group.cases.values()]
+        plain = [(f"{name}.png", encoded(shown, "PNG")) for name, shown in PICTURES.items()]
+        labelled = [(f"{name}.cls", b"7") for name in PICTURES]
+        pairs = [file for pair in zip(plain, labelled, strict=True) for file in pair]
+        for name, files in {"clean": [*FIRST, *LAST], "pictures": pairs}.items():
+            sources.append(inputs / f"{name}.tar")
+            sources[-1].write_bytes(blocks(files) + END)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Corrupt EXIF|Palette images", UserWarning)
+            augmented(sources, inputs / "out", strength=STRENGTH, **group.fields)
+
+
+@cache
+def rows(output: Path, shard: str) -> list[Row]:
+    """The manifest's rows of one shard, in order, as pandas reads them."""
+    found = pd.read_parquet(output / f"manifest/{shard}.parquet").astype(object)
+    records: list[Row] = found.where(found.notna(), None).to_dict("records")  # type: ignore[assignment]
+    return records
+
+
+def page(folder: Path) -> str:
+    """The page, from the manifests that `run` left."""
+    text = HEAD.format(count=len(CASES) + len(REFUSED))
+    for group in GROUPS:
+        text += f"\n## {group.title}\n\n| input | what became of it | reason code | reason |\n"
+        text += "| --- | --- | --- | --- |\n"
+        for case in group.cases.values():
+            text += _line(case.what, _became(rows(folder / group.name / "out", case.name)))
+    text += "\n## Sources and models\n\n| input | what became of it | what is said |\n"
+    text += "| --- | --- | --- |\n"
+    for name in REFUSED:
+        what, said = refusal(name)
+        text += _line(what, [("refused before anything is read", said)])
+    return text
+
+
+def _became(found: list[Row]) -> list[tuple[str, str, str]]:
+    """Verdict, code and reason of each row, but for the neighbours that came through."""
+    odd = [row for row in found if row["status"] != "ok" or row["source_key"] not in ("a", "z")]
+    told = []
+    for row in odd:
+        verdict = "a right image" if row["status"] == "ok" else "failed"
+        if len(odd) > 1:
+            verdict = (
+                f"{'the shard' if row['source_key'] is None else row['source_key']}: {verdict}"
+            )
+        code = f"`{row['reason_code']}`" if row["reason_code"] else ""
+        told.append((verdict, code, row["reason"] or ""))
+    return told or [("passed over, without a row", "", "")]
+
+
+def _line(what: str, told: Sequence[tuple[str, ...]]) -> str:
+    columns = ("<br>".join(_plain(text) for text in column) for column in zip(*told, strict=True))
+    return f"| {_plain(what[0].upper() + what[1:])} | {' | '.join(columns)} |\n"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        run(Path(temporary))
+        PAGE.write_text(page(Path(temporary)), encoding="utf-8")

@@ -1,0 +1,125 @@
+"""In what order the data of a training comes, and what is left out of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diffaug.errors import ConfigError
+from diffaug.train.data import Position, batches, settle
+from diffaug.train.recipe import TrainRecipe
+from tests.support.hostile import fashion, png, write_samples
+from tests.support.training import fingerprints, taken, tiny, two_shards
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> list[str]:
+    return two_shards(tmp_path)
+
+
+def test_an_epoch_visits_every_image_once_in_an_order_of_its_own(source: list[str]) -> None:
+    recipe = tiny()
+    ten = taken(source, recipe, 10, Position())
+    first, second = fingerprints(ten[:5]), fingerprints(ten[5:])
+    assert Counter(first) == Counter(second)
+    assert len(set(first)) == 20
+    assert first != second
+    assert [batch.position for batch in ten][4] == Position(0, 20)
+    assert fingerprints(taken(source, recipe, 10, Position())) == first + second
+    other = fingerprints(taken(source, tiny(seed=1), 5, Position()))
+    assert other not in (first, second)
+
+
+@pytest.mark.parametrize("after", [1, 4, 5, 7])
+def test_the_data_goes_on_from_any_position(source: list[str], after: int) -> None:
+    """Batches of 6 from 20 images, so that epochs end within one."""
+    recipe = tiny(batch_size=6, shuffle=7)
+    straight = taken(source, recipe, 12, Position())
+    rest = taken(source, recipe, 12 - after, straight[after - 1].position)
+    assert fingerprints(straight[:after]) + fingerprints(rest) == fingerprints(straight)
+
+
+def test_labels_come_with_their_images(tmp_path: Path) -> None:
+    path = write_samples(tmp_path / "s.tar", fashion(10))
+    (batch,) = taken([str(path)], tiny(classes=10, batch_size=10), 1, Position())
+    by_pixels = {}
+    for sample in fashion(10):
+        (one,) = taken(
+            [str(write_samples(tmp_path / "one.tar", [sample]))],
+            tiny(classes=10, batch_size=1),
+            1,
+            Position(),
+        )
+        by_pixels[one.x_0.tobytes()] = int(sample["cls"])
+    found = {x_0.tobytes(): int(label) for x_0, label in zip(batch.x_0, batch.labels, strict=True)}
+    assert found == by_pixels
+
+
+def test_what_cannot_be_used_is_skipped_and_named(tmp_path: Path) -> None:
+    good = fashion(4)
+    bad = [
+        {"__key__": b"torn", "png": png(5)[:60], "cls": b"1"},
+        {"__key__": b"nolabel", "png": png(6)},
+        {"__key__": b"alien", "png": png(7), "cls": b"12"},
+        {"__key__": b"nopicture", "cls": b"1"},
+    ]
+    path = write_samples(tmp_path / "s.tar", [*bad[:2], *good, *bad[2:]])
+    made = taken([str(path)], tiny(classes=10), 2, Position())
+    skipped = [one for batch in made for one in batch.skipped]
+    assert Counter(one.key for one in skipped) >= Counter(["torn", "nolabel", "alien", "nopicture"])
+    reasons = {one.key: one.reason for one in skipped}
+    assert "cannot be decoded" in reasons["torn"]
+    assert "no integer class" in reasons["nolabel"]
+    assert "class 12 is not one of the 10" in reasons["alien"]
+    assert "no image member" in reasons["nopicture"]
+    assert len(set(fingerprints(made))) == 4
+
+
+def test_samples_without_a_class_can_be_kept_as_such(tmp_path: Path) -> None:
+    """Those whose class is wrong are not among them: they are skipped all the same."""
+    given = [{name: sample[name] for name in ("__key__", "png")} for sample in fashion(3)]
+    alien = {"__key__": b"alien", "png": png(7), "cls": b"12"}
+    path = write_samples(tmp_path / "s.tar", [*given, *fashion(2, 4), alien])
+    recipe = tiny(classes=10, batch_size=5, unlabelled="keep")
+    (batch,) = taken([str(path)], recipe, 1, Position())
+    known = [int(sample["cls"]) for sample in fashion(2, 4)]
+    assert sorted(batch.labels.tolist()) == sorted([10, 10, 10, *known])
+    assert {one.key for one in batch.skipped} <= {"alien"}
+
+
+def test_a_source_without_images_says_so_instead_of_going_round(tmp_path: Path) -> None:
+    path = write_samples(tmp_path / "s.tar", [{"__key__": b"torn", "png": png(0)[:60]}])
+    with pytest.raises(ConfigError, match="no sample of the source can be used: the first one"):
+        next(batches([str(path)], tiny(), Position()))
+    with pytest.raises(ConfigError, match="no image in the source"):
+        settle(TrainRecipe(), [str(path)])
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "settled"),
+    [("L", (28, 28), (32, 1)), ("RGB", (30, 17), (32, 3)), ("RGB", (64, 64), (64, 3))],
+)
+def test_size_and_channels_are_those_of_the_images(
+    tmp_path: Path, mode: str, size: tuple[int, int], settled: tuple[int, int]
+) -> None:
+    image = Image.effect_noise(size, 60).convert(mode)
+    if mode == "RGB":
+        image.putpixel((0, 0), (255, 0, 0))
+    image.save(tmp_path / "x.png")
+    grey = {"__key__": b"a", "png": png(0)}
+    sample = {"__key__": b"b", "png": (tmp_path / "x.png").read_bytes()}
+    path = write_samples(tmp_path / "s.tar", [grey, sample])
+    recipe = settle(TrainRecipe(), [str(path)])
+    assert (recipe.size, recipe.channels) == settled
+
+
+def test_large_images_want_a_size(tmp_path: Path) -> None:
+    Image.effect_noise((300, 20), 60).save(tmp_path / "x.png")
+    sample = {"__key__": b"a", "png": (tmp_path / "x.png").read_bytes()}
+    path = write_samples(tmp_path / "s.tar", [sample])
+    with pytest.raises(ConfigError, match="up to 300 pixels"):
+        settle(TrainRecipe(), [str(path)])
+    assert settle(TrainRecipe(size=64), [str(path)]).size == 64

@@ -1,0 +1,148 @@
+"""A training that was stopped or killed goes on, bit for bit, as if it had not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDPMPipeline
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.train.loop import train
+from tests.conftest import SHARDS
+from tests.support.training import WEIGHTS, events, run, state, tiny, two_shards
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> list[str]:
+    return two_shards(tmp_path)
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """A nested state as one level of tensors and plain values."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = dict(enumerate(value)).items()
+    else:
+        return {name: value}
+    return {key: leaf for k, v in items for key, leaf in flat(v, f"{name}/{k}").items()}
+
+
+def same(one: Path, other: Path) -> None:
+    """Two trainings stand at the same place, bit for bit, and saved the same weights."""
+    left, right = flat(state(one)), flat(state(other))
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        equal = torch.equal(value, right[name]) if torch.is_tensor(value) else value == right[name]
+        assert equal, name
+    assert (one / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not(source: list[str], tmp_path: Path) -> None:
+    recipe = tiny(steps=12, classes=10, network={"preset": "tiny", "dropout": 0.2})
+    straight = run(source, tmp_path / "straight", recipe)
+    first = train(
+        source, tmp_path / "halves", recipe, dtype="float32", device="cpu", checkpoint_minutes=1e-9
+    )
+    begun = list(islice(first, 7))
+    first.close()  # type: ignore[attr-defined]
+    rest = run(source, tmp_path / "halves", recipe, resume=True)
+    assert [step.step for step in begun + rest] == list(range(1, 13))
+    assert [step.loss for step in begun + rest] == [step.loss for step in straight]
+    same(tmp_path / "straight", tmp_path / "halves")
+    assert run(source, tmp_path / "halves", recipe, resume=True) == []
+
+
+@pytest.mark.services
+def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(tmp_path: Path) -> None:
+    """The command itself, killed without warning somewhere past its hundredth step."""
+    arguments = [
+        *("--network", "tiny", "--size", "16", "--steps", "200", "--batch-size", "8"),
+        *("--classes", "10", "--shuffle", "50", "--preview-steps", "150"),
+        *("--checkpoint-minutes", "0.01", "--dtype", "float32"),
+    ]
+
+    def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "diffaug", "train", *map(str, SHARDS), str(folder)]
+        alone = os.environ | {"OMP_NUM_THREADS": "1"}  # two of them share the machine
+        return subprocess.Popen([*command, *arguments, *more], stderr=subprocess.DEVNULL, env=alone)
+
+    killed, straight = tmp_path / "killed", tmp_path / "straight"
+    process, other = start(killed), start(straight)
+    deadline = time.monotonic() + 300
+    while not (killed / "training/state.pt").exists() or state(killed)["trainer"]["step"] < 100:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    stood = state(killed)["trainer"]["step"]
+    assert 100 <= stood < 200
+    assert start(killed, "--resume").wait(timeout=300) == 0
+    assert other.wait(timeout=300) == 0
+    same(straight, killed)
+    assert not list(killed.rglob(".*"))
+    steps = [event.step for event in events(killed).Scalars("loss")]
+    assert steps == list(range(1, 201))
+
+
+@pytest.mark.services
+def test_a_kill_within_the_last_save_is_made_good(
+    source: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any file, between the model's, and between them and the state that comes last."""
+    run(source, tmp_path / "whole", tiny())
+    publish = storage.publish
+    for files in (0, 3, 6):
+        folder, left = tmp_path / f"killed-{files}", [files]
+
+        def until_killed(local: Path, url: str, left: list[int] = left) -> None:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            publish(local, url)
+
+        monkeypatch.setattr(storage, "publish", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(source, folder, tiny())
+        monkeypatch.setattr(storage, "publish", publish)
+        run(source, folder, tiny(), resume=True)
+        same(tmp_path / "whole", folder)
+        assert DDPMPipeline.from_pretrained(folder)
+
+
+@pytest.mark.services
+def test_a_training_keeps_its_dtype(source: list[str], tmp_path: Path) -> None:
+    first = train(source, tmp_path / "c", tiny(), dtype="float32", checkpoint_minutes=1e-9)
+    next(first)
+    first.close()  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="holds a training in float32"):
+        train(source, tmp_path / "c", tiny(), dtype="bfloat16", resume=True)
+    list(train(source, tmp_path / "c", tiny(), resume=True))
+    run(source, tmp_path / "straight", tiny())
+    same(tmp_path / "straight", tmp_path / "c")
+
+
+def test_a_training_is_not_mixed_with_another(source: list[str], tmp_path: Path) -> None:
+    run(source, tmp_path / "c", tiny())
+    with pytest.raises(ConfigError, match="go on with --resume"):
+        run(source, tmp_path / "c", tiny())
+    with pytest.raises(ConfigError, match="training on other shards"):
+        run(source[:1], tmp_path / "c", tiny(), resume=True)
+    with pytest.raises(ConfigError, match=r"learning_rate is 0.001 there and 0.002 here"):
+        run(source, tmp_path / "c", tiny(learning_rate=2e-3), resume=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "model_index.json").write_text("{}")
+    with pytest.raises(ConfigError, match="not empty and holds no training"):
+        run(source, other, tiny())
