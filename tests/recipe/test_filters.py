@@ -470,13 +470,6 @@ def test_an_estimate_times_the_judges(
     monkeypatch.setattr("diffaug.job.estimate._SECONDS", 0.1)
     flags = ["--sampler", "one-step", "--batch-size", "8", "--layout", "paired"]
     flags += ["--judges", "label=tests.support.ridge:classify"]
-    said = cli(
-        "augment",
-        sources[0],
-        tmp_path / "out",
-        *flags,
-        "label=tests.support.ridge:classify",
-        "--dry-run",
-    )
+    said = cli("augment", sources[0], tmp_path / "out", *flags, "--dry-run")
     assert said.code == 0, said
     assert "about 8 images, 8 network calls" in said.out
