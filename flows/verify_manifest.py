@@ -56,12 +56,12 @@ def verify_group(
 ) -> Checked:
     """Check the planned shards first to last, both counted in, and make their picks again."""
     checked = Checked()
-    for stem, differences in verify_shards(output, the_run(output).sources[first : last + 1]):
+    for shard in verify_shards(output, the_run(output).sources[first : last + 1]):
         checked.shards += 1
-        for difference in differences:
+        for difference in shard.differences:
             checked.found(difference)
-            if difference.where == f"manifest/{stem}.parquet":
-                picks = {name: places for name, places in picks.items() if name != stem}
+        if not shard.has_rows:
+            picks = {stem: places for stem, places in picks.items() if stem != shard.stem}
     tally = Tally()
     for replayed in replay_parts(picked_rows(output, picks), output):
         tally.add(replayed)

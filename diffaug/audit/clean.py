@@ -13,6 +13,7 @@ from diffaug import storage
 from diffaug.audit.verify import Difference, strays
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import check_part
+from diffaug.output.layout import Output, part_path
 from diffaug.output.run import the_run
 from diffaug.output.survey import read_report
 
@@ -46,7 +47,7 @@ def clean(output: str) -> Iterator[Difference]:
     planned = {shard.stem for shard in run.sources}
     for stray in strays(output, run):
         if not _keep(output, stray.where, planned):
-            storage.remove(storage.join(output, stray.where))
+            storage.remove(Output(output).at(stray.where))
             yield stray
 
 
@@ -64,7 +65,7 @@ def _keep(output: str, name: str, planned: set[str]) -> bool:
     if tar is None:
         return False
     storage.forget_listings(output)
-    part = storage.join(output, "manifest", f"{tar['stem']}.parquet")
+    part = Output(output).part(tar["stem"])
     try:
         return name in read_report(part).tars  # committed since the parts were listed
     except FileNotFoundError:
@@ -76,7 +77,7 @@ def _keep(output: str, name: str, planned: set[str]) -> bool:
 def _is_commit(output: str, name: str) -> bool:
     """Whether a part is whole, and stands under its own name."""
     try:
-        metadata, _ = check_part(storage.read_bytes(storage.join(output, name)))
+        metadata, _ = check_part(storage.read_bytes(Output(output).at(name)))
     except (pa.ArrowException, ValueError, KeyError, TypeError, OSError):
         return False
-    return f"manifest/{metadata['report']['stem']}.parquet" == name
+    return part_path(metadata["report"]["stem"]) == name

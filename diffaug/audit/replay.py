@@ -24,6 +24,7 @@ from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.job.binding import Binding, PartRecord
 from diffaug.job.rows import draft_row, sample_fields
 from diffaug.manifest.part import Row
+from diffaug.output.layout import copy_key
 from diffaug.pictures.codec import decode, decode_mask, encode, pixel_sha256
 from diffaug.shards.members import Members
 
@@ -139,7 +140,7 @@ def replay_rows(
 def member_name(row: Row, metadata: Mapping[str, Any]) -> str:
     """The name of a row's image in its tar, or what it would have been where it was not kept."""
     kept = row["output_member"]
-    name = f"{row['source_key']}-a{row['copy']}.{metadata['recipe']['format']}"
+    name = f"{copy_key(row['source_key'], row['copy'])}.{metadata['recipe']['format']}"
     return name if kept is None else str(kept)
 
 

@@ -11,12 +11,13 @@ import pyarrow as pa
 from diffaug import storage
 from diffaug.errors import DiffaugError, UncommittedError
 from diffaug.manifest.part import Row, check_part
-from diffaug.output.compact import FOLDER, stale
-from diffaug.output.run import Run, SourceShard, the_run
+from diffaug.output.compact import stale
+from diffaug.output.layout import Output, part_path
+from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, read_report, survey
 from diffaug.shards import read_samples
 
-__all__ = ["Difference", "rest", "strays", "verify", "verify_shards"]
+__all__ = ["Difference", "ShardCheck", "rest", "strays", "verify_shards"]
 
 
 @dataclass(frozen=True)
@@ -30,45 +31,48 @@ class Difference:
         return f"{self.where}: {self.what}"
 
 
-def verify(output: str) -> Iterator[tuple[str, list[Difference]]]:
-    """Check an output, yielding (name, differences) for each planned shard, then for the rest.
+@dataclass(frozen=True)
+class ShardCheck:
+    """One planned shard, checked.
 
-    The last item, `shards/`, lists the strays, and says whether OUTPUT/lineage is out of date.
-
-    Raises:
-        ConfigError: it is not the output of a job.
+    Attributes:
+        stem: the shard's.
+        differences: what is not as the manifest says.
     """
-    run = the_run(output)
-    yield from verify_shards(output, run.sources)
-    yield "shards/", rest(output, run)
+
+    stem: str
+    differences: list[Difference]
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether its manifest part is there and whole, so that its rows can be replayed."""
+        return all(difference.where != part_path(self.stem) for difference in self.differences)
 
 
-def verify_shards(
-    output: str, shards: Iterable[SourceShard]
-) -> Iterator[tuple[str, list[Difference]]]:
-    """Check some of an output's planned shards, yielding (stem, differences) for each.
+def verify_shards(output: str, shards: Iterable[SourceShard]) -> Iterator[ShardCheck]:
+    """Check some of an output's planned shards.
 
-    A shard's part is held against its digest, its counts added up, its tar hashed whole and each
-    image by itself.
+    A shard's part is compared with its digest, its counts are added up, and its tar is hashed
+    whole and image by image.
     """
     for shard in shards:
-        yield shard.stem, list(_verify_shard(output, shard))
+        yield ShardCheck(shard.stem, list(_verify_shard(output, shard)))
 
 
 def rest(output: str, run: Run) -> list[Difference]:
-    """What differs of an output that is of no single shard: strays, and a lineage out of date."""
+    """What differs outside of any single shard: stray files, and an OUTPUT/lineage out of date."""
     return [*strays(output, run), *_lineage(output, run)]
 
 
 def _lineage(output: str, run: Run) -> Iterator[Difference]:
-    if not storage.listing(storage.join(output, FOLDER), ".parquet"):
+    if not Output(output).lineage_files():
         return  # then no footer need be read again
     try:
         reports = survey(run.sources, output).committed.values()
     except (DiffaugError, OSError):
         return  # a part is broken, which is a difference by itself
     if why := stale(output, sum(report.planned for report in reports)):
-        yield Difference(f"{FOLDER}/", why)
+        yield Difference("lineage/", why)
 
 
 def strays(output: str, run: Run) -> list[Difference]:
@@ -76,35 +80,32 @@ def strays(output: str, run: Run) -> list[Difference]:
 
     Nothing is said of a tar whose own part cannot be read: that part is a difference by itself.
     """
-    tars = [  # first: then comes their part
-        f"{folder}/{tar}"
-        for folder in ("shards", "rejects")
-        for tar in storage.listing(storage.join(output, folder), ".tar")
-    ]
-    parts = storage.listing(storage.join(output, "manifest"), ".parquet")
+    layout = Output(output)
+    tars = layout.tars()  # first: a job publishes them before their part
+    stems = layout.stems()
     named: set[str] = set()
     unreadable: set[str] = set()
-    for part in parts:
+    for stem in stems:
         try:
-            named |= read_report(storage.join(output, "manifest", part)).tars.keys()
+            named |= read_report(layout.part(stem)).tars.keys()
         except (UncommittedError, OSError):
-            unreadable.add(part.removesuffix(".parquet"))
+            unreadable.add(stem)
     named |= {tar for tar in tars if tar.partition("/")[2].rpartition("-")[0] in unreadable}
-    planned = {f"{shard.stem}.parquet" for shard in run.sources}
+    planned = {shard.stem for shard in run.sources}
     return [
         *(Difference(tar, "no manifest part names this tar") for tar in tars if tar not in named),
         *(
-            Difference(f"manifest/{part}", "the plan has no such shard")
-            for part in parts
-            if part not in planned
+            Difference(part_path(stem), "the plan has no such shard")
+            for stem in stems
+            if stem not in planned
         ),
     ]
 
 
 def _verify_shard(output: str, shard: SourceShard) -> Iterator[Difference]:
-    part = f"manifest/{shard.stem}.parquet"
+    part = part_path(shard.stem)
     try:
-        metadata, rows = check_part(storage.read_bytes(storage.join(output, part)))
+        metadata, rows = check_part(storage.read_bytes(Output(output).at(part)))
         report = ShardReport.model_validate(metadata["report"])
     except FileNotFoundError:
         yield Difference(part, "missing: the shard is not committed")

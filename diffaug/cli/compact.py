@@ -19,13 +19,12 @@ def compact(output: str) -> int:
     output
         folder or URL of an output
     """
-    from diffaug import storage
-    from diffaug.output.compact import FOLDER
     from diffaug.output.compact import compact as merge
+    from diffaug.output.layout import Output
     from diffaug.output.run import the_run
 
     rows = sum(counted(merge(output), len(the_run(output).sources), "compacting parts", err))
-    folder = storage.join(output, FOLDER)
-    files = len(storage.listing(folder, ".parquet"))
-    out.print(f"{rows} rows in {files} files: {folder}", markup=False)
+    layout = Output(output)
+    files = len(layout.lineage_files())
+    out.print(f"{rows} rows in {files} files: {layout.lineage}", markup=False)
     return OK

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.cli.progress import Counts, counted
 from diffaug.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diffaug.audit.verify import Difference
 
 __all__ = ["replay", "verify"]
 
@@ -35,27 +38,31 @@ def verify(
         not while a job is writing to the output
     """
     from diffaug.audit.clean import clean as remove_strays
-    from diffaug.audit.verify import verify as check
+    from diffaug.audit.verify import rest, verify_shards
     from diffaug.output.run import the_run
 
     if replay < 0:
         raise ConfigError(f"--replay is a number of images, 0 or more, got {replay}")
     for removed in remove_strays(output) if clean else ():
         out.print(f"removed {removed}", markup=False)
-    differences, stems, broken = 0, [], set()
-    shards = len(the_run(output).sources)
-    for name, found in counted(check(output), shards + 1, "checking shards", err):
-        if name != "shards/":
-            stems.append(name)
-        differences += len(found)
-        for difference in found:
-            out.print(str(difference), markup=False)
-            if difference.where == f"manifest/{name}.parquet":
-                broken.add(name)
+    run, differences, replayable = the_run(output), 0, []
+    checks = verify_shards(output, run.sources)
+    for checked in counted(checks, len(run.sources), "checking shards", err):
+        differences += _shown(checked.differences)
+        if checked.has_rows:
+            replayable.append(checked.stem)
+    differences += _shown(rest(output, run))
     if replay:
-        differences += _replay_some(output, replay, [stem for stem in stems if stem not in broken])
-    out.print(f"{len(stems)} shards checked, {differences} differences")
+        differences += _replay_some(output, replay, replayable)
+    out.print(f"{len(run.sources)} shards checked, {differences} differences")
     return DIFFERS if differences else OK
+
+
+def _shown(differences: list[Difference]) -> int:
+    """Print differences; how many there are."""
+    for difference in differences:
+        out.print(str(difference), markup=False)
+    return len(differences)
 
 
 def _replay_some(output: str, number: int, stems: list[str]) -> int:

@@ -14,11 +14,13 @@ import webdataset as wds
 
 from diffaug import storage
 from diffaug.dataset.decode import Decoder, Skips
-from diffaug.dataset.index import Index, job_recipe
+from diffaug.dataset.index import Index
 from diffaug.dataset.mixture import Mixture, ranks
 from diffaug.dataset.query import Query
 from diffaug.dataset.sides import Augmented, Real
 from diffaug.errors import ConfigError
+from diffaug.output.layout import Output
+from diffaug.output.run import the_run
 
 __all__ = ["AugmentedDataset"]
 
@@ -99,18 +101,18 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         _check(samples, shuffle, soft_labels, mode)
         if samples is not None and not train:
             raise ConfigError("samples: in evaluation each comes exactly once: leave it out")
-        recipe = job_recipe(output)
+        recipe = the_run(output).recipe
         index = Index(output, Query(where))
         self.chosen = sum(index.tars.values())
-        keys = recipe["image_key"] if image_key is None else image_key
+        keys = recipe.image_key if image_key is None else image_key
         keys = tuple(keys.split(",") if isinstance(keys, str) else keys)
-        keys = tuple(key for key in keys if key != recipe.get("mask_key"))
-        shards = _real_shards(output, real, recipe.get("layout") == "paired", index)
+        keys = tuple(key for key in keys if key != recipe.mask_key)
+        shards = _real_shards(output, real, recipe.layout == "paired", index)
         if shards is None and p is not None and p < 1:
             raise ConfigError(
                 "p and ratio mix augmented samples with real ones: give real=, or leave them out"
             )
-        sources = Real(shards, keys, label_key or recipe["label_key"]) if shards else None
+        sources = Real(shards, keys, label_key or recipe.label_key) if shards else None
         p = 0.5 if p is None else p
         if sources is not None and p == 1:
             sources = None
@@ -126,7 +128,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         if (not train or samples is None) and ranks()[1] > 1:
             _refuse_unfinished(output)
         self._skips = Skips()
-        decoder = Decoder(self._skips, mode, recipe["max_pixels"], soft_labels)
+        decoder = Decoder(self._skips, mode, recipe.max_pixels, soft_labels)
         self._mixture = Mixture(sources, augmented, decoder, p, ratio, self.samples, shuffle, seed)
         super().__init__(self._mixture)
 
@@ -185,7 +187,7 @@ def _real_shards(
 
 def _refuse_unfinished(output: str) -> None:
     """Ranks that look at different times must see the same."""
-    if not storage.exists(storage.join(output, "shards.txt")):
+    if not storage.exists(Output(output).shards_txt):
         raise ConfigError(
             f"{storage.public_url(output)} is not finished, and ranks could see different parts of "
             "it: finish the job, or, to train, give samples="

@@ -5,7 +5,6 @@ Only how many each tar has is kept. A tar's rows are read when its turn comes, b
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +18,11 @@ import pyarrow.parquet as pq
 
 from diffaug import storage
 from diffaug.dataset.query import Query
-from diffaug.errors import ConfigError, UncommittedError
+from diffaug.errors import ConfigError
+from diffaug.output.layout import Output, broken_part, copy_key
 from diffaug.threads import several
 
-__all__ = ["Index", "Place", "job_recipe"]
-
-_LINEAGE = "lineage"
-"""The folder in which `diffaug compact` puts the manifest again, in a few large files."""
-
-_REQUESTS = 32
-"""Parts of a remote store that are read at once."""
+__all__ = ["Index", "Place"]
 
 _ROWS_AT_ONCE = 1 << 16
 _KEPT = 1 << 17  # rows, of some 300 bytes
@@ -101,7 +95,7 @@ class Index:
         stem = tar.rpartition("/")[2].rpartition("-")[0]
         columns = [*self._query.columns, "output_shard", "output_offset", "output_bytes"]
         columns += ["source_key", "copy", "label", "strength"]
-        with _part(storage.join(self._output, "manifest", f"{stem}.parquet")) as part:
+        with _part(Output(self._output).part(stem)) as part:
             rows = _read(part, columns)
             rows = self._query.select(rows[rows["output_shard"] == tar])
             rows = rows.sort_values("output_offset")
@@ -113,51 +107,25 @@ class Index:
                     for label, text in zip(labels, texts, strict=True)
                 ]
         keys = (
-            f"{key}-a{copy}" for key, copy in zip(rows["source_key"], rows["copy"], strict=True)
+            copy_key(key, copy) for key, copy in zip(rows["source_key"], rows["copy"], strict=True)
         )
         where = (rows[name].tolist() for name in ("output_offset", "output_bytes"))
         return list(map(Place, keys, *where, labels, rows["strength"].tolist()))
 
     def _manifest(self, columns: list[str]) -> Iterator[pd.DataFrame]:
         """The whole of it, in bounded pieces."""
-        parts = _urls(self._output, "manifest")
+        output = Output(self._output)
+        parts = list(map(output.part, output.stems()))
         if not parts:
-            raise ConfigError(
-                f"{storage.public_url(self._output)} has no images yet: no shard is committed"
-            )
+            raise ConfigError(f"{output.public} has no images yet: no shard is committed")
         with _part(parts[0]) as part:
             self._query.check(part.schema_arrow.names)
-        lineage = _urls(self._output, _LINEAGE)
+        lineage = [storage.join(output.lineage, name) for name in output.lineage_files()]
         if lineage and _shards_in(lineage) == len(parts):
             yield from chain.from_iterable(_pieces(columns, url) for url in lineage)
             return
-        count = 1 if storage.is_local(self._output) else _REQUESTS
-        whole = several(lambda url: list(_pieces(columns, url)), parts, count)
+        whole = several(lambda url: list(_pieces(columns, url)), parts, output.requests)
         yield from chain.from_iterable(whole)
-
-
-def job_recipe(output: str) -> dict[str, Any]:
-    """The recipe in OUTPUT/run.json, as it stands there.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    try:
-        recipe = json.loads(storage.read_bytes(storage.join(output, "run.json")))["recipe"]
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{storage.public_url(output)} is no output of diffaug: it has no run.json"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{storage.public_url(output)}/run.json is broken ({error}): choose another OUTPUT"
-        ) from None
-    return dict(recipe)
-
-
-def _urls(output: str, folder: str) -> list[str]:
-    names = storage.listing(storage.join(output, folder), ".parquet")
-    return [storage.join(output, folder, name) for name in names]
 
 
 def _shards_in(lineage: list[str]) -> int:
@@ -181,9 +149,7 @@ def _part(url: str) -> Iterator[Any]:
             with pq.ParquetFile(stream, page_checksum_verification=True) as part:
                 yield part
         except pa.ArrowException as error:
-            raise UncommittedError(
-                f"{storage.public_url(url)} is broken ({error}): delete it and run the job again"
-            ) from error
+            raise broken_part(url, error) from error
 
 
 def _read(part: Any, columns: list[str]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from diffaug.evaluation.pictures import Pictures, as_array, read_pictures
 from diffaug.evaluation.plan import read_plan
 from diffaug.evaluation.prepare import read_found, set_names, set_path
 from diffaug.evaluation.variants import Pool
+from diffaug.output.layout import Output
 from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
@@ -83,7 +84,7 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
         All copies, and (N, K) those that the recipe's filters let pass.
     """
     columns = ["source_key", "copy", "status", "score_psnr", "output_shard", "output_key"]
-    rows = pd.read_parquet(storage.join(output, "manifest"), columns=columns)
+    rows = pd.read_parquet(Output(output).manifest, columns=columns)
     shape = (len(of), int(rows["copy"].max()) + 1, *of.images.shape[1:])
     pool = Pool(
         np.zeros(shape, dtype=np.uint8), np.zeros(shape[:2], dtype=bool), np.full(shape[:2], np.nan)

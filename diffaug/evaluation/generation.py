@@ -15,6 +15,7 @@ from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.job.augment import augment_shards
 from diffaug.job.finish import finish
 from diffaug.job.plan import freeze, plan_run
+from diffaug.output.layout import Output
 from diffaug.output.survey import survey
 from diffaug.recipe import Recipe
 
@@ -100,5 +101,5 @@ def _recipe(recipe: Recipe, arm: Arm, seed: int) -> Recipe:
 
 
 def _reason(folder: str) -> str:
-    rows = pd.read_parquet(storage.join(folder, "manifest"), columns=["reason"])
+    rows = pd.read_parquet(Output(folder).manifest, columns=["reason"])
     return str(rows["reason"].iloc[0])

@@ -22,6 +22,7 @@ from diffaug.execution import device_class, versions
 from diffaug.job.items import Origin
 from diffaug.job.rows import Place, lineage, output_row
 from diffaug.manifest.part import Part, Row
+from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
 from diffaug.pictures.codec import encode
@@ -65,7 +66,7 @@ class _Tar:
         with self._path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         name, size = f"{folder}/{stem}-{digest[:8]}.tar", self._path.stat().st_size
-        storage.publish(self._path, storage.join(output, name))
+        storage.publish(self._path, Output(output).at(name))
         return _Published(name, digest, size)
 
 
@@ -134,7 +135,7 @@ class ShardSink:
 
     def _add_each(self, tar: _Tar, row: Row, data: bytes, origin: Origin) -> Place:
         """Add an image as a sample of its own."""
-        key, format = f"{row['source_key']}-a{row['copy']}", self._run.recipe.format
+        key, format = copy_key(row["source_key"], row["copy"]), self._run.recipe.format
         taken = (format, _LINEAGE)
         carried = {name: one for name, one in origin.carried.items() if name not in taken}
         return self._add(tar, key, key, data, row, carried)
@@ -184,7 +185,7 @@ class ShardSink:
             self._part_path, report.output_shard, self._metadata(report), report.rejects_shard
         )
         self._part.close()
-        url = storage.join(self._output, "manifest", f"{self._shard.stem}.parquet")
+        url = Output(self._output).part(self._shard.stem)
         if storage.create(self._part_path, url):
             return report
         theirs = own_report(self._output, self._shard)
@@ -193,8 +194,8 @@ class ShardSink:
         return theirs
 
     def _publish_tars(self, source: Fingerprint) -> ShardReport:
-        kept = self._tar.publish(self._output, "shards", self._shard.stem)
-        turned_away = self._rejects.publish(self._output, "rejects", self._shard.stem)
+        kept = self._tar.publish(self._output, SHARDS, self._shard.stem)
+        turned_away = self._rejects.publish(self._output, REJECTS, self._shard.stem)
         return ShardReport(
             source=self._shard.url,
             source_bytes=source.size,

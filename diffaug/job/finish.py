@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from diffaug import storage
 from diffaug.job.plan import freeze
+from diffaug.output.layout import Output
 from diffaug.output.run import Run
 from diffaug.output.summary import Summary, count
 from diffaug.output.survey import ShardReport, survey
@@ -35,7 +36,7 @@ def finish(
     others = (shard for shard in run.sources if shard.stem not in known)
     reports = [*known.values(), *survey(others, output).committed.values()]
     summary = count(run, reports)
-    url = storage.join(output, "shards.txt")
+    url = Output(output).shards_txt
     if summary.complete:
         names = sorted(report.output_shard for report in reports if report.output_shard)
         storage.replace("".join(f"{name}\n" for name in names).encode(), url)

@@ -16,6 +16,7 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.job.augment import augment_shards
 from diffaug.job.plan import freeze, plan_run
+from diffaug.output.layout import Output
 from diffaug.output.run import Run
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import Filters
@@ -89,7 +90,7 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
         rows = _augment(source, pilot, _recipe(run.recipe), run.execution)
         sheet = folder / "pilot.png"
         contact_sheet(pilot, sheet, sources=count, columns=4)
-        url = storage.join(output, "report", "pilot.png") if sheet.is_file() else None
+        url = Output(output).report("pilot.png") if sheet.is_file() else None
         if url is not None:
             storage.replace(sheet.read_bytes(), url)
     return Pilot(rows, Filters(bounds=run.recipe.filtering().bounds), _choose(rows), url)
@@ -152,7 +153,7 @@ def _augment(source: Path, output: str, recipe: Recipe, execution: Execution) ->
     run = freeze(plan_run([str(source)], output, recipe, **execution.model_dump()), output)
     for _ in augment_shards(run.sources, output, run=run):
         pass
-    return pd.read_parquet(storage.join(output, "manifest"))
+    return pd.read_parquet(Output(output).manifest)
 
 
 def _choose(rows: pd.DataFrame) -> Choice:

@@ -16,6 +16,7 @@ from diffaug.execution import Execution, device_class, versions
 from diffaug.job.binding import Binding, different_judges
 from diffaug.judges import judge_digests, load_panel
 from diffaug.models import at_revision, checkpoint_of, placed
+from diffaug.output.layout import Output
 from diffaug.output.run import ModelId, Run, SourceShard, column_types, read_run
 from diffaug.recipe import Recipe
 
@@ -67,7 +68,7 @@ def freeze(run: Run, output: str) -> Run:
     Raises:
         ConfigError: the output cannot be written, or holds another job.
     """
-    url = storage.join(output, "run.json")
+    url = Output(output).run_json
     try:
         with storage.scratch(output) as folder:
             local = folder / "run.json"
@@ -84,7 +85,7 @@ def freeze(run: Run, output: str) -> Run:
             update={"sources": _with_stems(begun.sources, [shard.url for shard in run.sources])}
         )
         if grown != begun:
-            storage.remove(storage.join(output, "shards.txt"))  # the job is no longer complete
+            storage.remove(Output(output).shards_txt)  # the job is no longer complete
             storage.replace(_as_json(grown).encode(), url)
         return grown
     except OSError as error:

@@ -17,6 +17,7 @@ from diffaug.execution import Execution
 from diffaug.online.cache import Cache
 from diffaug.online.engine import Engine, Given
 from diffaug.online.samples import given, image_key
+from diffaug.output.layout import copy_key
 from diffaug.recipe import Recipe
 
 __all__ = ["Augment", "Augmenter"]
@@ -176,5 +177,5 @@ class Augmenter(_InLoader):
         for sample, copy, result in self._engine().run(images, copies):
             if self.keep and copy == first:
                 yield sample
-            key = f"{sample.get('__key__', '')}-a{copy}"
+            key = copy_key(sample.get("__key__", ""), copy)
             yield {**sample, "__key__": key, image_key(sample, recipe): result}

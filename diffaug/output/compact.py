@@ -14,15 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diffaug import storage
-from diffaug.errors import ConfigError, UncommittedError
+from diffaug.errors import ConfigError
 from diffaug.manifest.part import schema_of
+from diffaug.output.layout import Output, broken_part
 from diffaug.output.run import SourceShard, the_run
-from diffaug.output.survey import at_once, survey
+from diffaug.output.survey import survey
 from diffaug.threads import several
 
-__all__ = ["FOLDER", "compact", "stale"]
-
-FOLDER = "lineage"
+__all__ = ["compact", "stale"]
 
 _ROWS_A_GROUP = 1 << 15
 _ROWS_A_FILE = 1 << 20
@@ -48,25 +47,25 @@ def compact(output: str) -> Iterator[int]:
     with storage.scratch(output) as scratch:
         schema = schema_of(run.recipe.judge_names)
         files = _Files(scratch, schema)
-        for table in several(partial(_part, output, schema), run.sources, at_once(output)):
+        for table in several(partial(_part, output, schema), run.sources, Output(output).requests):
             files.add(table)
             yield table.num_rows
         paths = files.close()
         for path in paths:
-            storage.publish(path, storage.join(output, FOLDER, path.name))
+            storage.publish(path, storage.join(Output(output).lineage, path.name))
     kept = {path.name for path in paths}
-    for name in _names(output):
+    for name in Output(output).lineage_files():
         if name not in kept:
-            storage.remove(storage.join(output, FOLDER, name))
+            storage.remove(storage.join(Output(output).lineage, name))
 
 
 def stale(output: str, rows: int) -> str | None:
     """Why OUTPUT/lineage is not of a manifest of so many rows; None if it is, or is not there."""
-    names = _names(output)
+    names = Output(output).lineage_files()
     found = 0
     for name in names:
         try:
-            with storage.open_read(storage.join(output, FOLDER, name)) as stream:
+            with storage.open_read(storage.join(Output(output).lineage, name)) as stream:
                 found += pq.read_metadata(stream).num_rows
         except pa.ArrowException as error:
             return f"{name} cannot be read ({error}): run diffaug compact again"
@@ -75,20 +74,14 @@ def stale(output: str, rows: int) -> str | None:
     return f"it has {found} rows and the manifest {rows}: run diffaug compact again"
 
 
-def _names(output: str) -> list[str]:
-    return storage.listing(storage.join(output, FOLDER), ".parquet")
-
-
 def _part(output: str, schema: pa.Schema, shard: SourceShard) -> pa.Table:
-    url = storage.join(output, "manifest", f"{shard.stem}.parquet")
+    url = Output(output).part(shard.stem)
     data = pa.BufferReader(storage.read_bytes(url))
     try:
         with pq.ParquetFile(data, page_checksum_verification=True) as part:
             return part.read(use_threads=False).replace_schema_metadata(schema.metadata)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UncommittedError(
-            f"{storage.public_url(url)} is broken ({error}): delete it and run the job again"
-        ) from error
+        raise broken_part(url, error) from error
 
 
 class _Files:

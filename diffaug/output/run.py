@@ -8,6 +8,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.manifest.part import SCHEMA_VERSION, columns_of
+from diffaug.output.layout import Output
 from diffaug.recipe import Recipe
 
 __all__ = ["ModelId", "Run", "SourceShard", "column_types", "read_run", "the_run"]
@@ -63,7 +64,7 @@ def read_run(output: str) -> Run | None:
     Raises:
         ConfigError: it is there, but is not one of this diffaug's.
     """
-    url = storage.join(output, "run.json")
+    url = Output(output).run_json
     try:
         text = storage.read_bytes(url)
     except (FileNotFoundError, NotADirectoryError):
@@ -88,7 +89,5 @@ def the_run(output: str) -> Run:
     """
     run = read_run(output)
     if run is None:
-        raise ConfigError(
-            f"{storage.public_url(output)} is no output of diffaug: it has no run.json"
-        )
+        raise Output(output).no_output()
     return run

@@ -14,6 +14,7 @@ import pyarrow as pa
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import Row, iter_rows, read_metadata
+from diffaug.output.layout import Output, broken_part
 from diffaug.output.survey import read_report
 
 __all__ = ["find_sample", "image_counts", "picked_rows", "spread"]
@@ -37,12 +38,12 @@ def image_counts(output: str, stems: Iterable[str]) -> dict[str, int]:
         output: OUTPUT of a job.
         stems: which shards.
     """
-    there = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
+    there = set(Output(output).stems())
     counts = {}
     for stem in stems:
-        if f"{stem}.parquet" in there:
+        if stem in there:
             with suppress(UncommittedError, OSError):
-                report = read_report(_part(output, stem))
+                report = read_report(Output(output).part(stem))
                 counts[stem] = report.ok + report.filtered
     return counts
 
@@ -101,12 +102,12 @@ def find_sample(output: str, sample_id: str) -> tuple[Mapping[str, Any], Row]:
             f"column sample_id has them, or at least the first {_SHORTEST_ID}"
         )
     public = storage.public_url(output)
-    parts = storage.listing(storage.join(output, "manifest"), ".parquet")
-    if not parts:
-        raise ConfigError(f"{public} is no output of diffaug: it has no manifest")
+    stems = Output(output).stems()
+    if not stems:
+        raise ConfigError(f"{public} is not an output of diffaug: it has no manifest")
     found: dict[str, tuple[str, int]] = {}
     broken: list[UncommittedError] = []
-    for stem in (part.removesuffix(".parquet") for part in parts):
+    for stem in stems:
         try:
             for place, id in enumerate(_made_ids(output, stem)):
                 if id.startswith(sample_id):
@@ -148,21 +149,14 @@ def _made_rows(output: str, stem: str, places: set[int]) -> Iterator[Row]:
                 place += 1
 
 
-def _part(output: str, stem: str) -> str:
-    return storage.join(output, "manifest", f"{stem}.parquet")
-
-
 @contextmanager
 def _reading(output: str, stem: str) -> Iterator[IO[bytes]]:
     """Open a part; what is wrong with it is said of it."""
-    url = _part(output, stem)
+    url = Output(output).part(stem)
     try:
         with storage.open_read(url) as stream:
             yield stream
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise UncommittedError(
-            f"{storage.public_url(url)} cannot be read ({error}): where it is broken, delete it "
-            "and run the job again, which makes it anew"
-        ) from error
+        raise broken_part(url, error) from error

@@ -13,23 +13,20 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from diffaug import storage
-from diffaug.errors import ConfigError, UncommittedError
+from diffaug.errors import ConfigError
 from diffaug.manifest.part import read_metadata
+from diffaug.output.layout import Output, broken_part
 from diffaug.output.run import SourceShard
 from diffaug.threads import several
 
 __all__ = [
     "ShardReport",
     "Survey",
-    "at_once",
     "own_report",
     "read_report",
     "refuse_changed",
     "survey",
 ]
-
-_REQUESTS = 32
-"""Of a remote store, which answers many as soon as one."""
 
 _FEW = 64
 """So many parts of a remote store are each asked for: its folder may hold a hundred thousand."""
@@ -121,7 +118,7 @@ def survey(shards: Iterable[SourceShard], output: str) -> Survey:
     if len(shards) > _FEW:
         return _survey_listed(shards, output)
     storage.forget_listings(output)
-    found = several(partial(_report_if_there, output), shards, at_once(output))
+    found = several(partial(_report_if_there, output), shards, Output(output).requests)
     reports = dict(zip((shard.stem for shard in shards), found, strict=True))
     return Survey(
         {stem: report for stem, report in reports.items() if report is not None},
@@ -130,12 +127,12 @@ def survey(shards: Iterable[SourceShard], output: str) -> Survey:
 
 
 def _survey_listed(shards: Iterable[SourceShard], output: str) -> Survey:
-    there = set(storage.listing(storage.join(output, "manifest"), ".parquet"))
+    there = set(Output(output).stems())
     found: list[SourceShard] = []
     missing: list[SourceShard] = []
     for shard in shards:
-        (found if f"{shard.stem}.parquet" in there else missing).append(shard)
-    reports = several(partial(own_report, output), found, at_once(output))
+        (found if shard.stem in there else missing).append(shard)
+    reports = several(partial(own_report, output), found, Output(output).requests)
     return Survey(dict(zip((shard.stem for shard in found), reports, strict=True)), missing)
 
 
@@ -165,11 +162,6 @@ def refuse_changed(reports: Iterable[ShardReport]) -> None:
         )
 
 
-def at_once(output: str) -> int:
-    """How many of an output's parts are asked for at a time."""
-    return 1 if storage.is_local(output) else _REQUESTS
-
-
 def own_report(output: str, shard: SourceShard) -> ShardReport:
     """The report in the part that goes by a shard's stem.
 
@@ -177,7 +169,7 @@ def own_report(output: str, shard: SourceShard) -> ShardReport:
         ConfigError: the part belongs to another source.
         UncommittedError: the part is broken.
     """
-    url = storage.join(output, "manifest", f"{shard.stem}.parquet")
+    url = Output(output).part(shard.stem)
     report = read_report(url)
     if report.source != shard.url:
         raise ConfigError(
@@ -201,22 +193,15 @@ def read_report(url: str) -> ShardReport:
     except OSError:  # pyarrow's, of a broken footer? The store would raise its own again
         data = io.BytesIO(storage.read_bytes(url))
     except (pa.ArrowException, ValueError, KeyError) as error:
-        raise _broken(url, error) from error
+        raise broken_part(url, error) from error
     try:
         return _read(data)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise _broken(url, error) from error
+        raise broken_part(url, error) from error
 
 
 def _read(stream: IO[bytes]) -> ShardReport:
     return ShardReport.model_validate(read_metadata(stream)["report"])
-
-
-def _broken(url: str, error: Exception) -> UncommittedError:
-    return UncommittedError(
-        f"{storage.public_url(url)} is broken ({error}): delete it and run the job again, which "
-        "makes it anew"
-    )
 
 
 def _has_changed(report: ShardReport, stat: storage.Stat) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffaug import storage
 from diffaug.errors import ConfigError
+from diffaug.output.layout import Output
 from diffaug.output.run import Run, the_run
 from diffaug.output.summary import Summary, summarise
 from diffaug.recipe import Recipe
@@ -30,7 +31,7 @@ def write_report(output: str) -> str:
         OSError: storage failed.
     """
     page = evaluation_page(output) if is_evaluation(output) else _job_page(output)
-    url = storage.join(output, "report", "index.html")
+    url = Output(output).report("index.html")
     storage.replace(page.encode(), url)
     return url
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from diffaug import storage
 from diffaug.manifest.part import Row
+from diffaug.output.layout import Output
 from diffaug.storage.find import filesystem
 
 __all__ = ["Rows"]
@@ -31,7 +31,7 @@ class Rows:
     """
 
     def __init__(self, output: str) -> None:
-        fs, path = filesystem(storage.join(output, "manifest"))
+        fs, path = filesystem(Output(output).manifest)
         self._parts = ds.dataset(path, filesystem=fs, format="parquet")
         self.scores = [name for name in self._parts.schema.names if name.startswith("score_")]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from diffaug import storage
 from diffaug.manifest.part import Row
+from diffaug.output.layout import Output
 from diffaug.report.pictures import output_picture, source_picture
 from diffaug.report.rows import Rows
 
@@ -58,7 +58,7 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
 
 def _groups(output: str, sources: int) -> list[list[Row]]:
     """The rows of so many source images that have a stored one, its copies in order."""
-    if not storage.listing(storage.join(output, "manifest"), ".parquet"):
+    if not Output(output).stems():
         return []
     rows = Rows(output)
     groups = rows.sources(sources)

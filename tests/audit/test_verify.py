@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import diffaug
-from diffaug.audit.verify import strays, verify, verify_shards
-from diffaug.output.run import read_run
+from diffaug.audit.verify import ShardCheck, strays, verify_shards
+from diffaug.output.run import read_run, the_run
 from tests.support.hostile import broken_images, cut_in_image, fashion, write_samples, zero_bytes
-from tests.support.jobs import augmented, planned
+from tests.support.jobs import augmented, differences, planned
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +44,17 @@ def _flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
-def _differences(output: Path) -> list[str]:
-    return [str(difference) for _, found in verify(str(output)) for difference in found]
-
-
 def test_a_finished_output_has_no_difference(finished: Path) -> None:
-    assert _differences(finished) == []
-    assert [name for name, _ in verify(str(finished))] == ["s0", "s1", "s2", "s3", "s4", "shards/"]
+    assert differences(finished) == []
+    checks = verify_shards(str(finished), the_run(str(finished)).sources)
+    assert [checked.stem for checked in checks] == ["s0", "s1", "s2", "s3", "s4"]
 
 
 @pytest.mark.parametrize("place", [0, 0.1, 0.33, 0.5, 0.9])
 def test_a_flipped_byte_of_a_tar_is_named(output: Path, place: float) -> None:
     path = _tar(output)
     _flip(path, int(place * path.stat().st_size))
-    found = _differences(output)
+    found = differences(output)
     assert any(path.name in line and "sha256" in line for line in found)
     assert all("s0" in line for line in found)
 
@@ -65,36 +62,36 @@ def test_a_flipped_byte_of_a_tar_is_named(output: Path, place: float) -> None:
 def test_a_flipped_byte_of_an_image_names_the_image(output: Path) -> None:
     path = _tar(output)
     _flip(path, 512 + 60)  # within the first member's data
-    assert any("00000-a0.png" in line for line in _differences(output))
-    assert not any("00001-a0.png" in line for line in _differences(output))
+    assert any("00000-a0.png" in line for line in differences(output))
+    assert not any("00001-a0.png" in line for line in differences(output))
 
 
 def test_a_missing_tar_is_named(output: Path) -> None:
     path = _tar(output, "s4")
     path.unlink()
-    assert _differences(output) == [f"shards/{path.name}: missing"]
+    assert differences(output) == [f"shards/{path.name}: missing"]
 
 
 def test_a_tar_in_the_place_of_another_is_named(output: Path) -> None:
     _tar(output, "s4").write_bytes(_tar(output).read_bytes())
-    assert any(_tar(output, "s4").name in line for line in _differences(output))
+    assert any(_tar(output, "s4").name in line for line in differences(output))
 
 
 def test_a_cut_tar_is_named(output: Path) -> None:
     path = _tar(output)
     path.write_bytes(path.read_bytes()[:3000])
-    assert any(path.name in line for line in _differences(output))
+    assert any(path.name in line for line in differences(output))
 
 
 def test_a_stray_tar_is_named(output: Path) -> None:
     shutil.copy(_tar(output), output / "shards/stray-00000000.tar")
-    assert _differences(output) == ["shards/stray-00000000.tar: no manifest part names this tar"]
+    assert differences(output) == ["shards/stray-00000000.tar: no manifest part names this tar"]
 
 
 def test_the_tar_of_a_broken_part_is_not_called_a_stray(output: Path) -> None:
     """Whether the part names it is not to be known: only the part is named."""
     (output / "manifest/s4.parquet").write_bytes(b"no parquet")
-    (line,) = _differences(output)
+    (line,) = differences(output)
     assert line.startswith("manifest/s4.parquet: cannot be read")
 
 
@@ -102,32 +99,32 @@ def test_some_shards_can_be_verified_alone(output: Path) -> None:
     run = read_run(str(output))
     assert run is not None
     _tar(output, "s4").unlink()
-    found = dict(verify_shards(str(output), run.sources[:2]))
-    assert found == {"s0": [], "s1": []}
+    found = list(verify_shards(str(output), run.sources[:2]))
+    assert found == [ShardCheck("s0", []), ShardCheck("s1", [])]
     assert strays(str(output), run) == []
 
 
 def test_a_missing_part_is_named(output: Path) -> None:
     (output / "manifest/s1.parquet").unlink()
-    found = _differences(output)
+    found = differences(output)
     assert found[0] == "manifest/s1.parquet: missing: the shard is not committed"
 
 
 def test_a_stray_part_is_named(output: Path) -> None:
     """pandas reads it with the others, so its rows would count."""
     shutil.copy(output / "manifest/s4.parquet", output / "manifest/stray.parquet")
-    assert any("stray.parquet" in line for line in _differences(output))
+    assert any("stray.parquet" in line for line in differences(output))
 
 
 def test_the_part_of_another_shard_is_named(output: Path) -> None:
     shutil.copy(output / "manifest/s0.parquet", output / "manifest/s3.parquet")
-    assert any("s3.parquet" in line for line in _differences(output))
+    assert any("s3.parquet" in line for line in differences(output))
 
 
 @pytest.mark.parametrize("data", [b"", b"no parquet", b"PAR1PAR1"])
 def test_a_broken_part_is_named(output: Path, data: bytes) -> None:
     (output / "manifest/s0.parquet").write_bytes(data)
-    assert any("manifest/s0.parquet: cannot be read" in line for line in _differences(output))
+    assert any("manifest/s0.parquet: cannot be read" in line for line in differences(output))
 
 
 @pytest.mark.parametrize("fifth", range(5))
@@ -138,7 +135,7 @@ def test_a_flipped_byte_of_a_part_is_named(output: Path, fifth: int) -> None:
     unnoticed = []
     for at in range(fifth * 8 * step, (fifth + 1) * 8 * step, step):
         _flip(path, at)
-        if not any("s0" in line for line in _differences(output)):
+        if not any("s0" in line for line in differences(output)):
             unnoticed.append(at)
         path.write_bytes(whole)
     assert unnoticed == []
@@ -146,11 +143,11 @@ def test_a_flipped_byte_of_a_part_is_named(output: Path, fifth: int) -> None:
 
 def test_an_unfinished_output_differs(tmp_path: Path) -> None:
     planned([write_samples(tmp_path / "s.tar", fashion(1))], tmp_path / "out")
-    assert _differences(tmp_path / "out") == [
+    assert differences(tmp_path / "out") == [
         "manifest/s.parquet: missing: the shard is not committed"
     ]
 
 
 def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(diffaug.ConfigError, match="is no output of diffaug"):
-        list(verify(str(tmp_path)))
+    with pytest.raises(diffaug.ConfigError, match="is not an output of diffaug"):
+        differences(tmp_path)

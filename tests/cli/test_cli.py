@@ -317,7 +317,7 @@ def test_verify_of_what_is_no_output_exits_with_2(tmp_path: Path, cli: Cli) -> N
         for flags in ([], ["--clean"], ["--replay", "3"]):
             said = cli("verify", place, *flags)
             assert said.code == 2
-            assert "is no output of diffaug" in said.err
+            assert "is not an output of diffaug" in said.err
 
 
 def test_verify_cleans_what_nothing_names(output: Path, cli: Cli) -> None:
@@ -443,8 +443,8 @@ def test_what_was_made_elsewhere_is_never_called_equal(
     [
         ("out", "f" * 32, "x.png", "has no image with the sample id"),
         ("out", "f", "x.png", "at least the first 8"),
-        ("none", "f" * 32, "x.png", "is no output of diffaug"),
-        ("in", "f" * 32, "x.png", "is no output of diffaug"),
+        ("none", "f" * 32, "x.png", "is not an output of diffaug"),
+        ("in", "f" * 32, "x.png", "is not an output of diffaug"),
         ("out", "", "none/x.png", "give another FILE with -o"),
         ("out", "", ".", "give another FILE with -o"),
     ],

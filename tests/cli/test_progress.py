@@ -131,5 +131,5 @@ def test_a_mistake_told_in_json(cli: Cli) -> None:
     assert said.code == 2
     event = json.loads(said.err)
     assert event["event"] == "error"
-    assert "nowhere is no output of diffaug" in event["message"]
+    assert "nowhere is not an output of diffaug" in event["message"]
     assert cli("verify", "nowhere").err.startswith("diffaug: nowhere")

@@ -250,7 +250,7 @@ def test_what_cannot_be_fails_with_a_sentence(environment: dict[str, str], tmp_p
         (
             "verify-manifest",
             {"output": str(empty)},
-            f"{empty} is no output of diffaug: it has no run.json",
+            f"{empty} is not an output of diffaug: it has no run.json",
         ),
         (
             "train-denoiser",

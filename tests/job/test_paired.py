@@ -15,10 +15,9 @@ from PIL import Image
 
 import diffaug
 from diffaug.audit.replay import replay_parts
-from diffaug.audit.verify import verify
 from diffaug.output.select import image_counts, picked_rows, spread
 from tests.support.hostile import encoded, fashion, write_files, write_samples
-from tests.support.jobs import augmented, manifest, members, output_bytes, webdataset
+from tests.support.jobs import augmented, differences, manifest, members, output_bytes, webdataset
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,7 @@ def test_names_are_in_order_and_bytes_stable(source: Path, output: Path, tmp_pat
 
 
 def test_verify_and_replay(output: Path) -> None:
-    assert [str(one) for _, found in verify(str(output)) for one in found] == []
+    assert differences(output) == []
     picks = spread(image_counts(str(output), ["s"]), 9)
     found = list(replay_parts(picked_rows(str(output), picks), str(output)))
     assert len(found) == 9
@@ -111,7 +110,7 @@ def test_a_spoilt_copy_is_named(output: Path, tmp_path: Path) -> None:
     data = bytearray(shard(spoilt).read_bytes())
     data[int(str(row.output_offset)) + 60] ^= 1
     shard(spoilt).write_bytes(data)
-    said = [str(one) for _, found in verify(str(spoilt)) for one in found]
+    said = differences(spoilt)
     assert any(f"{row.output_member}: its bytes or place" in line for line in said)
 
 
@@ -154,4 +153,4 @@ def test_keys_with_folders(tmp_path: Path) -> None:
     rows = augmented([source], tmp_path / "out", layout="paired")
     assert list(rows["output_member"]) == ["deep/a.aug0.png"]
     assert diffaug.summarise(str(tmp_path / "out")).ok == 1
-    assert [str(one) for _, found in verify(str(tmp_path / "out")) for one in found] == []
+    assert differences(tmp_path / "out") == []

@@ -70,7 +70,7 @@ def test_an_unfinished_job_is_refused(output: Path, cli: Cli) -> None:
     write_samples(output.parent / "in/s3.tar", fashion(1))
     planned([output.parent / "in/*.tar"], output, copies=2)
     cli("compact", output).assert_mistake("1 of 4 shards of ")
-    cli("compact", output.parent).assert_mistake("is no output of diffaug")
+    cli("compact", output.parent).assert_mistake("is not an output of diffaug")
     assert not (output / "lineage").exists()
 
 
@@ -79,6 +79,6 @@ def test_a_broken_part_is_named(output: Path) -> None:
     data = bytearray(path.read_bytes())
     data[data.index(b"PAR1") + 40] ^= 255
     path.write_bytes(data)
-    with pytest.raises(diffaug.UncommittedError, match=r"s1\.parquet is broken"):
+    with pytest.raises(diffaug.UncommittedError, match=r"s1\.parquet cannot be read .*: if it is broken, delete it"):
         list(compact(str(output)))
     assert not (output / "lineage").exists()

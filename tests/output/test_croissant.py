@@ -110,4 +110,4 @@ def test_a_job_that_is_not_finished_is_refused(tmp_path: Path, cli: Cli) -> None
     (part,) = (tmp_path / "out/manifest").glob("*.parquet")
     part.unlink()
     cli("export", tmp_path / "out").assert_mistake("finish the job, then export it")
-    cli("export", tmp_path / "none").assert_mistake("is no output of diffaug")
+    cli("export", tmp_path / "none").assert_mistake("is not an output of diffaug")

@@ -74,7 +74,7 @@ def test_an_empty_job_has_no_failures(tmp_path: Path) -> None:
 
 
 def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(diffaug.ConfigError, match="is no output of diffaug"):
+    with pytest.raises(diffaug.ConfigError, match="is not an output of diffaug"):
         diffaug.summarise(str(tmp_path))
 
 
@@ -96,7 +96,7 @@ def test_a_broken_footer_is_the_parts_fault_not_the_disks(tmp_path: Path) -> Non
     data = bytearray(part.read_bytes())
     data[-8 - int.from_bytes(data[-8:-4], "little")] ^= 255
     part.write_bytes(data)
-    with pytest.raises(diffaug.UncommittedError, match=r"s\.parquet is broken"):
+    with pytest.raises(diffaug.UncommittedError, match=r"s\.parquet cannot be read .*: if it is broken, delete it"):
         diffaug.summarise(str(tmp_path / "out"))
 
 

@@ -17,7 +17,6 @@ from PIL import Image
 import diffaug
 from diffaug.audit.clean import clean
 from diffaug.audit.replay import replay_parts, replay_rows
-from diffaug.audit.verify import verify
 from diffaug.judges.phash import perceptual_hash
 from diffaug.manifest.part import COLUMNS, Row
 from diffaug.output.compact import compact
@@ -30,6 +29,7 @@ from tests.support.hostile import broken_images, encoded, fashion, write_files, 
 from tests.support.jobs import (
     augmented,
     by_identity,
+    differences,
     manifest,
     members,
     output_bytes,
@@ -47,10 +47,6 @@ PHASH = {"score_phash_source", "score_phash_copies"}
 
 def rejects(output: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(output.glob("rejects/*"))}
-
-
-def differences(output: Path) -> list[str]:
-    return [str(difference) for _, found in verify(str(output)) for difference in found]
 
 
 @pytest.fixture(scope="module")

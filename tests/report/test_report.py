@@ -143,7 +143,7 @@ def test_of_a_large_output_a_sample_is_shown(tmp_path: Path, cli: Cli) -> None:
 
 
 def test_a_page_of_nothing_is_a_mistake(tmp_path: Path, cli: Cli) -> None:
-    cli("report", tmp_path).assert_mistake("is no output of diffaug")
+    cli("report", tmp_path).assert_mistake("is not an output of diffaug")
 
 
 def test_a_class_may_be_called_anything(tmp_path: Path, cli: Cli) -> None:

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import diffaug
+from diffaug.audit.verify import rest, verify_shards
 from diffaug.manifest.part import Part, Row, read_metadata, read_rows
-from diffaug.output.run import Run
+from diffaug.output.run import Run, the_run
 
 BATCH = 8
 
@@ -136,3 +137,11 @@ def rewrite(output: Path, stem: str, versions: dict[str, str], **columns: Any) -
     said = {name: metadata[name] for name in ("report", "recipe", "environment")}
     written.write(path, rows[0]["output_shard"], said)
     written.close()
+
+
+def differences(output: Path) -> list[str]:
+    """Everything in which an OUTPUT is not as its manifest says."""
+    run = the_run(str(output))
+    checks = verify_shards(str(output), run.sources)
+    found = [difference for checked in checks for difference in checked.differences]
+    return [str(difference) for difference in (*found, *rest(str(output), run))]

@@ -13,6 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from diffaug.execution import Execution
+from diffaug.output.run import ModelId, Run
+from diffaug.recipe import Recipe
 from tests.support.hostile import Files, write_files
 
 RECIPE = {"image_key": ["jpg", "png"], "label_key": "cls", "mask_key": None, "max_pixels": 1 << 20}
@@ -21,7 +24,17 @@ RECIPE = {"image_key": ["jpg", "png"], "label_key": "cls", "mask_key": None, "ma
 def write_output(folder: Path, **recipe: Any) -> Path:
     """An OUTPUT without a shard; the recipe has these fields further or otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps({"recipe": RECIPE | recipe}))
+    run = Run(
+        recipe=Recipe.of(RECIPE | recipe),
+        recipe_digest="0" * 64,
+        model=ModelId(name="none", revision=None, digest="0" * 64),
+        noise="none",
+        execution=Execution(),
+        device_class="cpu/none",
+        versions={},
+        sources=(),
+    )
+    (folder / "run.json").write_text(run.model_dump_json())
     return folder
 
 

@@ -1,0 +1,113 @@
+"""OUTPUT, the folder or URL that a job writes: where each thing lies in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffaug import storage
+from diffaug.errors import ConfigError, UncommittedError
+
+__all__ = ["REJECTS", "SHARDS", "Output", "broken_part", "copy_key", "part_path"]
+
+SHARDS, REJECTS = "shards", "rejects"
+"""The folders of tars: of images that were kept, and of those that filters turned away."""
+
+_MANIFEST, _LINEAGE, _REPORT = "manifest", "lineage", "report"
+
+_REQUESTS = 32
+"""Requests to a remote store at a time; it answers many as fast as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A job's OUTPUT.
+
+    Attributes:
+        url: a local path, or a URL that fsspec knows.
+    """
+
+    url: str
+
+    @property
+    def public(self) -> str:
+        """The URL without credentials, to show."""
+        return storage.public_url(self.url)
+
+    @property
+    def run_json(self) -> str:
+        """Everything frozen about the job."""
+        return self.at("run.json")
+
+    @property
+    def shards_txt(self) -> str:
+        """The committed tars, one a line; there when the job is complete."""
+        return self.at("shards.txt")
+
+    @property
+    def manifest(self) -> str:
+        """The folder of the manifest's parts."""
+        return self.at(_MANIFEST)
+
+    @property
+    def lineage(self) -> str:
+        """The folder in which `diffaug compact` merges the parts into a few large files."""
+        return self.at(_LINEAGE)
+
+    @property
+    def requests(self) -> int:
+        """How many of its files to ask for at a time."""
+        return 1 if storage.is_local(self.url) else _REQUESTS
+
+    def at(self, path: str) -> str:
+        """The URL of a path below OUTPUT."""
+        return storage.join(self.url, *path.split("/"))
+
+    def report(self, name: str) -> str:
+        """A file of its report."""
+        return self.at(f"{_REPORT}/{name}")
+
+    def part(self, stem: str) -> str:
+        """The manifest part of the source shard with this stem."""
+        return self.at(part_path(stem))
+
+    def stems(self) -> list[str]:
+        """The stems of the parts that are there, sorted."""
+        return [name.removesuffix(".parquet") for name in _parquet(self.manifest)]
+
+    def tars(self) -> list[str]:
+        """The tars that are there, committed or not, by their paths below OUTPUT."""
+        return [
+            f"{folder}/{tar}"
+            for folder in (SHARDS, REJECTS)
+            for tar in storage.listing(self.at(folder), ".tar")
+        ]
+
+    def lineage_files(self) -> list[str]:
+        """The names of the files in `lineage`."""
+        return _parquet(self.lineage)
+
+    def no_output(self) -> ConfigError:
+        """The error for a place that no job has written."""
+        return ConfigError(f"{self.public} is not an output of diffaug: it has no run.json")
+
+
+def part_path(stem: str) -> str:
+    """The path of a shard's manifest part below OUTPUT."""
+    return f"{_MANIFEST}/{stem}.parquet"
+
+
+def copy_key(source_key: object, copy: object) -> str:
+    """The webdataset key of a copy: `<source key>-a<copy>`."""
+    return f"{source_key}-a{copy}"
+
+
+def broken_part(url: str, error: Exception) -> UncommittedError:
+    """The error for a manifest part that cannot be read."""
+    return UncommittedError(
+        f"{storage.public_url(url)} cannot be read ({error}): if it is broken, delete it and run "
+        "the job again, which writes it again"
+    )
+
+
+def _parquet(folder: str) -> list[str]:
+    return storage.listing(folder, ".parquet")
