@@ -401,5 +401,7 @@ def test_what_is_no_output_is_told(tmp_path: Path) -> None:
     with pytest.raises(diffaug.ConfigError, match="no shard is committed"):
         diffaug.AugmentedDataset(write_output(tmp_path / "out"))
     (tmp_path / "out/run.json").write_text("[]")
-    with pytest.raises(diffaug.ConfigError, match=r"run\.json is not a run\.json this diffaug reads"):
+    with pytest.raises(
+        diffaug.ConfigError, match=r"run\.json is not a run\.json this diffaug reads"
+    ):
         diffaug.AugmentedDataset(tmp_path / "out")
