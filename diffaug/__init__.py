@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DivergedError,
         UncommittedError,
     )
+    from diffaug.job import Job
     from diffaug.job.augment import augment_shards
     from diffaug.job.finish import finish
     from diffaug.job.plan import freeze, plan_run
@@ -37,6 +38,7 @@ __all__ = [
     "DiffaugError",
     "DiffusionModel",
     "DivergedError",
+    "Job",
     "Recipe",
     "ShardReport",
     "Summary",
@@ -59,6 +61,7 @@ _HOMES = {
     "DiffaugError": "errors",
     "DiffusionModel": "models.module",
     "DivergedError": "errors",
+    "Job": "job",
     "Recipe": "recipe",
     "ShardReport": "output.survey",
     "Summary": "output.summary",

@@ -1,11 +1,11 @@
-"""One image's edit: everything between a picture and the lanes, the same for every way in."""
+"""A recipe bound to a model: from a sample to edits for the lanes, and from their results back."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,47 +19,65 @@ from diffaug.diffusion.schedule import timesteps
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, Pretrained, load_model
-from diffaug.pictures.codec import pixel_sha256
+from diffaug.pictures.codec import decode, decode_mask, pixel_sha256
 from diffaug.pictures.fit import Frame
 from diffaug.recipe import Recipe
+from diffaug.shards.reading import Label, Reading
+from diffaug.shards.stream import Sample
 
-__all__ = ["Draft", "Editor", "Finish", "SampleFields", "sample_id"]
+__all__ = ["Draft", "Editor", "Finish", "Source", "sample_id"]
 
 
-class SampleFields(TypedDict, total=False):
-    """What of a sample, beside its picture, can condition the model; None where it is not there.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Source:
+    """A picture that copies are made of, with what of its sample counts.
 
     Attributes:
-        label: its class.
-        label_text: its class or caption in words.
-        key: its webdataset key.
+        image: mode L or RGB, upright (see `codec.picture`).
+        label: its class, which can condition the model.
+        key: its webdataset key, which a prompt can name.
+        mask: of the picture's size, white where it may change; None: everywhere.
+        sample: the members it was read from; None outside shards.
+        defect: why nothing can be made of it, if that is known already.
     """
 
-    label: int | None
-    label_text: str | None
-    key: str | None
+    image: Image.Image
+    label: Label = field(default_factory=Label)
+    key: str | None = None
+    mask: Image.Image | None = None
+    sample: Sample | None = None
+    defect: DefectError | None = None
+
+    @property
+    def fields(self) -> dict[str, int | str | None]:
+        """What a prompt can name."""
+        return {"label": self.label.number, "label_text": self.label.text, "key": self.key}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Finish:
-    """What becomes of the lanes' result: all of a draft that is needed once its edit is under way.
+    """How a lane's result becomes a picture again: what is kept of a Draft while its Edit runs.
 
     Attributes:
-        frame: how the result comes back to the picture's size.
-        mask: where the picture may change (white); None: everywhere.
+        source: the picture that was edited.
+        frame: how the result returns to the picture's size.
     """
 
+    source: Source
     frame: Frame
-    mask: Image.Image | None
 
-    def picture(self, x_0: NDArray[np.float32], source: Image.Image) -> Image.Image:
-        """What the lanes made of `source`, as a picture in which what was to be kept is kept.
+    def picture(self, x_0: NDArray[np.float32]) -> Image.Image:
+        """The result as a picture; outside the mask it is the source, unchanged.
 
         Raises:
             DefectError: the model gave values that are not finite.
         """
-        result = self.frame.from_model(x_0)
-        return result if self.mask is None else self.frame.keep(result, source, self.mask)
+        result, mask = self.frame.from_model(x_0), self.source.mask
+        return result if mask is None else self.frame.keep(result, self.source.image, mask)
+
+    def seen(self) -> Image.Image:
+        """The source as the result should be compared with it."""
+        return self.frame.seen(self.source.image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +86,12 @@ class Draft:
 
     Attributes:
         edit: what goes into the lanes.
-        finish: what becomes of what comes out.
+        finish: how what comes out becomes a picture.
         sample_id: see the function of this name.
         copy: which copy.
         strength: in (0, 1].
         log_snr: at the time the copy starts from, in nats.
-        prompt: what the model is told; None without a prompt.
+        prompt: what the text encoders are given; None without a prompt.
     """
 
     edit: Edit
@@ -94,57 +112,66 @@ class Editor:
 
     def __init__(self, recipe: Recipe, checkpoint: Checkpoint, execution: Execution) -> None:
         self.recipe = recipe
+        self.reading = Reading.of(recipe)
         self.execution = execution
         self.model = load_model(checkpoint, execution)
         self.recipe_digest = recipe.digest(checkpoint.digest, NOISE_VERSION)
         _refuse(recipe, self.model)
 
-    def drafts(
-        self,
-        image: Image.Image,
-        fields: SampleFields,
-        copies: Iterable[int],
-        mask: Image.Image | None = None,
-    ) -> list[Draft]:
-        """Plan the copies of one picture (see `codec.picture`).
-
-        Args:
-            image: mode L or RGB, upright.
-            fields: of its sample, as far as they are there.
-            copies: which copies; a loader's epochs move them.
-            mask: of the picture's size, white where it may change; None: everywhere.
+    def read(self, sample: Sample) -> Source:
+        """Decode a sample's picture and mask.
 
         Raises:
-            DefectError: the picture cannot meet the model, or what is to condition it is missing.
+            DefectError: there is no picture that can be decoded.
         """
-        label = self._label(fields)
-        prompts = [(copy, self.recipe.prompt_of(copy, fields)) for copy in copies]
-        frame = Frame.of(image, self.model.shape, self.recipe.fit, self.recipe.result)
-        x_0, pixels = frame.to_model(image), pixel_sha256(image)
-        changes = None if mask is None else frame.mask_to_model(mask).astype(np.bool_)
-        drafts = [self._draft(x_0, frame, pixels, copy, label, prompt) for copy, prompt in prompts]
-        if mask is None or changes is None:
-            return drafts
-        return [_masked(draft, mask, changes) for draft in drafts]
+        reading, most = self.reading, self.recipe.max_pixels
+        image = decode(reading.image(sample).data, most)
+        source = Source(image=image, label=reading.label(sample), key=sample.key, sample=sample)
+        member = reading.mask(sample)
+        if member is None:
+            return source
+        try:
+            return replace(source, mask=decode_mask(member.data, most))
+        except DefectError as defect:
+            return replace(source, defect=defect)
 
-    def refused(self, fields: SampleFields, copies: Iterable[int]) -> dict[int, DefectError]:
-        """Those of the copies whose prompt names what the sample does not have."""
-        found = {}
+    def plan(self, source: Source, copies: Iterable[int]) -> Iterator[Draft | DefectError]:
+        """Plan copies of a picture: for each, in order, what to do or why it cannot be done.
+
+        Args:
+            source: the picture.
+            copies: which copies; a loader's epochs move them.
+        """
+        copies = list(copies)
+        try:
+            if source.defect is not None:
+                raise source.defect
+            label = self._label(source.label.number)
+            frame = Frame.of(source.image, self.model.shape, self.recipe.fit, self.recipe.result)
+            x_0, pixels = frame.to_model(source.image), pixel_sha256(source.image)
+            mask = None
+            if source.mask is not None:
+                mask = frame.mask_to_model(source.mask).astype(np.bool_)
+        except DefectError as defect:
+            yield from (defect for _ in copies)
+            return
         for copy in copies:
             try:
-                self.recipe.prompt_of(copy, fields)
+                prompt = self.recipe.prompt_of(copy, source.fields)
             except DefectError as defect:
-                found[copy] = defect
-        return found
+                yield defect
+            else:
+                yield self._draft(Finish(source, frame), x_0, mask, pixels, copy, label, prompt)
 
     def lanes(self) -> Lanes[Any] | LatentLanes[Any]:
         """New lanes over the model, at the execution's batch size."""
         return self.model.lanes(self.execution.batch_size)
 
-    def _label(self, fields: SampleFields) -> int | None:
+    def _label(self, label: int | None) -> int | None:
+        """The class that conditions the model; None where none does."""
         if self.recipe.condition == "none":
             return None
-        label, classes = fields.get("label"), self.model.denoiser.classes
+        classes = self.model.denoiser.classes
         if label is None:
             raise DefectError("no_label", "condition is label, and the sample has no integer class")
         if not 0 <= label < classes:
@@ -156,8 +183,9 @@ class Editor:
 
     def _draft(
         self,
+        finish: Finish,
         x_0: NDArray[np.float32],
-        frame: Frame,
+        mask: NDArray[np.bool_] | None,
         pixels: str,
         copy: int,
         label: int | None,
@@ -175,11 +203,14 @@ class Editor:
             noise=random.noise(denoiser.shape, way.draws),
             trajectory=way,
             condition=self.model.condition(label, prompt),
+            mask=mask,
         )
         return Draft(
             edit=self._guided(edit, total),
-            finish=Finish(frame, None),
-            sample_id=sample_id(self.recipe_digest, pixels, copy, label, prompt),
+            finish=finish,
+            sample_id=sample_id(
+                self.recipe_digest, pixels, copy, label, prompt, finish.source.mask
+            ),
             copy=copy,
             strength=strength,
             log_snr=denoiser.schedule.log_snr(times[0]),
@@ -220,21 +251,9 @@ def sample_id(
     identity = [recipe_digest, pixels, str(copy)]
     identity += [str(given) for given in (label, prompt) if given is not None]
     found = hashlib.sha256("|".join(identity).encode()).hexdigest()[:32]
-    return found if mask is None else _of_mask(found, mask)
-
-
-def _of_mask(unmasked: str, mask: Image.Image) -> str:
-    return hashlib.sha256(f"{unmasked}|{pixel_sha256(mask)}".encode()).hexdigest()[:32]
-
-
-def _masked(draft: Draft, mask: Image.Image, changes: NDArray[np.bool_]) -> Draft:
-    """The draft of an image of which a part is kept: it is another one, with an id of its own."""
-    return replace(
-        draft,
-        edit=replace(draft.edit, mask=changes),
-        sample_id=_of_mask(draft.sample_id, mask),
-        finish=replace(draft.finish, mask=mask),
-    )
+    if mask is None:
+        return found
+    return hashlib.sha256(f"{found}|{pixel_sha256(mask)}".encode()).hexdigest()[:32]
 
 
 def _refuse(recipe: Recipe, model: Pretrained) -> None:

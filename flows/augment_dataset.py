@@ -19,16 +19,13 @@ from pydantic import Field
 
 from diffaug import (
     ConfigError,
+    Job,
     Recipe,
     UncommittedError,
     augment_shards,
-    finish,
-    freeze,
-    plan_run,
 )
 from diffaug.job.plan import refuse_mixing
-from diffaug.output.run import Run, the_run
-from diffaug.output.survey import Survey, refuse_changed, survey
+from diffaug.output.run import SourceShard, the_run
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
@@ -93,7 +90,7 @@ def augment_dataset(
     """
     sources = [source] if isinstance(source, str) else source
     try:
-        planned = plan_run(
+        job = Job.plan(
             sources,
             output,
             recipe,
@@ -102,15 +99,13 @@ def augment_dataset(
             device=device,
             allow_mixed=allow_mixed,
         )
-        place = choose(runner, workers, address, planned.execution.device)
-        run = freeze(planned, output)
-        found = survey(run.sources, output)
-        refuse_changed(found.committed.values())
+        place = choose(runner, workers, address, job.planned.execution.device)
+        run, missing = job.freeze(), job.missing
     except (ConfigError, UncommittedError) as error:
         return Failed(message=str(error))
-    public, left = public_url(output), len(found.missing)
-    calls = list(_calls(run, found, output, shards_per_task, allow_mixed))
-    get_run_logger().info("%d shards to do in %d tasks, into %s", left, len(calls), public)
+    public = public_url(output)
+    calls = list(_calls(job, missing, shards_per_task, allow_mixed))
+    get_run_logger().info("%d shards to do in %d tasks, into %s", len(missing), len(calls), public)
     failures = []
     if calls:
         try:
@@ -122,7 +117,7 @@ def augment_dataset(
         except (KeyboardInterrupt, TerminationSignal):
             get_run_logger().warning("stopped; what is committed stays: run it again for the rest")
             raise
-    summary = finish(run, output, found.committed)
+    summary = job.finish()
     tell(run, output, summary)
     if not summary.complete:
         why = f" ({failures[0]})" if failures else ""
@@ -133,13 +128,13 @@ def augment_dataset(
 
 
 def _calls(
-    run: Run, found: Survey, output: str, shards_per_task: int | None, allow_mixed: bool
+    job: Job, missing: list[SourceShard], shards_per_task: int | None, allow_mixed: bool
 ) -> Iterator[Call]:
-    fs, path = filesystem(output)
-    where = path if on_this_machine(fs) else output  # a worker may stand in another folder
-    missing = {shard.stem for shard in found.missing}
+    fs, path = filesystem(job.output)
+    where = path if on_this_machine(fs) else job.output  # a worker may run in another folder
+    run, stems = job.planned, {shard.stem for shard in missing}
     for first, last in groups_of(len(run.sources), shards_per_task):
-        if any(shard.stem in missing for shard in run.sources[first : last + 1]):
+        if any(shard.stem in stems for shard in run.sources[first : last + 1]):
             group: Call = {"output": where, "first": first, "last": last}
             yield group | {"names": names_of(run, first, last), "allow_mixed": allow_mixed}
 

@@ -23,10 +23,10 @@ def make(output: str) -> None:
     """Run the job in float32, which every processor can do."""
     SOURCE.parent.mkdir(exist_ok=True)
     shutil.copy(SHARD, SOURCE)
-    run = diffaug.plan_run([str(SOURCE)], output, diffaug.Recipe.of(RECIPE), dtype="float32")
-    run = diffaug.freeze(run, output)
-    reports = diffaug.augment_shards(run.sources, output, run=run)
-    diffaug.finish(run, output, {report.stem: report for report in reports})
+    job = diffaug.Job.plan([str(SOURCE)], output, diffaug.Recipe.of(RECIPE), dtype="float32")
+    for _ in job.run():
+        pass
+    job.finish()
 
 
 if __name__ == "__main__":

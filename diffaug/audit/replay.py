@@ -19,14 +19,15 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.diffusion.lanes import Edit
-from diffaug.editor import Draft, Editor, Finish
+from diffaug.editor import Draft, Editor, Finish, Source
 from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.job.binding import Binding, PartRecord
-from diffaug.job.rows import draft_row, sample_fields
+from diffaug.job.rows import draft_row
 from diffaug.manifest.part import Row
 from diffaug.output.layout import copy_key
 from diffaug.pictures.codec import decode, decode_mask, encode, pixel_sha256
 from diffaug.shards.members import Members
+from diffaug.shards.reading import Label
 
 __all__ = ["TOLERANCE", "Replayed", "Tally", "member_name", "replay_parts", "replay_rows"]
 
@@ -110,7 +111,6 @@ class _Task:
     elsewhere: str = ""
     error: str = ""
     finish: Finish | None = None
-    source: Image.Image | None = None
 
     @property
     def format(self) -> str:
@@ -191,11 +191,11 @@ def _replay(
         return
     with Members() as sources, Members() as outputs:
         for task, x_0 in editor.lanes().run(_drafted(tasks, editor, sources)):
-            if task.finish is None or task.source is None or x_0 is None:
+            if task.finish is None or x_0 is None:
                 yield task.differs(task.error)
                 continue
             try:
-                image = task.finish.picture(x_0, task.source)
+                image = task.finish.picture(x_0)
             except DefectError as defect:
                 yield task.differs(f"it cannot be rebuilt: {defect.reason}")
             else:
@@ -207,20 +207,20 @@ def _drafted(
 ) -> Iterator[tuple[_Task, Edit | None]]:
     for task in tasks:
         try:
-            draft, source = _draft(task, editor, sources)
+            draft = _draft(task, editor, sources)
         except (_MismatchError, DefectError) as error:
             yield replace(task, error=str(error)), None
         else:
-            yield replace(task, finish=draft.finish, source=source), draft.edit
+            yield replace(task, finish=draft.finish), draft.edit
 
 
-def _draft(task: _Task, editor: Editor, sources: Members) -> tuple[Draft, Image.Image]:
-    row, recipe = task.row, editor.recipe
+def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
+    row, recipe, reading = task.row, editor.recipe, editor.reading
     url, offset = str(row["source_shard"]), int(row["source_offset"])
     try:
         places = [offset]
-        if recipe.mask_key is not None:
-            place = sources.offset(url, row["source_key"], recipe.mask_key, recipe.wants)
+        if reading.mask_key is not None:
+            place = sources.offset(url, row["source_key"], reading.mask_key, reading.wants)
             places += [] if place is None else [place]
         found = {place: sources.read(url, place) for place in sorted(places)}
     except FileNotFoundError:
@@ -234,10 +234,16 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> tuple[Draft, Image.
         raise _MismatchError(
             f"the source has changed: the bytes at {offset} of {url} are not those of source_sha256"
         )
-    source = decode(data, recipe.max_pixels)
-    # which mask it was, sample_id knows
-    mask = decode_mask(masks[0], recipe.max_pixels) if masks else None
-    (draft,) = editor.drafts(source, sample_fields(row), [row["copy"]], mask)
+    source = Source(
+        image=decode(data, recipe.max_pixels),
+        label=Label(row["label"], row["label_text"]),
+        key=row["source_key"],
+        # sample_id tells whether it is still the same mask
+        mask=decode_mask(masks[0], recipe.max_pixels) if masks else None,
+    )
+    (draft,) = editor.plan(source, [row["copy"]])
+    if isinstance(draft, DefectError):
+        raise draft
     made = {name: getattr(recipe, name) for name in _PREDICTED} | draft_row(draft)
     wrong = [name for name, value in made.items() if not _same(row[name], value)]
     if wrong:
@@ -245,7 +251,7 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> tuple[Draft, Image.
         raise _MismatchError(
             f"the row and its recipe disagree on {', '.join(wrong)} for this source{made_with}"
         )
-    return draft, source
+    return draft
 
 
 def _same(said: Any, made: Any) -> bool:

@@ -14,9 +14,10 @@ from diffaug.errors import ConfigError
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
+    from diffaug.job import Job
     from diffaug.output.run import Run
     from diffaug.output.summary import Summary
-    from diffaug.output.survey import ShardReport, Survey
+    from diffaug.output.survey import ShardReport
 
 __all__ = ["augment"]
 
@@ -100,12 +101,9 @@ def augment(
     *sources, output = paths
     made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 
-    from diffaug.job.augment import Tally, augment_shards
-    from diffaug.job.finish import finish
-    from diffaug.job.plan import freeze, plan_run
-    from diffaug.output.survey import refuse_changed, survey
+    from diffaug.job import Job
 
-    run = plan_run(
+    job = Job.plan(
         sources,
         output,
         made,
@@ -115,25 +113,20 @@ def augment(
         allow_mixed=allow_mixed,
     )
     if pilot is not None:
-        return _pilot(run, output, pilot)
-    run = run if dry_run else freeze(run, output)
-    state, tally, started = survey(run.sources, output), Tally(), time.monotonic()
-    refuse_changed(state.committed.values())
+        return _pilot(job, pilot)
     if dry_run:
-        return _show_plan(run, state, output)
-    reports = augment_shards(state.missing, output, run=run, tally=tally)
-    counts = Counts(tally, "images", "filtered", "failed")
-    for report in counted(reports, len(state.missing), "augmenting shards", err, counts):
-        state.committed[report.stem] = report
+        return _show_plan(job)
+    started, run = time.monotonic(), job.freeze()
+    counts = Counts(job.tally, "images", "filtered", "failed")
+    for report in counted(job.run(), len(job.missing), "augmenting shards", err, counts):
         if not err.is_live:
             said = f"{report.stem}: {_counts(report, run)}"
             err.say(said, "shard", shard=report.stem, **_facts(report))
-    summary = finish(run, output, state.committed)
-    seconds = time.monotonic() - started
+    summary, seconds = job.finish(), time.monotonic() - started
     out.print(str(summary))
     err.tell("summary", **_facts(summary), planned=summary.planned, shards=summary.shards)
-    if tally.images:
-        out.print(f"{tally.images} images now, {tally.images / seconds:.1f} a second")
+    if images := job.tally.images:
+        out.print(f"{images} images now, {images / seconds:.1f} a second")
     if summary.failed_fraction > max_failed:
         err.say(
             f"diffaug: {summary.failed} of {summary.planned} failed, more than "
@@ -152,11 +145,12 @@ def _counts(report: ShardReport, run: Run) -> str:
     return f"{report.ok} ok, {filtered}{report.failed} failed"
 
 
-def _show_plan(run: Run, state: Survey, output: str) -> int:
+def _show_plan(job: Job) -> int:
     from diffaug.job.estimate import estimate
 
-    missing = state.missing
-    out.print(f"{len(missing)} of {len(run.sources)} shards to do, into {output}", markup=False)
+    run, missing = job.planned, job.missing
+    shards = f"{len(missing)} of {len(run.sources)} shards to do"
+    out.print(f"{shards}, into {job.output}", markup=False)
     if missing:
         out.print(str(estimate(run, missing)), markup=False)
     out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}", markup=False)
@@ -164,14 +158,14 @@ def _show_plan(run: Run, state: Survey, output: str) -> int:
     return OK
 
 
-def _pilot(run: Run, output: str, count: int) -> int:
+def _pilot(job: Job, count: int) -> int:
     from diffaug.cli.pilot import tables
     from diffaug.job.estimate import estimate
     from diffaug.job.pilot import run_pilot
 
     if count < 1:
         raise ConfigError(f"--pilot is how many images to try, at least 1, got {count}")
-    found = run_pilot(run, output, count)
+    found = run_pilot(job.planned, job.output, count)
     for table in tables(found):
         out.print(table)
     failed = found.rows[found.rows["status"] == "failed"]
@@ -180,6 +174,6 @@ def _pilot(run: Run, output: str, count: int) -> int:
         out.print(f"the first one because {failed['reason'].iloc[0]}", markup=False)
     if found.sheet:
         out.print(f"pictures: {found.sheet}", markup=False)
-    out.print(f"the whole job: {estimate(run, run.sources)}", markup=False)
+    out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}", markup=False)
     out.print(found.choice.sentence, markup=False)
     return OK

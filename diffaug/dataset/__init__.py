@@ -21,6 +21,7 @@ from diffaug.dataset.sides import Augmented, Real
 from diffaug.errors import ConfigError
 from diffaug.output.layout import Output
 from diffaug.output.run import the_run
+from diffaug.shards.reading import Reading
 
 __all__ = ["AugmentedDataset"]
 
@@ -107,12 +108,13 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         keys = recipe.image_key if image_key is None else image_key
         keys = tuple(keys.split(",") if isinstance(keys, str) else keys)
         keys = tuple(key for key in keys if key != recipe.mask_key)
+        reading = Reading(keys, label_key or recipe.label_key)
         shards = _real_shards(output, real, recipe.layout == "paired", index)
         if shards is None and p is not None and p < 1:
             raise ConfigError(
                 "p and ratio mix augmented samples with real ones: give real=, or leave them out"
             )
-        sources = Real(shards, keys, label_key or recipe.label_key) if shards else None
+        sources = Real(shards, reading) if shards else None
         p = 0.5 if p is None else p
         if sources is not None and p == 1:
             sources = None

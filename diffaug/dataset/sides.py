@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from diffaug import storage
 from diffaug.dataset.index import Index
 from diffaug.errors import DefectError
-from diffaug.manifest.part import LONGEST_TEXT
-from diffaug.shards import Sample, integer, read_samples
+from diffaug.shards import Sample, read_samples
+from diffaug.shards.reading import Reading
 
 __all__ = ["Augmented", "Raw", "Real", "Side", "Split"]
 
@@ -68,8 +68,7 @@ class Real:
     """Samples of shards, read as a stream."""
 
     shards: list[str]
-    image_keys: tuple[str, ...]
-    label_key: str
+    reading: Reading
     name: str = "real"
 
     def read(self, shards: Iterable[str], split: Split) -> Iterator[Raw]:
@@ -77,26 +76,16 @@ class Real:
         return map(self._raw, split((url, sample) for url in shards for sample in self._in(url)))
 
     def _in(self, url: str) -> Iterator[Sample]:
-        wanted = frozenset((*self.image_keys, self.label_key, "txt"))
         with storage.open_read(url) as stream:
-            yield from read_samples(stream, wanted.__contains__)
+            yield from read_samples(stream, self.reading.wants)
 
     def _raw(self, found: tuple[str, Sample]) -> Raw:
         url, sample = found
         try:
-            image = sample.image(self.image_keys).data
+            image = self.reading.image(sample).data
         except DefectError as defect:
             return Raw(url, sample.key, b"", None, 0.0, False, defect)
-        return Raw(url, sample.key, image, self._label(sample), 0.0, False)
-
-    def _label(self, sample: Sample) -> int | str | None:
-        """As a job reads it into the manifest, so that both sides say the same."""
-        member = sample.first((self.label_key, "txt"))
-        if member is None:
-            return None
-        text = member.data[:LONGEST_TEXT].decode("utf-8", "replace").strip()
-        number = integer(text) if self.label_key in sample.members else None
-        return text if number is None else number
+        return Raw(url, sample.key, image, self.reading.label(sample).value, 0.0, False)
 
 
 @dataclass(frozen=True)

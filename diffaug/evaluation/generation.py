@@ -12,11 +12,8 @@ from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import Arm, arms_of
 from diffaug.evaluation.data import labelled_shard
 from diffaug.evaluation.plan import EvaluationPlan
-from diffaug.job.augment import augment_shards
-from diffaug.job.finish import finish
-from diffaug.job.plan import freeze, plan_run
+from diffaug.job import Job
 from diffaug.output.layout import Output
-from diffaug.output.survey import survey
 from diffaug.recipe import Recipe
 
 __all__ = ["Generated", "generate", "pool_folder", "pools_of"]
@@ -71,15 +68,15 @@ def generate(
     for arm in pools:
         assert arm.strength is not None
         folder = pool_folder(output, seed, arm.family, arm.strength)
-        run = plan_run(
+        job = Job.plan(
             [labelled_shard(output, seed)],
             folder,
             _recipe(plan.recipe, arm, seed),
             **plan.execution.model_dump(),
         )
-        run = freeze(run, folder)
-        made = augment_shards(survey(run.sources, folder).missing, folder, run=run)
-        summary = finish(run, folder, {report.stem: report for report in made})
+        for _ in job.run():
+            pass
+        summary = job.finish()
         if summary.failed == summary.planned:
             raise ConfigError(
                 f"{arm.name} of seed {seed} made no image: all {summary.planned} failed, the first "

@@ -14,7 +14,8 @@ from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
 from diffaug.pictures.codec import decode, encode, pixel_sha256
 from diffaug.recipe import Recipe
-from diffaug.shards import Sample, ShardWriter, integer, read_samples
+from diffaug.shards import Sample, ShardWriter, read_samples
+from diffaug.shards.reading import TEXT, Reading
 
 __all__ = [
     "Form",
@@ -133,22 +134,20 @@ def each_picture(urls: Iterable[str], recipe: Recipe, left_out: LeftOut) -> Iter
     Raises:
         OSError: a shard cannot be read.
     """
+    reading = Reading.of(recipe)
     for url in urls:
         with storage.open_read(url) as stream:
-            for sample in read_samples(stream, recipe.wants):
+            for sample in read_samples(stream, reading.wants):
                 try:
-                    yield _picture(sample, recipe)
+                    yield _picture(sample, reading, recipe.max_pixels)
                 except DefectError as defect:
                     name = f"{storage.public_url(url)} {sample.key or ''}".rstrip()
                     left_out.add(f"{name}: {defect.reason}")
 
 
-def _picture(sample: Sample, recipe: Recipe) -> Picture:
-    image = decode(sample.image(recipe.image_keys).data, recipe.max_pixels)
-    member, text = sample.members.get(recipe.label_key), sample.members.get("txt")
-    label = None if member is None else integer(member.data.decode("utf-8", "replace"))
-    if label is None:
-        raise DefectError("no_label", f"the sample has no integer class in .{recipe.label_key}")
+def _picture(sample: Sample, reading: Reading, max_pixels: int) -> Picture:
+    image = decode(reading.image(sample).data, max_pixels)
+    label, text = reading.class_number(sample), sample.members.get(TEXT)
     return Picture(image, label, None if text is None else text.data, pixel_sha256(image))
 
 

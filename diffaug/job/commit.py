@@ -19,14 +19,15 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.execution import device_class, versions
-from diffaug.job.items import Origin
+from diffaug.job.copy import Copy
 from diffaug.job.rows import Place, lineage, output_row
 from diffaug.manifest.part import Part, Row
 from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
 from diffaug.pictures.codec import encode
-from diffaug.shards import Member, ShardWriter
+from diffaug.shards import Member, Sample, ShardWriter
+from diffaug.shards.reading import Reading
 from diffaug.storage import Fingerprint
 
 __all__ = ["ShardSink"]
@@ -92,52 +93,56 @@ class ShardSink:
         self._rejects = _Tar(folder / f"{shard.stem}.rejects.tar")
         self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.judge_names)
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
-        self._paired: str | None = None
+        self._reading = Reading.of(run.recipe)
+        self._paired = run.recipe.layout == "paired"
+        self._last_source: str | None = None
 
-    def add_failed(self, row: Row) -> None:
-        """Add a row that has no image."""
-        self._part.add(row)
+    def add_failed(self, copy: Copy) -> None:
+        """Add the row of a copy that has no image."""
+        self._part.add(copy.row)
         self._counts["failed"] += 1
 
-    def add_image(self, row: Row, image: Image.Image, origin: Origin) -> None:
-        """Add an image that is kept, its short lineage, and its row.
+    def add_image(self, copy: Copy) -> None:
+        """Add the image of a copy that is kept, its short lineage, and its row.
 
         In the layout `each` it is a sample of its own, with what is carried; in `paired` its
         source's sample comes first, once, and the image is a member of that.
-
-        Args:
-            row: the columns known so far, its scores among them.
-            image: what came out of the lanes.
-            origin: its source's sample.
         """
+        image, sample, row = _made(copy)
         data = encode(image, self._run.recipe.format)
-        if self._run.recipe.layout == "paired":
-            self._add_source(row, origin)
-            key = str(row["source_key"])
+        if self._paired:
+            self._add_source(sample)
+            key = str(sample.key)
             place = self._add(self._tar, key, f"{key}.aug{row['copy']}", data, row)
         else:
-            place = self._add_each(self._tar, row, data, origin)
+            place = self._add_each(self._tar, row, data, sample)
         self._part.add(row | output_row(image, data, place) | {"status": "ok"})
         self._counts["ok"] += 1
 
-    def add_filtered(self, row: Row, image: Image.Image, origin: Origin) -> None:
-        """Add an image that was turned away, and its row, which says why; see `add_image`.
+    def add_filtered(self, copy: Copy, verdict: Row) -> None:
+        """Add the image of a copy that was turned away, and its row; see `add_image`.
 
-        It goes to the rejects, as in the layout `each`, or nowhere where those are not kept.
+        The image goes to the rejects, as in the layout `each`, or nowhere where those are not kept.
+
+        Args:
+            copy: the copy.
+            verdict: the columns that give the reason.
         """
+        image, sample, row = _made(copy)
+        row = row | verdict
         data = encode(image, self._run.recipe.format)
-        if self._run.recipe.layout == "paired":
-            self._add_source(row, origin)
+        if self._paired:
+            self._add_source(sample)
         keep = self._run.recipe.keep_rejects
-        place = self._add_each(self._rejects, row, data, origin) if keep else None
+        place = self._add_each(self._rejects, row, data, sample) if keep else None
         self._part.add(row | output_row(image, data, place))
         self._counts["filtered"] += 1
 
-    def _add_each(self, tar: _Tar, row: Row, data: bytes, origin: Origin) -> Place:
+    def _add_each(self, tar: _Tar, row: Row, data: bytes, sample: Sample) -> Place:
         """Add an image as a sample of its own."""
         key, format = copy_key(row["source_key"], row["copy"]), self._run.recipe.format
-        taken = (format, _LINEAGE)
-        carried = {name: one for name, one in origin.carried.items() if name not in taken}
+        taken, carried = (format, _LINEAGE), self._reading.carried(sample)
+        carried = {name: one for name, one in carried.items() if name not in taken}
         return self._add(tar, key, key, data, row, carried)
 
     def _add(
@@ -157,13 +162,15 @@ class ShardSink:
         tar.add(f"{stem}.{_LINEAGE}", lineage(row))
         return Place(key, name, offset)
 
-    def _add_source(self, row: Row, origin: Origin) -> None:
+    def _add_source(self, sample: Sample) -> None:
         """Add the source's sample, before the first of its copies."""
-        key = str(row["source_key"])
-        if key != self._paired:
-            for extension, member in ({origin.extension: origin.picture} | origin.carried).items():
-                self._tar.add(f"{key}.{extension}", member.data)
-            self._paired = key
+        if sample.key == self._last_source:
+            return
+        extension, members = self._reading.image_key(sample.members), sample.members
+        carried = self._reading.carried(sample)
+        for name, member in ({extension: members[extension]} | carried).items():
+            self._tar.add(f"{sample.key}.{name}", member.data)
+        self._last_source = sample.key
 
     def discard(self) -> None:
         """Drop everything."""
@@ -230,3 +237,11 @@ class ShardSink:
             },
             **judged,
         }
+
+
+def _made(copy: Copy) -> tuple[Image.Image, Sample, Row]:
+    """The image, the source's sample and the row of a copy that has an image."""
+    assert copy.image is not None
+    assert copy.source is not None
+    assert copy.source.sample is not None
+    return copy.image, copy.source.sample, copy.row

@@ -16,10 +16,10 @@ from diffaug.diffusion.batched import at_once
 from diffaug.editor import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.job.binding import Binding, panel_of
-from diffaug.job.rows import sample_fields, source_row
 from diffaug.judges import Candidate
 from diffaug.output.run import Run, SourceShard
-from diffaug.pictures.codec import decode, decode_mask, encode
+from diffaug.output.select import evenly
+from diffaug.pictures.codec import encode
 from diffaug.shards import Sample, read_samples
 
 __all__ = ["Estimate", "estimate"]
@@ -77,15 +77,15 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
     planned = calls = 0
     members: list[float] = []
-    for shard in _spread(missing):
+    for shard in (missing[place] for place in evenly(len(missing), _SHARDS)):
         with storage.open_source(shard.url) as source:
-            for sample in islice(read_samples(source.stream, run.recipe.wants), _SAMPLES):
+            for sample in islice(read_samples(source.stream, editor.reading.wants), _SAMPLES):
                 samples += sample.key is not None
-                if found := _drafts(sample, shard, run, editor):
+                if found := _drafts(sample, editor):
                     planned += len(found)
                     calls += sum(map(_calls, found))
                     drafts += found[: enough - len(drafts)]
-                    members.append(_carried(sample, run))
+                    members.append(_carried(sample, editor))
             read += source.bytes_read
     if not samples:
         return Estimate(shards=len(missing), images=0, calls=0, seconds=0.0, output_bytes=0)
@@ -104,11 +104,6 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     )
 
 
-def _spread(shards: Sequence[SourceShard]) -> list[SourceShard]:
-    count = min(_SHARDS, len(shards))
-    return [shards[(2 * place + 1) * len(shards) // (2 * count)] for place in range(count)]
-
-
 def _bytes(shards: Sequence[SourceShard], read: int) -> float:
     """All bytes of these shards; where the store does not tell, as if those read were whole."""
     sizes = [stat.size for stat in storage.stats(shard.url for shard in shards).values()]
@@ -116,16 +111,11 @@ def _bytes(shards: Sequence[SourceShard], read: int) -> float:
     return len(shards) * (fmean(known) if known else read / min(_SHARDS, len(shards)))
 
 
-def _drafts(sample: Sample, shard: SourceShard, run: Run, editor: Editor) -> list[Draft]:
-    """The copies of a sample; none where it is going to fail."""
-    fields = sample_fields(source_row(sample, shard.url, run.recipe))
-    copies, most = range(run.recipe.copies), run.recipe.max_pixels
+def _drafts(sample: Sample, editor: Editor) -> list[Draft]:
+    """The copies of a sample that can be made."""
     try:
-        image = decode(sample.image(run.recipe.image_keys).data, most)
-        member = sample.members.get(run.recipe.mask_key or "")
-        mask = None if member is None else decode_mask(member.data, most)
-        refused = editor.refused(fields, copies)
-        return editor.drafts(image, fields, [one for one in copies if one not in refused], mask)
+        planned = editor.plan(editor.read(sample), range(editor.recipe.copies))
+        return [draft for draft in planned if isinstance(draft, Draft)]
     except DefectError:
         return []
 
@@ -137,14 +127,14 @@ def _calls(draft: Draft) -> int:
     return draft.edit.trajectory.calls + guided
 
 
-def _carried(sample: Sample, run: Run) -> float:
+def _carried(sample: Sample, editor: Editor) -> float:
     """What the members carried with one image take in a tar; in the paired layout, its share."""
-    names = {run.recipe.label_key, *run.recipe.carry} & sample.members.keys()
-    carried = sum(_in_tar(len(sample.members[name].data)) for name in names)
-    if run.recipe.layout == "each":
+    members = editor.reading.carried(sample).values()
+    carried = sum(_in_tar(len(member.data)) for member in members)
+    if editor.recipe.layout == "each":
         return carried
-    picture = _in_tar(len(sample.image(run.recipe.image_keys).data))
-    return (carried + picture) / run.recipe.copies
+    picture = _in_tar(len(editor.reading.image(sample).data))
+    return (carried + picture) / editor.recipe.copies
 
 
 def _in_tar(size: int) -> int:

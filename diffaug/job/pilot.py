@@ -14,14 +14,15 @@ import pandas as pd
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.job.augment import augment_shards
-from diffaug.job.plan import freeze, plan_run
+from diffaug.job.job import Job
 from diffaug.output.layout import Output
 from diffaug.output.run import Run
+from diffaug.output.select import evenly
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import Filters
 from diffaug.report import contact_sheet
 from diffaug.shards import Sample, ShardWriter, read_samples
+from diffaug.shards.reading import Reading
 
 __all__ = ["KEPT", "Choice", "Pilot", "run_pilot"]
 
@@ -81,7 +82,7 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
         ConfigError: the source has no sample.
         OSError: storage will not give a shard.
     """
-    samples = _spread(_look(run, count), count, run.recipe.label_key)
+    samples = _spread(_look(run, count), count, Reading.of(run.recipe))
     if not samples:
         raise ConfigError("no sample in the source: check SOURCE and image_key")
     with storage.scratch(output) as folder:
@@ -113,31 +114,24 @@ def _recipe(recipe: Recipe) -> Recipe:
 
 def _look(run: Run, count: int) -> list[list[Sample]]:
     """Samples of some shards, spread over all of them."""
-    sources = run.sources
-    some = min(_SHARDS, len(sources), count)
-    each = -(-count * _EACH // some)
+    places = evenly(len(run.sources), min(_SHARDS, count))
+    each = -(-count * _EACH // len(places))
     looked = []
-    for place in range(some):
-        shard = sources[(2 * place + 1) * len(sources) // (2 * some)]
-        with storage.open_source(shard.url) as source:
-            read = read_samples(source.stream, run.recipe.wants)
+    for place in places:
+        with storage.open_source(run.sources[place].url) as source:
+            read = read_samples(source.stream, Reading.of(run.recipe).wants)
             looked.append([one for one in islice(read, each) if one.key is not None])
     return looked
 
 
-def _spread(shards: Sequence[Sequence[Sample]], count: int, label_key: str) -> list[Sample]:
+def _spread(shards: Sequence[Sequence[Sample]], count: int, reading: Reading) -> list[Sample]:
     """One sample of each class in turn, and each class's from one shard after the other."""
     by_class = defaultdict[str, list[Sample]](list)
     in_turn = chain.from_iterable(zip_longest(*shards))
     for sample in (one for one in in_turn if one is not None):
-        by_class[_class(sample, label_key)].append(sample)
+        by_class[str(reading.label(sample).value or "")].append(sample)
     turns = chain.from_iterable(zip_longest(*(by_class[name] for name in sorted(by_class))))
     return list(islice((one for one in turns if one is not None), count))
-
-
-def _class(sample: Sample, label_key: str) -> str:
-    member = sample.first((label_key, "txt"))
-    return "" if member is None else member.data.decode("utf-8", "replace").strip()
 
 
 def _write(samples: Sequence[Sample], path: Path) -> None:
@@ -150,8 +144,7 @@ def _write(samples: Sequence[Sample], path: Path) -> None:
 
 
 def _augment(source: Path, output: str, recipe: Recipe, execution: Execution) -> pd.DataFrame:
-    run = freeze(plan_run([str(source)], output, recipe, **execution.model_dump()), output)
-    for _ in augment_shards(run.sources, output, run=run):
+    for _ in Job.plan([str(source)], output, recipe, **execution.model_dump()).run():
         pass
     return pd.read_parquet(Output(output).manifest)
 

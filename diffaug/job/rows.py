@@ -5,28 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from PIL import Image
 
-from diffaug.editor import Draft, SampleFields
+from diffaug.editor import Draft, Source
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
-from diffaug.manifest.part import LONGEST_TEXT, Row
+from diffaug.manifest.part import Row
 from diffaug.output.run import Run
 from diffaug.pictures.codec import pixel_sha256
-from diffaug.recipe import Recipe
-from diffaug.shards import Sample, integer
+from diffaug.shards.reading import Reading
+from diffaug.shards.stream import Sample
 
 __all__ = [
     "Place",
     "draft_row",
-    "failed_rows",
+    "failed_row",
     "lineage",
     "output_row",
     "run_row",
-    "sample_fields",
+    "size_row",
     "source_row",
 ]
 
@@ -81,36 +80,26 @@ def run_row(run: Run) -> Row:
     }
 
 
-def source_row(sample: Sample, source: str, recipe: Recipe) -> Row:
-    """The `from` columns of a sample, as far as its bytes tell."""
-    row: Row = {"source_shard": source, "source_key": sample.key, "source_offset": sample.offset}
-    if (image := sample.first(recipe.image_keys)) is not None:
+def source_row(sample: Sample, shard: str, reading: Reading) -> Row:
+    """The `from` columns of a sample, as far as its members give them without being decoded."""
+    row: Row = {"source_shard": shard, "source_key": sample.key, "source_offset": sample.offset}
+    if (image := sample.first(reading.image_keys)) is not None:
         row |= {
             "source_member": image.name,
             "source_offset": image.offset,
             "source_sha256": hashlib.sha256(image.data).hexdigest(),
         }
-    text = sample.members.get("txt")
-    row["label_text"] = None if text is None else _text(text.data)
-    if (label := sample.members.get(recipe.label_key)) is not None:
-        value = _text(label.data)
-        row["label"] = integer(value)
-        if row["label"] is None:
-            row["label_text"] = value
-    return row
+    label = reading.label(sample)
+    return row | {"label": label.number, "label_text": label.text}
 
 
-def sample_fields(row: Row) -> SampleFields:
-    """What of a row's sample can condition the model."""
-    return {
-        "label": row.get("label"),
-        "label_text": row.get("label_text"),
-        "key": row.get("source_key"),
-    }
+def size_row(source: Source) -> Row:
+    """The `from` columns that a decoded picture adds."""
+    return {"source_width": source.image.width, "source_height": source.image.height}
 
 
 def draft_row(draft: Draft) -> Row:
-    """The columns that planning an image settles."""
+    """The columns that are known once a copy is planned."""
     return {
         "sample_id": draft.sample_id,
         "copy": draft.copy,
@@ -122,19 +111,19 @@ def draft_row(draft: Draft) -> Row:
     }
 
 
-def failed_rows(row: Row, defect: DefectError, copies: Iterable[int | None]) -> list[Row]:
-    """A `failed` row for each planned copy of a source that cannot be augmented."""
-    verdict = {"status": "failed", "reason": defect.reason, "reason_code": defect.code}
-    return [row | {"copy": copy} | verdict for copy in copies]
+def failed_row(defect: DefectError, copy: int | None) -> Row:
+    """The columns that a copy's failure adds; the copy is None for a defect of the shard itself."""
+    reason = {"reason": defect.reason, "reason_code": defect.code}
+    return {"copy": copy, "status": "failed", **reason}
 
 
 def output_row(image: Image.Image, data: bytes, place: Place | None) -> Row:
-    """The `out` columns of an image, but for the tar, whose name is not known until it is whole.
+    """The `out` columns of an image, except the tar, whose name is not known until it is whole.
 
     Args:
         image: what came out.
         data: its file's bytes.
-        place: where they lie; None where they were not kept.
+        place: where they are; None where they were not kept.
     """
     return {
         "output_key": place and place.key,
@@ -150,7 +139,7 @@ def output_row(image: Image.Image, data: bytes, place: Place | None) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an image lies in its tar: key of its sample, name of its member, where that begins."""
+    """Where an image is in its tar: key of its sample, name of its member, where that begins."""
 
     key: str
     member: str
@@ -163,7 +152,3 @@ def lineage(row: Row) -> bytes:
     if not math.isfinite(short.get("log_snr", 0.0)):
         del short["log_snr"]  # an image taken to pure noise: JSON has no infinity
     return json.dumps(short, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _text(data: bytes) -> str:
-    return data[:LONGEST_TEXT].decode("utf-8", errors="replace").strip()

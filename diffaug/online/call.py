@@ -10,12 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffaug.editor import SampleFields
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.online.engine import Engine, Given
-from diffaug.online.samples import label_fields
 from diffaug.recipe import Recipe
+from diffaug.shards.reading import Label, label_of
 
 __all__ = ["augment"]
 
@@ -56,9 +55,9 @@ def augment(
         raise ConfigError("mask_key: images have no members: use Augmenter, or leave it out")
     engine = Engine(recipe, Execution.choose(batch_size, dtype, device))
     batch, single = _as_list(images)
-    fields = _fields(labels, len(batch))
+    known = _labels(labels, len(batch))
     results: list[list[Any]] = [[] for _ in batch]
-    for position, _, result in engine.run(_given(batch, fields), range(recipe.copies)):
+    for position, _, result in engine.run(_given(batch, known), range(recipe.copies)):
         results[position].append(result)
     if recipe.copies > 1:
         return results[0] if single else results
@@ -79,17 +78,17 @@ def _as_list(images: Any) -> tuple[list[Any], bool]:
     raise TypeError(f"images must be PIL images or tensors, got {type(images).__name__}")
 
 
-def _fields(labels: Any, count: int) -> list[SampleFields]:
+def _labels(labels: Any, count: int) -> list[Label]:
     if labels is None:
-        return [{}] * count
+        return [Label()] * count
     if isinstance(labels, Tensor):
         labels = labels.tolist()
     given = [labels] if isinstance(labels, (Integral, str)) else list(labels)
     if len(given) != count:
         raise ValueError(f"{count} images need {count} labels, got {len(given)}")
-    return [{} if label is None else label_fields(label) for label in given]
+    return list(map(label_of, given))
 
 
-def _given(batch: list[Any], fields: list[SampleFields]) -> Iterator[Given[int]]:
-    for position, (image, known) in enumerate(zip(batch, fields, strict=True)):
-        yield Given(position, f"image {position}", image, known)
+def _given(batch: list[Any], labels: list[Label]) -> Iterator[Given[int]]:
+    for position, (image, label) in enumerate(zip(batch, labels, strict=True)):
+        yield Given(position, f"image {position}", image, label)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
-from diffaug.editor import Editor, Finish, SampleFields, sample_id
+from diffaug.editor import Draft, Editor, Finish, Source, sample_id
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
@@ -21,6 +21,7 @@ from diffaug.online.cache import Cache
 from diffaug.online.images import like, to_pil
 from diffaug.pictures.codec import picture, pixel_sha256
 from diffaug.recipe import Recipe
+from diffaug.shards.reading import Label
 
 __all__ = ["Engine", "Given"]
 
@@ -35,14 +36,16 @@ class Given(Generic[T]):
         tag: what its results come back with.
         name: what an error calls it.
         image: PIL or a tensor.
-        fields: what of its sample can condition the model.
+        label: its class, which can condition the model.
+        key: its webdataset key, which a prompt can name.
         mask: where it may change, PIL or a tensor; None: everywhere.
     """
 
     tag: T
     name: str
     image: Any
-    fields: SampleFields = field(default_factory=SampleFields)
+    label: Label = field(default_factory=Label)
+    key: str | None = None
     mask: Any = None
 
 
@@ -55,7 +58,6 @@ class _Copy(Generic[T]):
 
     of: Given[T]
     number: int
-    source: Image.Image
     key: str
     found: Image.Image | None = None
     finish: Finish | None = None
@@ -116,27 +118,37 @@ class Engine:
     ) -> Iterator[tuple[_Copy[T], Edit | None]]:
         for one in images:
             with _naming(one.name):
-                source = picture(to_pil(one.image))
-                mask = None if one.mask is None else picture(to_pil(one.mask, "masks"))
-                keys = {copy: self._key(source, one.fields, copy, mask) for copy in copies}
+                source = Source(
+                    image=picture(to_pil(one.image)),
+                    label=one.label,
+                    key=one.key,
+                    mask=None if one.mask is None else picture(to_pil(one.mask, "masks")),
+                )
+                keys = {copy: self._key(source, copy) for copy in copies}
                 found = {copy: self._read(key) for copy, key in keys.items()}
                 missing = [copy for copy in copies if found[copy] is None]
-                drafts = self._editor.drafts(source, one.fields, missing, mask) if missing else []
-            made = {draft.copy: (draft.finish, draft.edit) for draft in drafts}
+                drafts = self._drafts(source, missing) if missing else {}
             for copy in copies:
-                finish, edit = made.pop(copy, (None, None))
-                yield _Copy(one, copy, source, keys[copy], found[copy], finish), edit
+                draft = drafts.pop(copy, None)
+                finish, edit = (draft.finish, draft.edit) if draft else (None, None)
+                yield _Copy(one, copy, keys[copy], found[copy], finish), edit
 
-    def _key(
-        self, source: Image.Image, fields: SampleFields, copy: int, mask: Image.Image | None
-    ) -> str:
+    def _drafts(self, source: Source, copies: list[int]) -> dict[int, Draft]:
+        drafts = {}
+        for copy, draft in zip(copies, self._editor.plan(source, copies), strict=True):
+            if isinstance(draft, DefectError):
+                raise draft
+            drafts[copy] = draft
+        return drafts
+
+    def _key(self, source: Source, copy: int) -> str:
         """What a copy's file in the cache is called."""
         if self._cache is None:
             return ""
         recipe = self._recipe
-        label = fields.get("label") if recipe.condition == "label" else None
-        prompt = recipe.prompt_of(copy, fields)
-        identity = sample_id(self._recipe_digest, pixel_sha256(source), copy, label, prompt, mask)
+        label = source.label.number if recipe.condition == "label" else None
+        prompt, pixels = recipe.prompt_of(copy, source.fields), pixel_sha256(source.image)
+        identity = sample_id(self._recipe_digest, pixels, copy, label, prompt, source.mask)
         return self._cache.key(identity, self._execution)
 
     def _read(self, key: str) -> Image.Image | None:
@@ -147,7 +159,7 @@ class Engine:
             return like(copy.found, copy.of.image)
         assert copy.finish is not None
         with _naming(copy.of.name):
-            result = copy.finish.picture(x_0, copy.source)
+            result = copy.finish.picture(x_0)
         if self._cache is not None:
             self._cache.write(copy.key, result)
         return like(result, copy.of.image)

@@ -17,7 +17,7 @@ from diffaug.manifest.part import Row, iter_rows, read_metadata
 from diffaug.output.layout import Output, broken_part
 from diffaug.output.survey import read_report
 
-__all__ = ["find_sample", "image_counts", "picked_rows", "spread"]
+__all__ = ["evenly", "find_sample", "image_counts", "picked_rows", "spread"]
 
 _WHOLE_ID, _SHORTEST_ID = 32, 8
 
@@ -48,6 +48,12 @@ def image_counts(output: str, stems: Iterable[str]) -> dict[str, int]:
     return counts
 
 
+def evenly(total: int, number: int) -> list[int]:
+    """At most `number` of the places 0 … total - 1, evenly spread, rising."""
+    number = min(number, total)
+    return [(2 * pick + 1) * total // (2 * number) for pick in range(number)]
+
+
 def spread(counts: Mapping[str, int], number: int) -> dict[str, list[int]]:
     """Spread `number` picks evenly over all rows, or take every row where there are not so many.
 
@@ -58,9 +64,7 @@ def spread(counts: Mapping[str, int], number: int) -> dict[str, list[int]]:
     Returns:
         For each shard with a pick, which of its rows, from 0, rising.
     """
-    total = sum(counts.values())
-    number = min(number, total)
-    places = iter([(2 * pick + 1) * total // (2 * number) for pick in range(number)])
+    places = iter(evenly(sum(counts.values()), number))
     picks: dict[str, list[int]] = {}
     place, first = next(places, None), 0
     for stem, count in counts.items():

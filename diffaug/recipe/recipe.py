@@ -206,7 +206,7 @@ class Recipe(ShardFields):
 
     @model_validator(mode="after")
     def _check_what_does_nothing(self) -> Recipe:
-        if not self.image_keys:
+        if set(self.image_key) == {self.mask_key}:
             raise ValueError(f"mask_key: {self.mask_key} is all that image_key names")
         if self.guidance == 1:
             for field in ("negative_prompt", "guidance_interval"):
@@ -217,16 +217,6 @@ class Recipe(ShardFields):
         if self.lora is None and self.lora_scale != 1:
             raise ValueError("lora_scale does nothing without lora: leave it out")
         return self
-
-    @property
-    def image_keys(self) -> tuple[str, ...]:
-        """Members that hold the image, by preference: what holds the mask is none of them."""
-        return tuple(key for key in self.image_key if key != self.mask_key)
-
-    def wants(self, extension: str) -> bool:
-        """Whether a member of a sample is read."""
-        named = (*self.image_key, *self.carry, self.label_key, self.mask_key, "txt")
-        return extension in named
 
     def strength_of(self, copy: int, u: float) -> float:
         """The strength of one copy, in (0, 1].

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
-from numpy.typing import NDArray
 
 from diffaug.manifest.part import Row
 from diffaug.output.layout import Output
+from diffaug.output.select import evenly
 from diffaug.storage.find import filesystem
 
 __all__ = ["Rows"]
@@ -59,7 +57,8 @@ class Rows:
         stored = self.frame[self.frame["output_shard"].notna()]
         source = ["source_shard", "source_key"]
         number = stored.groupby(source, observed=True, sort=False).ngroup()
-        taken = stored[number.isin(_spread(number.unique(), count))]
+        groups = number.unique()
+        taken = stored[number.isin(groups[evenly(len(groups), count)])]
         return [
             group.sort_values("copy").index[:copies].tolist() for _, group in taken.groupby(number)
         ]
@@ -77,8 +76,8 @@ class Rows:
 
     def of_status(self, status: str, count: int) -> list[int]:
         """Rows of a status, spread evenly."""
-        places = self.frame.index[self.frame["status"] == status].to_numpy()
-        return list(map(int, _spread(places, count)))
+        places = self.frame.index[self.frame["status"] == status].tolist()
+        return [int(places[place]) for place in evenly(len(places), count)]
 
     def reasons(self, status: str) -> list[tuple[str, int, str]]:
         """Why rows have a status: the word, how many, and the sentence of the first."""
@@ -100,10 +99,3 @@ class Rows:
 
 def _numbered(label: object) -> str | None:
     return None if label is None or pd.isna(label) else str(label)  # type: ignore[call-overload]
-
-
-def _spread(places: NDArray[Any], count: int) -> NDArray[Any]:
-    """At most so many of them, evenly spread, in their order."""
-    steps = np.linspace(0, len(places), min(count, len(places)), endpoint=False).astype(int)
-    spread: NDArray[Any] = places[steps]
-    return spread

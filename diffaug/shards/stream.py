@@ -87,20 +87,6 @@ class Sample:
         found = (self.members.get(extension) for extension in extensions)
         return next((member for member in found if member is not None), None)
 
-    def image(self, extensions: Iterable[str]) -> Member:
-        """The sample's image: the first of these members.
-
-        Raises:
-            DefectError: it has none, or is itself a defect.
-        """
-        if self.defect is not None:
-            raise self.defect
-        member = self.first(extensions)
-        if member is None:
-            known = ", ".join(extensions)
-            raise DefectError("no_image", f"the sample has no image member (looked for {known})")
-        return member
-
 
 def integer(text: str) -> int | None:
     """A class as text (decimal digits, a sign before them at most) as an integer, else None."""

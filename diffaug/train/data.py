@@ -18,7 +18,8 @@ from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
 from diffaug.pictures.codec import decode
 from diffaug.pictures.fit import Frame
-from diffaug.shards import Sample, integer, read_samples
+from diffaug.shards import Sample, read_samples
+from diffaug.shards.reading import Reading
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["NAMED", "Batch", "Position", "Skipped", "batches", "settle", "usable"]
@@ -99,7 +100,7 @@ def _images(shards: list[str], recipe: TrainRecipe) -> Iterator[Image.Image]:
     for shard in shards:
         for sample in _read(shard, recipe):
             with contextlib.suppress(DefectError):
-                yield decode(sample.image(recipe.image_key).data, recipe.max_pixels)
+                yield decode(_reading(recipe).image(sample).data, recipe.max_pixels)
 
 
 def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator[Batch]:
@@ -174,18 +175,20 @@ def _read(shard: str, recipe: TrainRecipe) -> Iterator[Sample]:
         yield from read_samples(stream, wanted.__contains__)
 
 
+def _reading(recipe: TrainRecipe) -> Reading:
+    return Reading(recipe.image_key, recipe.label_key)
+
+
 def _prepare(sample: Sample, recipe: TrainRecipe) -> tuple[NDArray[np.float32], int]:
     """A sample as the model takes it: its image and its class."""
-    image = decode(sample.image(recipe.image_key).data, recipe.max_pixels)
+    reading = _reading(recipe)
+    image = decode(reading.image(sample).data, recipe.max_pixels)
     x_0 = Frame.of(image, recipe.shape, recipe.fit).to_model(image)
     if not recipe.class_count:
         return x_0, 0
-    member = sample.members.get(recipe.label_key)
-    if member is None and recipe.unlabelled == "keep":
+    if recipe.label_key not in sample.members and recipe.unlabelled == "keep":
         return x_0, recipe.class_count
-    label = None if member is None else integer(member.data.decode("utf-8", "replace"))
-    if label is None:
-        raise DefectError("no_label", f"the sample has no integer class in .{recipe.label_key}")
+    label = reading.class_number(sample)
     if not 0 <= label < recipe.class_count:
         raise DefectError(
             "unknown_label", f"class {label} is not one of the {recipe.class_count} classes"

@@ -42,6 +42,7 @@ from diffaug.pictures.codec import decode
 from diffaug.pictures.fit import Frame
 from diffaug.pictures.grid import grid
 from diffaug.shards import read_samples
+from diffaug.shards.reading import Reading
 from tests.benchmarks.classifier import (
     Images,
     Labels,
@@ -49,6 +50,7 @@ from tests.benchmarks.classifier import (
     predict,
     train_classifier,
 )
+from tests.support.drafts import draft_copies
 
 STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 BUCKETS, BATCH = 10, 100
@@ -134,12 +136,12 @@ class Judge:
 
 def read_pictures(patterns: list[str], count: int | None) -> tuple[Images, Labels]:
     """The images (N, H, W), of colours (N, H, W, 3), and classes (N,) of shards."""
-    images, labels = [], []
+    images, labels, reading = [], [], Reading(IMAGE_KEYS, "cls")
     for url in storage.expand(patterns):
         with storage.open_read(url) as stream:
-            for sample in read_samples(stream, {*IMAGE_KEYS, "cls"}.__contains__):
-                images.append(decode(sample.image(IMAGE_KEYS).data, 10_000))
-                labels.append(int(sample.members["cls"].data))
+            for sample in read_samples(stream, reading.wants):
+                images.append(decode(reading.image(sample).data, 10_000))
+                labels.append(reading.class_number(sample))
     mode = "RGB" if any(image.mode == "RGB" for image in images) else "L"  # some JPEGs are grey
     pixels = [np.asarray(image.convert(mode)) for image in images]
     return np.stack(pixels)[:count], np.array(labels)[:count]
@@ -216,7 +218,7 @@ def edited(
     )
     editor = Editor(recipe, find_checkpoint(reference), Execution.choose())
     drafts = (
-        editor.drafts(Image.fromarray(image), {"label": int(label)}, [0])[0]
+        draft_copies(editor, Image.fromarray(image), {"label": int(label)}, [0])[0]
         for image, label in zip(images, labels, strict=True)
     )
     made = editor.lanes().run((draft, draft.edit) for draft in drafts)

@@ -15,6 +15,7 @@ import diffaug
 from diffaug.diffusion.schedule import timesteps
 from diffaug.job.binding import Binding
 from diffaug.output.run import Run
+from tests.support.drafts import draft_copies
 
 __all__ = [
     "FIXTURES",
@@ -102,7 +103,7 @@ def make_workload(
     tasks = tuple(
         Task(source, draft.copy, draft.strength, timesteps(draft.strength, STEPS, "ddim", times))
         for source, image in enumerate(read_images(shards))
-        for draft in editor.drafts(image, {}, range(copies))
+        for draft in draft_copies(editor, image, {}, range(copies))
     )
     assert len(tasks) == images
     assert all(task.calls == max(1, round(task.strength * STEPS)) for task in tasks)

@@ -20,14 +20,15 @@ from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.latents import Autoencoder, LatentLanes
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import Schedule
-from diffaug.editor import Draft, Editor, SampleFields
+from diffaug.editor import Draft, Editor, Source
 from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of
 from diffaug.recipe import Recipe
 from tests.support import tiny
+from tests.support.drafts import draft_copies
 from tests.support.jobs import threads
 
-FIELDS: tuple[SampleFields, ...] = ({"label_text": "cat"}, {"label_text": "dog"}, {"label": 3})
+FIELDS: tuple[dict[str, Any], ...] = ({"label_text": "cat"}, {"label_text": "dog"}, {"label": 3})
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def mixed(folder: Path, batch_size: int, dtype: str) -> list[tuple[Editor, Draft
     for number, fields in enumerate(recipes * 2):
         one = editor(folder, batch_size, dtype, **fields)
         keep = mask if number % 3 == 2 else None
-        (draft,) = one.drafts(picture(number), FIELDS[number % 2], [number], keep)
+        (draft,) = draft_copies(one, picture(number), FIELDS[number % 2], [number], keep)
         found.append((one, draft))
     return found
 
@@ -124,7 +125,7 @@ def test_four_copies_cost_one_encode(counted: dict[str, int], folder: Path) -> N
     drafts = [
         draft
         for number in range(3)
-        for draft in one.drafts(picture(number), FIELDS[number % 2], range(4))
+        for draft in draft_copies(one, picture(number), FIELDS[number % 2], range(4))
     ]
     run(one, drafts)
     assert counted["encoded"] == 3
@@ -137,7 +138,7 @@ def test_one_picture_many_copies_is_still_encoded_once(
 ) -> None:
     """More copies than there are lanes."""
     one = editor(folder, batch_size=2, strength=0.2)
-    run(one, one.drafts(picture(0), {}, range(40)))
+    run(one, draft_copies(one, picture(0), {}, range(40)))
     assert counted["encoded"] == 1
 
 
@@ -157,8 +158,8 @@ def test_each_distinct_prompt_is_encoded_once(
     monkeypatch.setattr(prompts, "_encode", counting)
     prompts._known.clear()
     for number in range(8):
-        one.drafts(picture(number), FIELDS[number % 2], range(3))
-    one.drafts(picture(9), {"label_text": "new"}, [0])
+        draft_copies(one, picture(number), FIELDS[number % 2], range(3))
+    draft_copies(one, picture(9), {"label_text": "new"}, [0])
     assert seen == ["a cat", None, "a dog", "a new"]
 
 
@@ -175,7 +176,7 @@ def test_guidance_is_paid_for_where_it_is_asked_for(
     counted: dict[str, int], folder: Path, fields: dict[str, Any], rows: int
 ) -> None:
     one = editor(folder, strength=1.0, sampler="ddim", **fields)
-    run(one, one.drafts(picture(0), {}, [0]))
+    run(one, draft_copies(one, picture(0), {}, [0]))
     assert counted["denoised"] == rows
 
 
@@ -191,7 +192,8 @@ def test_rows_with_guidance_share_calls_with_those_without(folder: Path) -> None
 
     guided = editor(folder, strength=0.1, steps=1, guidance=3, prompt="a")
     plans = [
-        (guided if number % 2 else one).drafts(picture(number), {}, [0])[0] for number in range(10)
+        draft_copies((guided if number % 2 else one), picture(number), {}, [0])[0]
+        for number in range(10)
     ]
     model = replace(one.model, denoiser=replace(one.model.denoiser, network=counting))
     with threads(4):
@@ -267,9 +269,9 @@ def test_what_is_masked_is_kept_to_the_bit_and_the_rest_changes(folder: Path) ->
     one, source = editor(folder, strength=0.8), picture(0)
     mask = Image.new("L", (32, 32))
     mask.paste(255, (0, 0, 16, 32))
-    (draft,) = one.drafts(source, {}, [0], mask)
+    (draft,) = draft_copies(one, source, {}, [0], mask)
     (x_0,) = run(one, [draft])
-    result, before = np.asarray(draft.finish.picture(x_0, source)), np.asarray(source)
+    result, before = np.asarray(draft.finish.picture(x_0)), np.asarray(source)
     assert np.array_equal(result[:, 16:], before[:, 16:])
     assert (result[:, :16] != before[:, :16]).mean() > 0.9
 
@@ -277,7 +279,7 @@ def test_what_is_masked_is_kept_to_the_bit_and_the_rest_changes(folder: Path) ->
 def test_a_mask_keeps_latents_on_the_forward_process(folder: Path) -> None:
     """Where nothing may change, what comes out is the encoded image itself."""
     one, source = editor(folder, strength=0.8, sampler="ddpm"), picture(0)
-    (draft,) = one.drafts(source, {}, [0], Image.new("L", (32, 32)))
+    (draft,) = draft_copies(one, source, {}, [0], Image.new("L", (32, 32)))
     (x_0,) = run(one, [draft])
     assert one.model.autoencoder is not None
     (again,) = run(editor(folder, strength=0.8), [draft])
@@ -328,10 +330,11 @@ def test_a_pixel_model_takes_no_words(fields: dict[str, Any], said: str) -> None
 
 def test_a_sample_without_what_its_prompt_names(folder: Path) -> None:
     one = editor(folder, prompt=["a picture", "a photo of a {label_text}"])
-    one.drafts(picture(0), {}, [0, 2])
-    assert one.refused({}, range(4)).keys() == {1, 3}
+    draft_copies(one, picture(0), {}, [0, 2])
+    planned = one.plan(Source(image=picture(0)), range(4))
+    assert [isinstance(draft, Draft) for draft in planned] == [True, False, True, False]
     with pytest.raises(
         diffaug.DefectError, match=r"names .label_text., which is not there"
     ) as said:
-        one.drafts(picture(0), {"label": 3}, [0, 1])
+        draft_copies(one, picture(0), {"label": 3}, [0, 1])
     assert said.value.code == "no_label_text"

@@ -14,6 +14,7 @@ import pytest
 
 import diffaug
 from diffaug.job.commit import ShardSink
+from diffaug.job.copy import Copy
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import read_report
 from diffaug.storage import Fingerprint
@@ -64,7 +65,7 @@ def test_without_an_image_there_is_a_part_and_no_tar(tmp_path: Path) -> None:
 def test_a_discarded_shard_leaves_nothing(run: Run, tmp_path: Path) -> None:
     before = tree(tmp_path / "out")
     sink = _sink(run, tmp_path)
-    sink.add_failed({"status": "failed"})
+    sink.add_failed(Copy(run.sources[0], {"status": "failed"}))
     sink.discard()
     assert tree(tmp_path / "out") == before
     assert list((tmp_path / "scratch").iterdir()) == []
@@ -72,7 +73,7 @@ def test_a_discarded_shard_leaves_nothing(run: Run, tmp_path: Path) -> None:
 
 def test_the_first_commit_counts_and_the_second_reports_it(run: Run, tmp_path: Path) -> None:
     first = _sink(run, tmp_path)
-    first.add_failed({"status": "failed"})
+    first.add_failed(Copy(run.sources[0], {"status": "failed"}))
     report = first.commit(SEEN)
     before = tree(tmp_path / "out")
     second = _sink(run, tmp_path)

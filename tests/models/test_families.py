@@ -31,6 +31,7 @@ from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, find_checkpoint, load_model
 from diffaug.recipe import Recipe
 from tests.support import tiny
+from tests.support.drafts import draft_copies
 
 # diffusers' scheduler takes a list of times the way numpy 1 did
 pytestmark = [
@@ -56,7 +57,7 @@ def ours(folder: Path, prompts: Sequence[str] = PROMPTS, **fields: Any) -> tuple
     edits = []
     for number, picture in enumerate(pictures(len(prompts))):
         levels = ((picture + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        (draft,) = editor.drafts(image_of(levels), {}, [number])
+        (draft,) = draft_copies(editor, image_of(levels), {}, [number])
         edits.append(draft.edit)
     made = [x_0 for _, x_0 in editor.lanes().run((None, edit) for edit in edits)]
     found = torch.from_numpy(np.stack([one for one in made if one is not None]))

@@ -34,6 +34,7 @@ from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of, find_checkpoint, load_model
 from diffaug.recipe import Recipe
 from tests.support import tiny
+from tests.support.drafts import draft_copies
 
 # diffusers' schedulers take a list of times the way numpy 1 did
 pytestmark = [
@@ -78,7 +79,7 @@ def drafts(
     found: list[Draft] = []
     for number, picture in enumerate(pictures()):
         label = None if labels is None else labels[number]
-        found += editor.drafts(picture, {"label": label}, [0])
+        found += draft_copies(editor, picture, {"label": label}, [0])
     return editor.model, found
 
 

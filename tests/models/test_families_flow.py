@@ -35,6 +35,7 @@ from diffaug.models import Pretrained, checkpoint_of, find_checkpoint, load_mode
 from diffaug.recipe import Recipe
 from tests.models.test_families import PROMPTS, gap, image_of, ours, pictures
 from tests.support import tiny
+from tests.support.drafts import draft_copies
 
 pytestmark = pytest.mark.services
 
@@ -239,7 +240,7 @@ def test_flux_is_of_the_usual_size_where_its_autoencoder_names_none(
 def draft(folder: Path, number: int, execution: Execution, **fields: Any) -> tuple[Editor, Draft]:
     recipe = Recipe(model=str(folder), steps=6, **fields)
     editor = Editor(recipe, find_checkpoint(str(folder)), execution)
-    (made,) = editor.drafts(picture(number), {"label_text": "cat"}, [number])
+    (made,) = draft_copies(editor, picture(number), {"label_text": "cat"}, [number])
     return editor, made
 
 

@@ -157,7 +157,7 @@ def test_an_image_alone_has_no_members(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"__key__": "k", "npy": 0}, diffaug.DefectError, "sample 'k' has none of the image"),
+        ({"__key__": "k", "npy": 0}, diffaug.DefectError, "sample 'k': the sample has no image"),
         (Image.new("F", (28, 28)), diffaug.DefectError, "the image: .* no fixed range"),
         ({"__key__": "k", "png": Image.new("F", (9, 9))}, diffaug.DefectError, "'k': .* no fixed"),
         (np.zeros((28, 28), np.uint8), TypeError, "PIL images or tensors"),

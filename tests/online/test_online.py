@@ -307,7 +307,7 @@ def test_a_label_may_come_in_any_dress(label: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "sample", "said"),
     [
-        ({}, {"__key__": "k", "npy": 0}, "sample 'k' has none of the image members"),
+        ({}, {"__key__": "k", "npy": 0}, "sample 'k': the sample has no image member"),
         ({"condition": "label"}, {"__key__": "k", "png": None}, "no integer class"),
         ({"condition": "label"}, {"__key__": "k", "png": None, "cls": "+-3"}, "no integer class"),
         ({"condition": "label"}, {"__key__": "k", "png": None, "cls": b"shoe"}, "no integer class"),

@@ -88,7 +88,7 @@ def test_a_mistake_in_a_worker_is_told() -> None:
         collate_fn=Augment(QUICK),
         multiprocessing_context="fork",
     )
-    with pytest.raises(RuntimeError, match="sample 'k' has none of the image members"):
+    with pytest.raises(RuntimeError, match="sample 'k': the sample has no image member"):
         list(loader)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from diffaug import ConfigError, Recipe
+from diffaug.shards.reading import Reading
 
 # Every field, with a value that is not its default. A new field must be placed in one of the two.
 CHANGES_AN_IMAGE: dict[str, Any] = {
@@ -339,7 +340,7 @@ def test_a_mask_key_is_a_member_s_name(spelt: str) -> None:
 
 def test_a_mask_is_no_image() -> None:
     recipe = Recipe(mask_key="png")
-    assert recipe.image_keys[:2] == ("jpg", "jpeg")
+    assert Reading.of(recipe).image_keys[:2] == ("jpg", "jpeg")
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert "is all that image_key names" in refusal(mask_key="png", image_key="png")
 

@@ -40,9 +40,12 @@ def member(tar: Path, name: str) -> np.ndarray:
 
 def test_source_stands_beside_its_copies(output: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
+    rows = pd.read_parquet(output / "manifest")
+    sources = len(rows.groupby(["source_shard", "source_key"]))
     assert contact_sheet(str(output), sheet, sources=4, columns=1) == 4
+    assert contact_sheet(str(output), sheet, sources=sources, columns=1) == sources
     drawn = np.asarray(Image.open(sheet).convert("L"))
-    row = pd.read_parquet(output / "manifest").iloc[0]
+    row = rows.iloc[0]
     expected = [
         member(SHARDS[0], "00000.png"),
         member(output / row["output_shard"], "00000-a0.png"),

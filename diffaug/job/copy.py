@@ -1,0 +1,84 @@
+"""One planned copy of a source, from its plan to its row, and the end of its shard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffaug.editor import Draft, Finish, Source
+from diffaug.errors import DefectError
+from diffaug.job.rows import draft_row, failed_row
+from diffaug.judges import Candidate
+from diffaug.manifest.part import Row
+from diffaug.output.run import SourceShard
+from diffaug.storage import Fingerprint
+
+__all__ = ["Copy", "Item", "ShardEnd"]
+
+
+@dataclass(slots=True, eq=False)
+class Copy:
+    """A planned row on its way: planned, made, judged, and written.
+
+    Attributes:
+        shard: the source shard it belongs to.
+        row: the columns known so far.
+        source: the picture it is made of; None where that could not be read.
+        finish: how the lanes' result becomes a picture; None where there is nothing to make.
+        image: what came out; None before that, and where it failed.
+    """
+
+    shard: SourceShard
+    row: Row
+    source: Source | None = None
+    finish: Finish | None = None
+    image: Image.Image | None = None
+
+    @classmethod
+    def planned(
+        cls, shard: SourceShard, row: Row, source: Source, copy: int, draft: Draft | DefectError
+    ) -> Copy:
+        """A copy as the editor plans it; with a defect it has failed already."""
+        if isinstance(draft, DefectError):
+            return cls(shard, row | failed_row(draft, copy), source)
+        return cls(shard, row | draft_row(draft), source, draft.finish)
+
+    @property
+    def siblings(self) -> object:
+        """An object that it shares with the other copies of its source, and with nothing else."""
+        return self if self.source is None else self.source
+
+    def make(self, x_0: NDArray[np.float32] | None) -> None:
+        """Take in the lanes' result, if there is one."""
+        if self.finish is None or x_0 is None:
+            return
+        try:
+            self.image = self.finish.picture(x_0)
+        except DefectError as defect:
+            self.row |= failed_row(defect, self.row["copy"])
+
+    def candidate(self) -> Candidate:
+        """What the judges are given of a copy that has an image."""
+        assert self.finish is not None
+        assert self.image is not None
+        return Candidate(
+            source=self.finish.seen(),
+            output=self.image,
+            label=self.row.get("label"),
+            label_text=self.row.get("label_text"),
+            origin=self.siblings,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardEnd:
+    """After a shard's last copy: the shard's fingerprint, or why it was not read to its end."""
+
+    shard: SourceShard
+    outcome: Fingerprint | OSError
+
+
+Item = Copy | ShardEnd

@@ -1,0 +1,128 @@
+"""`Job`: an augmentation from its plan to its summary, in the order that keeps every promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from diffaug.job.augment import augment_shards
+from diffaug.job.finish import finish
+from diffaug.job.plan import freeze, plan_run
+from diffaug.job.writer import Tally
+from diffaug.output.run import Run, SourceShard
+from diffaug.output.summary import Summary
+from diffaug.output.survey import ShardReport, refuse_changed, survey
+from diffaug.recipe import Recipe
+
+__all__ = ["Job"]
+
+
+@dataclass
+class Job:
+    """A job: planned, then frozen in OUTPUT, run, and finished.
+
+    Example:
+        >>> job = Job.plan(["in/{000000..000127}.tar"], "out", Recipe())  # doctest: +SKIP
+        >>> for report in job.run():  # doctest: +SKIP
+        ...     print(report.stem, report.ok)
+        >>> print(job.finish())  # doctest: +SKIP
+
+    Attributes:
+        output: folder or URL of its OUTPUT.
+        planned: what it does, as run.json has it or is going to have it.
+        tally: counts that move while it runs.
+    """
+
+    output: str
+    planned: Run
+    tally: Tally = field(default_factory=Tally)
+    _frozen: bool = False
+    _committed: dict[str, ShardReport] | None = None
+
+    @classmethod
+    def plan(
+        cls,
+        sources: list[str],
+        output: str,
+        recipe: Recipe,
+        *,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        device: str | None = None,
+        allow_mixed: bool = False,
+    ) -> Job:
+        """Plan a job, or the rest of one already begun in `output`; nothing is written.
+
+        The arguments are those of `plan_run`.
+
+        Raises:
+            ConfigError: a source, the model, the recipe or the output is not what it must be.
+        """
+        run = plan_run(
+            sources,
+            output,
+            recipe,
+            batch_size=batch_size,
+            dtype=dtype,
+            device=device,
+            allow_mixed=allow_mixed,
+        )
+        return cls(output, run)
+
+    def freeze(self) -> Run:
+        """Write the plan to OUTPUT/run.json, unless this job did so already.
+
+        Returns:
+            The plan as it is there, with the sources that other jobs added.
+
+        Raises:
+            ConfigError: the output cannot be written, or holds another job.
+        """
+        if not self._frozen:
+            self.planned = freeze(self.planned, self.output)
+            self._frozen, self._committed = True, None
+        return self.planned
+
+    @property
+    def committed(self) -> dict[str, ShardReport]:
+        """The reports of the shards that are done, by stem.
+
+        Raises:
+            ConfigError: one of their sources has changed since, or a part is another job's.
+            UncommittedError: a part of the manifest is broken.
+        """
+        if self._committed is None:
+            committed = survey(self.planned.sources, self.output).committed
+            refuse_changed(committed.values())
+            self._committed = committed
+        return self._committed
+
+    @property
+    def missing(self) -> list[SourceShard]:
+        """The shards that are still to do, in the plan's order; errors are those of `committed`."""
+        done = self.committed
+        return [shard for shard in self.planned.sources if shard.stem not in done]
+
+    def run(self) -> Iterator[ShardReport]:
+        """Augment the missing shards, yielding the report of each once it is committed.
+
+        Raises:
+            ConfigError: as `freeze` and `committed` do; or model or judges are not the plan's.
+            UncommittedError: some shards could not be read; run the job again for them.
+        """
+        self.freeze()
+        missing, committed = self.missing, self.committed
+        reports = augment_shards(missing, self.output, run=self.planned, tally=self.tally)
+        for report in reports:
+            committed[report.stem] = report
+            yield report
+
+    def finish(self) -> Summary:
+        """Count the output and, when it is complete, list its tars in OUTPUT/shards.txt.
+
+        Raises:
+            ConfigError: run.json or a part is another job's.
+            UncommittedError: a part of the manifest is broken.
+            OSError: storage failed.
+        """
+        return finish(self.planned, self.output, self.committed)
