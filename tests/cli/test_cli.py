@@ -237,7 +237,9 @@ def test_a_vanished_shard_is_named_and_exits_with_1(source: Path, tmp_path: Path
     for _ in range(2):
         said = cli("augment", tmp_path / "in/*.tar", tmp_path / "out", *FAST)
         assert said.code == 1
-        assert "shards could not be read and are left to be done again" in said.err
+        assert (
+            "shards could not be read and remain for the next run of the same command" in said.err
+        )
         assert "gone.tar" in said.err
         assert "Traceback" not in str(said)
         assert set(manifest(tmp_path / "out")["source_shard"]) == {str(source)}
