@@ -6,19 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from diffaug.diffusion.schedule import Schedule, along
 from diffaug.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from diffaug.diffusion.schedule import Schedule
-
 __all__ = ["Boundary", "Clip", "Denoiser", "Network", "Prediction"]
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 Network = Callable[..., "Tensor"]
-"""`(x_t (B, C, H, W), t (B,), *condition) -> prediction (B, C, H, W)`: what conditions it is one or
+"""`(x_t (B, *), t (B,), *condition) -> prediction (B, *)`: what conditions it is one or
 more tensors (B, ...), such as classes (B,), or a prompt's embeddings (B, tokens, width)."""
 
 
@@ -36,13 +35,13 @@ class Clip:
     quantile: float | None = None
 
     def __call__(self, x_0: Tensor) -> Tensor:
-        """Bound `x_0` (B, C, H, W), each sample on its own."""
+        """Bound `x_0` (B, *), each sample on its own."""
         if self.bound is None:
             return x_0
         if self.quantile is None:
             return x_0.clamp(-self.bound, self.bound)
         own = x_0.abs().flatten(1).quantile(self.quantile, dim=1).clamp(1, self.bound)
-        own = own.view(-1, 1, 1, 1)
+        own = along(own, x_0)
         return x_0.clamp(-own, own) / own
 
 
@@ -61,15 +60,15 @@ class Boundary:
     out: Tensor
 
     def __call__(self, x_t: Tensor, t: Tensor, x_0: Tensor) -> Tensor:
-        """Blend estimates `x_0` (B, C, H, W) at times `t` (B,)."""
-        return self.skip[t].view(-1, 1, 1, 1) * x_t + self.out[t].view(-1, 1, 1, 1) * x_0
+        """Blend estimates `x_0` (B, *) at times `t` (B,)."""
+        return along(self.skip[t], x_t) * x_t + along(self.out[t], x_0) * x_0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Denoiser:
     """A network, the schedule it was trained on, and what its output means.
 
-    Calling it with `x_t` (B, C, H, W) in float32, times `t` (B,) and what conditions it returns the
+    Calling it with `x_t` (B, *) in float32, times `t` (B,) and what conditions it returns the
     estimate of the clean image, float32, of the same shape.
 
     Attributes:
@@ -78,7 +77,7 @@ class Denoiser:
         prediction: what the network predicts: the noise, v (Salimans & Ho 2022), x_0, or the
             flow from image to noise (Lipman et al. 2023).
         clip: the checkpoint's bound on x_0.
-        shape: (C, H, W) of one sample: of a picture, or of its latents.
+        shape: of one sample, without the batch's axis: (C, H, W) of a picture or of its latents.
         classes: how many classes can condition it; 0 when none can.
         null_class: the class that means "no class"; None when it has none.
         device: where it runs.
@@ -89,7 +88,7 @@ class Denoiser:
     schedule: Schedule
     prediction: Prediction
     clip: Clip
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
     null_class: int | None
     device: torch.device
@@ -118,15 +117,15 @@ class Denoiser:
             )
 
     def __call__(self, x_t: Tensor, t: Tensor, *condition: Tensor) -> Tensor:
-        """Estimate x_0, float32 (B, C, H, W)."""
+        """Estimate x_0, float32 (B, *)."""
         return self.estimate(x_t, t, self.network(x_t, t, *condition).float())
 
     def estimate(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
-        """The x_0 that the network's `output`, float32 (B, C, H, W), means."""
+        """The x_0 that the network's `output`, float32 (B, *), means."""
         if self.prediction == "sample":
             x_0 = output
         else:
-            alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
+            alpha_t, sigma_t = self._signal_and_noise(x_t, t)
             if self.prediction == "v_prediction":
                 x_0 = alpha_t * x_t - sigma_t * output
             elif self.prediction == "flow":
@@ -140,7 +139,8 @@ class Denoiser:
         if self.prediction == "sample":
             return x_0
         if self.prediction == "v_prediction":
-            return self.schedule.alpha(t) * noise - self.schedule.sigma(t) * x_0
+            alpha_t, sigma_t = self._signal_and_noise(x_0, t)
+            return alpha_t * noise - sigma_t * x_0
         return noise - x_0 if self.prediction == "flow" else noise
 
     def loss_weight(self, t: Tensor, min_snr_gamma: float | None) -> Tensor:
@@ -149,7 +149,7 @@ class Denoiser:
         Min-SNR weighting (Hang et al. 2023, "Efficient diffusion training via min-SNR weighting
         strategy"): that for which an error of x_0 counts min(SNR, gamma). None: 1 at all times.
         """
-        alpha_t, sigma_t = self.schedule.alpha(t).flatten(), self.schedule.sigma(t).flatten()
+        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
         if min_snr_gamma is None:
             return alpha_t.new_ones(t.shape)
         snr = (alpha_t / sigma_t).square()
@@ -157,3 +157,7 @@ class Denoiser:
         if self.prediction == "v_prediction":
             return weight / (snr + 1)
         return weight if self.prediction == "sample" else weight / snr
+
+    def _signal_and_noise(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha_t and sigma_t at times `t` (B,), shaped to multiply `x` (B, *)."""
+        return along(self.schedule.alpha(t), x), along(self.schedule.sigma(t), x)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffaug.diffusion.denoiser import Network
+from diffaug.diffusion.schedule import along
 from diffaug.diffusion.transfer import upload
 
 __all__ = ["Guided"]
@@ -36,10 +37,10 @@ class Guided:
         away: Sequence[Tensor],
         scale: NDArray[np.float32],
     ) -> Tensor:
-        """The prediction (n, C, H, W), float32.
+        """The prediction (n, *), float32.
 
         Args:
-            x_t: (n, C, H, W).
+            x_t: (n, *).
             t: times (n,).
             towards: what conditions each row, each (n, ...).
             away: the same for what it is led away from; rows of scale 1 are not looked at.
@@ -52,6 +53,6 @@ class Guided:
         pairs = [(x_t, x_t), (t, t), *zip(towards, away, strict=True)]
         output = self._network(*(torch.cat([one, other[rows]]) for one, other in pairs)).float()
         output, negative = output[: len(x_t)], output[len(x_t) :]
-        factor = upload(scale[guided], x_t.device).view(-1, 1, 1, 1)
+        factor = along(upload(scale[guided], x_t.device), x_t)
         output[rows] = (output[rows] - negative).mul_(factor).add_(negative)
         return output

@@ -20,6 +20,7 @@ from diffaug.diffusion.batched import Batched
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.diffusion.guidance import Guided
 from diffaug.diffusion.samplers import Trajectory
+from diffaug.diffusion.schedule import along
 from diffaug.diffusion.transfer import Download, upload
 
 __all__ = ["Edit", "Lanes"]
@@ -245,7 +246,8 @@ class Lanes(Generic[T]):
         call = np.where(held, self._call, 0)
         t = upload(np.where(held, self._times[self._lanes, call], 0), device)
         weights = np.where(held[:, None], self._weights[self._lanes, call], _STAY)
-        a, b, c, d = upload(np.ascontiguousarray(weights.T), device).view(4, -1, 1, 1, 1)
+        rows = upload(np.ascontiguousarray(weights.T), device)
+        a, b, c, d = (along(row, self._x) for row in rows)
         x_0 = self._denoiser.estimate(self._x, t, self._output(t, held, call))
         # a product and a sum, each rounded by itself: fused, they could depend on the lane
         self._x.mul_(a).add_(torch.mul(x_0, b, out=self._term))
@@ -259,7 +261,7 @@ class Lanes(Generic[T]):
             self._x.add_(self._term.mul_(d))
         if self._mask is not None:
             ends = np.ascontiguousarray(self._ends[self._lanes, call].T)
-            alpha, sigma = upload(ends, device).view(2, -1, 1, 1, 1)
+            alpha, sigma = (along(row, self._x) for row in upload(ends, device))
             clean, noise = self._kept
             self._x = torch.where(self._mask, self._x, clean * alpha + noise * sigma)
         self._call += held

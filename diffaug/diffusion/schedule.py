@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Schedule", "timesteps"]
+__all__ = ["Schedule", "along", "timesteps"]
 
 _CONFIG_FIELDS = (
     "num_train_timesteps",
@@ -22,6 +22,11 @@ _CONFIG_FIELDS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
+
+
+def along(values: Tensor, x: Tensor) -> Tensor:
+    """One value a sample, `values` (B,), shaped (B, 1, …) to multiply `x` (B, *) of any rank."""
+    return values.view(-1, *(1,) * (x.ndim - 1))
 
 
 class Schedule:
@@ -123,12 +128,12 @@ class Schedule:
         )
 
     def alpha(self, t: Tensor) -> Tensor:
-        """Signal at times `t` (B,), shaped (B, 1, 1, 1) to multiply images."""
-        return self._alpha[t].view(-1, 1, 1, 1)
+        """Signal at times `t` (B,): (B,), float32."""
+        return self._alpha[t]
 
     def sigma(self, t: Tensor) -> Tensor:
-        """Noise at times `t` (B,), shaped (B, 1, 1, 1) to multiply images."""
-        return self._sigma[t].view(-1, 1, 1, 1)
+        """Noise at times `t` (B,): (B,), float32."""
+        return self._sigma[t]
 
     def log_snr(self, t: int) -> float:
         """Log of alpha_t² / sigma_t², in nats: how much of the image is left at time t."""
@@ -136,17 +141,17 @@ class Schedule:
             return float(2 * (np.log(self.alpha_t[t]) - np.log(self.sigma_t[t])))
 
     def add_noise(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Noise images along the forward process.
+        """Noise samples along the forward process.
 
         Args:
-            x_0: clean images (B, C, H, W), in [-1, 1].
+            x_0: clean samples (B, *), nominally in [-1, 1].
             t: times (B,), integers in [0, T).
             noise: standard normal values of the same shape.
 
         Returns:
             `x_t`, of the shape of `x_0`.
         """
-        return self.alpha(t) * x_0 + self.sigma(t) * noise
+        return along(self.alpha(t), x_0) * x_0 + along(self.sigma(t), x_0) * noise
 
 
 def timesteps(

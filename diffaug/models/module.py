@@ -223,7 +223,7 @@ class DiffusionModel(nn.Module):
         with self._evaluating():
             images = list(
                 generate(
-                    Pretrained(denoiser=self.denoiser, shape=self._parts.shape),
+                    Pretrained.of_pictures(self.denoiser),
                     [(label,) for label in self._classes(condition, n).cpu()],
                     steps=steps,
                     sampler=sampler,

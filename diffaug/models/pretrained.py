@@ -82,6 +82,12 @@ class Pretrained:
     prompts: Prompts | None = None
     embed_guidance: Callable[[float], Tensor] | None = None
 
+    @classmethod
+    def of_pictures(cls, denoiser: Denoiser) -> Pretrained:
+        """A model of one part: a denoiser over pictures, unconditional or of classes."""
+        channels, height, width = denoiser.shape
+        return cls(denoiser=denoiser, shape=(channels, height, width))
+
     def condition(self, label: int | None, prompt: str | None) -> Condition:
         """What conditions the network on a class or a prompt; with neither, on nothing."""
         if self.prompts is not None:

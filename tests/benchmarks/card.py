@@ -37,7 +37,7 @@ from diffaug import DiffusionModel, Recipe, storage
 from diffaug.editor import Editor
 from diffaug.execution import Execution
 from diffaug.judges import psnr
-from diffaug.models import find_checkpoint
+from diffaug.models import Pretrained, find_checkpoint
 from diffaug.pictures.codec import decode
 from diffaug.pictures.fit import Frame
 from diffaug.pictures.grid import grid
@@ -156,9 +156,10 @@ def noise_loss(
     denoiser, total = model.denoiser, 0.0
     width = denoiser.schedule.num_train_timesteps // BUCKETS
     generator = torch.Generator().manual_seed(bucket)
+    shape = Pretrained.of_pictures(denoiser).shape
     with torch.inference_mode():
         for begin in range(0, len(images), BATCH):
-            part = [_to_model(one, denoiser.shape) for one in images[begin:][:BATCH]]
+            part = [_to_model(one, shape) for one in images[begin:][:BATCH]]
             x_0 = torch.from_numpy(np.stack(part))
             t = torch.randint(width, (len(x_0),), generator=generator) + bucket * width
             noise = torch.randn(x_0.shape, generator=generator)

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from diffaug.diffusion.denoiser import Denoiser
-from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.samplers import Sampler, trajectory
 from diffaug.diffusion.schedule import timesteps
 from diffaug.execution import Execution
 from diffaug.judges import psnr, ssim
-from diffaug.models import find_checkpoint, load_model
+from diffaug.models import Pretrained, find_checkpoint, load_model
 from diffaug.pictures.codec import pixel_sha256
 from diffaug.pictures.fit import Frame
 from tests.benchmarks.workloads import FIXTURES, read_images
@@ -43,12 +42,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     images = list(itertools.islice(read_images(SHARDS), parser.parse_args().images))
     execution = Execution(batch_size=32, dtype="float32", device="cpu")
-    denoiser = load_model(find_checkpoint("fashion-mnist-32"), execution).denoiser
+    model = load_model(find_checkpoint("fashion-mnist-32"), execution)
     lines = []
     for strength in track(STRENGTHS, description="strengths"):
-        exact = reconstruct(denoiser, images, "ddim", strength, EXACT)
+        exact = reconstruct(model, images, "ddim", strength, EXACT)
         for sampler in SAMPLERS:
-            made = [reconstruct(denoiser, images, sampler, strength, calls) for calls in CALLS]
+            made = [reconstruct(model, images, sampler, strength, calls) for calls in CALLS]
             cells = " | ".join(closeness(exact, some) for some in made)
             lines.append(f"| {strength} | {sampler} | {cells} |")
     print(f"| strength | sampler | {' | '.join(f'{n} calls' for n in CALLS)} |")
@@ -57,17 +56,18 @@ def main() -> None:
 
 
 def reconstruct(
-    denoiser: Denoiser, images: Sequence[Image.Image], sampler: Sampler, strength: float, calls: int
+    model: Pretrained, images: Sequence[Image.Image], sampler: Sampler, strength: float, calls: int
 ) -> list[Picture]:
     """Each image noised with its own noise and reconstructed in so many calls."""
     times = timesteps(strength, round(calls / strength), sampler, 1000)
     assert len(times) == calls
+    denoiser = model.denoiser
     way = trajectory(sampler, denoiser.schedule, times)
 
     def edits() -> list[tuple[Frame, Edit]]:
         found = []
         for image in images:
-            frame = Frame.of(image, denoiser.shape, "auto")
+            frame = Frame.of(image, model.shape, "auto")
             random = SampleRandom(0, pixel_sha256(image), 0)
             noise = random.noise(denoiser.shape, way.draws)
             edit = Edit(
@@ -79,7 +79,7 @@ def reconstruct(
             found.append((frame, edit))
         return found
 
-    results = Lanes[Frame](denoiser, 32).run(edits())
+    results = model.lanes(32).run(edits())
     return [np.asarray(frame.from_model(x_0)) for frame, x_0 in results if x_0 is not None]
 
 

@@ -11,7 +11,7 @@ from diffusers import CMStochasticIterativeScheduler
 from torch import Tensor, nn
 
 from diffaug.diffusion.denoiser import Boundary, Clip, Denoiser
-from diffaug.diffusion.schedule import Schedule
+from diffaug.diffusion.schedule import Schedule, along
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
@@ -42,7 +42,7 @@ class _Scaled(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """The prediction (B, C, H, W) for `x_t` at times `t` (B,) and classes `condition` (B,)."""
-        scaled = x_t * self.scale[t].view(-1, 1, 1, 1)  # still in x_t's dtype: sigma may be 80
+        scaled = x_t * along(self.scale[t], x_t)  # still in x_t's dtype: sigma may be 80
         sample: Tensor = self.unet(scaled, self.time[t], condition)
         return sample
 

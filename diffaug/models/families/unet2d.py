@@ -121,7 +121,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     assert isinstance(denoiser.network, UNet2D)
     denoiser.network.requires_grad_(False)
     activate_in_place(denoiser.network)
-    return Pretrained(denoiser=denoiser, shape=denoiser.shape)
+    return Pretrained.of_pictures(denoiser)
 
 
 def save(denoiser: Denoiser, folder: Path) -> None:
