@@ -14,8 +14,7 @@ from PIL import Image
 from diffaug.diffusion.lanes import Edit, Lanes
 from diffaug.diffusion.latents import LatentLanes
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
-from diffaug.diffusion.samplers import trajectory
-from diffaug.diffusion.schedule import timesteps
+from diffaug.diffusion.samplers import timesteps, trajectory
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, Pretrained, load_model
@@ -196,7 +195,7 @@ class Editor:
         u = random.uniform() if recipe.draws_strength else 0.0
         strength = recipe.strength_of(copy, u)
         total = denoiser.schedule.num_train_timesteps
-        times = timesteps(strength, recipe.steps, recipe.sampler, total)
+        times = timesteps(strength, recipe.steps, recipe.sampler, total, self.model.grid)
         way = trajectory(recipe.sampler, denoiser.schedule, times, recipe.eta)
         edit = Edit(
             x_0=x_0,

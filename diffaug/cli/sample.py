@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.progress import counted
-from diffaug.diffusion.samplers import Sampler
+from diffaug.diffusion.samplers import SamplerName
 from diffaug.errors import ConfigError
 from diffaug.recipe import Recipe
 
@@ -24,7 +24,7 @@ def sample(
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 64,
     label: str = "none",
     steps: int = 20,
-    sampler: Sampler = "dpmsolver++",
+    sampler: SamplerName = "dpmsolver++",
     eta: float = 0.0,
     guidance: float = 1.0,
     seed: int = 0,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["Schedule", "along", "timesteps"]
+__all__ = ["Schedule", "along"]
 
 _CONFIG_FIELDS = (
     "num_train_timesteps",
@@ -152,24 +152,3 @@ class Schedule:
             `x_t`, of the shape of `x_0`.
         """
         return along(self.alpha(t), x_0) * x_0 + along(self.sigma(t), x_0) * noise
-
-
-def timesteps(
-    strength: float, steps: int, sampler: str, num_train_timesteps: int
-) -> tuple[int, ...]:
-    """The times at which the network is called, falling; the last call goes to the clean image.
-
-    `calls = max(1, round(strength * steps))`, never zero; `t_start = round(strength * (T - 1))`;
-    call i of n happens at `round(t_start * (n - i) / n)`; n is capped at t_start, so that no time
-    is visited twice. The sampler `one-step` makes one call, at t_start.
-
-    Args:
-        strength: in (0, 1].
-        steps: calls that strength 1 would make.
-        sampler: a sampler's name.
-        num_train_timesteps: T of the schedule.
-    """
-    t_start = round(strength * (num_train_timesteps - 1))
-    calls = 1 if sampler == "one-step" else max(1, round(strength * steps))
-    calls = max(1, min(calls, t_start))
-    return tuple(round(t_start * (calls - i) / calls) for i in range(calls))

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.samplers import Sampler, trajectory
-from diffaug.diffusion.schedule import timesteps
+from diffaug.diffusion.samplers import SamplerName, timesteps, trajectory
 from diffaug.execution import DEFAULT_BATCH_SIZE
 from diffaug.models import Pretrained
 
@@ -23,7 +22,7 @@ def generate(
     conditions: Iterable[tuple[Tensor, ...]],
     *,
     steps: int = 20,
-    sampler: Sampler = "dpmsolver++",
+    sampler: SamplerName = "dpmsolver++",
     eta: float = 0.0,
     guidance: float = 1.0,
     seed: int = 0,
@@ -44,7 +43,8 @@ def generate(
         batch_size: lanes in the one fixed batch shape.
     """
     denoiser = model.denoiser
-    times = timesteps(1.0, steps, sampler, denoiser.schedule.num_train_timesteps)
+    total = denoiser.schedule.num_train_timesteps
+    times = timesteps(1.0, steps, sampler, total, model.grid)
     way = trajectory(sampler, denoiser.schedule, times, eta)
     away: tuple[Tensor, ...] = ()
     scales: NDArray[np.float32] | None = None

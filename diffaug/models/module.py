@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.diffusion.lanes import Edit, Lanes
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.samplers import Sampler, trajectory
-from diffaug.diffusion.schedule import timesteps
+from diffaug.diffusion.samplers import SamplerName, timesteps, trajectory
 from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
 from diffaug.models import Pretrained, find_checkpoint, read_denoiser, write_card
 from diffaug.models.generate import generate
@@ -151,7 +150,7 @@ class DiffusionModel(nn.Module):
         strength: float,
         *,
         steps: int = 20,
-        sampler: Sampler = "dpmsolver++",
+        sampler: SamplerName = "dpmsolver++",
         eta: float = 0.0,
         condition: Conditions = None,
         seed: int = 0,
@@ -201,7 +200,7 @@ class DiffusionModel(nn.Module):
         n: int,
         *,
         steps: int = 20,
-        sampler: Sampler = "dpmsolver++",
+        sampler: SamplerName = "dpmsolver++",
         eta: float = 0.0,
         condition: Conditions = None,
         guidance: float = 1.0,

@@ -74,6 +74,8 @@ class Pretrained:
         prompts: the text encoders; None where none steers it.
         embed_guidance: a guidance scale as the network itself takes it, where it was taught to
             do with one call what guidance does with two; None elsewhere.
+        grid: the times that a distilled model was taught at, at which alone it is called; None: it
+            can be called at any time.
     """
 
     denoiser: Denoiser
@@ -81,6 +83,7 @@ class Pretrained:
     autoencoder: Autoencoder | None = None
     prompts: Prompts | None = None
     embed_guidance: Callable[[float], Tensor] | None = None
+    grid: tuple[int, ...] | None = None
 
     @classmethod
     def of_pictures(cls, denoiser: Denoiser) -> Pretrained:

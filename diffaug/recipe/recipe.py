@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from diffaug.diffusion.samplers import Sampler
+from diffaug.diffusion.samplers import SamplerName
 from diffaug.recipe.fields import Names, ShardFields, as_list
 from diffaug.recipe.filters import Bound, Filters, Ranking, judge_of
 from diffaug.recipe.prompts import Templates, prompt_of
@@ -85,7 +85,7 @@ class Recipe(ShardFields):
     steps: int = Field(
         20, ge=1, le=1000, description="calls a whole trajectory would have; strength scales them"
     )
-    sampler: Sampler = Field(
+    sampler: SamplerName = Field(
         "dpmsolver++",
         description="ddim, ddpm, dpmsolver++, lcm (of models distilled to few calls) or one-step",
     )

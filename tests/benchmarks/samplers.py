@@ -19,8 +19,7 @@ from rich.progress import track
 
 from diffaug.diffusion.lanes import Edit
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.samplers import Sampler, trajectory
-from diffaug.diffusion.schedule import timesteps
+from diffaug.diffusion.samplers import SamplerName, timesteps, trajectory
 from diffaug.execution import Execution
 from diffaug.judges import psnr, ssim
 from diffaug.models import Pretrained, find_checkpoint, load_model
@@ -31,7 +30,7 @@ from tests.benchmarks.workloads import FIXTURES, read_images
 SHARDS = [str(path) for path in sorted(FIXTURES.glob("fashion-mnist-*.tar"))]
 STRENGTHS = (0.3, 0.5, 0.8)
 CALLS = (1, 2, 4, 8, 16, 50)
-SAMPLERS: tuple[Sampler, ...] = ("ddim", "dpmsolver++", "ddpm")
+SAMPLERS: tuple[SamplerName, ...] = ("ddim", "dpmsolver++", "ddpm")
 EXACT = 200
 
 Picture = NDArray[np.uint8]
@@ -56,7 +55,11 @@ def main() -> None:
 
 
 def reconstruct(
-    model: Pretrained, images: Sequence[Image.Image], sampler: Sampler, strength: float, calls: int
+    model: Pretrained,
+    images: Sequence[Image.Image],
+    sampler: SamplerName,
+    strength: float,
+    calls: int,
 ) -> list[Picture]:
     """Each image noised with its own noise and reconstructed in so many calls."""
     times = timesteps(strength, round(calls / strength), sampler, 1000)

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 import diffaug
-from diffaug.diffusion.schedule import timesteps
+from diffaug.diffusion.samplers import timesteps
 from diffaug.job.binding import Binding
 from diffaug.output.run import Run
 from tests.support.drafts import draft_copies

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from diffaug import DiffusionModel
 from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
-from diffaug.diffusion.samplers import Sampler
-from diffaug.diffusion.schedule import Schedule, timesteps
+from diffaug.diffusion.samplers import SamplerName, timesteps
+from diffaug.diffusion.schedule import Schedule
 
 Array = NDArray[np.float64]
 
@@ -139,7 +139,7 @@ def test_denoise_is_the_posterior_mean(prediction: Prediction, t: int) -> None:
 
 
 @pytest.mark.parametrize(("sampler", "eta"), MANY)
-def test_samples_have_the_moments_of_the_data(sampler: Sampler, eta: float) -> None:
+def test_samples_have_the_moments_of_the_data(sampler: SamplerName, eta: float) -> None:
     made = optimal().sample(COUNT, steps=STEPS, sampler=sampler, eta=eta, batch_size=512)
     has_moments(flat(made), MU, C)
 
@@ -153,7 +153,7 @@ def test_a_one_step_sample_is_the_posterior_mean_of_pure_noise() -> None:
 @pytest.mark.parametrize("strength", [0.3, 0.6])
 @pytest.mark.parametrize(("sampler", "eta"), MANY)
 def test_edited_images_have_the_moments_of_the_data(
-    sampler: Sampler, eta: float, strength: float
+    sampler: SamplerName, eta: float, strength: float
 ) -> None:
     """And keep of each image just as much as the way there and back keeps.
 

@@ -26,8 +26,8 @@ import diffaug
 from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
 from diffaug.diffusion.lanes import Edit, Lanes
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.samplers import trajectory
-from diffaug.diffusion.schedule import Schedule, timesteps
+from diffaug.diffusion.samplers import timesteps, trajectory
+from diffaug.diffusion.schedule import Schedule
 from diffaug.execution import Execution
 from diffaug.models import find_checkpoint, load_model
 from tests.conftest import SHARDS

@@ -1,20 +1,16 @@
-"""The schedule and its times, against diffusers, closed forms and a simulated Markov chain."""
+"""The schedule, against diffusers, closed forms and a simulated Markov chain."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from diffaug.diffusion.samplers import Sampler
-from diffaug.diffusion.schedule import Schedule, timesteps
+from diffaug.diffusion.schedule import Schedule
 
 LINEAR = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
@@ -77,59 +73,3 @@ def test_a_terminal_time_without_signal() -> None:
 def test_a_table_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"shape \(T,\)"):
         Schedule.variance_preserving(torch.full(shape, 0.5))
-
-
-@pytest.mark.parametrize(
-    ("strength", "steps", "sampler", "expected"),
-    [
-        (0.3, 10, "ddim", (300, 200, 100)),
-        (0.36, 10, "ddim", (360, 270, 180, 90)),  # 3.6 calls round up
-        (0.4, 20, "ddim", (400, 350, 300, 250, 200, 150, 100, 50)),
-        (0.5, 4, "ddim", (500, 250)),
-        (0.5, 5, "ddim", (500, 250)),  # 2.5 calls round to even, as Python rounds
-        (1.0, 4, "ddim", (999, 749, 500, 250)),
-        (1.0, 1000, "ddim", tuple(range(999, 0, -1))),  # capped at t_start
-        (0.003, 1000, "ddim", (3, 2, 1)),
-        (0.005, 1000, "ddim", (5, 4, 3, 2, 1)),
-        (0.04, 10, "ddim", (40,)),  # 0.4 of a call is one
-        (0.001, 1000, "ddim", (1,)),
-        (0.0001, 20, "ddim", (0,)),
-        (0.6, 50, "one-step", (599,)),
-        (1.0, 50, "one-step", (999,)),
-        (0.0001, 50, "one-step", (0,)),
-    ],
-)
-def test_times_by_hand(
-    strength: float, steps: int, sampler: str, expected: tuple[int, ...]
-) -> None:
-    assert timesteps(strength, steps, sampler, 1000) == expected
-
-
-def test_times_of_a_short_process() -> None:
-    assert timesteps(0.5, 10, "ddim", 101) == (50, 40, 30, 20, 10)
-    assert timesteps(1.0, 10, "ddim", 4) == (3, 2, 1)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    strength=st.floats(1e-6, 1),
-    steps=st.integers(1, 1000),
-    sampler=st.sampled_from(get_args(Sampler)),
-    length=st.integers(2, 2000),
-)
-def test_times_fall_evenly_from_t_start(
-    strength: float, steps: int, sampler: str, length: int
-) -> None:
-    times = timesteps(strength, steps, sampler, length)
-    t_start, calls = times[0], len(times)
-    assert abs(t_start - strength * (length - 1)) <= 0.5
-    assert all(t > s for t, s in itertools.pairwise(times))
-    assert times[-1] >= min(1, t_start)
-    for i, t in enumerate(times):
-        assert abs(t - t_start * (calls - i) / calls) <= 0.5
-    if sampler == "one-step":
-        assert calls == 1
-    else:
-        wanted = abs(calls - strength * steps) <= 0.5
-        too_few, capped = calls == 1 and strength * steps <= 0.5, calls == max(1, t_start)
-        assert wanted or too_few or (capped and strength * steps >= t_start - 0.5)

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import diffaug
-from diffaug.diffusion.samplers import Sampler
+from diffaug.diffusion.samplers import SamplerName
 from tests.support.hostile import broken_images, fashion, write_files, write_samples
 from tests.support.jobs import WHO, augmented, manifest, planned, tars
 
@@ -155,7 +155,7 @@ def test_another_recipe_is_another_image(
 
 recipes = st.fixed_dictionaries(
     {
-        "sampler": st.sampled_from(get_args(Sampler)),
+        "sampler": st.sampled_from(get_args(SamplerName)),
         "strength": st.sampled_from(["0.05:0.95", (0.2, 0.9), (0.7, 0.1, 0.4), 0.5]),
         "steps": st.integers(1, 8),
         "copies": st.integers(1, 3),

@@ -17,7 +17,8 @@ from torch import Tensor
 from diffaug import DiffusionModel
 from diffaug.diffusion.denoiser import Prediction
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.schedule import Schedule, timesteps
+from diffaug.diffusion.samplers import timesteps
+from diffaug.diffusion.schedule import Schedule
 from diffaug.models.families import unet2d
 from diffaug.train.recipe import TrainRecipe
 
