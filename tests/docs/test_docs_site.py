@@ -46,15 +46,15 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     pages = (tmp_path / "reference").glob("*.html")
-    told = {path.stem: re.sub("<[^>]+>", "", path.read_text()) for path in pages}
+    text = {path.stem: re.sub("<[^>]+>", "", path.read_text()) for path in pages}
     for name in COLUMNS:
-        assert name in told["columns"]
+        assert name in text["columns"]
     for name in diffaug.__all__:
-        assert name == "__version__" or f"diffaug.{name}" in told["python"]
+        assert name == "__version__" or f"diffaug.{name}" in text["python"]
     for field in Recipe.model_fields:
-        assert f"--{field.replace('_', '-')}" in told["cli"]
+        assert f"--{field.replace('_', '-')}" in text["cli"]
     for verb in ("augment", "doctor", "evaluate", "export", "verify"):
-        assert f"diffaug {verb}" in told["cli"]
+        assert f"diffaug {verb}" in text["cli"]
 
 
 @pytest.mark.services
