@@ -5,9 +5,11 @@ Of docs/models.md the public models are replaced by tiny ones of their family, a
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from diffusers import UNet2DModel
 from PIL import Image
@@ -22,15 +24,24 @@ MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 
 
-def test_the_whole_way_from_pictures_to_augmented_pictures(checkout: Path, cli: Cli) -> None:
+def test_the_whole_way_from_pictures_to_a_verdict(checkout: Path, cli: Cli) -> None:
+    """From a folder of pictures to a verdict and a page; then the pictures of the shipped model."""
     typed = [words for words in commands(TRAINING) if words[0] == "diffaug"]
-    assert [words[1] for words in typed] == ["sample", "pack", "train", "sample", "augment"]
+    path = ["sample", "pack", "train", "sample", "augment", "evaluate", "report"]
+    assert [words[1] for words in typed] == [*path, "sample"]
     for words in typed:
         said = cli(*words[1:])
         assert said.code == 0, said
-    with Image.open(checkout / "grid.png") as sheet:
-        assert sheet.width > 500
-    assert "100 planned = 100 ok" in said.out
+    for drawn in ("grid.png", "samples.png"):
+        with Image.open(checkout / drawn) as sheet:
+            assert sheet.width > 500
+    rows = pd.read_parquet(checkout / "augmented/manifest")
+    assert len(rows) == 160
+    assert ((rows["score_ssim"] >= 0.5) == (rows["status"] == "ok")).all()
+    assert set(rows["status"]) == {"ok", "filtered"}
+    results = json.loads((checkout / "evaluation/results/results.json").read_text())
+    assert {one["word"] for one in results["verdicts"]} == {"no evidence"}
+    assert "160 planned" in (checkout / "augmented/report/index.html").read_text()
 
 
 @pytest.mark.usefixtures("checkout")
