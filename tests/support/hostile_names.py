@@ -136,7 +136,7 @@ PICKLE = pickle.dumps(_Bomb())
 
 @SAMPLES.between(("b", None))
 def pickles() -> Files:
-    """Pickles beside an image, carried along: not opened"""
+    """Pickles next to an image, carried along: not opened"""
     return [("b.png", png(1)), *((f"b.{kind}", PICKLE) for kind in ("pkl", "pyd", "pth"))]
 
 

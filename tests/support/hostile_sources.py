@@ -41,7 +41,7 @@ def pickled_weights() -> None:
 
 
 def pipeline_of_its_own() -> None:
-    """a model that names a pipeline class of its own, with the Python for it beside it"""
+    """a model that names a pipeline class of its own, with the Python for it next to it"""
     code = f"open({WITNESS!r}, 'w')".encode()
     weights = next(SHIPPED.glob("fashion-mnist-32/unet/*.safetensors")).read_bytes()
     _model("MyPipeline", {"pipeline.py": code, "unet/model.safetensors": weights})

@@ -1,6 +1,6 @@
-"""Every hostile input through real jobs, and the page that says what became of each.
+"""Every hostile input through real jobs, and the page that reports what happened to each.
 
-python -m tests.support.hostile_table      writes docs/hostile-inputs.md anew
+python -m tests.support.hostile_table      generates docs/hostile-inputs.md again
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ CASES: dict[str, tuple[Group, Case]] = {
 }
 
 HEAD = """\
-# {count} hostile inputs, and what became of each
+# {count} hostile inputs, and what happened to each
 
-Every input below was made, put into a shard and augmented by a real job; this page was written
-from that job's manifest, and `tests/shards/test_hostile.py` checks both the verdicts, which are
-written down beside each input in `tests/support/hostile_*.py`, and that this page is what the job
-gives today (`python -m tests.support.hostile_table` writes it anew). Most stand between two good
-samples, `a` and `z`, in one shard: unless the page says that something was cut, corrupt or lost,
-both came out with the very bytes that they have in a clean shard. *A right image* means that the
-result was compared with the result for the same picture in a plain PNG: byte for byte where the
-file loses nothing of it, else nearly. Nothing was unpickled, followed, opened by name or run.
+Every input below was made, put into a shard and augmented by a real job. This page was generated
+from that job's manifest. `tests/shards/test_hostile.py` checks the verdicts, which are written
+next to each input in `tests/support/hostile_*.py`, and that this page is what the job gives today
+(`python -m tests.support.hostile_table` generates it again). Most inputs stand between two good
+samples, `a` and `z`, in one shard: unless the page reports that something was cut, corrupt or
+lost, both came out with exactly the bytes they have in a clean shard. *The right image* means
+that the result was compared with the result for the same picture in a plain PNG: byte for byte
+where the file loses nothing of it, and otherwise approximately. Nothing was unpickled, followed,
+opened by name or run.
 """
 
 
@@ -76,11 +77,11 @@ def page(folder: Path) -> str:
     """The page, from the manifests that `run` left."""
     text = HEAD.format(count=len(CASES) + len(REFUSED))
     for group in GROUPS:
-        text += f"\n## {group.title}\n\n| input | what became of it | reason code | reason |\n"
+        text += f"\n## {group.title}\n\n| input | what happened | reason code | reason |\n"
         text += "| --- | --- | --- | --- |\n"
         for case in group.cases.values():
-            text += _line(case.what, _became(rows(folder / group.name / "out", case.name)))
-    text += "\n## Sources and models\n\n| input | what became of it | what is said |\n"
+            text += _line(case.what, _outcome(rows(folder / group.name / "out", case.name)))
+    text += "\n## Sources and models\n\n| input | what happened | message |\n"
     text += "| --- | --- | --- |\n"
     for name in REFUSED:
         what, said = refusal(name)
@@ -88,23 +89,25 @@ def page(folder: Path) -> str:
     return text
 
 
-def _became(found: list[Row]) -> list[tuple[str, str, str]]:
-    """Verdict, code and reason of each row, but for the neighbours that came through."""
+def _outcome(found: list[Row]) -> list[tuple[str, str, str]]:
+    """Verdict, code and reason of each row, except the neighbours that came through."""
     odd = [row for row in found if row["status"] != "ok" or row["source_key"] not in ("a", "z")]
-    told = []
+    outcomes = []
     for row in odd:
-        verdict = "a right image" if row["status"] == "ok" else "failed"
+        verdict = "the right image" if row["status"] == "ok" else "failed"
         if len(odd) > 1:
             verdict = (
                 f"{'the shard' if row['source_key'] is None else row['source_key']}: {verdict}"
             )
         code = f"`{row['reason_code']}`" if row["reason_code"] else ""
-        told.append((verdict, code, row["reason"] or ""))
-    return told or [("passed over, without a row", "", "")]
+        outcomes.append((verdict, code, row["reason"] or ""))
+    return outcomes or [("skipped, without a row", "", "")]
 
 
-def _line(what: str, told: Sequence[tuple[str, ...]]) -> str:
-    columns = ("<br>".join(_plain(text) for text in column) for column in zip(*told, strict=True))
+def _line(what: str, outcomes: Sequence[tuple[str, ...]]) -> str:
+    columns = (
+        "<br>".join(_plain(text) for text in column) for column in zip(*outcomes, strict=True)
+    )
     return f"| {_plain(what[0].upper() + what[1:])} | {' | '.join(columns)} |\n"
 
 
