@@ -7,16 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-
-import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "demo-output"
@@ -25,61 +19,11 @@ MODEL = "cifar10-32"
 COLUMNS = ["source_key", "copy", "label_text", "strength", "calls", "score_ssim", "status"]
 
 
-@contextmanager
-def prefect_server(
-    home: Path, log: Path, patience: float = 180, settings: Mapping[str, str] | None = None
-) -> Iterator[str]:
-    """A Prefect server on a free loopback port, its output in a file; yields its API URL.
-
-    `settings` are environment variables for it alone.
-
-    Raises:
-        RuntimeError: it did not come up in `patience` seconds.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    environment = os.environ | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": url,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        **(settings or {}),
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start"]
-    with log.open("wb") as stream:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
-            env=environment,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        _wait_for(url, server, log, patience)
-        yield url
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            if httpx.get(f"{url}/health", timeout=5).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.3)
-    raise RuntimeError(f"the Prefect server did not come up; its log is {log}")
-
-
 def main() -> None:
     """Run the flow, then say what came out and where it is."""
+    sys.path.insert(0, str(ROOT))
+    from flows.server import prefect_server
+
     os.chdir(ROOT)
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir()
@@ -96,7 +40,6 @@ def main() -> None:
 
 def _run_flow() -> float:
     """Run the flow in this process; how long the run took, in seconds."""
-    sys.path.insert(0, str(ROOT))
     from diffaug import Recipe
     from flows.augment_dataset import augment_dataset
 

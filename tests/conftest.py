@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from diffaug.cli import main
+from tests.support.forks import Forks, fork_server
+from tests.support.services import BUCKET, Store, object_store, use
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share two cores
@@ -90,6 +92,27 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """`forked("augment", …)`: the command line in a process of its own, without its imports."""
+    with fork_server(tmp_path_factory.mktemp("forks")) as forks:
+        yield forks
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The object store of all tests."""
+    with object_store(tmp_path_factory.mktemp("s3")) as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(store: Store, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A folder in the store, for this test alone, that `s3://` leads to."""
+    use(store, monkeypatch)
+    return f"s3://{BUCKET}/{re.sub('[^a-z0-9]+', '-', request.node.name)}"
+
+
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, which to what pages say to type is like the checkout's root."""
@@ -115,7 +138,27 @@ def python(capsys: pytest.CaptureFixture[str]) -> Python:
     return run
 
 
+SERVERS = {"store", "environment"}
+"""Fixtures of a whole session that start a server."""
+
+LONG = ("services", "process", "pages", "numerics")
+"""Marks of what plain `pytest` leaves out."""
+
+
+def group_of(item: pytest.Item) -> str:
+    """What one process runs: a file, since its tests share fixtures, or all that share a server."""
+    shared = SERVERS & set(getattr(item, "fixturenames", ()))
+    return "servers" if shared else str(item.path.relative_to(ROOT))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.xdist_group(group_of(item)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with long tests come first, so that no process is left alone with one at the end."""
-    long = {item.path for item in items if item.get_closest_marker("services")}
-    items.sort(key=lambda item: item.path not in long)
+    """Long groups come first, so that no process is left alone with one at the end."""
+    ranks: dict[str, int] = {"servers": -1}
+    for item in items:
+        rank = min((n for n, mark in enumerate(LONG) if mark in item.keywords), default=len(LONG))
+        ranks[group_of(item)] = min(rank, ranks.get(group_of(item), rank))
+    items.sort(key=lambda item: ranks[group_of(item)])

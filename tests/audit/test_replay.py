@@ -22,7 +22,8 @@ from diffaug.errors import DefectError
 from diffaug.manifest.part import Row, read_metadata, read_rows
 from diffaug.output.select import find_sample, image_counts, picked_rows, spread
 from diffaug.shards.members import Members
-from tests.conftest import BRACES, Cli, diffaug_command
+from tests.conftest import BRACES, Cli
+from tests.support.forks import Forks
 from tests.support.hostile import fashion, kinds_of_image, write_samples
 from tests.support.jobs import (
     augmented,
@@ -466,13 +467,15 @@ def test_a_tally_says_what_is_not_proven(finished: Path) -> None:
     assert "cpu/abacus" in str(tally)
 
 
-@pytest.mark.services
-def test_five_hundred_rows_of_a_finished_run_are_equal(tmp_path: Path, cli: Cli) -> None:
+@pytest.mark.numerics
+def test_five_hundred_rows_of_a_finished_run_are_equal(
+    tmp_path: Path, cli: Cli, forked: Forks
+) -> None:
     """Images of 1 to 8 calls: this process makes them, another makes them again."""
     output = tmp_path / "out"
     flags = ["--strength", "0.05:0.8", "--copies", "5", "--steps", "10"]
     made = cli("augment", BRACES, output, *flags)
     assert "600 planned = 600 ok" in made.out, made
-    verified = diffaug_command("verify", output, "--replay", "500")
+    verified = forked("verify", output, "--replay", "500")
     assert verified.returncode == 0, verified.stdout
     assert "500 replayed: 500 equal, 0 within tolerance, 0 differ" in verified.stdout

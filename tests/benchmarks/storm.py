@@ -12,8 +12,12 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from tests.audit.test_storm import on_a_store, shards, storm
-from tests.support.services import BUCKET
+import pytest
+
+from tests.audit.test_storm import shards
+from tests.support.forks import fork_server
+from tests.support.services import BUCKET, bad_network, object_store, use
+from tests.support.storm import storm
 
 COLUMNS = ("starts", "kills", "outputs", "shards", "seconds")
 
@@ -21,17 +25,23 @@ COLUMNS = ("starts", "kills", "outputs", "shards", "seconds")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200, help="a quarter of them in each row")
-    kills = parser.parse_args().kills
+    kills = parser.parse_args().kills // 4
     print("| where |", " | ".join(COLUMNS), "|")
     print("| :--- |", " ---: |" * len(COLUMNS), sep="")
     with tempfile.TemporaryDirectory(prefix="diffaug-storm-") as name:
         folder = Path(name)
-        _show("disk", storm(shards(folder), f"{folder}/one", kills // 4))
-        _show("disk, two jobs", storm(shards(folder), f"{folder}/two", kills // 4, "--jobs=2"))
-        for share, what in ((0.0, "S3"), (0.2, "S3, every fifth request fails")):
-            with on_a_store(folder / str(share), share) as (source, environment):
-                output = f"s3://{BUCKET}/out"
-                _show(what, storm(source, output, kills // 4, environment=environment))
+        (folder / "forks").mkdir()
+        with fork_server(folder / "forks") as forks:
+            source = shards(folder)
+            _show("disk", storm(forks, source, f"{folder}/one", kills))
+            _show("disk, two jobs", storm(forks, source, f"{folder}/two", kills, jobs=2))
+            with object_store(folder / "s3") as store:
+                store.files().put(source, f"{BUCKET}/in/")
+                for share, what in ((0.0, "S3"), (0.2, "S3, every fifth request fails")):
+                    output = f"s3://{BUCKET}/out-{share}"
+                    with bad_network(store, share) as (seen, _), pytest.MonkeyPatch.context() as to:
+                        use(seen, to)
+                        _show(what, storm(forks, f"s3://{BUCKET}/in/*.tar", output, kills))
 
 
 def _show(what: str, counted: dict[str, float]) -> None:

@@ -25,8 +25,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from flows.demo import ROOT, prefect_server
+from flows.server import prefect_server
 from tests.benchmarks.workloads import write_shards
+from tests.conftest import ROOT
 
 SCRIPT = """\
 import json, sys

@@ -11,6 +11,7 @@ import pytest
 
 from diffaug import __version__
 from tests.conftest import Cli, diffaug_command
+from tests.support.forks import Forks
 from tests.support.hostile import broken_images, fashion, write_samples
 from tests.support.hostile_tars import TARS
 from tests.support.jobs import manifest, output_bytes, planned, rewrite, tars, tree
@@ -24,13 +25,13 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory, forked: Forks) -> Path:
     """A job run by the command in a process of its own: two good shards and one half broken."""
     folder = tmp_path_factory.mktemp("cli")
     for n in range(2):
         write_samples(folder / f"in/s{n}.tar", fashion(4, 4 * n))
     broken_images(folder / "in/s2.tar")
-    ran = diffaug_command("augment", "in/*.tar", "out", *FAST, cwd=folder)
+    ran = forked("augment", "in/*.tar", "out", *FAST, cwd=folder)
     (folder / "said.json").write_text(json.dumps([ran.returncode, ran.stdout, ran.stderr]))
     return folder
 
@@ -506,7 +507,7 @@ def test_an_unknown_command_exits_with_2(cli: Cli) -> None:
     assert "agument" in str(said)
 
 
-@pytest.mark.services
+@pytest.mark.process
 def test_a_mistake_is_no_traceback_in_a_process_of_its_own(tmp_path: Path) -> None:
     ran = diffaug_command("augment", tmp_path / "none.tar", tmp_path / "out")
     assert ran.returncode == 2

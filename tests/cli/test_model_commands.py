@@ -13,7 +13,8 @@ from PIL import Image
 
 from diffaug.cli.train import train
 from diffaug.train.recipe import TrainRecipe
-from tests.conftest import SHARDS, Cli, diffaug_command
+from tests.conftest import SHARDS, Cli
+from tests.support.forks import Forks
 from tests.support.hostile import fashion, png, write_samples
 
 Trained = tuple[Path, subprocess.CompletedProcess[str]]
@@ -27,16 +28,12 @@ def test_every_field_of_the_recipe_is_a_flag() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Trained:
+def trained(tmp_path_factory: pytest.TempPathFactory, forked: Forks) -> Trained:
     """A model trained by the command, on a shard in which one image is torn."""
     folder = tmp_path_factory.mktemp("trained")
     torn = {"__key__": b"torn", "png": png(5)[:60], "cls": b"3"}
     shard = write_samples(folder / "s.tar", [torn, *fashion(11)])
-    done = diffaug_command(
-        "train", shard, folder / "model", *TINY, "--classes", "10", "--shuffle", "4"
-    )
+    done = forked("train", shard, folder / "model", *TINY, "--classes", "10", "--shuffle", "4")
     assert done.returncode == 0, done.stderr
     return folder / "model", done
 

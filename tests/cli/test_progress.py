@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +15,10 @@ from rich.console import Console
 
 from diffaug.cli import progress
 from diffaug.cli.progress import Counts, Log, counted
-from tests.conftest import Cli, diffaug_command
+from tests.conftest import Cli
+from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
+from tests.support.services import wait_until
 
 
 @dataclass
@@ -26,10 +27,32 @@ class Tally:
     failed: int = 0
 
 
-def working(tally: Tally, seconds: float = 0.0) -> Iterator[int]:
-    """Four shards of two images each, one of which fails."""
+@dataclass
+class Clock:
+    """A clock that stands still unless it is moved.
+
+    Attributes:
+        now: what it shows, in seconds.
+    """
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock by which progress is timed."""
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def working(tally: Tally, before: Callable[[int], None] = lambda number: None) -> Iterator[int]:
+    """Four shards of two images each, one of which fails; `before` each, something is called."""
     for number in range(4):
-        time.sleep(seconds)
+        before(number)
         tally.images += 2
         tally.failed += number == 2
         yield number
@@ -44,10 +67,15 @@ def log_of(**options: Any) -> tuple[Log, io.StringIO]:
 def test_on_a_terminal_a_line_counts_and_tells_what_failed() -> None:
     log, stream = log_of(force_terminal=True)
     tally = Tally()
+
+    def drawn(number: int) -> None:
+        """The line comes to show what was done so far."""
+        wait_until(lambda: f"{number}/4" in stream.getvalue(), 120, f"{number}/4 on the line")
+
     counts = Counts(tally, "images", "failed")
-    done = list(counted(working(tally, 0.6), 4, "doing shards", log, counts))
+    done = list(counted(working(tally, drawn), 4, "doing shards", log, counts))
     assert done == [0, 1, 2, 3]
-    for said in ("doing shards", "1/4", "8 images", "1 failed", "/s"):
+    for said in ("doing shards", "1/4", "6 images", "8 images", "1 failed", "/s"):
         assert said in stream.getvalue()
 
 
@@ -60,33 +88,53 @@ def test_where_no_person_looks_on_nothing_moves() -> None:
     assert stream.getvalue() == "[a line]\n"
 
 
-def test_as_json_it_tells_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_SECONDS", 0.05)
+def test_as_json_it_tells_now_and_then_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS", 0.01)
     log, stream = log_of(force_terminal=True)
     log.json, tally = True, Tally()
-    list(counted(working(tally, 0.2), 4, "doing shards", log, Counts(tally, "images", "failed")))
-    events = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert len(events) > 4
-    assert {event["event"] for event in events} == {"progress"}
-    assert {event["what"] for event in events} == {"doing shards"}
-    assert [event["done"] for event in events] == sorted(event["done"] for event in events)
-    assert events[0]["seconds_left"] is None
-    middle = next(event for event in events if event["done"] == 2)
-    assert middle["seconds_left"] == pytest.approx(middle["seconds"], abs=0.1)
-    last = events[-1]
-    assert (last["done"], last["total"], last["seconds_left"]) == (4, 4, 0)
+
+    def events() -> list[dict[str, Any]]:
+        lines, _, _ = stream.getvalue().rpartition("\n")
+        return [json.loads(line) for line in lines.splitlines()]
+
+    def told(done: int) -> dict[str, Any] | None:
+        """An event of what was done by when the clock had moved that often."""
+        at = (done, 2.0 * done)
+        return next((one for one in events() if (one["done"], one["seconds"]) == at), None)
+
+    def two_seconds_later(number: int) -> None:
+        wait_until(lambda: told(number) is not None, 120, f"an event of {number} shards")
+        clock.now += 2
+
+    work = working(tally, two_seconds_later)
+    list(counted(work, 4, "doing shards", log, Counts(tally, "images", "failed")))
+    assert {event["event"] for event in events()} == {"progress"}
+    assert {event["what"] for event in events()} == {"doing shards"}
+    assert [event["done"] for event in events()] == sorted(event["done"] for event in events())
+    first, middle, last = events()[0], told(2), events()[-1]
+    assert first["seconds_left"] is None
+    assert middle is not None
+    assert middle["seconds_left"] == 4.0
+    assert (last["done"], last["total"], last["seconds"], last["seconds_left"]) == (4, 4, 8, 0)
     assert (last["images"], last["failed"]) == (8, 1)
-    assert last["images_per_second"] == pytest.approx(8 / last["seconds"], rel=0.2)
-    assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events)
+    assert last["images_per_second"] == 1.0
+    assert all(datetime.fromisoformat(event["time"]).tzinfo for event in events())
 
 
-def test_what_goes_on_in_the_middle_is_timed_from_there() -> None:
+def test_what_goes_on_in_the_middle_is_timed_from_there(clock: Clock) -> None:
     log, stream = log_of()
     log.json = True
-    list(counted(iter([91, 92]), 100, "training steps", log, done=lambda step: step))
+
+    def steps() -> Iterator[int]:
+        for step in (91, 92):
+            clock.now += 3
+            yield step
+
+    list(counted(steps(), 100, "training steps", log, done=lambda step: step))
     (event,) = map(json.loads, stream.getvalue().splitlines())
-    assert event["done"] == 92
-    assert event["seconds_left"] == pytest.approx(4 * event["seconds"], abs=0.3)
+    assert (event["done"], event["seconds"], event["seconds_left"]) == (92, 6.0, 24.0)
 
 
 def test_it_ends_with_what_was_done_when_the_work_breaks_off() -> None:
@@ -103,10 +151,10 @@ def test_it_ends_with_what_was_done_when_the_work_breaks_off() -> None:
     assert event["done"] == 1
 
 
-def test_a_job_told_in_json(tmp_path: Path) -> None:
+def test_a_job_told_in_json(tmp_path: Path, forked: Forks) -> None:
     for number in range(2):
         write_samples(tmp_path / f"s{number}.tar", fashion(3, 3 * number))
-    done = diffaug_command(
+    done = forked(
         *("augment", "--log-json", "s0.tar", "s1.tar", "out", "--sampler=one-step"),
         *("--copies=2", "--batch-size=4"),
         cwd=tmp_path,

@@ -222,7 +222,7 @@ def _as_tensors(sample: dict[str, Any]) -> tuple[torch.Tensor, int]:
     return torch.from_numpy(np.array(sample["image"])).float() / 255, sample["label"]
 
 
-@pytest.mark.services
+@pytest.mark.process
 def test_spawned_workers_do_as_forked_ones(folder: Path) -> None:
     dataset = mixed(folder, samples=16)
     dataset.set_epoch(3)

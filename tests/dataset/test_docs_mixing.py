@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT, Cli, Python, blocks, commands
 
-pytestmark = [pytest.mark.services, pytest.mark.usefixtures("checkout")]
+pytestmark = [pytest.mark.pages, pytest.mark.usefixtures("checkout")]
 
 MIXING = (ROOT / "docs/mixing.md").read_text(encoding="utf-8")
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 from torch.utils.data import DataLoader
@@ -15,25 +13,16 @@ from torch.utils.data import DataLoader
 import diffaug
 from tests.conftest import SHARDS
 from tests.support.jobs import augmented
-from tests.support.services import BUCKET, Store, object_store
+from tests.support.services import Store
 
 pytestmark = pytest.mark.services
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with object_store(tmp_path_factory.mktemp("s3")) as store:
-        yield store
-
-
 def test_it_yields_from_a_bucket_what_it_yields_from_a_disk(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, bucket: str, tmp_path: Path
 ) -> None:
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    fsspec.filesystem("s3").clear_instance_cache()
     augmented(SHARDS, tmp_path / "out")
-    bucket, files = f"s3://{BUCKET}/mixing", store.files()
+    files = store.files()
     files.put(str(tmp_path / "out"), f"{bucket}/out", recursive=True)
     for shard in SHARDS:
         files.put_file(str(shard), f"{bucket}/in/{shard.name}")

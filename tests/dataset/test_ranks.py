@@ -22,7 +22,7 @@ from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import augmented
 from tests.support.services import free_ports
 
-pytestmark = pytest.mark.services
+pytestmark = pytest.mark.process
 
 WORLD_SIZE = 2
 

@@ -33,8 +33,8 @@ MANY = [
     ("ddim", 0.0),
     ("dpmsolver++", 0.0),
     # these draw noise at every step, which takes its time
-    pytest.param("ddim", 1.0, marks=pytest.mark.services),
-    pytest.param("ddpm", 0.0, marks=pytest.mark.services),
+    pytest.param("ddim", 1.0, marks=pytest.mark.numerics),
+    pytest.param("ddpm", 0.0, marks=pytest.mark.numerics),
 ]
 
 

@@ -77,7 +77,7 @@ def mixed(folder: Path, batch_size: int, dtype: str) -> list[tuple[Editor, Draft
     return found
 
 
-@pytest.mark.services
+@pytest.mark.numerics
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("family", ["folder", "xl"])

@@ -124,7 +124,7 @@ PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 def ways(sizes: list[tuple[Any, int]], long: tuple[Any, int]) -> list[Any]:
     """Each size with each prediction; a long way, which takes seconds, with one."""
     short = [(*size, prediction) for size in sizes for prediction in PREDICTIONS]
-    return [*short, pytest.param(*long, "v_prediction", marks=pytest.mark.services)]
+    return [*short, pytest.param(*long, "v_prediction", marks=pytest.mark.numerics)]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'

@@ -18,7 +18,7 @@ from diffaug.train.recipe import TrainRecipe
 from tests.conftest import ROOT, Cli, Python, blocks, commands
 from tests.support import tiny
 
-pytestmark = pytest.mark.services
+pytestmark = pytest.mark.pages
 
 MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")

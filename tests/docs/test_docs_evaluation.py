@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT, Cli, commands
 
-pytestmark = pytest.mark.services
+pytestmark = pytest.mark.pages
 
 TEXT = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
 

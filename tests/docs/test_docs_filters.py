@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT, Cli, Python, blocks, commands
 
-pytestmark = pytest.mark.services
+pytestmark = pytest.mark.pages
 
 PAGE = (ROOT / "docs/filters.md").read_text(encoding="utf-8")
 

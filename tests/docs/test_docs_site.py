@@ -40,7 +40,7 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-@pytest.mark.services
+@pytest.mark.pages
 def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -57,7 +57,7 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
         assert f"diffaug {verb}" in text["cli"]
 
 
-@pytest.mark.services
+@pytest.mark.pages
 @MLCROISSANT
 @pytest.mark.parametrize(
     "name",

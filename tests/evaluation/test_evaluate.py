@@ -6,8 +6,6 @@ import inspect
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -24,12 +22,13 @@ from diffaug.evaluation.arms import arms_of, matched_arms
 from diffaug.evaluation.plan import plan_evaluation
 from diffaug.evaluation.prepare import prepare
 from diffaug.evaluation.settings import Evaluation
-from tests.conftest import SHARDS, Cli, Said, diffaug_command
+from tests.conftest import SHARDS, Cli, Said
+from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import tree
 from tests.support.services import wait_until
 
-pytestmark = pytest.mark.services
+pytestmark = pytest.mark.numerics
 
 SOURCE = [str(shard) for shard in SHARDS[:2]]
 SMALL = ["--labels", "2,3", "--seeds", "2", "--validation", "1", "--train-steps", "6"]
@@ -40,9 +39,9 @@ LITTLE = Evaluation(labels=(2,), seeds=2, validation=1, severities=(3,))
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def output(tmp_path_factory: pytest.TempPathFactory, forked: Forks) -> Path:
     output = tmp_path_factory.mktemp("evaluation") / "output"
-    done = diffaug_command("evaluate", "--log-json", *SOURCE, output, *SMALL)
+    done = forked("evaluate", "--log-json", *SOURCE, output, *SMALL)
     assert done.returncode == 0, done.stderr
     output.with_name("log.jsonl").write_text(done.stderr)
     return output
@@ -270,7 +269,9 @@ def test_images_of_several_sizes_want_a_size(tmp_path: Path, cli: Cli) -> None:
     cli("evaluate", shard, tmp_path / "out", *SMALL).assert_mistake("differ in size (2 sizes)")
 
 
-def test_told_to_stop_it_ends_soon_and_then_goes_on(tmp_path: Path, cli: Cli) -> None:
+def test_told_to_stop_it_ends_soon_and_then_goes_on(
+    tmp_path: Path, cli: Cli, forked: Forks
+) -> None:
     """By SIGTERM while its processes train: they end with it, and what they did is kept."""
     output, again = tmp_path / "output", tmp_path / "again"
     few = [*SMALL[2:], "--labels", "3", "--arms", "one-step"]
@@ -278,14 +279,12 @@ def test_told_to_stop_it_ends_soon_and_then_goes_on(tmp_path: Path, cli: Cli) ->
     shutil.copytree(output, again)
     shutil.rmtree(again / "trials")
     (again / "results/results.json").unlink()
-    command = [str(Path(sys.executable).with_name("diffaug")), "evaluate", *SOURCE, str(again)]
-    running = subprocess.Popen([*command, *few], stderr=subprocess.PIPE, text=True)
+    running = forked.start("evaluate", *SOURCE, again, *few)
     wait_until(lambda: any(again.glob("trials/*/*.json")), 300, "a first training", running)
     family = psutil.Process(running.pid).children(recursive=True)
     running.send_signal(signal.SIGTERM)
-    _, said = running.communicate(timeout=180)
-    assert running.returncode == 128 + signal.SIGTERM
-    assert "the same command goes on from there" in said
+    assert running.wait() == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in running.err
     _, alive = psutil.wait_procs(family, 20)
     assert not alive
     done = {path.name for path in again.glob("trials/*/*.json")}

@@ -25,10 +25,10 @@ import pytest
 import yaml
 from prefect.events import Event, Resource
 
-from flows.demo import prefect_server
+from flows.server import prefect_server
 from tests.conftest import ROOT, SHARDS, commands
-from tests.flows.test_flows import PREFECT, prefect
-from tests.support.services import BUCKET, KEY, SECRET, Store, free_ports, object_store, wait_until
+from tests.support.prefect import PREFECT, prefect
+from tests.support.services import BUCKET, KEY, SECRET, Store, free_ports, wait_until
 
 pytestmark = pytest.mark.services
 
@@ -119,12 +119,12 @@ def copied_as_the_image_does(app: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     app, logs = folder / "app", folder / "logs"
     logs.mkdir()
     copied_as_the_image_does(app)
-    with object_store(folder / "store") as store, postgres(folder) as database:
+    with postgres(folder) as database:
         settings = {
             "PREFECT_API_DATABASE_CONNECTION_URL": database,
             "PREFECT_SERVER_API_AUTH_STRING": AUTH,
@@ -182,9 +182,9 @@ def run_command(source: str, output: str, recipe: dict[str, Any]) -> list[str]:
 def test_a_shard_from_the_store_back_into_it(stack: Stack) -> None:
     files = stack.store.files()
     for shard in SHARDS[:2]:
-        files.put_file(str(shard), f"{BUCKET}/source/{shard.name}")
-    source = f"s3://{BUCKET}/source/fashion-mnist-{{000000..000001}}.tar"
-    output = f"s3://{BUCKET}/output"
+        files.put_file(str(shard), f"{BUCKET}/deploy/source/{shard.name}")
+    source = f"s3://{BUCKET}/deploy/source/fashion-mnist-{{000000..000001}}.tar"
+    output = f"s3://{BUCKET}/deploy/output"
     with working(stack, "worker"):
         command = run_command(source, output, recipe={"strength": 0.3, "steps": 4})
         done = prefect(stack.environment, stack.app, *command, "--watch")
@@ -198,7 +198,7 @@ def test_a_shard_from_the_store_back_into_it(stack: Stack) -> None:
     assert {f"{output}/{tar}" for tar in tars} == {
         f"s3://{tar}" for tar in files.glob(f"{output}/shards/*")
     }
-    written = b"".join(files.cat_file(path) for path in files.find(f"{BUCKET}/output"))
+    written = b"".join(files.cat_file(path) for path in files.find(f"{BUCKET}/deploy/output"))
     logs = b"".join(log.read_bytes() for log in stack.logs.iterdir())
     told = json.dumps([stack.ask("POST", f"{what}/filter", {}) for what in ("artifacts", "logs")])
     for secret in (SECRET, AUTH.partition(":")[2]):

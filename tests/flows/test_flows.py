@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,34 +17,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from flows.demo import ROOT, prefect_server
-from tests.conftest import BRACES, SHARDS
+from tests.conftest import BRACES, ROOT, SHARDS
+from tests.support.forks import Forks
 from tests.support.jobs import augmented
+from tests.support.prefect import PREFECT, prefect
 from tests.support.services import wait_until
 
 pytestmark = pytest.mark.services
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 
 def readme_command(begins: str) -> list[str]:
     """The line of the README that begins `prefect <begins>`, as arguments of Prefect's."""
     line = next(line for line in README.splitlines() if line.startswith(f"prefect {begins}"))
     return shlex.split(line.removesuffix("\\"))[1:]
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a client of a server of our own, on loopback."""
-    home = tmp_path_factory.mktemp("prefect")
-    with prefect_server(home, home / "server.log") as url:
-        yield os.environ | {
-            "PREFECT_HOME": str(home),
-            "PREFECT_API_URL": url,
-            "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        }
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +51,6 @@ def worker(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
         yield
         process.terminate()
         process.wait(timeout=180)
-
-
-def prefect(
-    environment: dict[str, str], folder: Path, *arguments: str, expect: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Run Prefect's own command line."""
-    done = subprocess.run(
-        [PREFECT, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
 
 
 def ask(environment: dict[str, str], what: str) -> list[dict[str, Any]]:
@@ -210,24 +179,9 @@ def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path)
     assert set(scores["arm"]) == {"flips-crops", "one-step 0.4"}
 
 
-SCRIPT = """\
-import json, sys
-sys.path.insert(0, sys.argv[1])
-from flows.augment_dataset import augment_dataset
-from flows.evaluate_augmentation import evaluate_augmentation
-from flows.train_denoiser import train_denoiser
-from flows.verify_manifest import verify_manifest
-flows = {flow.name: flow for flow in (
-    augment_dataset, evaluate_augmentation, train_denoiser, verify_manifest)}
-ended = []
-for name, parameters in json.loads(sys.argv[2]):
-    state = flows[name](**parameters, return_state=True)
-    ended.append([state.type.value, state.message])
-print(json.dumps(ended))
-"""
-
-
-def test_what_cannot_be_fails_with_a_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+def test_what_cannot_be_fails_with_a_sentence(
+    environment: dict[str, str], flows_forked: Forks, tmp_path: Path
+) -> None:
     """And what failed is not tried again; what could be done stays."""
     missing, empty, cut = tmp_path / "missing.tar", tmp_path / "empty", tmp_path / "cut.tar"
     cut.write_bytes(SHARDS[0].read_bytes()[:20_000])
@@ -264,14 +218,7 @@ def test_what_cannot_be_fails_with_a_sentence(environment: dict[str, str], tmp_p
         ),
     ]
     asked = json.dumps([(name, parameters) for name, parameters, _ in runs])
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(ROOT), asked],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = flows_forked(asked, entry="tests.support.flow_runs:main", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ended = json.loads(done.stdout.splitlines()[-1])
     for (type_, message), (name, _, sentence) in zip(ended, runs, strict=True):

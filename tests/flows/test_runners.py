@@ -26,9 +26,9 @@ import diffaug
 from diffaug.output.survey import read_report
 from diffaug.shards import ShardWriter
 from flows import runners
-from flows.demo import ROOT, prefect_server
 from flows.runners import Local, Processes, Ray, choose
-from tests.conftest import SHARDS
+from flows.server import prefect_server
+from tests.conftest import ROOT, SHARDS
 from tests.support.jobs import augmented, manifest, tars, tree, webdataset
 from tests.support.services import free_ports, listens, wait_until
 

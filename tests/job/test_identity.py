@@ -8,8 +8,6 @@ import itertools
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Generator
@@ -24,6 +22,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.diffusion.samplers import SamplerName
+from tests.support.forks import Forked, Forks
 from tests.support.hostile import broken_images, fashion, write_files, write_samples
 from tests.support.jobs import WHO, augmented, manifest, planned, tars
 
@@ -195,51 +194,45 @@ def test_any_job_gives_each_image_what_it_has_alone(data: st.DataObject) -> None
 # --- processes
 
 
-def _start(arguments: list[str]) -> subprocess.Popen[str]:
-    command = [str(Path(sys.executable).with_name("diffaug")), "augment", *arguments]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
 def _small_shards(folder: Path, count: int, images: int) -> list[Path]:
     return [
         write_samples(folder / f"s{n:02d}.tar", fashion(images, images * n)) for n in range(count)
     ]
 
 
-@pytest.mark.services
-def test_a_job_killed_again_and_again(tmp_path: Path) -> None:
+@pytest.mark.process
+def test_a_job_killed_again_and_again(tmp_path: Path, forked: Forks) -> None:
     """SIGINT and SIGTERM at random moments of a job that takes longer than both of them together;
     the last run is left to finish. For SIGKILL, and two jobs at one output, see `test_storm`."""
     shards = _small_shards(tmp_path / "in", 9, 10)
     output = tmp_path / "out"
     fields = {"steps": 20, "strength": 0.3, "copies": 5}
     flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
-    arguments = [*map(str, shards), str(output), *flags]
+    arguments: list[str | Path] = ["augment", *shards, output, *flags]
     moments: list[tuple[float, int]] = []
     for signum in (signal.SIGINT, signal.SIGTERM):
-        process = _start(arguments)
+        process = forked.start(*arguments)
         delay = random.uniform(0.0, 1.0)
         _wait_for_work(process, output)
         time.sleep(delay)
         process.send_signal(signum)
-        _, err = process.communicate(timeout=180)
+        code = process.wait()
         moments.append((round(delay, 2), len(list(output.glob("manifest/*.parquet")))))
-        assert process.returncode == 128 + signum, (moments, err)
-        assert "Traceback" not in err
-        assert "the same command goes on from there" in err
+        assert code == 128 + signum, (moments, process.err)
+        assert "Traceback" not in process.err
+        assert "the same command goes on from there" in process.err
         assert not (output / "shards.txt").exists()
     print(f"interrupted after (seconds of work, shards committed so far): {moments}")
-    last = _start(arguments)
-    out, err = last.communicate(timeout=300)
-    assert last.returncode == 0, err
-    assert "450 planned = 450 ok" in out
+    last = forked(*arguments)
+    assert last.returncode == 0, last.stderr
+    assert "450 planned = 450 ok" in last.stdout
     augmented(shards, tmp_path / "calm", **fields, sampler=DEFAULT, batch_size=32)
     _assert_same(output, tmp_path / "calm")
 
 
-def _wait_for_work(process: subprocess.Popen[str], output: Path) -> None:
+def _wait_for_work(process: Forked, output: Path) -> None:
     """Wait until the process writes a tar: the model is loaded and images come out."""
     before = set(output.glob(".diffaug-*/*.tar"))
     while not set(output.glob(".diffaug-*/*.tar")) - before:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.err
         time.sleep(0.02)

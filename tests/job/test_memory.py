@@ -73,7 +73,7 @@ def _measure(command: str, *arguments: object) -> tuple[str, Held]:
     return said, held
 
 
-@pytest.mark.services
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_five_times_the_images_take_the_same_memory(tmp_path: Path) -> None:
     """Of each image, only its key is kept to the end of its shard."""
@@ -90,7 +90,7 @@ def test_five_times_the_images_take_the_same_memory(tmp_path: Path) -> None:
     assert many.last - many.second < 12  # a picture's values and its noise, kept, would be 15
 
 
-@pytest.mark.services
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_training_on_ten_times_the_images_takes_the_same_memory(tmp_path: Path) -> None:
     """As many steps either way: eleven epochs of the few, and more than one of the many."""

@@ -37,7 +37,7 @@ def test_column_dictionary_is_current() -> None:
     assert (FOLDER / "README.md").read_text(encoding="utf-8") == script["dictionary"]()
 
 
-@pytest.mark.services
+@pytest.mark.numerics
 def test_the_golden_rows_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     runpy.run_path(str(FOLDER / "write_golden.py"))["make"](str(tmp_path))

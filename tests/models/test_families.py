@@ -35,7 +35,7 @@ from tests.support.drafts import draft_copies
 
 # diffusers' scheduler takes a list of times the way numpy 1 did
 pytestmark = [
-    pytest.mark.services,
+    pytest.mark.numerics,
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 

@@ -38,7 +38,7 @@ from tests.support.drafts import draft_copies
 
 # diffusers' schedulers take a list of times the way numpy 1 did
 pytestmark = [
-    pytest.mark.services,
+    pytest.mark.numerics,
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 

@@ -37,7 +37,7 @@ from tests.models.test_families import PROMPTS, gap, image_of, ours, pictures
 from tests.support import tiny
 from tests.support.drafts import draft_copies
 
-pytestmark = pytest.mark.services
+pytestmark = pytest.mark.numerics
 
 GUIDED = [(1.0, None), (4.0, None), (4.0, "blurry")]
 

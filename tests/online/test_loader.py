@@ -201,7 +201,7 @@ def test_a_copy_of_an_epoch_is_another_one() -> None:
 # --- docs/loader.md
 
 
-@pytest.mark.services
+@pytest.mark.pages
 def test_the_python_of_the_page_runs(checkout: Path, python: Python) -> None:
     page = (ROOT / "docs/loader.md").read_text(encoding="utf-8")
     printed = python("\n".join(blocks(page, "python")))

@@ -43,7 +43,7 @@ def test_forked_workers_change_nothing(workers: int, persistent: bool) -> None:
         assert _epochs(workers, **options) == wanted
 
 
-@pytest.mark.services
+@pytest.mark.process
 def test_a_spawned_worker_changes_nothing() -> None:
     options = {"multiprocessing_context": "spawn", "persistent_workers": True}
     assert _epochs(1, **options) == _epochs(0)
@@ -127,7 +127,7 @@ def test_streams_in_forked_workers_are_the_same(workers: int, persistent: bool) 
     _streams_are_the_same(workers, "fork", persistent)
 
 
-@pytest.mark.services
+@pytest.mark.process
 def test_streams_in_spawned_workers_are_the_same() -> None:
     _streams_are_the_same(1, "spawn", persistent=True)
 

@@ -47,7 +47,7 @@ def on_small_disk(tmp_path: Path) -> Callable[[str], str]:
     return run
 
 
-@pytest.mark.services
+@pytest.mark.process
 @pytest.mark.usefixtures("sources")
 def test_a_full_disk_is_said_and_the_job_goes_on_when_there_is_room(
     tmp_path: Path, on_small_disk: Callable[[str], str]
@@ -71,7 +71,7 @@ def test_a_full_disk_is_said_and_the_job_goes_on_when_there_is_room(
     assert tars(tmp_path / "copy") == tars(tmp_path / "calm")
 
 
-@pytest.mark.services
+@pytest.mark.process
 @pytest.mark.usefixtures("sources")
 def test_an_output_that_turned_read_only_is_said(on_small_disk: Callable[[str], str]) -> None:
     said = on_small_disk(f"""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -15,31 +13,12 @@ import pytest
 import diffaug
 from diffaug import storage
 from diffaug.output.survey import survey
-from tests.conftest import ROOT, SHARDS, Cli, commands, diffaug_command
+from tests.conftest import ROOT, SHARDS, Cli, commands
+from tests.support.forks import Forks
 from tests.support.jobs import augmented, by_identity, planned
-from tests.support.services import BUCKET, KEY, SECRET, Store, bad_network, object_store
+from tests.support.services import KEY, SECRET, Store, bad_network, use
 
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with object_store(tmp_path_factory.mktemp("s3")) as store:
-        yield store
-
-
-@pytest.fixture
-def bucket(store: Store, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """A folder in the store, for this test alone, that `s3://` leads to."""
-    use(store, monkeypatch)
-    return f"s3://{BUCKET}/{re.sub('[^a-z0-9]+', '-', request.node.name)}"
-
-
-def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have `s3://` lead to a store, for this process and those it starts."""
-    for name, value in store.environment.items():
-        monkeypatch.setenv(name, value)
-    fsspec.filesystem("s3").clear_instance_cache()
 
 
 def put(store: Store, url: str, data: bytes) -> str:
@@ -101,14 +80,16 @@ def test_patterns_are_looked_up_in_the_store(store: Store, bucket: str) -> None:
     assert {stat.size for stat in storage.stats(many).values()} == {1}
 
 
-def test_a_task_sees_what_was_committed_since_it_looked(store: Store, bucket: str) -> None:
+def test_a_task_sees_what_was_committed_since_it_looked(
+    store: Store, bucket: str, forked: Forks
+) -> None:
     """Of a few shards each part is asked for, whatever a listing said before."""
     sources, output = upload(store, bucket), f"{bucket}/out"
     run = planned(sources, output)
     assert survey(run.sources, output).missing == list(run.sources)
     assert storage.listing(f"{output}/manifest", "") == []
     elsewhere = ("augment", *sources, output, "--sampler=one-step", "--batch-size=8")
-    assert diffaug_command(*elsewhere).returncode == 0
+    assert forked(*elsewhere).returncode == 0
     found = survey(run.sources, output)
     assert found.missing == []
     assert [report.ok for report in found.committed.values()] == [40, 40, 40]

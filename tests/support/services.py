@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pytest
+
+from tests.support.forks import Forked
 
 KEY = "DIFFAUGKEYHUSH0001"
 SECRET = "hush-this-secret-must-be-nowhere"
@@ -110,6 +113,13 @@ def _has_bucket(store: Store) -> bool:
     return True
 
 
+def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have `s3://` lead to a store, for this process and those it starts."""
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").clear_instance_cache()
+
+
 def free_ports(count: int) -> list[int]:
     """So many ports of loopback that nothing listens at."""
     sockets = [socket.socket() for _ in range(count)]
@@ -131,7 +141,7 @@ def wait_until(
     true: Callable[[], bool],
     seconds: float,
     what: str,
-    process: subprocess.Popen[Any] | None = None,
+    process: subprocess.Popen[Any] | Forked | None = None,
 ) -> None:
     """Wait for something to become true, while a process that is to make it so is alive."""
     deadline = time.monotonic() + seconds

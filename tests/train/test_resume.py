@@ -63,7 +63,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(source: list[str], tmp_path
     assert run(source, tmp_path / "halves", recipe, resume=True) == []
 
 
-@pytest.mark.services
+@pytest.mark.process
 def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(tmp_path: Path) -> None:
     """The command itself, killed without warning somewhere past its hundredth step."""
     arguments = [
@@ -96,7 +96,7 @@ def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(tmp_path: Path) ->
     assert steps == list(range(1, 201))
 
 
-@pytest.mark.services
+@pytest.mark.numerics
 def test_a_kill_within_the_last_save_is_made_good(
     source: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +121,7 @@ def test_a_kill_within_the_last_save_is_made_good(
         assert DDPMPipeline.from_pretrained(folder)
 
 
-@pytest.mark.services
+@pytest.mark.numerics
 def test_a_training_keeps_its_dtype(source: list[str], tmp_path: Path) -> None:
     first = train(source, tmp_path / "c", tiny(), dtype="float32", checkpoint_minutes=1e-9)
     next(first)

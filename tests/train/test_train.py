@@ -63,7 +63,7 @@ def test_colour_on_every_schedule(source: list[str], tmp_path: Path, schedule: s
     assert made.shape == (1, 3, 8, 8)
 
 
-@pytest.mark.services
+@pytest.mark.numerics
 def test_it_learns(tmp_path: Path) -> None:
     """On copies of one image the best estimate of a clean image is that image."""
     path = write_samples(tmp_path / "s.tar", fashion(1))

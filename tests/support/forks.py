@@ -1,0 +1,259 @@
+"""Processes that have all their imports when they start: forks of one that imported them once.
+
+A command spends most of its seconds on importing torch and diffusers. A server process imports
+them, and forks for each command that the tests start; the fork then becomes that command, with
+its own arguments, environment, folder and streams. The server has no threads and has run no
+network, so that a fork is like a new process, but for its modules.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DIFFAUG = "diffaug.cli:main"
+
+MODULES = (
+    *("diffusers", "pandas", "s3fs", "skimage.metrics", "torch"),
+    *(f"diffaug.audit.{name}" for name in ("clean", "replay", "verify")),
+    *(f"diffaug.evaluation.{name}" for name in ("experiment", "generation", "prepare")),
+    *(f"diffaug.job.{name}" for name in ("augment", "finish", "plan")),
+    *("diffaug.models.families.unet2d", "diffaug.output.summary", "diffaug.report"),
+    "diffaug.train.loop",
+)
+"""What commands import late."""
+
+
+class Forked:
+    """A process that was forked, as `subprocess.Popen` would give it.
+
+    Attributes:
+        pid: its process id.
+    """
+
+    def __init__(self, connection: socket.socket, out: Path, err: Path) -> None:
+        self._connection, self._out, self._err = connection, out, err
+        self._answers = connection.makefile("r")
+        self._code: int | None = None
+        self.pid = int(self._answers.readline())
+
+    def poll(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        if self._code is None and self._has_answered(0):
+            self._read_code()
+        return self._code
+
+    def wait(self, seconds: float = 300) -> int:
+        """The exit status, once it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not, after so many seconds.
+        """
+        if self._code is None and not self._has_answered(seconds):
+            raise subprocess.TimeoutExpired("a forked process", seconds)
+        return self._code if self._code is not None else self._read_code()
+
+    def send_signal(self, signum: signal.Signals) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # it ended just now
+                os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        """End it at once, and wait until it has ended."""
+        self.send_signal(signal.SIGKILL)
+        self.wait()
+
+    @property
+    def out(self) -> str:
+        """Its standard output so far."""
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        """Its standard error so far."""
+        return self._err.read_text()
+
+    def close(self) -> None:
+        """Kill it, if it still runs."""
+        self.kill()
+        self._answers.close()
+        self._connection.close()
+
+    def _has_answered(self, seconds: float) -> bool:
+        self._connection.settimeout(seconds or None)
+        flags = socket.MSG_PEEK | (0 if seconds else socket.MSG_DONTWAIT)
+        try:
+            self._connection.recv(1, flags)
+        except (BlockingIOError, TimeoutError):
+            return False
+        finally:
+            self._connection.settimeout(None)
+        return True
+
+    def _read_code(self) -> int:
+        self._code = int(self._answers.readline())
+        return self._code
+
+
+class Forks:
+    """Starts processes by a server that forks.
+
+    Args:
+        folder: for what the processes write.
+        control: where the server listens.
+        environment: of a process that is started without one of its own; by default, that of
+            the tests at the moment.
+    """
+
+    def __init__(
+        self, folder: Path, control: socket.socket, environment: Mapping[str, str] | None
+    ) -> None:
+        self._folder, self._control, self._environment = folder, control, environment
+        self._started: list[Forked] = []
+
+    def __call__(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command line with these arguments to its end."""
+        process = self.start(*arguments, **options)
+        code = process.wait()
+        process.close()
+        return subprocess.CompletedProcess(arguments, code, process.out, process.err)
+
+    def start(
+        self,
+        *arguments: str | Path,
+        entry: str = DIFFAUG,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Forked:
+        """Start the command line, or another `module:function`, with these arguments.
+
+        Args:
+            arguments: after the program's name.
+            entry: what to call; what it returns is the exit status, as of a console script.
+            cwd: its current folder.
+            env: its environment.
+        """
+        here, there = socket.socketpair()
+        out, err = (self._folder / f"{len(self._started)}.{name}" for name in ("out", "err"))
+        with there, out.open("wb") as to_out, err.open("wb") as to_err:
+            streams = [one.fileno() for one in (there, to_out, to_err)]
+            socket.send_fds(self._control, [b"x"], streams)
+        name, *_ = entry.partition(".")
+        asked = {
+            "arguments": [name, *map(str, arguments)],
+            "entry": entry,
+            "cwd": str(cwd or Path.cwd()),
+            "env": dict(env or self._environment or os.environ),
+        }
+        here.sendall(json.dumps(asked).encode() + b"\n")
+        process = Forked(here, out, err)
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self._started:
+            process.close()
+
+
+@contextmanager
+def fork_server(
+    folder: Path, modules: Sequence[str] = MODULES, environment: Mapping[str, str] | None = None
+) -> Iterator[Forks]:
+    """A process that has imported modules, and forks for each that is started with what it yields.
+
+    Args:
+        folder: for its log, and what the processes write.
+        modules: to import.
+        environment: of the server, and of what is started without one of its own.
+    """
+    here, there = socket.socketpair()
+    command = [sys.executable, "-m", "tests.support.forks", str(there.fileno()), *modules]
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**(environment or os.environ), "OMP_NUM_THREADS": "1"},  # threads bar a fork
+            pass_fds=[there.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    there.close()
+    forks = Forks(folder, here, environment)
+    try:
+        yield forks
+    finally:
+        forks.close()
+        here.close()
+        server.wait()
+
+
+# --- in the server
+
+
+def _serve(control: socket.socket) -> Callable[[], int | None]:
+    """Fork for all that is asked for; returns in a process that was, with what it is to call."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
+    while True:
+        _, streams, *_ = socket.recv_fds(control, 1, 3)
+        if not streams:
+            sys.exit()
+        if os.fork() == 0:
+            control.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return _forked(*streams)
+        for stream in streams:
+            os.close(stream)
+
+
+def _forked(connection: int, out: int, err: int) -> Callable[[], int | None]:
+    """Fork again and wait, to tell how it ended; returns in the second process."""
+    channel = socket.socket(fileno=connection)
+    with channel.makefile("rw") as stream:
+        asked = json.loads(stream.readline())
+        child = os.fork()
+        if child:
+            os.close(out)
+            os.close(err)
+            stream.write(f"{child}\n")
+            stream.flush()
+            _, status = os.waitpid(child, 0)
+            stream.write(f"{os.waitstatus_to_exitcode(status)}\n")
+            stream.flush()
+            os._exit(0)
+    channel.close()
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.close(out)
+    os.close(err)
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    os.chdir(asked["cwd"])
+    sys.argv = asked["arguments"]
+    module, _, name = asked["entry"].partition(":")
+    function: Callable[[], int | None] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _main() -> int | None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    for module in sys.argv[2:]:
+        importlib.import_module(module)
+    return _serve(control)()
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
