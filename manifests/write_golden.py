@@ -16,7 +16,10 @@ SHARD = Path("tests/fixtures/fashion-mnist-000000.tar")
 SOURCE = Path("/tmp/diffaug-golden") / SHARD.name
 """Rows name their source by its whole path: one that can be had anywhere."""
 
-RECIPE = {"strength": (0.2, 0.4, 0.6), "copies": 3, "steps": 20, "carry": ("txt",)}
+RECIPE = {
+    **{"strength": (0.2, 0.4, 0.6), "copies": 3, "steps": 20, "sampler": "dpmsolver++"},
+    "carry": ("txt",),
+}
 
 
 def make(output: str) -> None:

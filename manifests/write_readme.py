@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from diffaug.manifest.columns import JUDGED
-from diffaug.manifest.part import COLUMNS, SCHEMA_VERSION
+from diffaug.manifest.columns import COLUMNS, JUDGED
+from diffaug.manifest.part import SCHEMA_VERSION
 
 README = Path(__file__).with_name("README.md")
 
@@ -18,7 +18,7 @@ times, host), `diffaug.recipe` (the whole recipe), `diffaug.environment` and, wi
 """
 
 TABLE = """\
-| column | type | what it says |
+| column | type | description |
 | --- | --- | --- |
 """
 
@@ -27,10 +27,8 @@ A filtered row has its scores, and its image lies in `rejects/`; where rejects a
 key, member and offset are null, digests and sizes are not. In the paired layout the `output_key` of
 an image that was kept is its source's key, and its `output_member` `<key>.aug<copy>.<format>`.
 
-The sentences of the table are in every part's schema, so they stay as they are. To add:
-`sample_id` covers a prompt and a mask, too, where there are any; `sampler` may be `lcm`; a guided
-one of `calls` asks most networks twice; and a row that failed since the model's result was not
-finite (`non_finite`) keeps what it had been noised by.
+A row that failed because the model's result was not finite (`non_finite`) keeps the columns of its
+plan. Parts hold names and types of the columns; the descriptions are only here.
 
 ## With further judges
 

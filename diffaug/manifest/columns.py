@@ -1,4 +1,8 @@
-"""The manifest's columns: their names, types and what they say, in the order rows have them."""
+"""The manifest's columns, in the order rows have them: names, types and descriptions.
+
+Names and types are in the bytes of every part; the descriptions are here and in the documentation
+only, so that they can be improved.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,14 @@ __all__ = ["COLUMNS", "JUDGED", "LONGEST_TEXT", "columns_of"]
 LONGEST_TEXT = 1 << 16
 """How many bytes of a text member a row takes in."""
 
-# name: (type, what it says); a part's bytes hold these words, so they stay as they are
+# name: (type, description)
 COLUMNS: dict[str, tuple[str, str]] = {
     # who
     "sample_id": (
         "string",
-        "hash of recipe digest, source pixels, copy and, where a class conditions, the class; "
-        "null when the source could not be decoded",
+        "hash of everything that decides the image's pixels, except the machine: recipe digest, "
+        "source pixels and copy and, where there is one, the conditioning class, the prompt and "
+        "the mask; null when the source could not be decoded",
     ),
     "copy": ("int32", "which copy of the source, from 0; null for a defect of the shard itself"),
     # from
@@ -25,7 +30,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "source_offset": (
         "int64",
         "where the member's data begins in the (uncompressed) tar, in bytes; for a defect of the "
-        "shard, where reading stopped",
+        "shard itself, where reading stopped",
     ),
     "source_sha256": ("string", "of the image member's bytes"),
     "source_width": ("int32", "pixels, EXIF rotation applied"),
@@ -40,18 +45,22 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "model_revision": ("string", "commit on the hub; null for shipped and local models"),
     "model_digest": ("string", "sha256 over weights and configurations"),
     "recipe_digest": ("string", "sha256 over everything that changes an image"),
-    "sampler": ("string", "ddim, ddpm, dpmsolver++ or one-step"),
-    "strength": ("double", "in (0, 1]; null when the image failed"),
-    "t_start": ("int32", "time the image was noised to; null when the image failed"),
+    "sampler": ("string", "ddim, ddpm, dpmsolver++, lcm or one-step"),
+    "strength": ("double", "in (0, 1]; null where the copy could not be planned"),
+    "t_start": ("int32", "time to which the image was noised; null where strength is"),
     "log_snr": ("double", "log of signal to noise power at t_start, in nats"),
     "steps": ("int32", "calls a whole trajectory would have"),
-    "calls": ("int32", "network calls made for this image; null when it failed"),
+    "calls": (
+        "int32",
+        "calls made for this image, each of two network rows where guidance acts; null where "
+        "strength is",
+    ),
     "guidance": ("double", "guidance scale; null without guidance"),
     "condition": ("string", "none or label"),
     "prompt": ("string", "null without a prompt"),
     "seed": ("int64", "the recipe's seed"),
     "batch_size": ("int32", "lanes in the fixed batch shape"),
-    "dtype": ("string", "what the network computed in"),
+    "dtype": ("string", "number format in which the network computed"),
     "device": ("string", "device class, such as cpu/avx512_bf16"),
     "diffaug_version": ("string", "of the process that made the image"),
     "torch_version": ("string", "likewise"),
@@ -59,7 +68,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "pillow_version": ("string", "likewise"),
     # out
     "output_shard": ("string", "path of the tar below OUTPUT; null when there is no image"),
-    "output_key": ("string", "<source_key>-a<copy>"),
+    "output_key": ("string", "<source_key>-a<copy>, or in the layout paired <source_key>"),
     "output_member": ("string", "name of the image member"),
     "output_offset": ("int64", "where its data begins in the tar, in bytes"),
     "output_sha256": ("string", "of the member's bytes"),
@@ -76,7 +85,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "reason_code": ("string", "why it is not ok, a word; null when it is"),
 }
 
-# judge: {name: (type, what it says)}
+# judge: {name: (type, description)}
 JUDGED: dict[str, dict[str, tuple[str, str]]] = {
     "phash": {
         "score_phash_source": (
@@ -109,7 +118,7 @@ JUDGED: dict[str, dict[str, tuple[str, str]]] = {
         ),
     },
 }
-"""The columns that a job has more for each judge its recipe names."""
+"""The columns that a job adds for each judge that its recipe names."""
 
 
 def columns_of(judges: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -52,10 +52,7 @@ def schema_of(judges: Iterable[str] = ()) -> pa.Schema:
 @cache
 def _schema(judges: frozenset[str]) -> pa.Schema:
     named = columns_of(judges)
-    fields = [
-        pa.field(name, pa.type_for_alias(kind), metadata={"description": text} if text else None)
-        for name, (kind, text) in named.items()
-    ]
+    fields = [pa.field(name, pa.type_for_alias(kind)) for name, (kind, _) in named.items()]
     # pandas reads integers with nulls as floats unless the file says Int64, as this does
     columns = [
         {

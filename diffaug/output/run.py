@@ -48,8 +48,8 @@ class Run(_Frozen):
     execution: Execution
     device_class: str
     versions: dict[str, str]
-    columns: dict[str, str] = Field(default_factory=lambda: column_types(()))
-    judges: dict[str, str] = {}
+    columns: dict[str, str]
+    judges: dict[str, str]
     sources: tuple[SourceShard, ...]
 
 

@@ -74,9 +74,9 @@ class ShardReport(BaseModel):
     output_shard: str | None
     output_sha256: str | None
     output_bytes: int
-    rejects_shard: str | None = None
-    rejects_sha256: str | None = None
-    rejects_bytes: int = 0
+    rejects_shard: str | None
+    rejects_sha256: str | None
+    rejects_bytes: int
     started_at: str
     seconds: float
     host: str

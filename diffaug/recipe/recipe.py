@@ -56,10 +56,16 @@ def _names(judges: tuple[str, ...]) -> tuple[str, ...]:
 _COPY = re.compile(r"aug[0-9]+\..+")
 """The extensions of copies in the paired layout."""
 
-_LATER = {
+_CHANGES_IMAGES = {
+    *("strength", "steps", "sampler", "eta", "seed", "condition", "fit", "format"),
     *("prompt", "negative_prompt", "guidance", "guidance_interval", "lora_scale"),
     *("mask_key", "result"),
 }
+"""The fields that the digest covers.
+
+A field that comes after 0.1.0 is added to the digest only where its value makes a difference to
+what 0.1.0 did, so that the digests of 0.1.0 stay valid.
+"""
 
 
 class Recipe(ShardFields):
@@ -267,11 +273,6 @@ class Recipe(ShardFields):
         how shards are read, and what becomes of the images once they are made. The model enters
         by the digest of its weights, not by its name.
         """
-        fields = self.model_dump(
-            mode="json",
-            include={"strength", "steps", "sampler", "eta", "seed", "condition", "fit", "format"},
-        )
-        # what came later counts where it is used, so that older digests stay what they were
-        fields |= self.model_dump(mode="json", include=_LATER, exclude_defaults=True)
+        fields = self.model_dump(mode="json", include=_CHANGES_IMAGES)
         fields |= {"model_digest": model_digest, "noise": noise_version}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -32,6 +32,8 @@ def write_output(folder: Path, **recipe: Any) -> Path:
         execution=Execution(),
         device_class="cpu/none",
         versions={},
+        columns={},
+        judges={},
         sources=(),
     )
     (folder / "run.json").write_text(run.model_dump_json())
