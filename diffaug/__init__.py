@@ -78,6 +78,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'diffaug' has no attribute {name!r}")
+    if name == "AugmentedDataset":
+        from diffaug.errors import require_extra
+
+        require_extra("diffaug.AugmentedDataset", "loader", "pandas", "webdataset")
     return getattr(importlib.import_module(f"diffaug.{_HOMES[name]}"), name)
 
 

@@ -1,4 +1,4 @@
-"""What this machine has and lacks: to look at before the first long job, or after a bad one."""
+"""What this machine has and lacks: run it before a first long job, or after one that failed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,19 @@ from diffaug.models.card import shipped_cards
 from diffaug.storage.find import filesystem
 from diffaug.version import __version__
 
-__all__ = ["Finding", "examine"]
+__all__ = ["PLATFORMS", "Finding", "examine"]
+
+_AVX512, _AVX2 = "Linux on x86-64 with AVX512-bf16", "Linux on x86-64 with AVX2"
+_CUDA, _MAC = "Linux on x86-64 with CUDA", "macOS on arm64"
+
+PLATFORMS = {
+    _AVX512: "tested",
+    _AVX2: "tested",
+    _CUDA: "never run",
+    _MAC: "never run",
+    "Windows": "unsupported",
+}
+"""The rows of docs/platforms.md; a machine of no row is `never run`."""
 
 _SECONDS = 10
 """To wait for Prefect's server."""
@@ -60,6 +72,7 @@ def examine(urls: list[str]) -> Iterator[Finding]:
     """
     yield Finding("diffaug", f"{__version__}, Python {platform.python_version()}")
     yield from _packages()
+    yield _platform()
     yield from _devices()
     yield from _models()
     for url in urls:
@@ -68,11 +81,13 @@ def examine(urls: list[str]) -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """Those that diffaug asks for, each extra by itself."""
+    """Those that diffaug requires; each extra by its own packages, without the extras it names."""
     extras = [name for name in metadata("diffaug").get_all("Provides-Extra") or () if name != "dev"]
     asked: dict[str, list[Requirement]] = {"": []}
     for line in requires("diffaug") or ():
         requirement = Requirement(line)
+        if requirement.name == "diffaug":
+            continue
         extra = next((name for name in extras if _wants(requirement, name)), None)
         if requirement.marker is None:
             asked[""].append(requirement)
@@ -109,6 +124,30 @@ def _lack(requirement: Requirement) -> str:
     if not requirement.specifier.contains(here, prereleases=True):
         return f"{requirement.name} is {here}, and must be {requirement.specifier}"
     return ""
+
+
+def _platform() -> Finding:
+    """Which row of the table of platforms this machine is."""
+    import torch
+
+    name = f"{platform.system()} on {platform.machine()}"
+    kind = device_class("cpu")
+    match platform.system(), platform.machine():
+        case "Linux", "x86_64" if torch.cuda.is_available():
+            name = _CUDA
+        case "Linux", "x86_64" if kind == "cpu/avx512_bf16":
+            name = _AVX512
+        case "Linux", "x86_64" if kind == "cpu/avx2":
+            name = _AVX2
+        case "Linux", "x86_64":
+            name = f"Linux on x86-64 with {kind.removeprefix('cpu/')}"
+        case "Darwin", "arm64":
+            name = _MAC
+    state = PLATFORMS.get(name, "never run")
+    if state == "tested":
+        return Finding("platform", f"{name}: {state}")
+    cure = "after a first small job, check it: diffaug verify OUTPUT --replay 20"
+    return Finding("platform", f"{name}: {state}", "note", cure)
 
 
 def _devices() -> Iterator[Finding]:
@@ -179,10 +218,14 @@ def _folder(url: str, name: str) -> Finding:
 
 def _prefect() -> Finding:
     """Whether the server that flows would talk to is in health, asked as a client asks."""
+    here = _version("prefect")
+    if here is None:
+        cure = "only flows require it: pip install 'diffaug[flows]'"
+        return Finding("Prefect", "not installed", "note", cure)
     url = _prefect_url()
     if not url:
         cure = "prefect server start, then prefect config set PREFECT_API_URL=http://…/api"
-        said = f"{installed('prefect')}, and no server is set: a flow starts one for itself"
+        said = f"{here}, and no server is set: a flow starts one for itself"
         return Finding("Prefect", said, "note", cure)
     name = f"Prefect's server at {storage.public_url(url)}"
     try:
@@ -198,8 +241,8 @@ def _prefect() -> Finding:
         return Finding(name, f"does not answer: {error}", "wrong", cure)
     if not healthy:
         return Finding(name, "answers, and is not in health", "wrong", "look at its log")
-    if version != installed("prefect"):
-        said = f"in health, but it is {version} and this is {installed('prefect')}"
+    if version != here:
+        said = f"in health, but it is {version} and this is {here}"
         return Finding(name, said, "note", "run one version at both ends")
     return Finding(name, f"in health, version {version}")
 

@@ -9,6 +9,8 @@ DiffaugError
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from pydantic import ValidationError
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "UncommittedError",
     "as_os_error",
     "explain",
+    "require_extra",
 ]
 
 
@@ -68,3 +71,21 @@ def explain(error: ValidationError) -> str:
         message = "no such field" if item["type"] == "extra_forbidden" else item["msg"]
         sentences.append(f"{field}: {message} (got {item['input']!r})")
     return "; ".join(sentences)
+
+
+def require_extra(what: str, extra: str, *modules: str) -> None:
+    """Check that optional packages are installed before the work that needs them begins.
+
+    Args:
+        what: needs them: the subject of the sentence.
+        extra: of diffaug, which brings them.
+        modules: the names by which they are imported.
+
+    Raises:
+        ConfigError: one is not installed; the text names the extra to install.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise ConfigError(
+            f"{what} requires {' and '.join(missing)}: pip install 'diffaug[{extra}]'"
+        )

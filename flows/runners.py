@@ -18,7 +18,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
@@ -32,7 +31,7 @@ from prefect.states import Crashed
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.tasks import Task
 
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from flows.task_runs import LIMIT, report_lost, wait_until_known
 
 RunnerName = Literal["local", "processes", "ray"]
@@ -203,8 +202,7 @@ def choose(name: RunnerName, workers: int | None, address: str | None, device: s
                 "runner=local for one GPU, runner=ray for several"
             )
         return Processes(workers or _cores())
-    if find_spec("prefect_ray") is None:
-        raise ConfigError("runner=ray wants the extra `ray`: pip install 'diffaug[ray]'")
+    require_extra("runner=ray", "ray", "prefect_ray")
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None and workers is not None:
         raise ConfigError("workers: a running Ray cluster has those it has; leave it out")

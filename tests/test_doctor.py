@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import platform
+import re
 from pathlib import Path
 
 import pytest
 
 import diffaug
-from diffaug.doctor import Finding, examine
+from diffaug.doctor import PLATFORMS, Finding, examine
 from diffaug.execution import device_class
-from tests.conftest import Cli
+from tests.conftest import ROOT, Cli
 
 
 @pytest.fixture(autouse=True)
@@ -78,11 +80,50 @@ def test_an_extra_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
     assert finding.cure == "pip install 'diffaug[s3]'"
 
 
+def test_without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffaug import doctor
+
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "prefect" else real(name))
+    finding = found()["Prefect"]
+    assert (finding.state, finding.said) == ("note", "not installed")
+    assert "pip install 'diffaug[flows]'" in finding.cure
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "device", "said"),
+    [
+        ("Linux", "x86_64", "cpu/avx512_bf16", "Linux on x86-64 with AVX512-bf16: tested"),
+        ("Linux", "x86_64", "cpu/avx2", "Linux on x86-64 with AVX2: tested"),
+        ("Linux", "x86_64", "cpu/avx512", "Linux on x86-64 with avx512: never run"),
+        ("Linux", "aarch64", "cpu/default", "Linux on aarch64: never run"),
+        ("Darwin", "arm64", "cpu/default", "macOS on arm64: never run"),
+    ],
+)
+def test_which_platform_this_is(
+    system: str, machine: str, device: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffaug import doctor
+
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(doctor, "device_class", lambda device_name: device)
+    finding = doctor._platform()
+    assert finding.said.startswith(said)
+    assert finding.state == ("ok" if said.endswith(": tested") else "note")
+
+
+def test_the_page_of_platforms_has_the_same_rows() -> None:
+    page = (ROOT / "docs/platforms.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) +\| (tested|never run|unsupported) +\|", page, flags=re.MULTILINE)
+    assert rows == list(PLATFORMS.items())
+
+
 def test_a_package_of_the_wrong_version(monkeypatch: pytest.MonkeyPatch) -> None:
     from diffaug import doctor
 
     real = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: "2.1" if name == "pandas" else real(name))
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.26" if name == "numpy" else real(name))
     finding = found()["packages"]
     assert finding.state == "wrong"
-    assert finding.said == "pandas is 2.1, and must be >=3"
+    assert finding.said == "numpy is 1.26, and must be >=2"

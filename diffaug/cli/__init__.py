@@ -30,6 +30,8 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line; every mistake of the user ends in one sentence."""
+    if sys.platform == "win32":
+        sys.exit(_say("Windows is unsupported: run it on Linux", USAGE))
     signal.signal(signal.SIGTERM, _stop)
     gc.set_threshold(100_000)  # torch and diffusers bring half a million objects, which all stay:
     atexit.register(gc.freeze)  # to search them over and over takes a fifth of a short command

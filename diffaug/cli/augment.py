@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, flag, out
 from diffaug.cli.progress import Counts, counted
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ def augment(
         raise ConfigError("augment wants SOURCE... OUTPUT: at least one shard, then the output")
     if not 0 <= max_failed <= 1:
         raise ConfigError(f"--max-failed is a fraction in [0, 1], got {max_failed:g}")
+    if pilot is not None:
+        require_extra("augment --pilot", "report", "jinja2", "pandas")
     *sources, output = paths
     made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 

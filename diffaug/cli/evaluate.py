@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, flag, out
 from diffaug.cli.progress import counted
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.recipe import Recipe
 
@@ -96,6 +96,7 @@ def evaluate(
     given = {name: value for name, value in locals().items() if value is not None}
     if len(paths) < 2:
         raise ConfigError("evaluate wants SOURCE... OUTPUT: at least one shard, then the folder")
+    require_extra("diffaug evaluate", "evaluate", "matplotlib", "pandas", "scipy")
     *sources, output = paths
     asked = {name: given[name] for name in Evaluation.model_fields if name in given}
     wanted = Evaluation.from_yaml(settings, **asked) if settings else Evaluation.of(asked)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, flag, out
 from diffaug.cli.progress import Pace, counted
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["train"]
@@ -78,6 +78,7 @@ def train(
     fields = {name: value for name, value in given.items() if value is not None}
     if len(paths) < 2:
         raise ConfigError("train wants SOURCE... CHECKPOINT: at least one shard, then the folder")
+    require_extra("diffaug train", "train", "tensorboardX", "webdataset")
     *sources, checkpoint = paths
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from diffaug.models.quiet import quiet
 
 __all__ = ["Task", "new_classifier"]
@@ -65,12 +65,9 @@ class _Pretrained(nn.Module):
     def __init__(self, name: str, task: Task) -> None:
         super().__init__()
         reference, _, revision = name.partition("@")
-        try:
-            from transformers import AutoModelForImageClassification
-        except ImportError as error:
-            raise ConfigError(
-                f"classifier {name} wants transformers: pip install 'diffaug[text]' ({error})"
-            ) from None
+        require_extra(f"classifier {name}", "text", "transformers")
+        from transformers import AutoModelForImageClassification
+
         options: dict[str, Any] = {"revision": revision} if revision else {}
         try:
             with quiet():

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import cache, lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from diffaug.models import hub
 from diffaug.models.layout import PICKLES, check_file, is_variant
 from diffaug.models.quiet import quiet
@@ -127,10 +126,7 @@ def load(judge: str, reference: str, folder: Path, kind: str, device: str) -> An
         ConfigError: it cannot be loaded, or lacks weights, which would be drawn at random.
     """
     where = f"judges: {judge}={reference}"
-    if find_spec("transformers") is None:
-        raise ConfigError(
-            f"{where}: that wants the package transformers: install diffaug with its extra text"
-        )
+    require_extra(where, "text", "transformers")
     import transformers
 
     config_of(judge, reference, folder)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from diffaug import storage
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from diffaug.manifest.columns import columns_of
 from diffaug.output.run import Run, the_run
 from diffaug.output.summary import Summary, summarise
@@ -46,6 +46,7 @@ def export_croissant(output: str) -> str:
         UncommittedError: a part is broken.
         OSError: storage failed.
     """
+    require_extra("export --format croissant", "croissant", "mlcroissant")
     run = the_run(output)
     found = survey(run.sources, output)
     if found.missing:
@@ -65,13 +66,7 @@ def _name(output: str) -> str:
 
 
 def _document(run: Run, reports: list[ShardReport], summary: Summary, name: str) -> Any:
-    try:
-        import mlcroissant as mlc
-    except ImportError:
-        raise ConfigError(
-            "export --format croissant wants the package mlcroissant: pip install "
-            "'diffaug[croissant]'"
-        ) from None
+    import mlcroissant as mlc
 
     tars = [
         mlc.FileObject(

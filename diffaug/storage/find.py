@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 from braceexpand import braceexpand
 
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from diffaug.storage.retry import patiently
 
 __all__ = [
@@ -32,6 +32,9 @@ __all__ = [
 
 _SECRETS = re.compile(r"(?<=://)[^/]*@|[?#].*?(?=::|$)")
 """User and password before a host, and a query or fragment behind a path."""
+
+_EXTRAS = (("s3://", "s3", "s3fs"), ("http://", "http", "aiohttp"), ("https://", "http", "aiohttp"))
+"""What URLs begin with, and the extra and module that open them."""
 
 _WORTH_LISTING = 8
 """With so many files in one remote folder, the folder is listed rather than each asked for."""
@@ -206,6 +209,9 @@ def filesystem(url: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
+        for start, extra, module in _EXTRAS:
+            if start in url:
+                require_extra(public_url(url), extra, module)
         raise ConfigError(f"{public_url(url)}: {error}") from None
     except ValueError as error:
         raise ConfigError(f"{public_url(url)} is no URL diffaug can open: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from diffaug.diffusion.batched import is_out_of_memory
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 
 __all__ = ["attach_embeddings", "attach_lora"]
 
@@ -33,8 +32,7 @@ def attach_lora(pipe: Any, name: str, path: Path, scale: float) -> None:
     """
     if not hasattr(pipe, "load_lora_weights"):
         raise ConfigError(f"lora: {name} is no text-to-image model; leave it out")
-    if find_spec("peft") is None:
-        raise ConfigError("lora: this wants the package peft: install diffaug with its extra text")
+    require_extra("lora", "text", "peft")
     try:
         pipe.load_lora_weights(path.parent, weight_name=path.name)
     except Exception as error:  # diffusers and peft raise nearly anything on what does not fit

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, require_extra
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.families.attach import attach_embeddings, attach_lora
@@ -33,7 +32,7 @@ def pipeline(checkpoint: Checkpoint, execution: Execution) -> Any:
     from diffusers import DiffusionPipeline
 
     if any(library == "transformers" for library, _ in _parts(checkpoint).values()):
-        _wants_transformers(checkpoint)
+        require_extra(f"model {checkpoint.reference}", "text", "transformers")
     try:
         with quiet():
             pipe: Any = DiffusionPipeline.from_pretrained(
@@ -122,14 +121,6 @@ def _network(
             f"{len(missing)} missing keys, such as {missing[0]}"
         )
     return network
-
-
-def _wants_transformers(checkpoint: Checkpoint) -> None:
-    if find_spec("transformers") is None:
-        raise ConfigError(
-            f"model {checkpoint.reference} takes prompts, which wants the package transformers: "
-            "install diffaug with its extra text"
-        )
 
 
 def _cannot(checkpoint: Checkpoint, error: Exception) -> str:
