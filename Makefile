@@ -2,12 +2,13 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: help venv demo test check pytest bench docs clean
+.PHONY: help venv demo test check pytest coverage bench docs clean
 
 help:
 	@echo "make demo   the main job on real shards through the Prefect flow, with the shipped model"
 	@echo "make test   every check and test, with real services (15 to 20 minutes on two cores)"
 	@echo "make check  ruff, mypy and the import contracts"
+	@echo "make coverage  every test, and which lines and branches they run"
 	@echo "make bench  side-by-side measurements"
 	@echo "make docs   the documentation, docs/_build/index.html"
 
@@ -33,6 +34,12 @@ test: venv
 pytest: venv
 	$(BIN)/python -m pytest -m "services or not services"
 
+coverage: venv
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m pytest -m "services or not services" --cov --cov-report=
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m coverage html
+
 bench: venv
 	$(BIN)/python -m tests.benchmarks.lanes
 
@@ -41,4 +48,4 @@ docs: venv
 	@echo "look at it: docs/_build/index.html"
 
 clean:
-	rm -rf .venv demo-output docs/_build
+	rm -rf .venv .coverage .coverage.* build demo-output docs/_build
