@@ -1,8 +1,8 @@
 """The flow `augment-dataset`: plan once, map groups of shards, summarise.
 
-Prefect is the control plane only: a task gets the output's URL and a slice of its planned shards,
-reads run.json for everything else, and returns counts. Only a group that still has a shard to do
-gets a task.
+Prefect is the control plane only: a task receives the output's URL and a range of its planned
+shards, reads run.json for everything else, and returns counts. Only a group that still has a shard
+to do gets a task.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 def augment_group(
     output: str, first: int, last: int, names: str, allow_mixed: bool
 ) -> dict[str, int]:
-    """Augment the planned shards first to last, both counted in, but for those committed."""
+    """Augment the planned shards `first` to `last`, inclusive, except those already committed."""
     run = the_run(output)
     if not allow_mixed:
         refuse_mixing(run, output)
@@ -79,14 +79,14 @@ def augment_dataset(
         output: folder or URL of the output.
         recipe: what to do to each image.
         batch_size: lanes of the fixed batch shape; 32 by default.
-        dtype: float32 or bfloat16; by default what the planning machine is fast at.
-        device: cpu, cuda or cuda:N; by default cuda where there is one.
-        runner: local, in the run's own process; processes, several of its machine; ray, a cluster.
-        workers: processes, or workers of a Ray cluster that is started; by default one a core.
-        address: auto, host:port or ray://host:port of a Ray cluster; without, one is started.
+        dtype: float32 or bfloat16; by default the one that is fast on the planning machine.
+        device: cpu, cuda or cuda:N; by default cuda if available.
+        runner: local, in the run's own process; processes, several on its machine; ray, a cluster.
+        workers: processes, or workers of a Ray cluster started for the run; by default one a core.
+        address: auto, host:port or ray://host:port of a Ray cluster; if unset, one is started.
         shards_per_task: shards in one task; by default enough for at most 2,000 tasks.
-        max_failed: the run fails when more than this fraction of the images failed.
-        allow_mixed: go on with an output begun on another kind of device or other versions.
+        max_failed: the run fails if more than this fraction of the images failed.
+        allow_mixed: continue an output begun on another kind of device or with other versions.
     """
     sources = [source] if isinstance(source, str) else source
     try:

@@ -1,4 +1,4 @@
-"""The demo: the flow `augment-dataset` on real colour shards, against a server of its own.
+"""The demo: the flow `augment-dataset` on real colour shards, with a server of its own.
 
 Run by `make demo`. Everything it makes is in `demo-output/`.
 """
@@ -20,7 +20,7 @@ COLUMNS = ["source_key", "copy", "label_text", "strength", "calls", "score_ssim"
 
 
 def main() -> None:
-    """Run the flow, then say what came out and where it is."""
+    """Run the flow, then print what came out and where it is."""
     sys.path.insert(0, str(ROOT))
     from flows.server import prefect_server
 
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _run_flow() -> float:
-    """Run the flow in this process; how long the run took, in seconds."""
+    """Run the flow in this process; return the seconds that the run took."""
     from diffaug import Recipe
     from flows.augment_dataset import augment_dataset
 
@@ -69,7 +69,7 @@ def _show(seconds: float) -> None:
     manifest = pd.read_parquet(OUTPUT / "manifest")
     print()
     print(summary)
-    print(f"{summary.planned / seconds:.1f} images a second, model loading and Prefect included")
+    print(f"{summary.planned / seconds:.1f} images a second, including model loading and Prefect")
     print(f'\n>>> pandas.read_parquet("{OUTPUT.name}/manifest")[{COLUMNS}].head(6)')
     print(manifest[COLUMNS].head(6).to_string())
     print()

@@ -1,4 +1,4 @@
-"""The flow `evaluate-augmentation`: generate for each seed, train, say whether it helps."""
+"""The flow `evaluate-augmentation`: generate for each seed, train, report whether it helps."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ DEFAULT_SETTINGS = Evaluation()
 
 @task(task_run_name="generate for seed {seed}", **RETRIES)
 def generate_seed(output: str, seed: int) -> int:
-    """Make the augmented images of one seed that are not there yet, and say how many there are."""
+    """Make the missing augmented images of one seed; return how many images the seed has."""
     plan = read_plan(output)
     return sum(done.images for done in generate(plan, output, seed, pools_of(plan)))
 
 
 @task(**RETRIES)
 def train_classifiers(output: str) -> int:
-    """Do the trainings that are not done yet, and say how many these were."""
+    """Do the missing trainings; return how many there were."""
     plan, done = read_plan(output), 0
     while missing := missing_trials(plan, output):
         done += sum(run_trials(output, missing))
@@ -49,18 +49,18 @@ def evaluate_augmentation(
     dtype: str | None = None,
     device: str | None = None,
 ) -> list[dict[str, Any]] | State[Any]:
-    """Train classifiers with and without the augmentation, and say whether it helps.
+    """Train classifiers with and without the augmentation; report whether it helps.
 
     Args:
         source: shards with classes, from which labelled images are drawn.
         output: a folder on the worker's machine.
-        test: shards of test images, which nothing is chosen on.
+        test: shards of test images, which no choice is based on.
         validation_source: shards to draw validation images from; by default the source.
         settings: what is compared.
-        recipe: how images are augmented; its strength gives way to those of the settings.
+        recipe: how images are augmented; the settings' strengths override its own.
         batch_size: of the diffusion model: lanes in the one fixed batch shape.
-        dtype: of all networks; by default what the machine is fast at.
-        device: of all networks; by default cuda where there is one.
+        dtype: of all networks; by default the one that is fast on the machine.
+        device: of all networks; by default cuda if available.
     """
     try:
         plan = plan_evaluation(
@@ -83,7 +83,7 @@ def evaluate_augmentation(
     except (ConfigError, UncommittedError) as error:
         return Failed(message=str(error))
     except OSError as error:
-        return Failed(message=f"storage failed: {error}. Run it again to go on")
+        return Failed(message=f"storage failed: {error}. Run it again to continue")
     rows = [
         {"labels": one.labels, "images": one.of, "verdict": one.word, "arm": one.arm}
         for one in conclusion.verdicts

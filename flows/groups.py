@@ -1,4 +1,4 @@
-"""What the flows over an output's shards share: groups of shards, one task each, and progress."""
+"""Shared by the flows over an output's shards: groups of shards, one task each, and progress."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from diffaug.storage import public_url
 MAX_TASKS = 2000
 
 SECONDS = 5
-"""How long between two movements of the progress artifact."""
+"""Least time between two updates of the progress artifact."""
 
 Count = Annotated[int, Field(ge=1)]
 
 
 def worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Storage may recover; a mistake in the configuration, or a loss that is NaN, will not."""
+    """Whether to retry: storage may recover, a configuration error or a NaN loss will not."""
     return not isinstance(state.result(raise_on_failure=False), ConfigError | DivergedError)
 
 
@@ -42,20 +42,20 @@ RETRIES: dict[str, Any] = {
 
 
 def groups_of(shards: int, shards_per_task: int | None) -> Iterator[tuple[int, int]]:
-    """The first and last shard of each group, both counted in; by default at most MAX_TASKS."""
+    """The first and last shard of each group, inclusive; by default at most MAX_TASKS groups."""
     size = shards_per_task or max(1, math.ceil(shards / MAX_TASKS))
     for first in range(0, shards, size):
         yield first, min(first + size, shards) - 1
 
 
 def names_of(run: Run, first: int, last: int) -> str:
-    """What a group is called: its shards, or the first and the last of them."""
+    """The name of a group: its shard, or its first and last one."""
     begin, end = run.sources[first].stem, run.sources[last].stem
     return f"shard {begin}" if first == last else f"shards {begin} to {end}"
 
 
 def run_name(verb: str, *parameters: str) -> Callable[[], str]:
-    """How a flow names its runs: what is done, from what and into what, by its own parameters."""
+    """A namer for a flow's runs: the verb, and the values of these parameters of the flow."""
 
     def name() -> str:
         given = cast(dict[str, Any], flow_run.parameters)
@@ -65,7 +65,7 @@ def run_name(verb: str, *parameters: str) -> Callable[[], str]:
 
 
 def _short(urls: str | list[str]) -> str:
-    """URLs without credentials; of several the first."""
+    """The first URL, without credentials, and how many more there are."""
     first, *more = [urls] if isinstance(urls, str) else urls
     return public_url(first) + (f" and {len(more)} more" if more else "")
 
@@ -73,7 +73,7 @@ def _short(urls: str | list[str]) -> str:
 def follow(
     states: Iterable[State[Any]], total: int, key: str, description: str
 ) -> Iterator[State[Any]]:
-    """Yield the states of `total` tasks, moving a progress artifact now and then."""
+    """Yield the states of `total` tasks, updating a progress artifact every few seconds."""
     progress = cast(UUID, create_progress_artifact(0.0, key=key, description=description))
     moved = time.monotonic()
     for done, state in enumerate(states, start=1):
@@ -81,6 +81,6 @@ def follow(
         if done == total or time.monotonic() - moved >= SECONDS:
             try:
                 update_progress_artifact(progress, 100.0 * done / total)
-            except httpx.HTTPError as error:  # the work is worth more than the telling
+            except httpx.HTTPError as error:  # the work matters more than its progress
                 get_run_logger().warning("no progress is shown: %s", error)
             moved = time.monotonic()

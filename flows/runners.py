@@ -1,8 +1,8 @@
 """Where a flow's tasks run: in its own process, in a pool of processes, or on a Ray cluster.
 
 Each of the three takes a task and its calls, hands out no more of them than its workers can soon
-begin, and yields the final state of each as it ends. Close it when the flow is to stop: what is
-under way is then dropped.
+begin, and yields the final state of each as it ends. Close the generator to stop the flow: calls in
+progress are then dropped.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ Call = dict[str, Any]
 States = Generator[State[Any], None, None]
 
 POOLS = 3
-"""How many pools in a row may break without one task having ended in them."""
+"""How many pools in a row may break before a task has ended in one of them."""
 RETRIES = 3
-"""How often Ray starts a task again whose worker died."""
+"""How often Ray restarts a task whose worker died."""
 GRACE = 10
-"""Seconds a worker has to drop what it does."""
+"""Seconds a worker has to drop its work."""
 
 
 @dataclass(frozen=True)
 class Local:
-    """In the flow's own thread, one after the other: an interrupted flow stops where it is."""
+    """In the flow's own thread, one call after another: an interrupted flow stops at once."""
 
     def run(self, task: Task[..., Any], calls: Iterable[Call]) -> States:
         """Run the task for each of the calls."""
         for call in calls:
-            state: State[Any] = task(**call, return_state=True)  # type: ignore[assignment]  # it is no coroutine
+            state: State[Any] = task(**call, return_state=True)  # type: ignore[assignment]  # it is not a coroutine
             yield state
 
 
 @dataclass(frozen=True)
 class Processes:
-    """In processes of this machine, each with a model of its own and its share of the cores.
+    """In processes of this machine, each with its own model and its share of the cores.
 
-    A worker that dies takes the pool with it; what was under way is then done again in a new one.
+    A worker that dies takes the pool with it; its calls in progress then run again in a new pool.
     """
 
     workers: int
@@ -80,7 +80,7 @@ class Processes:
             yield Crashed(message=f"workers died in {POOLS} pools in a row")
 
     def _until_broken(self, task: Task[..., Any], left: deque[Call]) -> States:
-        """In one pool. If it breaks, what was under way is put back."""
+        """Run the calls in one pool; if it breaks, put the calls in progress back."""
         lost: list[Call] = []
         with _pool(self.workers) as pool:
             for call, future in _window(
@@ -94,12 +94,12 @@ class Processes:
                 except BrokenProcessPool:
                     lost.append(call)
                     report_lost(future.task_run_id)
-                except Exception as error:  # what the task raised could not be brought here
+                except Exception as error:  # what the task raised could not be unpickled here
                     yield Crashed(message=f"{type(error).__name__}: {error}")
                 else:
                     yield future.state
         if lost:
-            get_run_logger().warning("a worker died; to be begun again: %d tasks", len(lost))
+            get_run_logger().warning("a worker died; %d tasks will start again", len(lost))
             left.extendleft(reversed(lost))
 
 
@@ -108,9 +108,9 @@ class Ray:
     """On a Ray cluster, one task for each processor, or each GPU where the job runs on GPUs.
 
     Attributes:
-        address: of a cluster; None starts one on this machine, for this run.
-        workers: of the cluster that is started.
-        gpus: how many a task gets.
+        address: of a cluster; None starts one on this machine for this run.
+        workers: of a cluster that is started.
+        gpus: how many GPUs a task gets.
     """
 
     address: str | None
@@ -128,7 +128,7 @@ class Ray:
         resource = "GPU" if self.gpus else "CPU"
 
         def room() -> int:
-            """Twice what the cluster can run now, so that no worker waits for its next task."""
+            """Twice what the cluster can run at once, so that no worker waits for its next task."""
             return 2 * max(1, int(ray.cluster_resources().get(resource, 0)))
 
         def submit(call: Call) -> PrefectFuture[Any]:
@@ -147,7 +147,7 @@ class Ray:
             except BaseException:
                 _cancel(under_way)
                 raise
-            wait_until_known(ended)  # from the workers, which Ray ends now
+            wait_until_known(ended)  # the workers report it, and Ray ends them now
 
     @contextmanager
     def _cluster(self) -> Iterator[Any]:
@@ -156,7 +156,7 @@ class Ray:
 
         _ship_flows(cloudpickle)
         settings: dict[str, Any] = {}
-        if self.address == "auto":  # which prefect-ray takes for no address
+        if self.address == "auto":  # without it, prefect-ray takes "auto" for no address
             settings["address"] = self.address
         elif self.address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -187,34 +187,34 @@ def choose(name: RunnerName, workers: int | None, address: str | None, device: s
         device: what the job runs on.
 
     Raises:
-        ConfigError: they do not go together.
+        ConfigError: the arguments contradict each other, or no cluster answers.
     """
     if address is not None and name != "ray":
-        raise ConfigError(f"address is of a Ray cluster, and runner is {name}: use runner=ray")
+        raise ConfigError(f"address names a Ray cluster, but runner is {name}: use runner=ray")
     if name == "local":
         if workers is not None:
-            raise ConfigError("workers: runner=local has none; use runner=processes or runner=ray")
+            raise ConfigError("workers: runner=local has no workers; use runner=processes or ray")
         return Local()
     if name == "processes":
         if device != "cpu":
             raise ConfigError(
-                f"runner=processes shares out the processor's cores, and device is {device}: use "
+                f"runner=processes divides the processor's cores, but device is {device}: use "
                 "runner=local for one GPU, runner=ray for several"
             )
         return Processes(workers or _cores())
     require_extra("runner=ray", "ray", "prefect_ray")
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None and workers is not None:
-        raise ConfigError("workers: a running Ray cluster has those it has; leave it out")
+        raise ConfigError("workers: a running Ray cluster decides this itself; leave it out")
     if address is not None:
         _knock(address)
     if ":" in device:
-        raise ConfigError(f"device={device}: Ray gives each task a GPU of its own; use device=cuda")
+        raise ConfigError(f"device={device}: Ray assigns each task its own GPU; use device=cuda")
     return Ray(address, workers or _cores(), gpus=0 if device == "cpu" else 1)
 
 
 def _knock(address: str) -> None:
-    """Ray itself would knock for minutes."""
+    """Check that something listens at the address; Ray itself would retry for minutes."""
     if address == "auto":
         return
     url = urlsplit(address if "://" in address else f"ray://{address}")
@@ -230,7 +230,7 @@ def _window(
     room: Callable[[], int],
     under_way: dict[PrefectFuture[Any], Call],
 ) -> Iterator[tuple[Call, PrefectFuture[Any]]]:
-    """Take from `calls` and submit while there is room; yield what has ended, as it ends."""
+    """Take from `calls` and submit while there is room; yield each call and future as it ends."""
     ended: SimpleQueue[PrefectFuture[Any]] = SimpleQueue()
     while True:
         while calls and len(under_way) < room():
@@ -258,12 +258,12 @@ def _pool(workers: int) -> Iterator[ProcessPoolTaskRunner]:
 
 
 def _begin(threads: int) -> None:
-    """In a new worker: its share of the cores, and how it ends: when told to, or without a flow."""
+    """Set up a new worker: its share of the cores, and its end: on SIGTERM, or with the flow."""
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the flow too, which tells us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the flow gets it too, and ends us
     signal.signal(signal.SIGTERM, _drop)
     threading.Thread(target=_end_with_the_flow, name="diffaug-flow", daemon=True).start()
 
@@ -291,9 +291,9 @@ class _Droppable:
 
 @contextmanager
 def droppable() -> Iterator[None]:
-    """What a worker process that is told to end may take a moment to wind up; then it ends.
+    """A block that SIGTERM interrupts in a worker process, with a moment to wind up before it ends.
 
-    The interruption must not leave the task: the pool would hand it to the flow as its result.
+    The interruption must not leave the task: the pool would return it to the flow as its result.
     """
     worker = multiprocessing.parent_process() is not None
     _Droppable.entered = True
@@ -318,7 +318,7 @@ def _cancel(under_way: Iterable[PrefectFuture[Any]]) -> None:
 
 
 def _ship_flows(cloudpickle: Any) -> None:
-    """Send the code of this folder along: workers have diffaug installed, but no checkout."""
+    """Send the code of this folder along: workers have diffaug installed, but not a clone."""
     here = Path(__file__).parent
     for module in list(sys.modules.values()):
         if Path(getattr(module, "__file__", None) or "").parent == here:
@@ -330,5 +330,5 @@ def _cores() -> int:
 
 
 def _threads(workers: int) -> int:
-    """Of each of so many workers on this machine."""
+    """Threads for each of this many workers on this machine."""
     return max(1, _cores() // workers)

@@ -1,4 +1,4 @@
-"""How task runs ended, as a server knows it: from their workers, and a little later."""
+"""How task runs ended, as the server knows it: reported by their workers, a little later."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 LIMIT = 200
-"""Of how many a server answers at once."""
+"""How many task runs a server returns for one request."""
 PATIENCE = 30
-"""Seconds a server has to take in how the last ended."""
+"""Seconds a server has to record how the last ones ended."""
 
 
 def report_lost(task_run: UUID) -> None:
-    """Say for a task whose worker died what it cannot say itself; Prefect would have it run on.
+    """Report a task whose worker died as crashed; Prefect would show it as running for ever.
 
-    A server that has not taken in yet that the task began knows nothing to say it of.
+    A server that has not yet recorded that the task began does not know it; that is ignored.
     """
     with suppress(httpx.HTTPError, ObjectNotFound), get_client(sync_client=True) as client:
         client.set_task_run_state(task_run, Crashed(message="its worker died"), force=True)
 
 
 def wait_until_known(ended: Collection[UUID]) -> None:
-    """Until the server knows how so many ended, at most LIMIT; not for ever.
+    """Wait until the server knows how these ended, at most LIMIT of them; not for ever.
 
-    It may never learn of one whose worker was killed before it could tell.
+    It may never learn of one whose worker was killed before it could report.
     """
     known = TaskRunFilter.model_validate(
         {"id": {"any_": ended}, "state": {"type": {"any_": TERMINAL_STATES}}}

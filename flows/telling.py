@@ -1,6 +1,6 @@
-"""What Prefect's UI is told of a finished output: its assets, a summary with pictures, the report.
+"""What Prefect's UI shows of a finished output: its assets, a summary with pictures, the report.
 
-All of it says again what OUTPUT says better. So what cannot be told is a warning, and no failure.
+All of it repeats what OUTPUT itself states better. So an error here is a warning, not a failure.
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ __all__ = ["asset", "tell"]
 SUMMARY = "augment-summary"
 
 MAX_ROWS = 1_000_000
-"""Of a larger output no pictures are chosen here: that reads some columns of all its rows."""
+"""No pictures are chosen from a larger output: that would read some columns of all its rows."""
 
 SOURCES, WIDTH = 8, 1000
-"""Sources in the summary's picture, and its width in pixels at most."""
+"""Sources in the summary's picture, and its maximum width in pixels."""
 
 
 def asset(url: str) -> Asset:
-    """A folder or file as Prefect knows it: by a key that is a URI without credentials."""
+    """A folder or file as Prefect names it: its key is a URI without credentials."""
     fs, path = filesystem(url)
     uri = f"file://{path}" if on_this_machine(fs) else public_url(url)
     return Asset(key=re.sub(r"[^\w./:~+@=,;!$()*-]", "_", uri)[:512])
 
 
 def tell(run: Run, output: str, summary: Summary) -> None:
-    """Where OUTPUT is complete, in a task that materializes it from its source shards' folders."""
+    """Publish the summary; of a complete OUTPUT also the asset, its pictures and the report.
+
+    That happens in a task that materializes OUTPUT from its source shards' folders.
+    """
     public = public_url(output)
     if not summary.complete:
         create_markdown_artifact(_markdown(summary, public, None), key=SUMMARY)
@@ -50,7 +53,10 @@ def tell(run: Run, output: str, summary: Summary) -> None:
     folders = sorted({shard.url.rpartition("/")[0] for shard in run.sources})
 
     @materialize(
-        made, by="diffaug", asset_deps=list(map(asset, folders)), task_run_name="tell the outcome"
+        made,
+        by="diffaug",
+        asset_deps=list(map(asset, folders)),
+        task_run_name="publish the outcome",
     )
     def publish() -> None:
         add_asset_metadata(made, counts | {"recipe": run.recipe_digest, "model": run.model.name})
@@ -72,7 +78,7 @@ def _counts(summary: Summary) -> dict[str, int]:
 
 
 def _sheet(output: str) -> str | None:
-    """The contact sheet as the address of an image, small enough for an artifact."""
+    """The contact sheet as a data URL, small enough for an artifact."""
     with tempfile.TemporaryDirectory(prefix="diffaug-sheet-") as folder:
         path = Path(folder) / "sheet.png"
         if not contact_sheet(output, path, sources=SOURCES):
@@ -91,7 +97,7 @@ def _link(report: str) -> None:
 
 
 def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
-    picture = f"\n![some sources beside their augmentations]({sheet})\n" if sheet else ""
+    picture = f"\n![some sources next to their augmentations]({sheet})\n" if sheet else ""
     return f"""\
 # {output}
 

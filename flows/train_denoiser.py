@@ -1,4 +1,4 @@
-"""The flow `train-denoiser`: one task trains; the flow says how it went."""
+"""The flow `train-denoiser`: one task trains; the flow reports how it went."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from flows.groups import RETRIES, Count, run_name
 DEFAULT_RECIPE = TrainRecipe()
 
 ROWS = 50
-"""How many rows the table of metrics has at most."""
+"""Maximum number of rows in the table of metrics."""
 SECONDS = 10
-"""How long between two movements of the progress artifact."""
+"""Least time between two updates of the progress artifact."""
 
 
 @task(task_run_name="train {checkpoint}", **RETRIES)
@@ -43,7 +43,7 @@ def train_steps(
     resume: bool,
     held_back: list[str] | None,
 ) -> list[dict[str, float]]:
-    """Make the steps that are left, and return a few dozen of them as rows of metrics."""
+    """Do the remaining steps; return a few dozen of them as rows of metrics."""
     steps = train(
         sources,
         checkpoint,
@@ -88,15 +88,15 @@ def train_denoiser(
     preview_steps: Count = 1000,
     held_back: str | list[str] | None = None,
 ) -> dict[str, float] | State[Any]:
-    """Train a denoiser on sharded images; its checkpoint is then what `model` takes.
+    """Train a denoiser on sharded images; `model` accepts its checkpoint.
 
     Args:
         source: shards: files, globs, brace ranges or lists, on any fsspec URL.
         checkpoint: the folder of the checkpoint, on the worker's machine.
         recipe: what to train, and how.
-        dtype: float32, or bfloat16 for autocast; by default what the machine is fast at.
-        device: cpu, cuda or cuda:N; by default cuda where there is one.
-        resume: go on with the training in `checkpoint`, if there is one.
+        dtype: float32, or bfloat16 for autocast; by default the one that is fast on the machine.
+        device: cpu, cuda or cuda:N; by default cuda if available.
+        resume: continue the training in `checkpoint`, if there is one.
         checkpoint_minutes: minutes between two checkpoints; one is always written at the end.
         preview_steps: steps between two grids of samples and reconstructions.
         held_back: shards of images not in `source`, whose noise loss is measured with the grids.
@@ -117,9 +117,9 @@ def train_denoiser(
     except (ConfigError, DivergedError) as error:
         return Failed(message=str(error))
     except OSError as error:
-        return Failed(message=f"storage failed: {error}. Run it again with resume to go on")
+        return Failed(message=f"storage failed: {error}. Run it again with resume to continue")
     if not rows:
-        get_run_logger().info("%s is trained already", checkpoint)
+        get_run_logger().info("%s is already trained", checkpoint)
         return {"steps": recipe.steps}
     create_table_artifact(rows, key="train-metrics", description=checkpoint)
     create_markdown_artifact(_markdown(rows[-1], checkpoint), key="train-summary")

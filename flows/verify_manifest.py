@@ -1,7 +1,7 @@
 """The flow `verify-manifest`: is an output what its manifest says, and can it be made again?
 
-A task checks a group of shards, and makes its share of the picked images again; it is told which
-by their places in their parts, and returns counts and its first few differences.
+A task checks a group of shards and makes its share of the picked images again. It receives their
+positions in their parts, and returns counts and its first few differences.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
 from flows.runners import Local
 
 SHOWN = 20
-"""How many differences a task hands back, and the summary shows; all are counted."""
+"""How many differences a task returns and the summary shows; all are counted."""
 
 Number = Annotated[int, Field(ge=0)]
 
 
 class Checked(BaseModel):
-    """What became of some shards: how many were checked, what differs, what was made again."""
+    """Results for some shards: how many were checked, what differs, what was made again."""
 
     shards: int = 0
     differences: int = 0
@@ -44,7 +44,7 @@ class Checked(BaseModel):
         self.first = [*self.first, str(difference)][:SHOWN]
 
     def take_in(self, other: Checked) -> None:
-        """Add another's counts, and its differences behind one's own."""
+        """Add the counts of another, and append its differences."""
         self.first = [*self.first, *other.first][:SHOWN]
         for name in ("shards", "differences", "equal", "near"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -54,7 +54,7 @@ class Checked(BaseModel):
 def verify_group(
     output: str, first: int, last: int, names: str, picks: dict[str, list[int]]
 ) -> Checked:
-    """Check the planned shards first to last, both counted in, and make their picks again."""
+    """Check the planned shards `first` to `last`, inclusive, and make their picks again."""
     checked = Checked()
     for shard in verify_shards(output, the_run(output).sources[first : last + 1]):
         checked.shards += 1
@@ -75,7 +75,7 @@ def verify_group(
 def verify_manifest(
     output: str, replay: Number = 0, shards_per_task: Count | None = None
 ) -> dict[str, int] | State[Any]:
-    """Check an output against its manifest; the run fails when anything differs.
+    """Check an output against its manifest; the run fails if anything differs.
 
     Args:
         output: folder or URL of an output.

@@ -356,7 +356,7 @@ def test_choice() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("local", 2, None, "cpu"), "workers: runner=local has none"),
+        (("local", 2, None, "cpu"), "workers: runner=local has no workers"),
         (("processes", 2, "auto", "cpu"), "use runner=ray"),
         (("processes", 2, None, "cuda"), "runner=local for one GPU, runner=ray for several"),
         (("ray", 2, "auto", "cpu"), "leave it out"),
