@@ -1,7 +1,7 @@
 """Write `golden/`, a job on the first shard of clothes: run from the checkout's root.
 
-Only after a change that is meant to change rows, and then with a new schema version beside the old
-one: later versions of diffaug must go on reading, and replaying, what is there.
+Only after a change that is meant to change rows, and then with a new schema version next to the old
+one: later versions of diffaug must still read and replay what is there.
 """
 
 import shutil
@@ -14,7 +14,7 @@ import diffaug
 GOLDEN = Path(__file__).with_name("golden")
 SHARD = Path("tests/fixtures/fashion-mnist-000000.tar")
 SOURCE = Path("/tmp/diffaug-golden") / SHARD.name
-"""Rows name their source by its whole path: one that can be had anywhere."""
+"""Rows name their source by its whole path: one that is available anywhere."""
 
 RECIPE = {
     **{"strength": (0.2, 0.4, 0.6), "copies": 3, "steps": 20, "sampler": "dpmsolver++"},

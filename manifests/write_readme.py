@@ -1,4 +1,4 @@
-"""Write the column dictionary in manifests/README.md from the schema: run after changing it."""
+"""Generate manifests/README.md, the column dictionary, from the schema: run after changing it."""
 
 from pathlib import Path
 
@@ -10,10 +10,11 @@ README = Path(__file__).with_name("README.md")
 HEAD = f"""\
 # The manifest, version {SCHEMA_VERSION}
 
-One row for every planned image, whatever became of it. `OUTPUT/manifest/<stem>.parquet` is one part
-a source shard; its key-value metadata holds, as JSON, `diffaug.report` (the shard report: counts,
-times, host), `diffaug.recipe` (the whole recipe), `diffaug.environment` and, with further judges,
-`diffaug.judges` (what each is). Written from `diffaug/manifest/columns.py` by `write_readme.py`.
+There is one row for every planned image, whatever happened to it. `OUTPUT/manifest/<stem>.parquet`
+is one part, that of a source shard. Its key-value metadata holds, as JSON, `diffaug.report` (the
+shard report: counts, times, host), `diffaug.recipe` (the whole recipe), `diffaug.environment` and,
+with further judges, `diffaug.judges` (the identity of each). `write_readme.py` generates this page
+from `diffaug/manifest/columns.py`.
 
 """
 
@@ -23,44 +24,44 @@ TABLE = """\
 """
 
 LAYOUT = """
-A filtered row has its scores, and its image lies in `rejects/`; where rejects are not kept, shard,
-key, member and offset are null, digests and sizes are not. In the paired layout the `output_key` of
-an image that was kept is its source's key, and its `output_member` `<key>.aug<copy>.<format>`.
+A filtered row has its scores, and its image is in `rejects/`. If rejects are not kept, shard, key,
+member and offset are null, but digests and sizes are not. In the paired layout the `output_key` of
+a kept image is its source's key, and its `output_member` is `<key>.aug<copy>.<format>`.
 
 A row that failed because the model's result was not finite (`non_finite`) keeps the columns of its
-plan. Parts hold names and types of the columns; the descriptions are only here.
+plan. Parts contain the names and types of the columns; the descriptions are only here.
 
 ## With further judges
 
-A job whose recipe names judges has their columns too, behind `score_psnr`.
+A job whose recipe names judges also has their columns, after `score_psnr`.
 
 """
 
 
-BESIDE = """
+REST = """
 ## Versions
 
-Within a version no column is renamed, removed, retyped or given another meaning; only a judge
-brings columns, its own. A job ends with the columns it began with: run.json freezes them. Whatever
+Within a version no column is renamed, removed, retyped or given another meaning; only a judge adds
+columns, its own. A job ends with the columns it began with: run.json freezes them. Anything that
 would break a reader of the manifest raises the version (`schema_version` in run.json,
 `diffaug.schema` in a part's metadata). Every diffaug reads, verifies and replays what earlier
-versions wrote, and refuses, in a sentence, what later ones did. Read columns by name; their number
-may grow with judges.
+versions wrote, and refuses, in a sentence, what later versions wrote. Read columns by name: their
+number may grow with judges.
 
 ## What else is here
 
-- `golden/`: what a job makes of the first shard of clothes, in float32, without the tars. A test
-  makes it again and compares row by row, and another replays rows of it, so that a change which
-  would alter or orphan a manifest is seen. `write_golden.py` wrote it.
+- `golden/`: the result of a job on the first shard of clothes, in float32, without the tars. One
+  test makes it again and compares row by row, and another replays some of its rows, so that a
+  change which would alter or orphan a manifest is noticed. `write_golden.py` wrote it.
 - `datasets/`: the catalogue of data sets that diffaug's own models were trained on, each as
-  `diffaug pack` writes it beside shards: where it came from, its licence, classes and sizes.
+  `diffaug pack` writes it next to shards: origin, licence, classes and sizes.
 """
 
 
 def dictionary() -> str:
     """The whole text of README.md."""
     further = {name: what for own in JUDGED.values() for name, what in own.items()}
-    return HEAD + _table(COLUMNS) + LAYOUT + _table(further) + BESIDE
+    return HEAD + _table(COLUMNS) + LAYOUT + _table(further) + REST
 
 
 def _table(columns: dict[str, tuple[str, str]]) -> str:
