@@ -29,8 +29,8 @@ from diffaug.output.run import SourceShard, the_run
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
+from flows.outcome import show_outcome
 from flows.runners import Call, RunnerName, choose, droppable
-from flows.telling import tell
 
 DEFAULT_RECIPE = Recipe()
 
@@ -118,7 +118,7 @@ def augment_dataset(
             get_run_logger().warning("stopped; what is committed stays: run it again for the rest")
             raise
     summary = job.finish()
-    tell(run, output, summary)
+    show_outcome(run, output, summary)
     if not summary.complete:
         why = f" ({failures[0]})" if failures else ""
         return Failed(message=f"{summary}{why}: run it again to do the rest")

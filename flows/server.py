@@ -1,4 +1,4 @@
-"""A Prefect server of one's own on loopback, for as long as it is used."""
+"""A private Prefect server on loopback, for as long as it is used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import httpx
 def prefect_server(
     home: Path, log: Path, patience: float = 180, settings: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """A Prefect server on a free loopback port, its output in a file; yields its API URL.
+    """Run a Prefect server on a free loopback port, logging to a file; yield its API URL.
 
-    `settings` are environment variables for it alone.
+    `settings` are environment variables for the server alone.
 
     Raises:
-        RuntimeError: it did not come up in `patience` seconds.
+        RuntimeError: it did not start within `patience` seconds.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -64,4 +64,4 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, patience: fl
                 return
         except httpx.TransportError:
             time.sleep(0.3)
-    raise RuntimeError(f"the Prefect server did not come up; its log is {log}")
+    raise RuntimeError(f"the Prefect server did not start; its log is {log}")

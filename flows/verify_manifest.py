@@ -1,4 +1,4 @@
-"""The flow `verify-manifest`: is an output what its manifest says, and can it be made again?
+"""The flow `verify-manifest`: does an output match its manifest, and can it be made again?
 
 A task checks a group of shards and makes its share of the picked images again. It receives their
 positions in their parts, and returns counts and its first few differences.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,17 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
         assert f"--{field.replace('_', '-')}" in text["cli"]
     for verb in ("augment", "doctor", "evaluate", "export", "verify"):
         assert f"diffaug {verb}" in text["cli"]
+
+
+def test_the_design_page_lists_the_layers_that_are_checked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (DOCS / "design.md").read_text(encoding="utf-8")
+    _, _, after = page.partition("| layer | what it is |\n| :--- | :--- |\n")
+    table, _, _ = after.partition("\n\n")
+    rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()]
+    assert rows == [re.findall(r"\w+", layer) for layer in layers]
 
 
 @pytest.mark.pages

@@ -22,7 +22,7 @@ from diffaug.report import contact_sheet, write_report
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
 
-__all__ = ["asset", "tell"]
+__all__ = ["asset", "show_outcome"]
 
 SUMMARY = "augment-summary"
 
@@ -40,7 +40,7 @@ def asset(url: str) -> Asset:
     return Asset(key=re.sub(r"[^\w./:~+@=,;!$()*-]", "_", uri)[:512])
 
 
-def tell(run: Run, output: str, summary: Summary) -> None:
+def show_outcome(run: Run, output: str, summary: Summary) -> None:
     """Publish the summary; of a complete OUTPUT also the asset, its pictures and the report.
 
     That happens in a task that materializes OUTPUT from its source shards' folders.
