@@ -68,7 +68,7 @@ class Boundary:
 class Denoiser:
     """A network, the schedule it was trained on, and what its output means.
 
-    Calling it with `x_t` (B, *) in float32, times `t` (B,) and what conditions it returns the
+    Calling it with `x_t` (B, ...) in float32, times `t` (B,) and what conditions it returns the
     estimate of the clean image, float32, of the same shape.
 
     Attributes:
@@ -117,7 +117,7 @@ class Denoiser:
             )
 
     def __call__(self, x_t: Tensor, t: Tensor, *condition: Tensor) -> Tensor:
-        """Estimate x_0, float32 (B, *)."""
+        """Estimate x_0, float32 (B, ...)."""
         return self.estimate(x_t, t, self.network(x_t, t, *condition).float())
 
     def estimate(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:

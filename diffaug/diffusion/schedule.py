@@ -144,7 +144,7 @@ class Schedule:
         """Noise samples along the forward process.
 
         Args:
-            x_0: clean samples (B, *), nominally in [-1, 1].
+            x_0: clean samples (B, ...), nominally in [-1, 1].
             t: times (B,), integers in [0, T).
             noise: standard normal values of the same shape.
 
