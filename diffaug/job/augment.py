@@ -87,7 +87,7 @@ def _planned(
     for shard in shards:
         masked = reading.mask_key is None
         try:
-            with storage.open_source(shard.url) as source:
+            with storage.open_whole(shard.url) as source:
                 for sample in read_samples(source.stream, reading.wants):
                     masked = masked or reading.mask(sample) is not None
                     yield from _copies(sample, shard, shared, editor)

@@ -118,7 +118,7 @@ def _look(run: Run, count: int) -> list[list[Sample]]:
     each = -(-count * _EACH // len(places))
     looked = []
     for place in places:
-        with storage.open_source(run.sources[place].url) as source:
+        with storage.open_whole(run.sources[place].url) as source:
             read = read_samples(source.stream, Reading.of(run.recipe).wants)
             looked.append([one for one in islice(read, each) if one.key is not None])
     return looked

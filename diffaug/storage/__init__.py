@@ -1,6 +1,6 @@
 """Files on any fsspec URL: find them, read them, and publish them whole or not at all.
 
-Whatever a remote store raises comes out as an OSError, after some patience (see `retry`).
+Every error of a remote store reaches the caller as an OSError, after retries (see `retry`).
 """
 
 from diffaug.storage.find import (
@@ -14,14 +14,14 @@ from diffaug.storage.find import (
     public_url,
     stats,
 )
-from diffaug.storage.read import Fingerprint, Source, open_read, open_source, read_bytes, sha256
+from diffaug.storage.read import Fingerprint, WholeFile, open_read, open_whole, read_bytes, sha256
 from diffaug.storage.scratch import leftovers, scratch
 from diffaug.storage.write import create, publish, remove, replace
 
 __all__ = [
     "Fingerprint",
-    "Source",
     "Stat",
+    "WholeFile",
     "create",
     "exists",
     "expand",
@@ -31,7 +31,7 @@ __all__ = [
     "leftovers",
     "listing",
     "open_read",
-    "open_source",
+    "open_whole",
     "public_url",
     "publish",
     "read_bytes",

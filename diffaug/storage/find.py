@@ -1,4 +1,4 @@
-"""Where files are: patterns become URLs, folders become names."""
+"""Finding files: patterns expand to URLs, folders to the names in them."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ __all__ = [
 ]
 
 _SECRETS = re.compile(r"(?<=://)[^/]*@|[?#].*?(?=::|$)")
-"""User and password before a host, and a query or fragment behind a path."""
+"""User and password in front of a host; the query or fragment after a path."""
 
 _EXTRAS = (("s3://", "s3", "s3fs"), ("http://", "http", "aiohttp"), ("https://", "http", "aiohttp"))
 """What URLs begin with, and the extra and module that open them."""
 
 _WORTH_LISTING = 8
-"""With so many files in one remote folder, the folder is listed rather than each asked for."""
+"""From this many files in one remote folder on, one listing replaces a request for each file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What a store says of a file without reading it.
+    """What a store reports about a file without reading it.
 
     Attributes:
-        size: in bytes; None where it is not told.
-        modified: when it was written last; None where it is not told.
+        size: in bytes; None where the store does not report it.
+        modified: when it was last written; None where the store does not report it.
     """
 
     size: int | None
@@ -54,12 +54,12 @@ class Stat:
 
 
 def expand(patterns: list[str]) -> list[str]:
-    """Turn files, globs, brace ranges and lists into URLs: in the order given, each once.
+    """Turn files, globs, brace ranges and lists into URLs, in the order given and each once.
 
-    Local paths come back absolute, globs sorted.
+    Local paths come back absolute, and a glob's matches sorted.
 
     Raises:
-        ConfigError: a pattern matches nothing, is malformed, or is a `pipe:`.
+        ConfigError: a pattern matches nothing, is malformed, or is a `pipe:` source.
     """
     urls: list[str] = []
     for pattern in patterns:
@@ -76,11 +76,11 @@ def expand(patterns: list[str]) -> list[str]:
 
 
 def _present(urls: list[str]) -> set[str]:
-    """Those of many remote files that their folders list."""
+    """Those remote URLs that a listing of their folders contains; only for several URLs."""
     try:
         return set(stats(url for url in urls if _is_plain_remote(url))) if len(urls) > 1 else set()
     except OSError:
-        return set()  # each will be asked for by itself, and tell what is wrong
+        return set()  # each is then looked up by itself, and reports what is wrong
 
 
 def _matches(url: str) -> list[str]:
@@ -105,7 +105,7 @@ def _matches(url: str) -> list[str]:
 
 
 def _kind(fs: Any, path: str) -> str | None:
-    """`file` or `directory`; None when nothing is there."""
+    """`file` or `directory`; None if nothing is there."""
     try:
         return str(patiently(fs.info, path)["type"])
     except (FileNotFoundError, NotADirectoryError):
@@ -118,7 +118,7 @@ def join(folder: str, *parts: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """The URL, or chain of URLs, as it may be recorded: without user, password or query."""
+    """The URL, or chain of URLs, without user, password or query, so that it may be recorded."""
     if "://" not in url:
         return url
     return _SECRETS.sub("", url)
@@ -132,21 +132,21 @@ def exists(url: str) -> bool:
 
 
 def listing(folder: str, suffix: str) -> list[str]:
-    """The names in a folder that end in `suffix` and do not begin with a dot, sorted."""
+    """The sorted names in a folder that end in `suffix` and do not begin with a dot."""
     names = (name for name in _entries(folder) if not name.startswith("."))
     return sorted(name for name in names if name.endswith(suffix))
 
 
 def forget_listings(url: str) -> None:
-    """Have a store asked anew: what it was seen to hold, and not to hold, may have changed."""
+    """Drop what fsspec has cached of a store's contents, which may have changed since."""
     filesystem(url)[0].invalidate_cache()
 
 
 def stats(urls: Iterable[str]) -> dict[str, Stat]:
-    """What stores say of these files, a remote folder of many asked once.
+    """What stores report about these files; a remote folder with many of them is listed once.
 
-    Left out are files that are gone, and those of stores that cannot list (http), where each
-    would be a request.
+    Files that are gone are left out. So are those of stores that cannot list (http), where each
+    file would cost a request.
     """
     urls = list(urls)
     folders = Counter(_folder(url) for url in urls if _is_plain_remote(url))
@@ -190,7 +190,7 @@ def _is_plain_remote(url: str) -> bool:
 
 
 def _entries(folder: str) -> dict[str, dict[str, Any]]:
-    """What is in a folder now, by name; nothing where there is no folder."""
+    """What a folder holds now, by name; nothing if there is no such folder."""
     fs, path = filesystem(folder)
     fs.invalidate_cache()
     try:
@@ -201,10 +201,10 @@ def _entries(folder: str) -> dict[str, dict[str, Any]]:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it.
+    """The fsspec file system of a URL, and the path within it.
 
     Raises:
-        ConfigError: there is no such kind, or its package is not installed.
+        ConfigError: fsspec knows no such protocol, or the protocol's package is not installed.
     """
     try:
         fs, path = fsspec.core.url_to_fs(url)
@@ -214,12 +214,12 @@ def filesystem(url: str) -> tuple[Any, str]:
                 require_extra(public_url(url), extra, module)
         raise ConfigError(f"{public_url(url)}: {error}") from None
     except ValueError as error:
-        raise ConfigError(f"{public_url(url)} is no URL diffaug can open: {error}") from None
+        raise ConfigError(f"{public_url(url)} is not a URL diffaug can open: {error}") from None
     return fs, path
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL is of this machine's file system."""
+    """Whether a URL points into this machine's file system."""
     return on_this_machine(filesystem(url)[0])
 
 

@@ -1,4 +1,4 @@
-"""Reading: a remote file that breaks off is opened again where it did."""
+"""Reading files: a remote read that breaks off is resumed where it stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 from diffaug.storage.find import filesystem, on_this_machine, public_url
 from diffaug.storage.retry import ChangedError, patiently
 
-__all__ = ["Fingerprint", "Source", "open_read", "open_source", "read_bytes", "sha256"]
+__all__ = ["Fingerprint", "WholeFile", "open_read", "open_whole", "read_bytes", "sha256"]
 
 _BLOCK = 1 << 20
 _VERSION = (
@@ -26,12 +26,12 @@ _VERSION = (
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """A file's bytes as they are stored.
+    """What identifies a file's stored bytes.
 
     Attributes:
-        size: how many.
-        sha256: of them, in hex.
-        read_at: when their reading began.
+        size: number of bytes.
+        sha256: of the bytes, in hex.
+        read_at: when reading began.
     """
 
     size: int
@@ -46,11 +46,11 @@ def open_read(url: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-class Source:
-    """A file read once from start to end, its bytes taken note of as they pass.
+class WholeFile:
+    """A file read once from start to end, its bytes counted and hashed as they pass.
 
     Attributes:
-        stream: what is in it, decompressed when its name ends in .gz. It cannot seek.
+        stream: the contents, decompressed when the file's name ends in .gz. It cannot seek.
     """
 
     def __init__(self, url: str, raw: IO[bytes], version: object) -> None:
@@ -62,33 +62,33 @@ class Source:
 
     @property
     def bytes_read(self) -> int:
-        """How much of the file, as it is stored, was read so far."""
+        """How many of the file's stored bytes have been read so far."""
         return self._raw.size
 
     def fingerprint(self) -> Fingerprint:
-        """Of the whole file: what was not read yet is read now.
+        """The fingerprint of the whole file: the rest of it is read now.
 
         Raises:
-            OSError: it is not the file any more that it was when it was opened.
+            OSError: the file changed after it was opened.
         """
         while self._raw.read(_BLOCK):
             pass
         if self._version != _version(*filesystem(self._url)):
-            raise ChangedError(f"{public_url(self._url)} was changed while it was read")
+            raise ChangedError(f"{public_url(self._url)} changed while it was being read")
         return Fingerprint(self._raw.size, self._raw.digest.hexdigest(), self._opened)
 
 
 @contextmanager
-def open_source(url: str) -> Iterator[Source]:
-    """Open a file to read it whole, once."""
+def open_whole(url: str) -> Iterator[WholeFile]:
+    """Open a file to read the whole of it once."""
     version = _version(*filesystem(url))
     with _opened(url, once=True) as raw:
-        yield Source(url, raw, version)
+        yield WholeFile(url, raw, version)
 
 
 def sha256(url: str) -> str:
-    """Digest of a file's bytes as they are stored, in hex."""
-    with open_source(url) as source:
+    """The sha256 of a file's stored bytes, in hex."""
+    with open_whole(url) as source:
         return source.fingerprint().sha256
 
 
@@ -100,7 +100,7 @@ def read_bytes(url: str) -> bytes:
 
 
 def _opened(url: str, once: bool = False) -> IO[bytes]:
-    """The file as it is stored; one that is read but once needs no server that knows ranges."""
+    """The stored bytes. A file read only `once` does not require a server with range requests."""
     fs, path = filesystem(url)
     if on_this_machine(fs):
         return cast(IO[bytes], fs.open(path, "rb"))
@@ -114,17 +114,17 @@ def _plain(raw: IO[bytes], url: str) -> IO[bytes]:
 
 
 def _version(fs: Any, path: str) -> object:
-    """What a store says of a file that changes when its content does."""
+    """What a store reports about a file that changes whenever its content does."""
     fs.invalidate_cache()
-    return _told(patiently(fs.info, path))
+    return _version_in(patiently(fs.info, path))
 
 
-def _told(info: Any) -> object:
+def _version_in(info: Any) -> object:
     return [info.get(name) for name in _VERSION]
 
 
 class _Resumed(io.RawIOBase):
-    """A remote file, opened again where it broke off, provided it is still the same one."""
+    """A remote file, reopened where a read broke off as long as it is still the same file."""
 
     def __init__(self, fs: Any, path: str, name: str, options: dict[str, Any]) -> None:
         self._fs = fs
@@ -132,7 +132,7 @@ class _Resumed(io.RawIOBase):
         self._name = name
         self._options = options
         self._at = 0
-        self._version = _told(patiently(fs.info, path))
+        self._version = _version_in(patiently(fs.info, path))
         self._stream: Any = patiently(fs.open, path, "rb", **options)
 
     def readable(self) -> bool:
@@ -175,7 +175,7 @@ class _Resumed(io.RawIOBase):
         stream = self._fs.open(self._path, "rb", **self._options)
         try:
             stream.seek(self._at)
-        except ValueError:  # a stream without ranges: what was read is passed over
+        except ValueError:  # no ranges: read and discard what the caller already has
             left = self._at
             while left:
                 passed = len(stream.read(min(left, _BLOCK)))
@@ -185,11 +185,11 @@ class _Resumed(io.RawIOBase):
         return stream
 
     def _changed(self) -> ChangedError:
-        return ChangedError(f"{self._name} was changed while it was read")
+        return ChangedError(f"{self._name} changed while it was being read")
 
 
 class _Hashed:
-    """A stream, with the digest and the count of what was read of it."""
+    """A stream that hashes and counts the bytes read from it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

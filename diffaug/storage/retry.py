@@ -1,4 +1,4 @@
-"""What stores do on a bad day is tried again, a few times, further and further apart."""
+"""Retries of transient storage errors, with exponential backoff."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ATTEMPTS = 6
-"""Of one operation, on top of what a store's own client does; with waits of up to 10 s between."""
+"""Attempts at one operation, with waits of up to 10 s, on top of the store client's own retries."""
 
 PATIENCE = 120
-"""Seconds after which nothing is tried again."""
+"""Seconds after which an operation is not retried."""
 
 _QUERY = re.compile(r"(?<=[^\s'\"])\?[^\s'\"]+")
 
 _CUT_UPLOADS = ("IncompleteBody", "BadDigest", "RequestTimeout")
-"""S3's words for what a bad line did, which s3fs counts among wrong requests."""
+"""S3's codes for uploads that a bad connection cut, which s3fs takes for wrong requests."""
 
 
 class ChangedError(OSError):
-    """A file is not the one any more that it was when its reading began."""
+    """A file changed after its reading began."""
 
 
 _LASTING = (
@@ -64,32 +64,32 @@ _LASTING_NUMBERS = (
 
 
 def patiently(what: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """Call a remote store, again and again where its error may pass.
+    """Call a remote store, and retry while its error may be transient.
 
     Raises:
-        OSError: it did not pass, or is of the kind that never does.
+        OSError: the error persisted, or is of a kind that retries never cure.
         NotImplementedError, TypeError: the store has no such operation.
     """
     try:
         return _retrying(what, *arguments, **options)
     except FileNotFoundError as error:
         if getattr(error.__cause__, "status", None) in (401, 403):
-            raise PermissionError(_said(error.__cause__)) from error
-        if not _may_pass(error):
+            raise PermissionError(_text(error.__cause__)) from error
+        if not _is_transient(error):
             raise
-        raise OSError(_said(error.__cause__)) from error
+        raise OSError(_text(error.__cause__)) from error
     except (OSError, NotImplementedError, TypeError, MemoryError):
         raise
     except Exception as error:
-        raise OSError(_said(error)) from error
+        raise OSError(_text(error)) from error
 
 
-def _said(error: BaseException | None) -> str:
-    """An error's kind and text, without the queries of URLs in it, which can be signatures."""
+def _text(error: BaseException | None) -> str:
+    """An error's kind and text, without the queries of its URLs, which can hold signatures."""
     return f"{type(error).__name__}: {_QUERY.sub('', str(error))}"
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError):
         return _is_outage(error.__cause__)
     if _code(error) in _CUT_UPLOADS:
@@ -100,7 +100,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _is_outage(cause: BaseException | None) -> bool:
-    """Of a file not found: fsspec's HTTP says so whatever happened; the cause tells."""
+    """Whether a FileNotFoundError hides an outage: fsspec's HTTP raises it for any failure."""
     if isinstance(cause, TimeoutError):
         return True
     if cause is None or not type(cause).__module__.startswith("aiohttp."):
@@ -110,21 +110,21 @@ def _is_outage(cause: BaseException | None) -> bool:
 
 
 def _code(error: BaseException) -> str | None:
-    """S3's own word for an error that s3fs has translated."""
+    """S3's own code for an error that s3fs has translated."""
     response = getattr(error.__cause__, "response", None)
     return response.get("Error", {}).get("Code") if isinstance(response, dict) else None
 
 
-def _say(state: RetryCallState) -> None:
-    """Without the error's text, which could hold anything."""
+def _log_failure(state: RetryCallState) -> None:
+    """Log the error's kind but not its text, which could hold secrets."""
     error = state.outcome.exception() if state.outcome else None
     _log.warning("a store failed (%s), attempt %d", type(error).__name__, state.attempt_number)
 
 
 _retrying = Retrying(
-    retry=retry_if_exception(_may_pass),
+    retry=retry_if_exception(_is_transient),
     stop=stop_after_attempt(ATTEMPTS) | stop_after_delay(PATIENCE),
     wait=wait_random_exponential(multiplier=0.2, max=10),
-    before_sleep=_say,
+    before_sleep=_log_failure,
     reraise=True,
 )

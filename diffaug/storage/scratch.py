@@ -1,4 +1,4 @@
-"""A place for what is unfinished, and what killed processes left of such places."""
+"""Scratch folders for unfinished files, and finding those that killed processes left behind."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from diffaug.storage.find import filesystem, on_this_machine
 __all__ = ["leftovers", "scratch"]
 
 _LOCK = ".lock"
-"""What the process that works in a scratch folder holds locked for as long as it lives."""
+"""The file that a process keeps locked for as long as it works in a scratch folder."""
 
 _LEFTOVER = re.compile(r"\.diffaug-.+|\.(run\.json|shards\.txt)-[0-9a-f]{12}")
 
-
 _TEMPORARY = "diffaug-scratch-"
-"""Begins the names of the scratch folders of remote outputs, in the system's temporary folder."""
+"""How the scratch folders of remote outputs are named, in the system's temporary folder."""
 
 _YOUNG = 60
-"""Seconds within which a folder may not have its lock yet."""
+"""For so many seconds a new folder may still be without its lock."""
 
 
 @contextmanager
 def scratch(output: str) -> Iterator[Path]:
-    """A local folder for unfinished files, removed in the end whatever happens.
+    """A local folder for unfinished files, removed at the end whatever happens.
 
-    For a local output it lies in there, under a name that begins with a dot, so that publishing
-    is a rename; what a killed process leaves of it is found by `leftovers`. For a remote one it
-    lies in the system's temporary folder, and the next job there removes what is left of it.
+    For a local output the folder lies inside it, under a name that begins with a dot, so that
+    publishing is a rename; `leftovers` finds it again if the process is killed. For a remote
+    output it lies in the system's temporary folder, and the next job on this machine sweeps up
+    after killed ones.
     """
     fs, path = filesystem(output)
     if on_this_machine(fs):
@@ -48,7 +48,7 @@ def scratch(output: str) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
     try:
         with (folder / _LOCK).open("wb") as lock:
-            with contextlib.suppress(OSError):  # a file system without locks
+            with contextlib.suppress(OSError):  # the file system has no locks
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder
     finally:
@@ -56,9 +56,9 @@ def scratch(output: str) -> Iterator[Path]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed jobs of this user left there, so that a disk does not fill with it."""
+    """Remove what this user's killed jobs left there, so that it does not fill the disk."""
     for item in folder.glob(f"{_TEMPORARY}*"):
-        with contextlib.suppress(OSError):  # of another user, or removed by another job
+        with contextlib.suppress(OSError):  # another user's, or another job removed it first
             if time.time() - item.stat().st_mtime > _YOUNG and not _held(item / _LOCK):
                 shutil.rmtree(item)
 
@@ -66,7 +66,7 @@ def _sweep(folder: Path) -> None:
 def leftovers(output: str) -> dict[Path, bool]:
     """Unfinished files and folders at a local output's top, and whether a live process holds each.
 
-    Nothing is ever left in an object store: there it is an empty dict.
+    Object stores never keep unfinished files, so for them the dict is empty.
     """
     fs, path = filesystem(output)
     if not on_this_machine(fs) or not Path(path).is_dir():
@@ -81,6 +81,6 @@ def _held(lock: Path) -> bool:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # locked, or not to be known: then it is let alone
+    except OSError:  # locked, or unknown: leave it alone
         return True
     return False

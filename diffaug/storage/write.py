@@ -1,4 +1,4 @@
-"""Writing: a file appears whole, under its name, or not at all."""
+"""Writing files: each appears whole under its name, or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ __all__ = ["create", "publish", "remove", "replace"]
 def publish(local: Path, url: str) -> None:
     """Move a finished local file to a URL whose name holds its digest.
 
-    A file already there holds the same bytes, by its name, and is replaced or kept alike.
+    A file that is already there has the same name and so the same bytes: replacing it changes
+    nothing.
     """
     fs, path = filesystem(url)
     if on_this_machine(fs):
@@ -32,10 +33,10 @@ def publish(local: Path, url: str) -> None:
 
 
 def create(local: Path, url: str) -> bool:
-    """Move a finished local file to `url` unless something is there; say whether it was moved.
+    """Move a finished local file to `url` unless something is there; return whether it was moved.
 
-    Local files, and stores that take a conditional write (S3's If-None-Match, GCS's generation),
-    decide this atomically; on any other store it is a check followed by a write.
+    Local file systems, and stores with conditional writes (S3's If-None-Match, GCS's generation),
+    decide this atomically. On any other store it is a check followed by a write.
     """
     fs, path = filesystem(url)
     if on_this_machine(fs):
@@ -58,7 +59,7 @@ def _created(fs: Any, local: Path, path: str, url: str) -> bool:
     except (NotImplementedError, TypeError):
         patiently(fs.put_file, str(local), path)
     except OSError as error:
-        if exists(url):  # another was faster; or it was us, and the answer was lost
+        if exists(url):  # another writer was faster, or this one wrote it and lost the answer
             return False
         if error.errno != errno.ENOSYS:
             raise
@@ -67,7 +68,7 @@ def _created(fs: Any, local: Path, path: str, url: str) -> bool:
 
 
 def replace(data: bytes, url: str) -> None:
-    """Put `data` at `url`, atomically, whatever was there."""
+    """Put `data` at `url` atomically, whatever was there before."""
     fs, path = filesystem(url)
     if not on_this_machine(fs):
         patiently(fs.pipe_file, path, data)
@@ -83,7 +84,7 @@ def replace(data: bytes, url: str) -> None:
 
 
 def remove(url: str) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file if it exists."""
     fs, path = filesystem(url)
     with contextlib.suppress(FileNotFoundError):
         if on_this_machine(fs):
@@ -93,7 +94,7 @@ def remove(url: str) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the disk take in a file, or the names of a folder."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

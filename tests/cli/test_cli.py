@@ -184,7 +184,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "strenght: no such field",
     ),
     "secret": (["https://me:hush@h.invalid/a.tar", "{tmp}/out"], "https://h.invalid/a.tar"),
-    "unknown protocol": (["{src}", "carrier-pigeon://out"], "no URL diffaug can open"),
+    "unknown protocol": (["{src}", "carrier-pigeon://out"], "not a URL diffaug can open"),
 }
 
 

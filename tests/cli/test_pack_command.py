@@ -74,9 +74,9 @@ def test_the_command_takes_every_option(tmp_path: Path, cli: Cli) -> None:
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "no such source": (["{tmp}/none", "{tmp}/out"], "no such source: "),
     "no such table": (["{tmp}/none.csv", "{tmp}/out"], "no such source: "),
-    "unknown protocol": (["pigeon://x", "{tmp}/out"], "no URL diffaug can open"),
+    "unknown protocol": (["pigeon://x", "{tmp}/out"], "not a URL diffaug can open"),
     "output under a file": (["{all}", "{csv}/out"], "cannot write to "),
-    "output of no protocol": (["{all}", "pigeon://x"], "no URL diffaug can open"),
+    "output of no protocol": (["{all}", "pigeon://x"], "not a URL diffaug can open"),
     "output in the source": (["{all}", "{all}/out"], "choose another OUTPUT"),
     "a folder of no image": (["{tmp}/empty", "{tmp}/out"], "holds no image; 1 file is no image"),
     "a table of no row": (["{tmp}/none-in.csv", "{tmp}/out"], "holds no image"),

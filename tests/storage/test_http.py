@@ -49,7 +49,7 @@ def test_a_large_file_is_read_on_where_it_broke_off(tmp_path: Path) -> None:
         bad_network(server, 0.4, seed=5, faults=("cut",)) as (seen, made),
     ):
         for _ in range(4):
-            with storage.open_source(f"{seen.endpoint}/x.tar") as source:
+            with storage.open_whole(f"{seen.endpoint}/x.tar") as source:
                 assert b"".join(iter(partial(source.stream.read, 1 << 20), b"")) == data
                 assert source.fingerprint().size == len(data)
     assert made["cut"] > 2

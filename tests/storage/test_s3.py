@@ -105,7 +105,7 @@ def test_a_file_comes_whole_through_a_bad_network(
             url = f"{bucket}/{number}"
             storage.publish(local_file(tmp_path, data), url)
             assert store.files().cat_file(url) == data
-            with storage.open_source(url) as source:
+            with storage.open_whole(url) as source:
                 found = b"".join(iter(lambda: source.stream.read(300_000), b""))
                 assert source.fingerprint().size == len(data)
             assert found == data
@@ -114,7 +114,7 @@ def test_a_file_comes_whole_through_a_bad_network(
 
 def test_a_file_that_changes_while_it_is_read_is_noticed(store: Store, bucket: str) -> None:
     url = put(store, f"{bucket}/x", b"a" * 1000)
-    with storage.open_source(url) as source:
+    with storage.open_whole(url) as source:
         assert source.stream.read(10) == b"a" * 10
         put(store, url, b"b" * 1000)
         with pytest.raises(OSError, match="changed"):

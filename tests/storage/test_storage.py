@@ -104,7 +104,7 @@ def test_a_pipe_is_never_run(tmp_path: Path, url: str) -> None:
 
 @pytest.mark.parametrize("url", ["carrier-pigeon://a/b.tar", "s4://bucket/b.tar"])
 def test_an_unknown_protocol_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"no URL diffaug can open"):
+    with pytest.raises(ConfigError, match=r"not a URL diffaug can open"):
         storage.expand([url])
 
 
@@ -263,7 +263,7 @@ def test_a_source_is_read_and_hashed_whole(tmp_path: Path, zipped: bool) -> None
     stored = gzip.compress(data) if zipped else data
     path = tmp_path / ("x.tar.gz" if zipped else "x.tar")
     path.write_bytes(stored + b"and more behind")
-    with storage.open_source(str(path)) as source:
+    with storage.open_whole(str(path)) as source:
         assert source.stream.read(1000) == data[:1000]
         found = source.fingerprint()
     whole = path.read_bytes()
@@ -274,10 +274,10 @@ def test_a_source_is_read_and_hashed_whole(tmp_path: Path, zipped: bool) -> None
 def test_a_source_that_changes_while_it_is_read_is_noticed(place: str) -> None:
     url = storage.join(place, "x.tar")
     storage.replace(b"a" * 100, url)
-    with storage.open_source(url) as source:
+    with storage.open_whole(url) as source:
         source.stream.read(10)
         storage.replace(b"b" * 101, url)
-        with pytest.raises(OSError, match="was changed while it was read"):
+        with pytest.raises(OSError, match="changed while it was being read"):
             source.fingerprint()
 
 
