@@ -18,8 +18,7 @@ from diffaug.diffusion.samplers import timesteps, trajectory
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, Pretrained, load_model
-from diffaug.pictures.codec import decode, decode_mask, pixel_sha256
-from diffaug.pictures.fit import Frame
+from diffaug.pictures.medium import IMAGE, Fitted
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label, Reading
 from diffaug.shards.stream import Sample
@@ -59,11 +58,11 @@ class Finish:
 
     Attributes:
         source: the picture that was edited.
-        frame: how the result returns to the picture's size.
+        fit: how the result returns to the picture's size.
     """
 
     source: Source
-    frame: Frame
+    fit: Fitted[Image.Image]
 
     def picture(self, x_0: NDArray[np.float32]) -> Image.Image:
         """The result as a picture; outside the mask it is the source, unchanged.
@@ -71,12 +70,12 @@ class Finish:
         Raises:
             DefectError: the model gave values that are not finite.
         """
-        result, mask = self.frame.from_model(x_0), self.source.mask
-        return result if mask is None else self.frame.keep(result, self.source.image, mask)
+        result, mask = self.fit.from_model(x_0), self.source.mask
+        return result if mask is None else self.fit.keep(result, self.source.image, mask)
 
     def seen(self) -> Image.Image:
         """The source as the result should be compared with it."""
-        return self.frame.seen(self.source.image)
+        return self.fit.seen(self.source.image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +111,7 @@ class Editor:
     def __init__(self, recipe: Recipe, checkpoint: Checkpoint, execution: Execution) -> None:
         self.recipe = recipe
         self.reading = Reading.of(recipe)
+        self.medium = IMAGE
         self.execution = execution
         self.model = load_model(checkpoint, execution)
         self.recipe_digest = recipe.digest(checkpoint.digest, NOISE_VERSION)
@@ -124,13 +124,13 @@ class Editor:
             DefectError: there is no picture that can be decoded.
         """
         reading, most = self.reading, self.recipe.max_pixels
-        image = decode(reading.image(sample).data, most)
+        image = self.medium.read(reading.image(sample).data, most)
         source = Source(image=image, label=reading.label(sample), key=sample.key, sample=sample)
         member = reading.mask(sample)
         if member is None:
             return source
         try:
-            return replace(source, mask=decode_mask(member.data, most))
+            return replace(source, mask=self.medium.read_mask(member.data, most))
         except DefectError as defect:
             return replace(source, defect=defect)
 
@@ -146,11 +146,13 @@ class Editor:
             if source.defect is not None:
                 raise source.defect
             label = self._label(source.label.number)
-            frame = Frame.of(source.image, self.model.shape, self.recipe.fit, self.recipe.result)
-            x_0, pixels = frame.to_model(source.image), pixel_sha256(source.image)
+            fit = self.medium.fit(
+                source.image, self.model.shape, self.recipe.fit, self.recipe.result
+            )
+            x_0, pixels = fit.to_model(source.image), self.medium.digest(source.image)
             mask = None
             if source.mask is not None:
-                mask = frame.mask_to_model(source.mask).astype(np.bool_)
+                mask = fit.mask_to_model(source.mask).astype(np.bool_)
         except DefectError as defect:
             yield from (defect for _ in copies)
             return
@@ -160,7 +162,7 @@ class Editor:
             except DefectError as defect:
                 yield defect
             else:
-                yield self._draft(Finish(source, frame), x_0, mask, pixels, copy, label, prompt)
+                yield self._draft(Finish(source, fit), x_0, mask, pixels, copy, label, prompt)
 
     def lanes(self) -> Lanes[Any] | LatentLanes[Any]:
         """New lanes over the model, at the execution's batch size."""
@@ -252,7 +254,7 @@ def sample_id(
     found = hashlib.sha256("|".join(identity).encode()).hexdigest()[:32]
     if mask is None:
         return found
-    return hashlib.sha256(f"{found}|{pixel_sha256(mask)}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{found}|{IMAGE.digest(mask)}".encode()).hexdigest()[:32]
 
 
 def _refuse(recipe: Recipe, model: Pretrained) -> None:

@@ -25,7 +25,7 @@ from diffaug.job.binding import Binding, PartRecord
 from diffaug.job.rows import draft_row
 from diffaug.manifest.part import Row
 from diffaug.output.layout import copy_key
-from diffaug.pictures.codec import decode, decode_mask, encode, pixel_sha256
+from diffaug.pictures.codec import decode, pixel_sha256
 from diffaug.shards.members import Members
 from diffaug.shards.reading import Label
 
@@ -199,7 +199,8 @@ def _replay(
             except DefectError as defect:
                 yield task.differs(f"it cannot be rebuilt: {defect.reason}")
             else:
-                yield _judge(task, image, encode(image, editor.recipe.format), outputs, output)
+                data = editor.medium.write(image, editor.recipe.format)
+                yield _judge(task, image, data, outputs, output)
 
 
 def _drafted(
@@ -235,11 +236,11 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
             f"the source has changed: the bytes at {offset} of {url} are not those of source_sha256"
         )
     source = Source(
-        image=decode(data, recipe.max_pixels),
+        image=editor.medium.read(data, recipe.max_pixels),
         label=Label(row["label"], row["label_text"]),
         key=row["source_key"],
         # sample_id tells whether it is still the same mask
-        mask=decode_mask(masks[0], recipe.max_pixels) if masks else None,
+        mask=editor.medium.read_mask(masks[0], recipe.max_pixels) if masks else None,
     )
     (draft,) = editor.plan(source, [row["copy"]])
     if isinstance(draft, DefectError):

@@ -63,7 +63,7 @@ def augment_shards(
     panel = panel_of(run)
     left: list[Uncommitted] = []
     with storage.scratch(output) as folder:
-        writer = Writer(run, output, panel, folder, tally or Tally())
+        writer = Writer(run, output, editor.medium, panel, folder, tally or Tally())
         copies = ahead(_planned(missing, editor, run), 4 * run.execution.batch_size)
         for outcome in behind(writer, editor.lanes().run_steps(copies), _STEPS_BEHIND):
             if isinstance(outcome, Uncommitted):
@@ -115,7 +115,7 @@ def _copies(
         for number in [None] if sample.key is None else copies:
             yield Copy(shard, row | failed_row(defect, number)), None
         return
-    row |= size_row(source)
+    row |= size_row(source, editor.medium)
     for number, draft in zip(copies, editor.plan(source, copies), strict=True):
         edit = draft.edit if isinstance(draft, Draft) else None
         yield Copy.planned(shard, row, source, number, draft), edit

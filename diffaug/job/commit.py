@@ -25,7 +25,7 @@ from diffaug.manifest.part import Part, Row
 from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
-from diffaug.pictures.codec import encode
+from diffaug.pictures.medium import Medium
 from diffaug.shards import Member, Sample, ShardWriter
 from diffaug.shards.reading import Reading
 from diffaug.storage import Fingerprint
@@ -83,10 +83,18 @@ class _Published:
 class ShardSink:
     """Gathers a shard's tars and manifest part in a local folder, and commits or discards them."""
 
-    def __init__(self, shard: SourceShard, run: Run, output: str, folder: Path) -> None:
+    def __init__(
+        self,
+        shard: SourceShard,
+        run: Run,
+        output: str,
+        medium: Medium[Image.Image],
+        folder: Path,
+    ) -> None:
         self._shard = shard
         self._run = run
         self._output = output
+        self._medium = medium
         self._started = time.time()
         self._part_path = folder / f"{shard.stem}.parquet"
         self._tar = _Tar(folder / f"{shard.stem}.tar")
@@ -109,14 +117,14 @@ class ShardSink:
         source's sample comes first, once, and the image is a member of that.
         """
         image, sample, row = _made(copy)
-        data = encode(image, self._run.recipe.format)
+        data = self._medium.write(image, self._run.recipe.format)
         if self._paired:
             self._add_source(sample)
             key = str(sample.key)
             place = self._add(self._tar, key, f"{key}.aug{row['copy']}", data, row)
         else:
             place = self._add_each(self._tar, row, data, sample)
-        self._part.add(row | output_row(image, data, place) | {"status": "ok"})
+        self._part.add(row | output_row(image, data, place, self._medium) | {"status": "ok"})
         self._counts["ok"] += 1
 
     def add_filtered(self, copy: Copy, verdict: Row) -> None:
@@ -130,12 +138,12 @@ class ShardSink:
         """
         image, sample, row = _made(copy)
         row = row | verdict
-        data = encode(image, self._run.recipe.format)
+        data = self._medium.write(image, self._run.recipe.format)
         if self._paired:
             self._add_source(sample)
         keep = self._run.recipe.keep_rejects
         place = self._add_each(self._rejects, row, data, sample) if keep else None
-        self._part.add(row | output_row(image, data, place))
+        self._part.add(row | output_row(image, data, place, self._medium))
         self._counts["filtered"] += 1
 
     def _add_each(self, tar: _Tar, row: Row, data: bytes, sample: Sample) -> Place:

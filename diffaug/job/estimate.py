@@ -19,7 +19,6 @@ from diffaug.job.binding import Binding, panel_of
 from diffaug.judges import Candidate
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.select import evenly
-from diffaug.pictures.codec import encode
 from diffaug.shards import Sample, read_samples
 
 __all__ = ["Estimate", "estimate"]
@@ -154,10 +153,10 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> tuple[float, fl
             calls += _calls(draft)
             if x_0 is not None and len(sizes) < len(drafts):
                 try:
-                    picture = draft.finish.frame.from_model(x_0)
+                    picture = draft.finish.fit.from_model(x_0)
                 except DefectError:
                     continue
-                sizes.append(_in_tar(len(encode(picture, editor.recipe.format))))
+                sizes.append(_in_tar(len(editor.medium.write(picture, editor.recipe.format))))
                 pictures.append(picture)
         if (seconds := time.monotonic() - started) >= _SECONDS:
             break

@@ -14,7 +14,7 @@ from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
 from diffaug.manifest.part import Row
 from diffaug.output.run import Run
-from diffaug.pictures.codec import pixel_sha256
+from diffaug.pictures.medium import Medium
 from diffaug.shards.reading import Reading
 from diffaug.shards.stream import Sample
 
@@ -93,9 +93,9 @@ def source_row(sample: Sample, shard: str, reading: Reading) -> Row:
     return row | {"label": label.number, "label_text": label.text}
 
 
-def size_row(source: Source) -> Row:
-    """The `from` columns that a decoded picture adds."""
-    return {"source_width": source.image.width, "source_height": source.image.height}
+def size_row(source: Source, medium: Medium[Image.Image]) -> Row:
+    """The `from` columns that decoding adds."""
+    return {f"source_{name}": value for name, value in medium.facts(source.image).items()}
 
 
 def draft_row(draft: Draft) -> Row:
@@ -117,22 +117,24 @@ def failed_row(defect: DefectError, copy: int | None) -> Row:
     return {"copy": copy, "status": "failed", **reason}
 
 
-def output_row(image: Image.Image, data: bytes, place: Place | None) -> Row:
+def output_row(
+    image: Image.Image, data: bytes, place: Place | None, medium: Medium[Image.Image]
+) -> Row:
     """The `out` columns of an image, except the tar, whose name is not known until it is whole.
 
     Args:
         image: what came out.
         data: its file's bytes.
         place: where they are; None where they were not kept.
+        medium: what kind of sample it is.
     """
     return {
         "output_key": place and place.key,
         "output_member": place and place.member,
         "output_offset": place and place.offset,
         "output_sha256": hashlib.sha256(data).hexdigest(),
-        "output_pixel_sha256": pixel_sha256(image),
-        "output_width": image.width,
-        "output_height": image.height,
+        "output_pixel_sha256": medium.digest(image),
+        **{f"output_{name}": value for name, value in medium.facts(image).items()},
         "output_bytes": len(data),
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diffaug.job.commit import ShardSink
 from diffaug.job.copy import Copy, Item
@@ -17,6 +18,7 @@ from diffaug.judges import Panel
 from diffaug.manifest.part import Row
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport
+from diffaug.pictures.medium import Medium
 from diffaug.storage import Fingerprint
 
 __all__ = ["Tally", "Uncommitted", "Writer"]
@@ -49,14 +51,24 @@ class Writer:
     Args:
         run: the job.
         output: its OUTPUT.
+        medium: of its samples.
         panel: its judges.
         folder: where tars and parts are prepared.
         tally: counts to keep up to date.
     """
 
-    def __init__(self, run: Run, output: str, panel: Panel, folder: Path, tally: Tally) -> None:
+    def __init__(
+        self,
+        run: Run,
+        output: str,
+        medium: Medium[Image.Image],
+        panel: Panel,
+        folder: Path,
+        tally: Tally,
+    ) -> None:
         self._run = run
         self._output = output
+        self._medium = medium
         self._panel = panel
         self._filters = run.recipe.filtering()
         self._folder = folder
@@ -67,7 +79,9 @@ class Writer:
         sink: ShardSink | None = None
         try:
             for item, verdict in self._settled(self._judged(steps)):
-                sink = sink or ShardSink(item.shard, self._run, self._output, self._folder)
+                sink = sink or ShardSink(
+                    item.shard, self._run, self._output, self._medium, self._folder
+                )
                 if isinstance(item, Copy):
                     self._add(sink, item, verdict)
                     continue

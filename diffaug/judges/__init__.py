@@ -2,6 +2,6 @@
 
 from diffaug.judges.candidate import Candidate
 from diffaug.judges.panel import Panel, judge_digests, load_panel
-from diffaug.judges.similarity import psnr, scores, ssim
+from diffaug.pictures.similarity import psnr, scores, ssim
 
 __all__ = ["Candidate", "Panel", "judge_digests", "load_panel", "psnr", "scores", "ssim"]

@@ -10,7 +10,7 @@ from diffaug.judges.candidate import Candidate, Judge, Scores
 from diffaug.judges.classifier import label_digest, load_label_judge
 from diffaug.judges.clip import clip_digest, load_clip_judge
 from diffaug.judges.phash import PHASH_VERSION, PhashJudge
-from diffaug.judges.similarity import scores
+from diffaug.pictures.medium import IMAGE
 from diffaug.recipe.filters import judge_of
 
 __all__ = ["Panel", "judge_digests", "load_panel"]
@@ -38,7 +38,7 @@ class Panel:
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
         """Every score of each image; none depends on the images of other sources."""
-        found = scores([(one.source, one.output) for one in candidates])
+        found = IMAGE.compare([(one.source, one.output) for one in candidates])
         for judge in self._judges.values():
             found = [known | more for known, more in zip(found, judge(candidates), strict=True)]
         return found

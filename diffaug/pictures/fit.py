@@ -12,13 +12,13 @@ from PIL import Image
 from diffaug.errors import DefectError
 from diffaug.pictures.codec import picture, to_picture
 
-__all__ = ["Frame"]
+__all__ = ["Fit"]
 
 _MAY_CHANGE = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Fit:
     """How one picture meets a model's size, and comes back from it.
 
     A picture is padded in black, or `part` of it is resized to the model's size with a bicubic
@@ -44,7 +44,7 @@ class Frame:
     @classmethod
     def of(
         cls, image: Image.Image, shape: tuple[int, int, int], fit: str, result: str = "source"
-    ) -> Frame:
+    ) -> Fit:
         """Choose the frame for a picture and a model of `shape` (C, H, W).
 
         Args:

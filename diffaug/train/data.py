@@ -17,7 +17,7 @@ from PIL import Image
 from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
 from diffaug.pictures.codec import decode
-from diffaug.pictures.fit import Frame
+from diffaug.pictures.fit import Fit
 from diffaug.shards import Sample, read_samples
 from diffaug.shards.reading import Reading
 from diffaug.train.recipe import TrainRecipe
@@ -183,7 +183,7 @@ def _prepare(sample: Sample, recipe: TrainRecipe) -> tuple[NDArray[np.float32], 
     """A sample as the model takes it: its image and its class."""
     reading = _reading(recipe)
     image = decode(reading.image(sample).data, recipe.max_pixels)
-    x_0 = Frame.of(image, recipe.shape, recipe.fit).to_model(image)
+    x_0 = Fit.of(image, recipe.shape, recipe.fit).to_model(image)
     if not recipe.class_count:
         return x_0, 0
     if recipe.label_key not in sample.members and recipe.unlabelled == "keep":

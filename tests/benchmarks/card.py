@@ -39,7 +39,7 @@ from diffaug.execution import Execution
 from diffaug.judges import psnr
 from diffaug.models import Pretrained, find_checkpoint
 from diffaug.pictures.codec import decode
-from diffaug.pictures.fit import Frame
+from diffaug.pictures.fit import Fit
 from diffaug.pictures.grid import grid
 from diffaug.shards import read_samples
 from diffaug.shards.reading import Reading
@@ -177,7 +177,7 @@ def noise_loss(
 
 def _to_model(image: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.float32]:
     picture = Image.fromarray(image)
-    return Frame.of(picture, shape, "auto").to_model(picture)
+    return Fit.of(picture, shape, "auto").to_model(picture)
 
 
 def worth(
@@ -223,7 +223,7 @@ def edited(
         for image, label in zip(images, labels, strict=True)
     )
     made = editor.lanes().run((draft, draft.edit) for draft in drafts)
-    return np.stack([np.asarray(draft.finish.frame.from_model(x_0)) for draft, x_0 in made])
+    return np.stack([np.asarray(draft.finish.fit.from_model(x_0)) for draft, x_0 in made])
 
 
 def draw(reference: str, images: Images, labels: Labels, path: Path) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from diffaug import DiffusionModel
 from diffaug.cli.progress import Log, Pace, counted
 from diffaug.diffusion.schedule import Schedule
-from diffaug.pictures.fit import Frame
+from diffaug.pictures.fit import Fit
 from diffaug.pictures.grid import grid
 from diffaug.train.loop import train
 from diffaug.train.recipe import TrainRecipe
@@ -81,7 +81,7 @@ def held_out(shard: str) -> Tensor:
     """The first images of a shard as a model takes them: (N, 1, 32, 32)."""
     pictures = [image for image, _ in zip(read_images([shard]), range(IMAGES), strict=False)]
     return torch.from_numpy(
-        np.stack([Frame.of(one, (1, 32, 32), "auto").to_model(one) for one in pictures])
+        np.stack([Fit.of(one, (1, 32, 32), "auto").to_model(one) for one in pictures])
     )
 
 

@@ -24,7 +24,7 @@ from diffaug.execution import Execution
 from diffaug.judges import psnr, ssim
 from diffaug.models import Pretrained, find_checkpoint, load_model
 from diffaug.pictures.codec import pixel_sha256
-from diffaug.pictures.fit import Frame
+from diffaug.pictures.fit import Fit
 from tests.benchmarks.workloads import FIXTURES, read_images
 
 SHARDS = [str(path) for path in sorted(FIXTURES.glob("fashion-mnist-*.tar"))]
@@ -67,10 +67,10 @@ def reconstruct(
     denoiser = model.denoiser
     way = trajectory(sampler, denoiser.schedule, times)
 
-    def edits() -> list[tuple[Frame, Edit]]:
+    def edits() -> list[tuple[Fit, Edit]]:
         found = []
         for image in images:
-            frame = Frame.of(image, model.shape, "auto")
+            frame = Fit.of(image, model.shape, "auto")
             random = SampleRandom(0, pixel_sha256(image), 0)
             noise = random.noise(denoiser.shape, way.draws)
             edit = Edit(

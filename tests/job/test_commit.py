@@ -17,6 +17,7 @@ from diffaug.job.commit import ShardSink
 from diffaug.job.copy import Copy
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import read_report
+from diffaug.pictures.medium import IMAGE
 from diffaug.storage import Fingerprint
 from tests.support.hostile import broken_images, fashion, write_samples, zero_bytes
 from tests.support.jobs import augmented, planned, tars, tree
@@ -33,7 +34,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def _sink(run: Run, folder: Path) -> ShardSink:
-    return ShardSink(run.sources[0], run, str(folder / "out"), folder / "scratch")
+    return ShardSink(run.sources[0], run, str(folder / "out"), IMAGE, folder / "scratch")
 
 
 def test_a_report_says_what_became_of_the_shard(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from diffaug.errors import DefectError
 from diffaug.judges import scores
 from diffaug.pictures.codec import decode, encode, pixel_sha256
-from diffaug.pictures.fit import Frame
+from diffaug.pictures.fit import Fit
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -51,13 +51,13 @@ def mode_of(shape: Shape) -> str:
     return "L" if shape[0] == 1 else "RGB"
 
 
-def taken(frame: Frame, image: Image.Image) -> Pixels:
+def taken(frame: Fit, image: Image.Image) -> Pixels:
     """What the model takes, in levels."""
     levels: Pixels = np.rint((frame.to_model(image) + 1) * 127.5).astype(np.uint8)
     return levels
 
 
-def given_back(frame: Frame, image: Image.Image) -> Image.Image:
+def given_back(frame: Fit, image: Image.Image) -> Image.Image:
     """The result, of a model that makes this picture."""
     return frame.from_model(bands(image).astype(np.float32) / np.float32(127.5) - np.float32(1))
 
@@ -78,7 +78,7 @@ def test_padding_is_undone_exactly(
     width: int, height: int, shape: tuple[int, int, int], seed: int
 ) -> None:
     image = Image.fromarray(np.squeeze(noise(height, width, shape[0], seed=seed)))
-    frame = Frame.of(image, shape, "auto")
+    frame = Fit.of(image, shape, "auto")
     assert frame.pad
     back = frame.from_model(frame.to_model(image))
     assert (back.mode, back.size) == (image.mode, image.size)
@@ -89,7 +89,7 @@ def test_padding_is_undone_exactly(
 def test_padding_is_a_black_border(width: int, height: int) -> None:
     pixels = noise(height, width)
     image = Image.fromarray(pixels)
-    x_0 = Frame.of(image, GREY, "auto").to_model(image)
+    x_0 = Fit.of(image, GREY, "auto").to_model(image)
     top, left = (32 - height) // 2, (32 - width) // 2
     around = ((top, 32 - height - top), (left, 32 - width - left))
     expected = np.pad(pixels, around)[None] / 127.5 - 1
@@ -103,7 +103,7 @@ def test_padding_is_a_black_border(width: int, height: int) -> None:
 def test_channels_come_first() -> None:
     pixels = noise(32, 32, 3)
     image = Image.fromarray(pixels)
-    x_0 = Frame.of(image, RGB, "auto").to_model(image)
+    x_0 = Fit.of(image, RGB, "auto").to_model(image)
     for channel in range(3):
         assert np.abs(x_0[channel] - (pixels[:, :, channel] / 127.5 - 1)).max() < 1e-6
 
@@ -125,7 +125,7 @@ def test_channels_come_first() -> None:
 @pytest.mark.parametrize("shape", [GREY, RGB])
 def test_fit(size: tuple[int, int], fit: str, pad: bool, shape: tuple[int, int, int]) -> None:
     image = Image.fromarray(np.squeeze(noise(size[1], size[0], shape[0])))
-    frame = Frame.of(image, shape, fit)
+    frame = Fit.of(image, shape, fit)
     assert frame.pad == pad
     assert frame.to_model(image).shape == shape
     assert frame.from_model(frame.to_model(image)).size == size
@@ -133,7 +133,7 @@ def test_fit(size: tuple[int, int], fit: str, pad: bool, shape: tuple[int, int, 
 
 def test_a_model_need_not_be_square() -> None:
     image = Image.fromarray(noise(20, 50))
-    frame = Frame.of(image, (1, 24, 64), "auto")
+    frame = Fit.of(image, (1, 24, 64), "auto")
     assert frame.to_model(image).shape == (1, 24, 64)
     assert np.array_equal(np.asarray(frame.from_model(frame.to_model(image))), np.asarray(image))
 
@@ -143,14 +143,14 @@ def test_a_larger_picture_cannot_be_padded(size: tuple[int, int]) -> None:
     with pytest.raises(
         DefectError, match=rf"{size[0]}x{size[1]} .* 32x32: use fit=resize"
     ) as caught:
-        Frame.of(Image.new("L", size), GREY, "pad")
+        Fit.of(Image.new("L", size), GREY, "pad")
     assert caught.value.code == "too_large_to_pad"
 
 
 @pytest.mark.parametrize("size", [(64, 64), (16, 16), (50, 90)])
 def test_resizing_keeps_a_flat_picture(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, (10, 128, 250))
-    frame = Frame.of(image, RGB, "resize")
+    frame = Fit.of(image, RGB, "resize")
     back = frame.from_model(frame.to_model(image))
     assert (np.asarray(back) == (10, 128, 250)).all()
 
@@ -158,23 +158,23 @@ def test_resizing_keeps_a_flat_picture(size: tuple[int, int]) -> None:
 def test_resizing_to_half_is_near_the_mean_of_four() -> None:
     smooth = np.add.outer(np.arange(64) * 2, np.arange(64)).astype(np.uint8)
     image = Image.fromarray(smooth)
-    x_0 = Frame.of(image, GREY, "resize").to_model(image)[0]
+    x_0 = Fit.of(image, GREY, "resize").to_model(image)[0]
     expected = smooth.reshape(32, 2, 32, 2).mean(axis=(1, 3)) / 127.5 - 1
     assert np.abs(x_0 - expected)[1:-1, 1:-1].max() < 1.5 / 127.5
 
 
 def test_colours_become_the_models() -> None:
     colour, grey = noise(32, 32, 3), noise(32, 32)
-    to_grey = Frame.of(Image.fromarray(colour), GREY, "auto").to_model(Image.fromarray(colour))
+    to_grey = Fit.of(Image.fromarray(colour), GREY, "auto").to_model(Image.fromarray(colour))
     luma = colour @ np.array([0.299, 0.587, 0.114])
     assert np.abs((to_grey[0] + 1) * 127.5 - luma).max() < 1
-    to_rgb = Frame.of(Image.fromarray(grey), RGB, "auto").to_model(Image.fromarray(grey))
+    to_rgb = Fit.of(Image.fromarray(grey), RGB, "auto").to_model(Image.fromarray(grey))
     assert all(np.abs((band + 1) * 127.5 - grey).max() < 1e-4 for band in to_rgb)
 
 
 def test_what_a_model_makes_is_rounded_and_clipped() -> None:
     """-1.2, -1, half a level above level 100, and beyond 1."""
-    frame = Frame.of(Image.new("L", (2, 2)), (1, 2, 2), "auto")
+    frame = Fit.of(Image.new("L", (2, 2)), (1, 2, 2), "auto")
     x_0 = np.array([[[-1.2, -1.0], [100.6 / 127.5 - 1, 1.3]]], dtype=np.float32)
     assert np.asarray(frame.from_model(x_0)).tolist() == [[0, 0], [101, 255]]
 
@@ -183,7 +183,7 @@ def test_what_a_model_makes_is_rounded_and_clipped() -> None:
 @pytest.mark.parametrize("shape", [GREY, RGB, WIDE])
 def test_resizing_is_pillows_bicubic_both_ways(size: Size, shape: Shape) -> None:
     """After the colours are the model's."""
-    frame = Frame.of(noisy(size, "RGB"), shape, "resize")
+    frame = Fit.of(noisy(size, "RGB"), shape, "resize")
     assert frame.result == "source"
     mode, model_size = mode_of(shape), (shape[2], shape[1])
     expected = noisy(size, "RGB").convert(mode).resize(model_size, BICUBIC)
@@ -193,7 +193,7 @@ def test_resizing_is_pillows_bicubic_both_ways(size: Size, shape: Shape) -> None
 
 
 def test_what_is_not_finite_is_a_defect() -> None:
-    frame = Frame.of(noisy((32, 32)), GREY, "auto")
+    frame = Fit.of(noisy((32, 32)), GREY, "auto")
     x_0 = frame.to_model(noisy((32, 32)))
     x_0[0, 3, 4] = np.nan
     with pytest.raises(DefectError) as caught:
@@ -211,7 +211,7 @@ def test_same_pixels_same_bytes(format: str) -> None:
     encoded, kept = [], []
     for data in (plain, laden, plain):
         image = decode(data, 1_000_000)
-        frame = Frame.of(image, RGB, "auto")
+        frame = Fit.of(image, RGB, "auto")
         result = frame.from_model(frame.to_model(image))
         encoded.append(encode(result, format))
         kept.append(encode(frame.keep(result, image, Image.new("L", image.size)), format))
@@ -225,7 +225,7 @@ def test_same_pixels_same_bytes(format: str) -> None:
 @pytest.mark.parametrize("shape", [GREY, RGB, WIDE])
 def test_exact_takes_pixels_as_they_are(shape: Shape) -> None:
     image = noisy((shape[2], shape[1]), mode_of(shape))
-    frame = Frame.of(image, shape, "exact")
+    frame = Fit.of(image, shape, "exact")
     assert np.array_equal(taken(frame, image), bands(image))
     assert equal(frame.from_model(frame.to_model(image)), image)
     assert frame.seen(image) is image
@@ -234,7 +234,7 @@ def test_exact_takes_pixels_as_they_are(shape: Shape) -> None:
 @pytest.mark.parametrize("size", [(64, 25), (63, 24), (24, 64), (1, 1)])
 def test_exact_refuses_any_other_size(size: Size) -> None:
     with pytest.raises(DefectError, match=rf"is {size[0]}x{size[1]}.* 64x24: .*use fit=") as caught:
-        Frame.of(noisy(size), WIDE, "exact")
+        Fit.of(noisy(size), WIDE, "exact")
     assert caught.value.code == "not_exact_size"
 
 
@@ -258,7 +258,7 @@ def test_exact_refuses_any_other_size(size: Size) -> None:
     ],
 )
 def test_the_part_a_model_sees(size: Size, shape: Shape, part: tuple[int, ...]) -> None:
-    frame = Frame.of(noisy(size), shape, "fit")
+    frame = Fit.of(noisy(size), shape, "fit")
     assert frame.part == part
     assert frame.from_model(frame.to_model(noisy(size))).size == (
         part[2] - part[0],
@@ -279,7 +279,7 @@ def test_fit_is_imageops_fit(scale: int, cut: int, upright: bool, shape: Shape) 
     size = (width, height + 2 * cut) if upright else (width + 2 * cut, height)
     image = noisy(size, mode_of(shape))
     expected = ImageOps.fit(image, (shape[2], shape[1]), BICUBIC)
-    assert np.array_equal(taken(Frame.of(image, shape, "fit"), image), bands(expected))
+    assert np.array_equal(taken(Fit.of(image, shape, "fit"), image), bands(expected))
 
 
 @settings(max_examples=80, deadline=None)
@@ -291,14 +291,14 @@ def test_fit_is_within_a_pixel_of_imageops_fit(width: int, height: int, shape: S
     slope = np.add.outer(np.arange(height), np.arange(width)).astype(np.uint8)
     image = Image.fromarray(slope).convert(mode_of(shape))
     expected = bands(ImageOps.fit(image, (shape[2], shape[1]), BICUBIC))
-    apart = taken(Frame.of(image, shape, "fit"), image).astype(int) - expected
+    apart = taken(Fit.of(image, shape, "fit"), image).astype(int) - expected
     assert np.abs(apart).max() <= 2
 
 
 @pytest.mark.parametrize("size", [(101, 60), (60, 100), (20, 33)])
 @pytest.mark.parametrize("shape", [GREY, RGB, WIDE])
 def test_a_fitted_result_has_the_scale_of_its_part(size: Size, shape: Shape) -> None:
-    frame = Frame.of(noisy(size), shape, "fit")
+    frame = Fit.of(noisy(size), shape, "fit")
     made = noisy((shape[2], shape[1]), mode_of(shape), seed=1)
     part = noisy(size).crop(frame.part)
     assert equal(given_back(frame, made), made.resize(part.size, BICUBIC))
@@ -313,14 +313,14 @@ def test_a_fitted_result_has_the_scale_of_its_part(size: Size, shape: Shape) -> 
 def test_a_result_may_be_left_as_the_model_made_it(size: Size, fit: str, shape: Shape) -> None:
     """What the model takes is the same."""
     image, made = noisy(size), noisy((shape[2], shape[1]), mode_of(shape), seed=1)
-    frame = Frame.of(image, shape, fit, "model")
+    frame = Fit.of(image, shape, fit, "model")
     assert equal(given_back(frame, made), made)
-    assert np.array_equal(taken(frame, image), taken(Frame.of(image, shape, fit), image))
+    assert np.array_equal(taken(frame, image), taken(Fit.of(image, shape, fit), image))
 
 
 def test_padding_is_left_on_at_the_models_size() -> None:
     image = noisy((20, 9), "RGB")
-    frame = Frame.of(image, RGB, "pad", "model")
+    frame = Fit.of(image, RGB, "pad", "model")
     expected = np.pad(np.asarray(image), ((11, 12), (6, 6), (0, 0)))
     assert np.array_equal(np.asarray(frame.from_model(frame.to_model(image))), expected)
     assert np.array_equal(np.asarray(frame.seen(image)), expected)
@@ -342,13 +342,13 @@ def test_padding_is_left_on_at_the_models_size() -> None:
 @pytest.mark.parametrize("shape", [GREY, RGB])
 def test_the_source_itself_where_nothing_is_cut(size: Size, fit: str, shape: Shape) -> None:
     image = noisy(size, "RGB")
-    assert Frame.of(image, shape, fit).seen(image) is image
+    assert Fit.of(image, shape, fit).seen(image) is image
 
 
 @pytest.mark.parametrize("fit", ["auto", "pad", "resize", "fit"])
 def test_the_source_itself_where_it_has_the_models_size(fit: str) -> None:
     image = noisy((32, 32), "RGB")
-    assert Frame.of(image, GREY, fit, "model").seen(image) is image
+    assert Fit.of(image, GREY, fit, "model").seen(image) is image
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -356,16 +356,16 @@ def test_the_source_itself_where_it_has_the_models_size(fit: str) -> None:
 def test_the_part_of_the_source_and_its_colours(mode: str, shape: Shape) -> None:
     image = noisy((101, 60), mode)
     expected = Image.fromarray(np.asarray(image)[:, 20:80])
-    assert equal(Frame.of(image, shape, "fit").seen(image), expected)
+    assert equal(Fit.of(image, shape, "fit").seen(image), expected)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 @pytest.mark.parametrize("shape", [GREY, RGB])
 def test_the_source_at_the_models_size_and_its_colours(mode: str, shape: Shape) -> None:
     image = noisy((100, 60), mode)
-    resized = Frame.of(image, shape, "resize", "model").seen(image)
+    resized = Fit.of(image, shape, "resize", "model").seen(image)
     assert equal(resized, image.resize((32, 32), BICUBIC))
-    fitted = Frame.of(image, shape, "fit", "model").seen(image)
+    fitted = Fit.of(image, shape, "fit", "model").seen(image)
     assert equal(fitted, ImageOps.fit(image, (32, 32), BICUBIC))
 
 
@@ -376,7 +376,7 @@ def test_the_source_at_the_models_size_and_its_colours(mode: str, shape: Shape) 
 def test_source_and_result_can_be_scored(size: Size, fit: str, result: str, shape: Shape) -> None:
     """At the model's size a perfect model gives the source back; elsewhere it is resized twice."""
     image = noisy(size)
-    frame = Frame.of(image, shape, fit, result)
+    frame = Fit.of(image, shape, fit, result)
     back = frame.from_model(frame.to_model(image))
     assert frame.seen(image).size == back.size
     [worth] = scores([(frame.seen(image), back)])
@@ -415,7 +415,7 @@ def test_whatever_touches_what_may_change_may(
 ) -> None:
     """In the picture's own geometry, with neither a spot lost nor one grown by a pixel."""
     may = spots((width, height), seed)
-    frame = Frame.of(Image.new("L", (width, height)), shape, fit)
+    frame = Fit.of(Image.new("L", (width, height)), shape, fit)
     found = frame.mask_to_model(Image.fromarray(may))
     left, top, right, bottom = frame.part
     expected = grown(may[top:bottom, left:right], (shape[2], shape[1]))
@@ -429,20 +429,20 @@ def test_a_thin_line_is_not_lost() -> None:
     """One pixel of 1024, which is a 32nd of a level in the mean of those it is made of."""
     mask = Image.new("L", (1024, 1024))
     mask.putpixel((500, 700), 255)
-    found = Frame.of(mask, GREY, "resize").mask_to_model(mask)
+    found = Fit.of(mask, GREY, "resize").mask_to_model(mask)
     assert np.argwhere(found).tolist() == [[0, 700 // 32, 500 // 32]]
 
 
 def test_a_large_area_is_not_lost() -> None:
     """Of as many pixels as would begin to be counted from 0 again in 16 bits."""
     mask = Image.new("L", (1, 1 << 16), 255)
-    assert Frame.of(mask, (1, 1, 1), "resize").mask_to_model(mask) == 1
+    assert Fit.of(mask, (1, 1, 1), "resize").mask_to_model(mask) == 1
 
 
 @pytest.mark.parametrize("fit", ["auto", "exact", "resize", "fit"])
 def test_a_mask_of_the_models_size_is_taken_as_it_is(fit: str) -> None:
     may = spots((32, 32), 0, 0.5)
-    found = Frame.of(Image.new("L", (32, 32)), RGB, fit).mask_to_model(Image.fromarray(may))
+    found = Fit.of(Image.new("L", (32, 32)), RGB, fit).mask_to_model(Image.fromarray(may))
     assert np.array_equal(found[0], may)
 
 
@@ -450,12 +450,12 @@ def test_padding_may_change() -> None:
     mask = Image.new("L", (20, 9))
     mask.putpixel((3, 4), 255)
     expected = np.pad(np.asarray(mask) > 0, ((11, 12), (6, 6)), constant_values=True)
-    assert np.array_equal(Frame.of(mask, RGB, "pad").mask_to_model(mask)[0], expected)
+    assert np.array_equal(Fit.of(mask, RGB, "pad").mask_to_model(mask)[0], expected)
 
 
 def test_grey_of_128_may_change() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    frame = Frame.of(Image.fromarray(levels), (1, 16, 16), "exact")
+    frame = Fit.of(Image.fromarray(levels), (1, 16, 16), "exact")
     assert np.array_equal(frame.mask_to_model(Image.fromarray(levels))[0], levels > 127)
 
 
@@ -475,7 +475,7 @@ def masks() -> dict[str, Image.Image]:
 def test_a_mask_may_be_of_any_mode(mode: str) -> None:
     mask = masks()[mode]
     assert mask.mode == mode
-    found = Frame.of(mask, (1, 9, 12), "exact").mask_to_model(mask)
+    found = Fit.of(mask, (1, 9, 12), "exact").mask_to_model(mask)
     assert np.array_equal(found[0], spots((12, 9), 0, 0.5))
 
 
@@ -484,7 +484,7 @@ def test_a_mask_may_be_of_any_mode(mode: str) -> None:
 @pytest.mark.parametrize("size", [(20, 30), (30, 21), (31, 20), (32, 32)])
 def test_a_mask_of_another_size_is_a_defect(fit: str, result: str, size: Size) -> None:
     image, mask = noisy((30, 20)), Image.new("L", size)
-    frame = Frame.of(image, GREY, fit, result)
+    frame = Fit.of(image, GREY, fit, result)
     with pytest.raises(DefectError, match=rf"{size[0]}x{size[1]} .* 30x20: give") as caught:
         frame.mask_to_model(mask)
     assert caught.value.code == "mask_size"
@@ -496,7 +496,7 @@ def test_a_mask_of_another_size_is_a_defect(fit: str, result: str, size: Size) -
 def test_a_mask_of_floats_is_a_defect() -> None:
     mask = Image.fromarray(np.ones((32, 32), dtype=np.float32))
     with pytest.raises(DefectError) as caught:
-        Frame.of(mask, GREY, "exact").mask_to_model(mask)
+        Fit.of(mask, GREY, "exact").mask_to_model(mask)
     assert caught.value.code == "unsupported_pixels"
 
 
@@ -511,7 +511,7 @@ def test_what_is_kept_is_the_sources_to_the_pixel(
     size: Size, fit: str, mode: str, shape: Shape
 ) -> None:
     image, may = noisy(size, mode), spots(size, 1, 0.5)
-    frame = Frame.of(image, shape, fit)
+    frame = Fit.of(image, shape, fit)
     result = given_back(frame, noisy((shape[2], shape[1]), mode_of(shape), seed=1))
     before = result.copy()
     left, top, right, bottom = frame.part
@@ -532,7 +532,7 @@ def test_what_is_kept_is_the_sources_to_the_pixel(
 def test_what_is_kept_at_the_models_size(size: Size, fit: str, mode: str, shape: Shape) -> None:
     """What the mask for the model keeps, which holds nothing of a pixel that may change."""
     image, mask = noisy(size, mode), Image.fromarray(spots(size, 1, 0.01))
-    frame = Frame.of(image, shape, fit, "model")
+    frame = Fit.of(image, shape, fit, "model")
     result = noisy((shape[2], shape[1]), mode_of(shape), seed=1)
     may = frame.mask_to_model(mask)[0] == 1
     wide = may if mode_of(shape) == "L" else may[:, :, None]
@@ -545,7 +545,7 @@ def test_what_is_kept_at_the_models_size(size: Size, fit: str, mode: str, shape:
 @pytest.mark.parametrize("fit", ["auto", "resize", "fit"])
 def test_a_black_mask_keeps_all_and_a_white_one_nothing(fit: str, result: str) -> None:
     image = noisy((101, 60), "RGB")
-    frame = Frame.of(image, RGB, fit, result)
+    frame = Fit.of(image, RGB, fit, result)
     made = given_back(frame, noisy((32, 32), "RGB", seed=1))
     assert equal(frame.keep(made, image, Image.new("L", image.size)), frame.seen(image))
     assert equal(frame.keep(made, image, Image.new("L", image.size, 128)), made)
@@ -553,6 +553,6 @@ def test_a_black_mask_keeps_all_and_a_white_one_nothing(fit: str, result: str) -
 
 def test_a_mask_that_is_nowhere_white_is_not_taken_for_black() -> None:
     """Such as one of zeros and ones, which would keep everything."""
-    frame = Frame.of(noisy((32, 32), "RGB"), RGB, "auto")
+    frame = Fit.of(noisy((32, 32), "RGB"), RGB, "auto")
     with pytest.raises(DefectError, match="nowhere brighter than 1: what may change is white"):
         frame.mask_to_model(Image.new("L", (32, 32), 1))

@@ -1,0 +1,128 @@
+"""A medium: what a sample is to diffaug, at the five joints where its kind matters.
+
+Everything else (shards, lanes, lineage, commits) handles samples of any kind. So far there is one
+medium, the still image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffaug.pictures.codec import decode, decode_mask, encode, pixel_sha256
+from diffaug.pictures.fit import Fit
+from diffaug.pictures.similarity import scores
+
+__all__ = ["IMAGE", "Fitted", "Medium"]
+
+X = TypeVar("X")
+
+
+class Fitted(Protocol[X]):
+    """How one sample meets a model's shape, and how a result returns from it."""
+
+    def to_model(self, x: X, /) -> NDArray[np.float32]:
+        """The sample in the model's shape, in [-1, 1]."""
+
+    def mask_to_model(self, mask: X, /) -> NDArray[np.float32]:
+        """A mask in the model's shape with one channel: 1 where the sample may change, else 0."""
+
+    def from_model(self, x_0: NDArray[np.float32], /) -> X:
+        """A result of the model as a sample again."""
+
+    def keep(self, result: X, source: X, mask: X, /) -> X:
+        """The result with the source's own values outside the mask."""
+
+    def seen(self, x: X, /) -> X:
+        """The sample as a result should be compared with it."""
+
+
+class Medium(Protocol[X]):
+    """A kind of sample, read, identified, fitted, written and compared.
+
+    Attributes:
+        name: the recipe's word for it.
+    """
+
+    @property
+    def name(self) -> str:
+        """See above."""
+
+    def read(self, data: bytes, max_pixels: int) -> X:
+        """Decode a member.
+
+        Raises:
+            DefectError: it cannot be decoded, or is larger than that.
+        """
+
+    def read_mask(self, data: bytes, max_pixels: int) -> X:
+        """Decode a mask; errors are those of `read`."""
+
+    def digest(self, x: X) -> str:
+        """The sha256 in hex that identifies a decoded sample, whatever file it came from."""
+
+    def facts(self, x: X) -> dict[str, int]:
+        """What the manifest records of its size, by the columns' names behind `source_`."""
+
+    def fit(self, x: X, shape: tuple[int, ...], how: str, result: str) -> Fitted[X]:
+        """How the sample meets a model of this shape.
+
+        Args:
+            x: the sample.
+            shape: of the model's samples, channels first.
+            how: the recipe's `fit`.
+            result: the recipe's `result`.
+
+        Raises:
+            DefectError: it cannot.
+        """
+
+    def write(self, x: X, format: str) -> bytes:
+        """The bytes of a member in this format: a function of the sample alone."""
+
+    def compare(self, pairs: Sequence[tuple[X, X]]) -> list[dict[str, float | None]]:
+        """The `score_<name>` that every job records, of each (source, output)."""
+
+
+class _Image:
+    """Still images: Pillow pictures, compared by SSIM and PSNR. See `Medium`."""
+
+    name = "image"
+
+    def read(self, data: bytes, max_pixels: int) -> Image.Image:
+        """See `Medium`."""
+        return decode(data, max_pixels)
+
+    def read_mask(self, data: bytes, max_pixels: int) -> Image.Image:
+        """See `Medium`."""
+        return decode_mask(data, max_pixels)
+
+    def digest(self, x: Image.Image) -> str:
+        """See `Medium`."""
+        return pixel_sha256(x)
+
+    def facts(self, x: Image.Image) -> dict[str, int]:
+        """See `Medium`."""
+        return {"width": x.width, "height": x.height}
+
+    def fit(self, x: Image.Image, shape: tuple[int, ...], how: str, result: str) -> Fit:
+        """See `Medium`."""
+        channels, height, width = shape
+        return Fit.of(x, (channels, height, width), how, result)
+
+    def write(self, x: Image.Image, format: str) -> bytes:
+        """See `Medium`."""
+        return encode(x, format)
+
+    def compare(
+        self, pairs: Sequence[tuple[Image.Image, Image.Image]]
+    ) -> list[dict[str, float | None]]:
+        """See `Medium`."""
+        return scores(pairs)
+
+
+IMAGE: Medium[Image.Image] = _Image()
