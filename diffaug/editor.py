@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.diffusion.lanes import Edit, Lanes
-from diffaug.diffusion.latents import LatentLanes
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.diffusion.samplers import timesteps, trajectory
+from diffaug.diffusion.steps import Steps
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, Pretrained, load_model
@@ -164,7 +164,7 @@ class Editor:
             else:
                 yield self._draft(Finish(source, fit), x_0, mask, pixels, copy, label, prompt)
 
-    def lanes(self) -> Lanes[Any] | LatentLanes[Any]:
+    def lanes(self) -> Steps[Any]:
         """New lanes over the model, at the execution's batch size."""
         return self.model.lanes(self.execution.batch_size)
 

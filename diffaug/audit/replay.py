@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from diffaug import storage
-from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.edit import Edit
 from diffaug.editor import Draft, Editor, Finish, Source
 from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.job.binding import Binding, PartRecord

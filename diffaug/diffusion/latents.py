@@ -1,13 +1,18 @@
-"""Pictures to latents before the lanes and back behind them, each at a batch shape of its own.
+"""Latents: pictures are encoded before the lanes and decoded behind them.
 
-A picture is encoded once for all its copies: they follow one another and share its array.
+A latent diffusion model (Rombach et al. 2022) noises and denoises what an autoencoder makes of a
+picture, which is smaller. The two stages here stand around any policy, each at a batch shape of its
+own, so a result depends no more on its neighbours than the lanes' does. A picture is encoded once
+for all its copies, which follow one another and share its array.
+
+https://arxiv.org/abs/2112.10752
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,17 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffaug.diffusion.batched import Batched
-from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.steps import Finished, Steps
 from diffaug.diffusion.transfer import upload
 
-__all__ = ["Autoencoder", "LatentLanes"]
+__all__ = ["Autoencoder", "LatentSteps", "Stages"]
 
 T = TypeVar("T")
 
 _PIXELS = 4 * 512 * 512
 """How many pixels an autoencoder's call has at most, or one picture: its feature maps are large."""
-
-Finished = list[tuple[T, NDArray[np.float32] | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,10 @@ class Autoencoder:
     factor: int
 
 
-class LatentLanes(Generic[T]):
-    """Lanes over latents that take pictures and give pictures; see `Lanes`.
+class Stages:
+    """An autoencoder before and behind whatever runs edits of latents.
 
     Args:
-        lanes: over the denoiser.
         autoencoder: of the same model.
         size: (H, W) of a picture.
         batch_size: of the denoiser's calls, which the autoencoder's do not exceed.
@@ -56,43 +59,28 @@ class LatentLanes(Generic[T]):
 
     def __init__(
         self,
-        lanes: Lanes[T],
         autoencoder: Autoencoder,
         size: tuple[int, int],
         batch_size: int,
         device: torch.device,
     ) -> None:
-        self._lanes = lanes
         self._device = device
         self._factor = autoencoder.factor
         pictures = min(batch_size, max(1, _PIXELS // (size[0] * size[1])))
         self._encode = Batched(autoencoder.encode, pictures, device)
         self._decode = Batched(autoencoder.decode, pictures, device)
 
-    def run(
-        self, edits: Iterable[tuple[T, Edit | None]]
-    ) -> Iterator[tuple[T, NDArray[np.float32] | None]]:
-        """Yield (tag, edited picture) in the order of `edits`, as `Lanes.run` does."""
-        for finished in self.run_steps(edits):
-            yield from finished
+    def encoded(
+        self, edits: Iterable[tuple[T, Edit | None]], most: int
+    ) -> Iterator[tuple[T, Edit | None]]:
+        """Yield edits of latents for edits of pictures, their masks coarser to match.
 
-    def run_steps(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[Finished[T]]:
-        """As `run`, but yield a list of what was decoded together."""
-        waiting: Finished[T] = []
-        latents = 0
-        for finished in self._lanes.run_steps(self._encoded(edits)):
-            for item in finished:
-                waiting.append(item)
-                latents += item[1] is not None
-                if latents == self._decode.rows or len(waiting) == self._lanes.count:
-                    yield self._decoded(waiting)
-                    waiting, latents = [], 0
-        if waiting:
-            yield self._decoded(waiting)
-
-    def _encoded(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[tuple[T, Edit | None]]:
+        Args:
+            edits: (tag, edit of a picture), in order.
+            most: how many of them are read before the first is yielded, at most.
+        """
         picture = latents = None
-        for group, new in self._groups(edits):
+        for group, new in self._groups(edits, most):
             encoded = iter(self._latents(new))
             for tag, edit in group:
                 if edit is None or edit.x_0 is None:
@@ -103,10 +91,29 @@ class LatentLanes(Generic[T]):
                 mask = None if edit.mask is None else _coarse(edit.mask, self._factor)
                 yield tag, replace(edit, x_0=latents, mask=mask)
 
+    def decoded(self, steps: Iterable[Finished[T]], most: int) -> Iterator[Finished[T]]:
+        """Yield pictures for latents, a list of what was decoded together.
+
+        Args:
+            steps: what was finished together, in order.
+            most: how many results are held back to be decoded together, at most.
+        """
+        waiting: Finished[T] = []
+        latents = 0
+        for finished in steps:
+            for item in finished:
+                waiting.append(item)
+                latents += item[1] is not None
+                if latents == self._decode.rows or len(waiting) == most:
+                    yield self._pictures(waiting)
+                    waiting, latents = [], 0
+        if waiting:
+            yield self._pictures(waiting)
+
     def _groups(
-        self, edits: Iterable[tuple[T, Edit | None]]
+        self, edits: Iterable[tuple[T, Edit | None]], most: int
     ) -> Iterator[tuple[list[tuple[T, Edit | None]], list[NDArray[np.float32]]]]:
-        """No more edits together than there are lanes, with the pictures not met before."""
+        """No more than `most` edits together, with the pictures not met before."""
         group: list[tuple[T, Edit | None]] = []
         new: list[NDArray[np.float32]] = []
         last = None
@@ -118,7 +125,7 @@ class LatentLanes(Generic[T]):
                 last = edit.x_0
                 new.append(last)
             group.append((tag, edit))
-            if len(group) == self._lanes.count:
+            if len(group) == most:
                 yield group, new
                 group, new = [], []
         yield group, new
@@ -130,12 +137,35 @@ class LatentLanes(Generic[T]):
         return list(self._encode(upload(np.stack(pictures), self._device)).float().cpu().numpy())
 
     @torch.inference_mode()
-    def _decoded(self, finished: Finished[T]) -> Finished[T]:
+    def _pictures(self, finished: Finished[T]) -> Finished[T]:
         found = [latents for _, latents in finished if latents is not None]
         if not found:
             return finished
         pictures = iter(self._decode(upload(np.stack(found), self._device)).float().cpu().numpy())
         return [(tag, None if one is None else next(pictures)) for tag, one in finished]
+
+
+class LatentSteps(Steps[T]):
+    """Steps over latents that take pictures and give pictures.
+
+    Args:
+        steps: over the denoiser.
+        stages: the autoencoder of the same model.
+    """
+
+    def __init__(self, steps: Steps[T], stages: Stages) -> None:
+        self._steps = steps
+        self._stages = stages
+
+    @property
+    def count(self) -> int:
+        """How many latents are worked on at the same time."""
+        return self._steps.count
+
+    def run_steps(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[Finished[T]]:
+        """As of `Steps`: a list of what was decoded together."""
+        encoded = self._stages.encoded(edits, self.count)
+        return self._stages.decoded(self._steps.run_steps(encoded), self.count)
 
 
 def _coarse(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Download", "upload"]
+__all__ = ["Arrival", "Download", "upload"]
 
 
 def upload(array: NDArray[Any], device: torch.device) -> Tensor:
@@ -48,3 +49,26 @@ class Download:
             self._event.synchronize()
         values: NDArray[np.float32] = self._host.numpy()
         return values
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One row of a download.
+
+    Attributes:
+        download: of a tensor (n, *).
+        row: which of the n.
+    """
+
+    download: Download
+    row: int
+
+    @property
+    def landed(self) -> bool:
+        """Whether `numpy` would not wait."""
+        return self.download.landed
+
+    def numpy(self) -> NDArray[np.float32]:
+        """The row's values (*), as soon as they are here."""
+        row: NDArray[np.float32] = self.download.numpy()[self.row]
+        return row

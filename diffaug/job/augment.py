@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator, Iterable, Iterator
 
 from diffaug import storage
-from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.edit import Edit
 from diffaug.editor import Draft, Editor
 from diffaug.errors import ConfigError, DefectError, UncommittedError
 from diffaug.job.binding import Binding, panel_of

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.samplers import SamplerName, timesteps, trajectory
 from diffaug.execution import DEFAULT_BATCH_SIZE

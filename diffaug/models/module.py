@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diffaug.diffusion.denoiser import Denoiser
-from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.samplers import SamplerName, timesteps, trajectory
 from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
@@ -191,7 +191,7 @@ class DiffusionModel(nn.Module):
                 yield None, Edit(x_0=image, noise=noise, trajectory=way, condition=(label,))
 
         with self._evaluating():
-            done = Lanes[None](self.denoiser, batch_size).run(edits())
+            done = Pretrained.of_pictures(self.denoiser).lanes(batch_size).run(edits())
             edited = [image for _, image in done if image is not None]
         return torch.from_numpy(np.stack(edited)).to(x_0.device) if edited else x_0.clone()
 

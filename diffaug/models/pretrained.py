@@ -14,7 +14,10 @@ from torch import Tensor
 from diffaug.diffusion.batched import is_out_of_memory, side_by_side
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.diffusion.lanes import Lanes
-from diffaug.diffusion.latents import Autoencoder, LatentLanes
+from diffaug.diffusion.latents import Autoencoder, LatentSteps, Stages
+from diffaug.diffusion.ordered import Ordered
+from diffaug.diffusion.process import Gaussian
+from diffaug.diffusion.steps import Steps
 from diffaug.errors import UncommittedError
 
 __all__ = ["Condition", "Pretrained", "Prompts"]
@@ -97,12 +100,11 @@ class Pretrained:
             return self.prompts(prompt)
         return (torch.tensor(self.denoiser.no_class if label is None else label),)
 
-    def lanes(self, batch_size: int) -> Lanes[Any] | LatentLanes[Any]:
-        """New lanes from picture to picture."""
-        lanes = Lanes[Any](self.denoiser, batch_size)
+    def lanes(self, batch_size: int) -> Steps[Any]:
+        """New lanes from picture to picture, whose results come in order."""
+        steps = Ordered[Any](Lanes(Gaussian(self.denoiser, batch_size)))
         if self.autoencoder is None:
-            return lanes
-        _, height, width = self.shape
-        return LatentLanes(
-            lanes, self.autoencoder, (height, width), batch_size, self.denoiser.device
+            return steps
+        return LatentSteps(
+            steps, Stages(self.autoencoder, self.shape[1:], batch_size, self.denoiser.device)
         )

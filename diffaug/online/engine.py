@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.editor import Draft, Editor, Finish, Source, sample_id
 from diffaug.errors import DefectError

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.samplers import SamplerName, timesteps, trajectory
 from diffaug.execution import Execution

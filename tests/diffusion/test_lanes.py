@@ -23,9 +23,13 @@ from PIL import Image
 from torch import Tensor
 
 from diffaug.diffusion.denoiser import Clip, Denoiser, Network
-from diffaug.diffusion.lanes import LOOK_AHEAD, RUN_AHEAD, Edit, Lanes
+from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.lanes import Lanes
+from diffaug.diffusion.ordered import LOOK_AHEAD, RUN_AHEAD, Ordered
+from diffaug.diffusion.process import Gaussian
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import Schedule
+from diffaug.diffusion.steps import Steps
 from diffaug.execution import Execution
 from diffaug.models import find_checkpoint, load_model
 from tests.conftest import SHARDS
@@ -106,8 +110,12 @@ def by_hand(edit: Edit) -> NDArray[np.float64]:
     return x
 
 
+def in_order(denoiser: Denoiser, batch_size: int) -> Steps[int]:
+    return Ordered(Lanes(Gaussian(denoiser, batch_size)))
+
+
 def results(denoiser: Denoiser, batch_size: int, edits: Iterable[Edit | None]) -> list[Result]:
-    found = list(Lanes[int](denoiser, batch_size).run(enumerate(edits)))
+    found = list(in_order(denoiser, batch_size).run(enumerate(edits)))
     assert [tag for tag, _ in found] == list(range(len(found)))
     return [result for _, result in found]
 
@@ -213,7 +221,7 @@ def test_input_is_not_read_far_ahead() -> None:
     slow, fast = edit(0, range(400, 0, -1)), edit(1, (500,))
     read: list[int] = []
     with threads(2):
-        lanes = Lanes[int](toy(), 3)
+        lanes = in_order(toy(), 3)
     for done, (tag, _) in enumerate(lanes.run(watched([slow, *[fast] * 300], read))):
         assert tag == done
         assert len(read) - done <= RUN_AHEAD * 6
@@ -223,14 +231,14 @@ def test_input_is_not_read_far_ahead() -> None:
 def test_fast_images_pass_without_waiting_for_the_stream() -> None:
     read: list[int] = []
     with threads(1):
-        lanes = Lanes[int](toy(), 4)
+        lanes = in_order(toy(), 4)
     next(lanes.run(watched([edit(i, (500,)) for i in range(100)], read)))
     assert len(read) == 4 + LOOK_AHEAD * 4 - 1
 
 
 def test_what_has_no_edit_goes_straight_through() -> None:
     read: list[int] = []
-    stream = Lanes[int](toy(), 4).run(watched([None, edit(0), None, None], read))
+    stream = in_order(toy(), 4).run(watched([None, edit(0), None, None], read))
     assert next(stream) == (0, None)
     assert read == [0]
     assert [tag for tag, _ in stream] == [1, 2, 3]
@@ -238,7 +246,7 @@ def test_what_has_no_edit_goes_straight_through() -> None:
 
 def test_an_abandoned_run_leaves_nothing_behind() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
-    lanes = Lanes[int](counting(seen), 3)
+    lanes = in_order(counting(seen), 3)
     slow = [edit(i, range(60, 0, -1)) for i in range(5)]
     next(lanes.run(enumerate([edit(0, (9,)), *slow])))
     seen.clear()
@@ -253,7 +261,7 @@ def test_a_fault_of_the_source_comes_out_and_the_lanes_go_on() -> None:
         yield 0, edit(0)
         raise OSError("storage went away")
 
-    lanes = Lanes[int](toy(), 2)
+    lanes = in_order(toy(), 2)
     with pytest.raises(OSError, match="storage went away"):
         list(lanes.run(failing()))
     again = [result for _, result in lanes.run([(0, edit(1))])]
@@ -264,7 +272,7 @@ def test_edits_and_earlier_results_are_left_alone() -> None:
     one = edit(0)
     assert one.x_0 is not None
     x_0, noise = one.x_0.copy(), one.noise.copy()
-    stream = Lanes[int](toy(), 1).run(enumerate([one, edit(1)]))
+    stream = in_order(toy(), 1).run(enumerate([one, edit(1)]))
     first = next(stream)[1]
     kept = None if first is None else first.copy()
     list(stream)

@@ -16,10 +16,11 @@ from PIL import Image
 import diffaug
 from diffaug.diffusion.batched import Batched
 from diffaug.diffusion.denoiser import Clip, Denoiser
-from diffaug.diffusion.lanes import Edit
-from diffaug.diffusion.latents import Autoencoder, LatentLanes
+from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.latents import Autoencoder, LatentSteps
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import Schedule
+from diffaug.diffusion.steps import Steps
 from diffaug.editor import Draft, Editor, Source
 from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of
@@ -204,7 +205,10 @@ def test_rows_with_guidance_share_calls_with_those_without(folder: Path) -> None
 # Order and memory of the two stages around the lanes
 
 
-def toy_lanes(lanes: int = 4) -> LatentLanes[int]:
+TOY_SCHEDULE = Schedule.flow(torch.linspace(0.01, 1, 100))
+
+
+def toy_lanes(lanes: int = 4) -> Steps[int]:
     """A model whose latents are every second pixel, and which makes nothing of them."""
 
     def encode(batch: torch.Tensor) -> torch.Tensor:
@@ -213,10 +217,9 @@ def toy_lanes(lanes: int = 4) -> LatentLanes[int]:
     def decode(latents: torch.Tensor) -> torch.Tensor:
         return latents.repeat_interleave(2, 2).repeat_interleave(2, 3).expand(-1, 3, -1, -1)
 
-    schedule = Schedule.flow(torch.linspace(0.01, 1, 100))
     denoiser = Denoiser(
         network=lambda x_t, t: torch.zeros_like(x_t),
-        schedule=schedule,
+        schedule=TOY_SCHEDULE,
         prediction="sample",
         clip=Clip(),
         shape=(1, 4, 4),
@@ -230,13 +233,13 @@ def toy_lanes(lanes: int = 4) -> LatentLanes[int]:
         autoencoder=Autoencoder(encode=encode, decode=decode, factor=2),
     )
     made = model.lanes(lanes)
-    assert isinstance(made, LatentLanes)
+    assert isinstance(made, LatentSteps)
     return made
 
 
 def test_what_has_no_edit_keeps_its_place() -> None:
     lanes = toy_lanes()
-    way = trajectory("ddim", lanes._lanes._denoiser.schedule, (50,))
+    way = trajectory("ddim", TOY_SCHEDULE, (50,))
     whole = np.ones((3, 8, 8), np.float32)
     one = Edit(x_0=whole, noise=np.zeros((1, 1, 4, 4), np.float32), trajectory=way)
     stream: list[Edit | None] = [None, one, None, one, one, None, None, *[None] * 30, one, None]
@@ -247,7 +250,7 @@ def test_what_has_no_edit_keeps_its_place() -> None:
 
 def test_the_two_stages_read_no_further_than_they_must() -> None:
     lanes = toy_lanes()
-    way = trajectory("ddim", lanes._lanes._denoiser.schedule, (50,))
+    way = trajectory("ddim", TOY_SCHEDULE, (50,))
     read: list[int] = []
 
     def edits() -> Iterator[tuple[int, Edit]]:
@@ -257,7 +260,7 @@ def test_the_two_stages_read_no_further_than_they_must() -> None:
             yield tag, Edit(x_0=x_0, noise=np.zeros((1, 1, 4, 4), np.float32), trajectory=way)
 
     for tag, _ in lanes.run(edits()):
-        assert len(read) - tag < 20 * lanes._lanes.count
+        assert len(read) - tag < 20 * lanes.count
         if tag > 500:
             break
 

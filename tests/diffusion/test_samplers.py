@@ -24,12 +24,12 @@ from torch import Tensor
 
 import diffaug
 from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
-from diffaug.diffusion.lanes import Edit, Lanes
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.samplers import timesteps, trajectory
 from diffaug.diffusion.schedule import Schedule
 from diffaug.execution import Execution
-from diffaug.models import find_checkpoint, load_model
+from diffaug.models import Pretrained, find_checkpoint, load_model
 from tests.conftest import SHARDS
 
 MODEL = "fashion-mnist-32"
@@ -92,7 +92,7 @@ def ours(
         )
         for i in range(BATCH)
     ]
-    results = [result for _, result in Lanes[int](denoiser, BATCH).run(edits)]
+    results = [result for _, result in Pretrained.of_pictures(denoiser).lanes(BATCH).run(edits)]
     return torch.from_numpy(np.stack([result for result in results if result is not None]))
 
 

@@ -23,7 +23,7 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.samplers import trajectory
 from diffaug.editor import Editor
 from diffaug.errors import ConfigError

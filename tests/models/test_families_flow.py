@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 import diffaug
-from diffaug.diffusion.lanes import Edit
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import Schedule
 from diffaug.editor import Draft, Editor

@@ -1,0 +1,45 @@
+"""Edit: one sample on its way into noise and back, with everything that its result depends on.
+
+An edit carries its own trajectory, condition and guidance, so edits of different recipes can share
+a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffaug.diffusion.samplers import Trajectory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Edit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What a lane is given. Arrays and tensors have no batch axis.
+
+    Attributes:
+        x_0: the clean sample (*), float32, nominally in [-1, 1]: a picture (C, H, W), or its
+            latents. None starts from the noise itself.
+        noise: standard normal values (1 + draws, *), float32: what the sample is noised with, then
+            what its trajectory's steps add.
+        trajectory: when the network is called, and what each step makes of its estimate.
+        condition: what the network is given next to sample and time.
+        away: the same, for what guidance leads away from.
+        scales: (calls,), float32: the guidance scale of each call; None is 1 at every one.
+        mask: (1, H, W), where the sample may change; elsewhere it stays as it is. None: everywhere.
+    """
+
+    x_0: NDArray[np.float32] | None
+    noise: NDArray[np.float32]
+    trajectory: Trajectory
+    condition: tuple[Tensor, ...] = ()
+    away: tuple[Tensor, ...] = ()
+    scales: NDArray[np.float32] | None = None
+    mask: NDArray[np.bool_] | None = None
