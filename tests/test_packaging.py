@@ -259,6 +259,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     assert set(re.findall(r"^Provides-Extra: (.*)$", said, flags=re.MULTILINE)) == set(EXTRAS)
 
 
+@pytest.mark.pages
 def test_the_readme_runs_from_the_wheel_with_the_core_alone(wheel: Path, tmp_path: Path) -> None:
     """In a folder without the checkout, where no package of an extra can be imported."""
     site, folder = tmp_path / "site", tmp_path / "folder"
