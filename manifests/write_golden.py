@@ -12,7 +12,7 @@ from pathlib import Path
 import diffaug
 
 GOLDEN = Path(__file__).with_name("golden")
-SHARD = Path("tests/fixtures/fashion-mnist-000000.tar")
+SHARD = Path(__file__).parents[1] / "tests/fixtures/fashion-mnist-000000.tar"
 SOURCE = Path("/tmp/diffaug-golden") / SHARD.name
 """Rows name their source by its whole path: one that is available anywhere."""
 
@@ -22,10 +22,23 @@ RECIPE = {
 }
 
 
+def place() -> None:
+    """Put the source where the rows say it is, all at once.
+
+    One that is there already is left untouched: another process may be reading it.
+    """
+    data = SHARD.read_bytes()
+    if SOURCE.is_file() and SOURCE.read_bytes() == data:
+        return
+    SOURCE.parent.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=SOURCE.parent, delete=False) as file:
+        file.write(data)
+    Path(file.name).replace(SOURCE)
+
+
 def make(output: str) -> None:
     """Run the job in float32, which every processor can do."""
-    SOURCE.parent.mkdir(exist_ok=True)
-    shutil.copy(SHARD, SOURCE)
+    place()
     job = diffaug.Job.plan([str(SOURCE)], output, diffaug.Recipe.of(RECIPE), dtype="float32")
     for _ in job.run():
         pass

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -30,6 +29,7 @@ from diffaug.job.plan import freeze, plan_run
 from diffaug.output.compact import compact
 from diffaug.output.survey import refuse_changed, survey
 from tests.support.hostile import write_files
+from tests.support.nothing import next_to_nothing
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _measure(count: int, folder: Path) -> None:
-    _no_op_model(folder / "model")
+    next_to_nothing(folder / "model", 8, channels=1)
     buffer = io.BytesIO()
     for number in range(count):
         buffer.seek(0)
@@ -102,25 +102,6 @@ def _memory(what: str) -> float:
     """Of this process, in MB: VmRSS, what it has; VmHWM, the most it had."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status[what].split()[0]) / 1024
-
-
-def _no_op_model(folder: Path) -> None:
-    """A checkpoint whose network does next to nothing."""
-    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-
-    network = UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=(4,),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D",),
-        up_block_types=("UpBlock2D",),
-        norm_num_groups=1,
-        add_attention=False,
-    )
-    pipeline: Any = DDPMPipeline(network, DDPMScheduler())
-    pipeline.save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,43 +20,32 @@ import pandas as pd
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-import diffaug
 from diffaug.output.survey import read_report
 from diffaug.shards import ShardWriter
-from flows import runners
-from flows.runners import Local, Processes, Ray, choose
 from flows.server import prefect_server
-from tests.conftest import ROOT, SHARDS
+from tests.conftest import ROOT
+from tests.conftest import SHARDS as FASHION
+from tests.support.flow_runs import BATCH, PATIENCE, RECIPE, SHARDS, Augmenting, on_a_cluster
+from tests.support.forks import Forks
 from tests.support.jobs import augmented, manifest, tars, tree, webdataset
+from tests.support.prefect import client_of
 from tests.support.services import free_ports, listens, wait_until
 
 pytestmark = pytest.mark.services
 
-COUNT, IMAGES = 6, 24
+IMAGES = 24
+"""In a shard: a job that is stopped has no more than two shards in hand, and drops the others."""
+
 TOLD = 1
 """Task runs of a flow run that is complete, beside its groups': the telling of the outcome."""
-RECIPE: dict[str, Any] = {"sampler": "ddim", "strength": 0.5, "steps": 16}
-BATCH = 8
-PATIENCE = 480
-"""Seconds that a run may take where other tests keep a slow machine busy; alone, 60 will do."""
-
-SCRIPT = """\
-import json, shutil, sys
-sys.path.insert(0, sys.argv[1])
-from flows.augment_dataset import augment_dataset
-if len(sys.argv) > 3:
-    shutil.rmtree(sys.argv[3])
-state = augment_dataset(**json.loads(sys.argv[2]), return_state=True)
-print(state.type.value, state.message)
-"""
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Six shards of real images, some seconds' work for two workers."""
+    """Ten shards of real images."""
     folder = tmp_path_factory.mktemp("sources")
-    samples = itertools.cycle([sample for path in SHARDS for sample in webdataset(path)])
-    paths = [folder / f"s{number}.tar" for number in range(COUNT)]
+    samples = itertools.cycle([sample for path in FASHION for sample in webdataset(path)])
+    paths = [folder / f"s{number}.tar" for number in range(SHARDS)]
     for number, path in enumerate(paths):
         with path.open("wb") as stream:
             tar = ShardWriter(stream)
@@ -78,80 +65,6 @@ def undisturbed(
     output = tmp_path_factory.mktemp("undisturbed")
     frame = augmented(sources, output, **RECIPE, batch_size=BATCH)
     return tars(output), frame
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a client of a server of our own."""
-    home = tmp_path_factory.mktemp("prefect")
-    with prefect_server(home, home / "server.log") as url:
-        yield client_of(url, home)
-
-
-def client_of(url: str, home: Path) -> dict[str, str]:
-    return os.environ | {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": url,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
-    }
-
-
-class FlowRun:
-    """A run of the flow in a process of its own, from a folder that is not the checkout."""
-
-    def __init__(
-        self,
-        environment: dict[str, str],
-        sources: list[Path],
-        output: Path,
-        checkout: Path = ROOT,
-        *arguments: str,
-        **parameters: Any,
-    ) -> None:
-        self.output = output
-        given = {"source": list(map(str, sources)), "output": str(output), "recipe": RECIPE}
-        given |= {"batch_size": BATCH, "shards_per_task": 1} | parameters
-        output.parent.mkdir(exist_ok=True)
-        self._log = output.parent / f"{output.name}.log"
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, str(checkout), json.dumps(given), *arguments],
-                cwd=output.parent,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def said(self) -> str:
-        return self._log.read_text()
-
-    def parts(self) -> list[Path]:
-        return sorted(self.output.glob("manifest/*.parquet"))
-
-    def wait_for_parts(self, count: int = 1) -> None:
-        wait_until(lambda: len(self.parts()) >= count, PATIENCE, f"{count} parts", self.process)
-        assert len(self.parts()) < COUNT, "too late to disturb anything"
-
-    def worker(self) -> int:
-        """The process that committed the first part."""
-        return read_report(str(self.parts()[0])).pid
-
-    def end(self, seconds: float = PATIENCE) -> int:
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"no end after {seconds} seconds:\n{self.said}") from None
-        finally:
-            self.process.kill()
-            self.process.wait()
-
-    def assert_completed(self) -> None:
-        assert self.end() == 0, self.said
-        assert "COMPLETED" in self.said.splitlines()[-1], self.said
 
 
 def assert_equal(output: Path, undisturbed: tuple[dict[str, bytes], pd.DataFrame]) -> None:
@@ -185,39 +98,45 @@ def assert_task_runs(environment: dict[str, str], expected: dict[str, int]) -> N
 
 def assert_most_completed(environment: dict[str, str]) -> None:
     """All but one: of that the server may know only what the worker said that was killed."""
-    least = COUNT - 1 + TOLD
+    least = SHARDS - 1 + TOLD
     what = f"{least} completed task runs"
     wait_until(lambda: task_runs(environment)["COMPLETED"] >= least, 180, what)
 
 
 def test_processes_one_killed(
     environment: dict[str, str],
+    flows_forked: Forks,
     sources: list[Path],
     undisturbed: tuple[dict[str, bytes], pd.DataFrame],
     tmp_path: Path,
 ) -> None:
     """What was under way is begun again by new workers, and nothing else; then nothing is left."""
-    run = FlowRun(environment, sources, tmp_path / "out", runner="processes", workers=2)
-    run.wait_for_parts()
-    kept = parts(run.output)
-    os.kill(run.worker(), signal.SIGKILL)
+    two: dict[str, Any] = {"runner": "processes", "workers": 2}
+    output = tmp_path / "out"
+    run = Augmenting(flows_forked, environment, sources, output, hold_at=1, **two)
+    run.wait_until_held()
+    kept, killed = parts(output), run.worker()
+    os.kill(killed, signal.SIGKILL)
+    run.go_on()
     run.assert_completed()
     assert "a worker died" in run.said
-    assert_equal(run.output, undisturbed)
-    assert kept.items() <= parts(run.output).items()
-    workers = {read_report(str(part)).pid for part in run.parts()}
-    assert len(workers) in (3, 4)  # the model stays in each: two at first, two in the second pool
-    wait_until(lambda: not any(map(psutil.pid_exists, workers)), 20, "an end of the workers")
+    assert_equal(output, undisturbed)
+    assert kept.items() <= parts(output).items()
+    made_by = {part.name: read_report(str(part)).pid for part in run.parts()}
+    assert killed not in {pid for name, pid in made_by.items() if name not in kept}
+    workers = set(made_by.values())
+    assert 2 <= len(workers) <= 4  # the model stays in each: two at first, two in the second pool
+    wait_until(lambda: not any(map(psutil.pid_exists, workers)), PATIENCE, "an end of the workers")
     assert_most_completed(environment)
     # those in hand were begun again; a server may be told of a lost one before it knows of it
-    assert task_runs(environment).total() <= COUNT + TOLD + 2
+    assert task_runs(environment).total() <= SHARDS + TOLD + 2
 
-    before = tree(run.output)
-    again = FlowRun(environment, sources, run.output, runner="processes", workers=2)
+    before = tree(output)
+    again = Augmenting(flows_forked, environment, sources, output, **two)
     again.assert_completed()
     assert "0 shards to do in 0 tasks" in again.said
     assert_task_runs(environment, {"COMPLETED": TOLD})
-    changed = {name for name, state in tree(run.output).items() if before.get(name) != state}
+    changed = {name for name, state in tree(output).items() if before.get(name) != state}
     assert changed <= {"shards.txt", "report", "report/index.html"}
 
 
@@ -228,25 +147,35 @@ def test_ray_one_killed(
     tmp_path: Path,
 ) -> None:
     """On a running cluster whose workers know nothing of the checkout, which is gone besides."""
-    checkout = tmp_path / "checkout"
+    checkout, output = tmp_path / "checkout", tmp_path / "runs" / "out"
     shutil.copytree(ROOT / "flows", checkout / "flows")
-    with ray_cluster(environment) as address:
-        flows = str(checkout / "flows")
-        output = tmp_path / "runs" / "out"
-        run = FlowRun(environment, sources, output, checkout, flows, runner="ray", address=address)
-        run.wait_for_parts()
+    client = on_a_cluster(environment, output, tmp_path / "judge")
+    with ray_cluster(client) as address:
+        run = Augmenting(
+            None,
+            client,
+            sources,
+            output,
+            hold_at=1,
+            checkout=checkout,
+            remove=(str(checkout / "flows"),),
+            runner="ray",
+            address=address,
+        )
+        run.wait_until_held()
         assert not checkout.joinpath("flows").exists()
-        kept = parts(run.output)
+        kept = parts(output)
         killed = run.worker()
         os.kill(killed, signal.SIGKILL)
+        run.go_on()
         run.assert_completed()
-    assert_equal(run.output, undisturbed)
-    assert kept.items() <= parts(run.output).items()
+    assert_equal(output, undisturbed)
+    assert kept.items() <= parts(output).items()
     workers = Counter(read_report(str(part)).pid for part in run.parts())
     assert workers[killed] <= len(kept)
     assert len(workers) in (2, 3)
     assert_most_completed(environment)
-    assert task_runs(environment).total() == COUNT + TOLD  # the lost one was begun as the same
+    assert task_runs(environment).total() == SHARDS + TOLD  # the lost one was begun as the same
 
 
 @contextmanager
@@ -279,7 +208,7 @@ def ray_cluster(environment: dict[str, str]) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("runner", "signals"),
     [
-        ({"runner": "local"}, [signal.SIGINT, signal.SIGTERM]),
+        ({"runner": "local", "shards_per_task": 2}, [signal.SIGINT, signal.SIGTERM]),
         ({"runner": "processes", "workers": 2}, [signal.SIGKILL, signal.SIGTERM]),
     ],
     ids=["local", "processes"],
@@ -288,6 +217,7 @@ def test_stopped_and_repeated(
     runner: dict[str, Any],
     signals: list[signal.Signals],
     environment: dict[str, str],
+    flows_forked: Forks,
     sources: list[Path],
     undisturbed: tuple[dict[str, bytes], pd.DataFrame],
     tmp_path: Path,
@@ -295,25 +225,25 @@ def test_stopped_and_repeated(
     """By Ctrl-C, by a Prefect worker that cancels, by a kill: the shards in hand are dropped."""
     output, kept = tmp_path / "out", dict[str, tuple[int, str]]()
     for signum in signals:
-        run = FlowRun(environment, sources, output, shards_per_task=2, **runner)
-        run.wait_for_parts(len(run.parts()) + 1)
+        hold_at = len(kept) + 1
+        run = Augmenting(flows_forked, environment, sources, output, hold_at=hold_at, **runner)
+        run.wait_until_held()
         family = psutil.Process(run.process.pid).children(recursive=True)
-        told = time.monotonic()
         run.process.send_signal(signum)
-        assert run.end(60) != 0
-        _, alive = psutil.wait_procs(family, 20)
+        run.go_on()
+        assert run.end() != 0
+        _, alive = psutil.wait_procs(family, PATIENCE)
         assert not alive
-        assert time.monotonic() - told < 20
         if signum != signal.SIGKILL:
             assert "run it again for the rest" in run.said
         now = parts(output)
         assert kept.items() <= now.items()
         kept = now
-        assert 1 <= len(run.parts()) < COUNT
+        assert 1 <= len(kept) < SHARDS
         assert not (output / "shards.txt").exists()
         assert not list(output.glob(".diffaug-*"))
 
-    FlowRun(environment, sources, output).assert_completed()
+    Augmenting(flows_forked, environment, sources, output).assert_completed()
     assert kept.items() <= parts(output).items()
     assert_equal(output, undisturbed)
 
@@ -327,44 +257,20 @@ def test_prefect_server_killed(
     home, output = tmp_path / "home", tmp_path / "out"
     home.mkdir()
     with prefect_server(home, home / "server.log") as url:
-        environment = client_of(url, home) | {"PREFECT_CLIENT_MAX_RETRIES": "1"}
-        run = FlowRun(environment, sources, output, shards_per_task=COUNT // 2)
-        run.wait_for_parts()
+        client = client_of(url, home) | {"PREFECT_CLIENT_MAX_RETRIES": "1"}
+        run = Augmenting(None, client, sources, output, hold_at=1, shards_per_task=SHARDS // 2)
+        run.wait_until_held()
         kept = parts(output)
         port = str(httpx.URL(url).port)
         (server,) = [p for p in psutil.Process().children() if port in p.cmdline()]
         for process in [server, *server.children(recursive=True)]:
             process.kill()
+        run.go_on()
         assert run.end() != 0
         assert "ConnectError" in run.said
     assert kept.items() <= parts(output).items()
     kept = parts(output)
     with prefect_server(home, home / "server.log") as url:
-        FlowRun(client_of(url, home), sources, output).assert_completed()
+        Augmenting(None, client_of(url, home), sources, output).assert_completed()
     assert kept.items() <= parts(output).items()
     assert_equal(output, undisturbed)
-
-
-def test_choice() -> None:
-    assert choose("local", None, None, "cuda") == Local()
-    assert choose("processes", 3, None, "cpu") == Processes(3)
-    assert choose("processes", None, None, "cpu") == Processes(runners._cores())
-    assert choose("ray", 2, None, "cuda") == Ray(None, 2, gpus=1)
-    assert choose("ray", None, "auto", "cpu") == Ray("auto", runners._cores(), gpus=0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("local", 2, None, "cpu"), "workers: runner=local has no workers"),
-        (("processes", 2, "auto", "cpu"), "use runner=ray"),
-        (("processes", 2, None, "cuda"), "runner=local for one GPU, runner=ray for several"),
-        (("ray", 2, "auto", "cpu"), "leave it out"),
-        (("ray", None, None, "cuda:1"), "use device=cuda"),
-        (("ray", None, "127.0.0.1:9", "cpu"), "no Ray cluster answers at 127.0.0.1:9"),
-        (("ray", None, "ray://nowhere.invalid", "cpu"), "no Ray cluster answers at ray://nowhere"),
-    ],
-)
-def test_choice_that_cannot_be(arguments: tuple[Any, ...], sentence: str) -> None:
-    with pytest.raises(diffaug.ConfigError, match=sentence):
-        choose(*arguments)

@@ -1,108 +1,92 @@
-"""A shard of any length takes the same memory, to augment and to train on."""
+"""A shard of any length takes the same memory, to augment and to train on.
+
+The network does next to nothing, since it is not about it. Images are of 48x48 pixels in colour, so
+that their values would show if they were kept: all that is in hand, reading ahead and writing
+behind, is a few megabytes however the threads happen to run, and what is looked at is the memory
+that is in use.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.hostile import encoded, fashion, write_files
-from tests.support.jobs import pixels
+from tests.support.forks import Forks
+from tests.support.hostile import encoded, write_files
+from tests.support.nothing import next_to_nothing
 
-# VmHWM, not getrusage: a child's ru_maxrss begins with what its parent had at the fork. What is
-# held at the lowest, between two network calls, says more of growth than the peak does.
-SCRIPT = """
-import atexit, json, pathlib, sys, threading
-from diffaug.cli import main
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads what is held from /proc"),
+]
 
-def megabytes(name):
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.partition(name + ":")[2].split()[0]) / 1024
-
-def watch():
-    while not ended.wait(0.02):
-        held.append(megabytes("RssAnon"))
-
-def say():
-    ended.set()
-    third = len(held) // 3
-    lowest = min(held[third : 2 * third]), min(held[2 * third :])
-    print(json.dumps([megabytes("VmHWM"), *lowest]))
-
-held, ended = [], threading.Event()
-threading.Thread(target=watch, daemon=True).start()
-atexit.register(say)
-sys.argv[0] = "diffaug"
-main()
-"""
+SIDE = 48
+MEGABYTES = SIDE * SIDE * 3 * 4 / 2**20
+"""Of an image's values in float32."""
 
 
 def _distinct(count: int) -> Iterator[tuple[str, bytes]]:
-    """Fixture images, each with its number written into its corner."""
-    pictures = [pixels(sample["png"]) for sample in fashion(120)]
+    """Images of noise, which no two have alike and nothing compresses."""
+    random = np.random.default_rng(0)
     for number in range(count):
-        picture = np.array(pictures[number % len(pictures)])
-        picture[0, :4] = np.frombuffer(number.to_bytes(4, "big"), np.uint8)
+        picture = random.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         yield f"{number:06d}.png", encoded(Image.fromarray(picture), "PNG")
         yield f"{number:06d}.cls", b"%d" % (number % 10)
 
 
-class Held(NamedTuple):
-    """Megabytes: the peak, and the lowest of the second and the last third."""
-
-    peak: float
-    second: float
-    last: float
-
-
-def _measure(command: str, *arguments: object) -> tuple[str, Held]:
-    """What a command says, and what it held."""
-    line = [sys.executable, "-c", SCRIPT, command, *map(str, arguments)]
-    ran = subprocess.run(line, capture_output=True, text=True, timeout=600)
-    assert ran.returncode == 0, ran.stderr
-    said, _, measured = ran.stdout.strip().rpartition("\n")
-    held = Held(*json.loads(measured))
+def _held(forked: Forks, *arguments: str | Path) -> tuple[str, list[float]]:
+    """What a command says, and the megabytes that it held at calls of its network."""
+    process = forked.start(*arguments, entry="tests.support.memory:main")
+    assert process.wait() == 0, process.err
+    said, _, measured = process.out.strip().rpartition("\n")
+    held: list[float] = json.loads(measured)
     print(said, held, sep="\n")
     return said, held
 
 
-@pytest.mark.process
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
-def test_five_times_the_images_take_the_same_memory(tmp_path: Path) -> None:
-    """Of each image, only its key is kept to the end of its shard."""
+def _growth(held: list[float]) -> float:
+    """By how much the last third of what was held is above the second, both taken in the middle."""
+    third = len(held) // 3
+    return median(held[2 * third :]) - median(held[third : 2 * third])
 
-    def augment(count: int) -> Held:
+
+def test_five_times_the_images_take_the_same_memory(tmp_path: Path, forked: Forks) -> None:
+    """Of each image, only its key is kept to the end of its shard."""
+    model = next_to_nothing(tmp_path / "model", SIDE, channels=3)
+
+    def augment(count: int) -> list[float]:
         shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
-        arguments = [shard, tmp_path / f"out-{count}", "--sampler", "one-step"]
-        said, held = _measure("augment", *arguments)
+        flags = ["--model", model, "--sampler", "one-step", "--batch-size", "8"]
+        said, held = _held(forked, "augment", shard, tmp_path / f"out-{count}", *flags)
         assert f"{count} planned = {count} ok" in said
         return held
 
-    few, many = augment(1200), augment(6000)  # with 500, it has not come yet to what it holds
-    assert many.peak < 1.10 * few.peak
-    assert many.last - many.second < 12  # a picture's values and its noise, kept, would be 15
+    few, many = augment(200), augment(1000)
+    assert median(many) - median(few) < 400 * MEGABYTES  # half of what keeping them would add
+    assert _growth(many) < 170 * MEGABYTES
 
 
-@pytest.mark.process
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
-def test_training_on_ten_times_the_images_takes_the_same_memory(tmp_path: Path) -> None:
-    """As many steps either way: eleven epochs of the few, and more than one of the many."""
+def test_training_on_ten_times_the_images_takes_the_same_memory(
+    tmp_path: Path, forked: Forks
+) -> None:
+    """As many steps either way: many epochs of the few, and more than one of the many."""
 
-    def train(count: int) -> Held:
+    def train(count: int) -> list[float]:
         shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
         arguments = [shard, tmp_path / f"model-{count}", "--network", "tiny", "--size", "8"]
-        flags = ["--steps", "70", "--shuffle", "200", "--preview-steps", "35"]
-        said, held = _measure("train", *arguments, *flags)
-        assert "70 steps, 4480 images" in said
+        flags = ["--steps", "70", "--batch-size", "16", "--shuffle", "100"]
+        flags += ["--preview-steps", "70"]
+        said, held = _held(forked, "train", *map(str, arguments), *flags)
+        assert "70 steps, 1120 images" in said
         return held
 
-    few, many = train(400), train(4000)
-    assert many.peak < 1.10 * few.peak
-    assert many.last < 1.05 * few.last
+    few, many = train(100), train(1000)
+    assert median(many) - median(few) < 450 * MEGABYTES
+    assert _growth(many) < 170 * MEGABYTES
