@@ -10,12 +10,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from diffaug import ConfigError, Recipe, UncommittedError
-from diffaug.evaluation.conclusion import conclude
-from diffaug.evaluation.experiment import missing_trials, run_trials
-from diffaug.evaluation.generation import generate, pools_of
+from diffaug.evaluation.images.pools import generate, pools_of
+from diffaug.evaluation.images.prepare import prepare
 from diffaug.evaluation.plan import plan_evaluation, read_plan
-from diffaug.evaluation.prepare import prepare
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
+from diffaug.evaluation.trials.run import missing_trials, run_trials
+from diffaug.evaluation.verdict.conclude import conclude
 from flows.groups import RETRIES, run_name
 
 DEFAULT_SETTINGS = Evaluation()

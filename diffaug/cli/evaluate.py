@@ -105,9 +105,9 @@ def evaluate(
     if (search is None) == (not test):
         raise ConfigError("evaluate wants --test SHARDS, or --search strength=lo:hi, and not both")
 
-    from diffaug.evaluation.classifier import Task, new_classifier
+    from diffaug.evaluation.images.prepare import prepare
     from diffaug.evaluation.plan import plan_evaluation
-    from diffaug.evaluation.prepare import prepare
+    from diffaug.evaluation.trials.classifier import Task, new_classifier
 
     schedule = None
     if search is not None:
@@ -142,9 +142,9 @@ def evaluate(
 
 
 def _conclude(plan: EvaluationPlan, output: str) -> int:
-    from diffaug.evaluation.conclusion import conclude
-    from diffaug.evaluation.experiment import missing_trials, run_trials
-    from diffaug.evaluation.generation import generate, pools_of
+    from diffaug.evaluation.images.pools import generate, pools_of
+    from diffaug.evaluation.trials.run import missing_trials, run_trials
+    from diffaug.evaluation.verdict.conclude import conclude
 
     pools = pools_of(plan)
     jobs = (done for n in range(plan.settings.seeds) for done in generate(plan, output, n, pools))

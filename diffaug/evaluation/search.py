@@ -17,11 +17,11 @@ import numpy as np
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import BASELINE, Arm
-from diffaug.evaluation.experiment import run_trials
-from diffaug.evaluation.generation import generate
+from diffaug.evaluation.images.pools import generate
 from diffaug.evaluation.plan import EvaluationPlan
-from diffaug.evaluation.records import read_trial
 from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.trials.record import read_trial
+from diffaug.evaluation.trials.run import run_trials
 
 __all__ = ["LEAST", "Round", "Schedule", "candidates", "search", "settings_of"]
 

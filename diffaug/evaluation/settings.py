@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from diffaug.evaluation.corruptions import CORRUPTIONS, SEVERITIES
+from diffaug.evaluation.images.corruptions import CORRUPTIONS, SEVERITIES
 from diffaug.recipe import Recipe
 from diffaug.recipe.fields import Fields, Names
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from diffaug import storage
-from diffaug.evaluation.split import draw
+from diffaug.evaluation.images.split import draw
 from diffaug.pictures.codec import decode, pixel_sha256
 from diffaug.shards import Sample, ShardWriter, read_samples
 

@@ -19,8 +19,8 @@ import diffaug
 from diffaug.cli.evaluate import evaluate
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import arms_of, matched_arms
+from diffaug.evaluation.images.prepare import prepare
 from diffaug.evaluation.plan import plan_evaluation
-from diffaug.evaluation.prepare import prepare
 from diffaug.evaluation.settings import Evaluation
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.forks import Forks

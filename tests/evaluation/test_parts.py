@@ -17,19 +17,19 @@ from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio
 
 from diffaug.errors import ConfigError
-from diffaug.evaluation.classifier import Task, new_classifier
-from diffaug.evaluation.corruptions import CORRUPTIONS, corrupt
+from diffaug.evaluation.images.corruptions import CORRUPTIONS, corrupt
+from diffaug.evaluation.images.split import draw
 from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.split import draw
-from diffaug.evaluation.statistics import difference, estimate
-from diffaug.evaluation.training import Lesson, _batches, train_classifier
-from diffaug.evaluation.variants import (
+from diffaug.evaluation.trials.classifier import Task, new_classifier
+from diffaug.evaluation.trials.training import Lesson, _batches, train_classifier
+from diffaug.evaluation.trials.variants import (
     Pool,
     TrivialAugment,
     flips_and_crops,
     matched_blur,
     matched_noise,
 )
+from diffaug.evaluation.verdict.statistics import difference, estimate
 from diffaug.execution import Execution
 from tests.support.networks import vit
 

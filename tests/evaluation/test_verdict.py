@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from diffaug.evaluation.arms import Arm, arms_of, matched_arms
-from diffaug.evaluation.results import per_seed, summary_table
 from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.verdict import judge, leakage
+from diffaug.evaluation.verdict.judge import judge, leakage
+from diffaug.evaluation.verdict.summary import per_seed, summary_table
 
 SETTINGS = Evaluation(
     arms=("mixup", "blur", "noise", "reconstruct"), strengths=(0.3, 0.6), labels=(20,), seeds=6

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from diffaug.evaluation.arms import BASELINE, DIFFUSION
-from diffaug.evaluation.results import CLEAN, CORRUPTED
+from diffaug.evaluation.verdict.summary import CLEAN, CORRUPTED
 
 __all__ = ["draw_plots"]
 

@@ -9,14 +9,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.evaluation import data
 from diffaug.evaluation.arms import BASELINE, DIFFUSION, MATCHED, Arm, arms_of
-from diffaug.evaluation.generation import pool_folder
+from diffaug.evaluation.images import scored as data
+from diffaug.evaluation.images.pools import pool_folder
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
-from diffaug.evaluation.records import Score, Trial, read_trial, read_trials, write_trial
-from diffaug.evaluation.results import by_preference, scores_table
-from diffaug.evaluation.training import Lesson, Trained, train_classifier
-from diffaug.evaluation.variants import Pool, TrivialAugment, matched_blur, matched_noise
+from diffaug.evaluation.trials.record import Score, Trial, read_trial, read_trials, write_trial
+from diffaug.evaluation.trials.training import Lesson, Trained, train_classifier
+from diffaug.evaluation.trials.variants import Pool, TrivialAugment, matched_blur, matched_noise
+from diffaug.evaluation.verdict.summary import by_preference, scores_table
 
 __all__ = ["run_group"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from diffaug.evaluation.corruptions import Images, as_bytes, generator
+from diffaug.evaluation.images.corruptions import Images, as_bytes, generator
 
 __all__ = ["Pool", "TrivialAugment", "Variants", "flips_and_crops", "matched_blur", "matched_noise"]
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffaug.evaluation.classifier import Task, new_classifier
-from diffaug.evaluation.corruptions import Images
+from diffaug.evaluation.images.corruptions import Images
 from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.variants import Variants, flips_and_crops
+from diffaug.evaluation.trials.classifier import Task, new_classifier
+from diffaug.evaluation.trials.variants import Variants, flips_and_crops
 from diffaug.execution import Execution
 
 __all__ = ["Lesson", "Trained", "train_classifier"]

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.evaluation.corruptions import corrupt
-from diffaug.evaluation.pictures import (
+from diffaug.evaluation.images.corruptions import corrupt
+from diffaug.evaluation.images.labelled import (
     Form,
     LeftOut,
     Picture,
@@ -25,9 +25,9 @@ from diffaug.evaluation.pictures import (
     read_pictures,
     write_shard,
 )
+from diffaug.evaluation.images.split import Split, draw
 from diffaug.evaluation.plan import EvaluationPlan, freeze_plan, read_plan_if_any
 from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.split import Split, draw
 
 __all__ = ["CLEAN", "Found", "prepare", "read_found", "set_names", "set_path"]
 

@@ -15,8 +15,8 @@ from diffaug.diffusion.batched import at_once
 from diffaug.errors import UncommittedError
 from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
-from diffaug.evaluation.records import read_trial
-from diffaug.evaluation.trials import run_group
+from diffaug.evaluation.trials.group import run_group
+from diffaug.evaluation.trials.record import read_trial
 
 __all__ = ["Groups", "missing_trials", "run_trials"]
 

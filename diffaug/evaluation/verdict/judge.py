@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from diffaug.evaluation.arms import BASELINE, MATCHED, Arm
-from diffaug.evaluation.results import by_preference, per_seed
-from diffaug.evaluation.statistics import Estimate, difference
+from diffaug.evaluation.verdict.statistics import Estimate, difference
+from diffaug.evaluation.verdict.summary import by_preference, per_seed
 
 __all__ = ["HELPS", "HURTS", "NO_EVIDENCE", "Verdict", "judge", "leakage"]
 

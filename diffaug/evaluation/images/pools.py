@@ -10,7 +10,7 @@ import pandas as pd
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import Arm, arms_of
-from diffaug.evaluation.data import labelled_shard
+from diffaug.evaluation.images.scored import labelled_shard
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.job import Job
 from diffaug.output.layout import Output

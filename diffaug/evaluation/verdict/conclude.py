@@ -13,15 +13,15 @@ import pandas as pd
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import Arm, arms_of, matched_arms
-from diffaug.evaluation.experiment import missing_trials
-from diffaug.evaluation.generation import pool_folder, pools_of
+from diffaug.evaluation.images.pools import pool_folder, pools_of
+from diffaug.evaluation.images.prepare import Found, read_found
 from diffaug.evaluation.plan import EvaluationPlan
-from diffaug.evaluation.plots import draw_plots
-from diffaug.evaluation.prepare import Found, read_found
-from diffaug.evaluation.records import Trial, read_trials
-from diffaug.evaluation.results import CLEAN, CORRUPTED, scores_table, summary_table
 from diffaug.evaluation.settings import FAMILIES
-from diffaug.evaluation.verdict import Verdict, judge, leakage
+from diffaug.evaluation.trials.record import Trial, read_trials
+from diffaug.evaluation.trials.run import missing_trials
+from diffaug.evaluation.verdict.judge import Verdict, judge, leakage
+from diffaug.evaluation.verdict.plots import draw_plots
+from diffaug.evaluation.verdict.summary import CLEAN, CORRUPTED, scores_table, summary_table
 from diffaug.output.summary import summarise
 
 __all__ = ["Conclusion", "conclude"]

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffaug.evaluation.arms import BASELINE, Arm
-from diffaug.evaluation.records import Trial
-from diffaug.evaluation.statistics import difference, estimate
+from diffaug.evaluation.trials.record import Trial
+from diffaug.evaluation.verdict.statistics import difference, estimate
 
 __all__ = ["CLEAN", "CORRUPTED", "by_preference", "per_seed", "scores_table", "summary_table"]
 

@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.evaluation.corruptions import Images
-from diffaug.evaluation.pictures import Pictures, as_array, read_pictures
+from diffaug.evaluation.images.corruptions import Images
+from diffaug.evaluation.images.labelled import Pictures, as_array, read_pictures
+from diffaug.evaluation.images.prepare import read_found, set_names, set_path
 from diffaug.evaluation.plan import read_plan
-from diffaug.evaluation.prepare import read_found, set_names, set_path
-from diffaug.evaluation.variants import Pool
+from diffaug.evaluation.trials.variants import Pool
 from diffaug.output.layout import Output
 from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe

@@ -1,0 +1,1 @@
+"""The images of an evaluation: drawn from shards, augmented, corrupted, and read again."""

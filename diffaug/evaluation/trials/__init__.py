@@ -1,0 +1,1 @@
+"""The trainings of an evaluation, and the record that each leaves."""

@@ -1,0 +1,1 @@
+"""What the records of an evaluation add up to: tables, plots, a verdict."""
