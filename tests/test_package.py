@@ -1,4 +1,4 @@
-"""The package as a user meets it: its names, its weight, its flags."""
+"""The package as a user meets it: its names and its weight."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from importlib.metadata import version
 import pytest
 
 import diffaug
-from diffaug.cli.augment import augment
-from diffaug.recipe import Recipe
 
 HEAVY = {"torch", "diffusers", "transformers", "pandas", "pyarrow", "prefect", "skimage"}
 
@@ -69,10 +67,6 @@ def test_every_error_is_in_one_tree() -> None:
     for name in (name for name in diffaug.errors.__all__ if name.endswith("Error")):
         assert name in diffaug.errors.__doc__
         assert name == "DiffaugError" or name in diffaug.__all__
-
-
-def test_every_recipe_field_is_a_flag() -> None:
-    assert set(Recipe.model_fields) <= set(inspect.signature(augment).parameters)
 
 
 def test_version_is_the_installed_one() -> None:

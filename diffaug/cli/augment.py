@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from diffaug.cli.app import DIFFERS, OK, app, err, flag, out
+from diffaug.cli.app import DIFFERS, OK, app, err, out
+from diffaug.cli.flags import Flags
 from diffaug.cli.progress import Counts, counted
 from diffaug.errors import ConfigError, require_extra
 from diffaug.recipe import Recipe
@@ -22,42 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["augment"]
 
 
+class RecipeFlags(Flags, of=Recipe, leading_hyphen={"keep_best_by"}):
+    """The flags of a recipe."""
+
+
+_NONE_GIVEN = RecipeFlags()
+
+
 @app.command(usage="diffaug augment SOURCE... OUTPUT [OPTIONS]")
 def augment(
     *paths: Annotated[str, Parameter(name="SOURCE... OUTPUT", show_default=False)],
+    flags: RecipeFlags = _NONE_GIVEN,
     recipe: Path | None = None,
-    model: Annotated[str | None, flag(Recipe, "model")] = None,
-    strength: Annotated[str | None, flag(Recipe, "strength")] = None,
-    steps: Annotated[str | None, flag(Recipe, "steps")] = None,
-    sampler: Annotated[str | None, flag(Recipe, "sampler")] = None,
-    eta: Annotated[str | None, flag(Recipe, "eta")] = None,
-    copies: Annotated[str | None, flag(Recipe, "copies")] = None,
-    seed: Annotated[str | None, flag(Recipe, "seed")] = None,
-    condition: Annotated[str | None, flag(Recipe, "condition")] = None,
-    prompt: Annotated[list[str] | None, flag(Recipe, "prompt")] = None,
-    negative_prompt: Annotated[str | None, flag(Recipe, "negative_prompt")] = None,
-    guidance: Annotated[str | None, flag(Recipe, "guidance")] = None,
-    guidance_interval: Annotated[str | None, flag(Recipe, "guidance_interval")] = None,
-    lora: Annotated[str | None, flag(Recipe, "lora")] = None,
-    lora_scale: Annotated[str | None, flag(Recipe, "lora_scale")] = None,
-    autoencoder: Annotated[str | None, flag(Recipe, "autoencoder")] = None,
-    embeddings: Annotated[list[str] | None, flag(Recipe, "embeddings")] = None,
-    mask_key: Annotated[str | None, flag(Recipe, "mask_key")] = None,
-    result: Annotated[str | None, flag(Recipe, "result")] = None,
-    fit: Annotated[str | None, flag(Recipe, "fit")] = None,
-    format: Annotated[str | None, flag(Recipe, "format")] = None,
-    image_key: Annotated[str | None, flag(Recipe, "image_key")] = None,
-    label_key: Annotated[str | None, flag(Recipe, "label_key")] = None,
-    carry: Annotated[str | None, flag(Recipe, "carry")] = None,
-    max_pixels: Annotated[str | None, flag(Recipe, "max_pixels")] = None,
-    judges: Annotated[list[str] | None, flag(Recipe, "judges")] = None,
-    filters: Annotated[list[str] | None, flag(Recipe, "filters")] = None,
-    keep_best: Annotated[str | None, flag(Recipe, "keep_best")] = None,
-    keep_best_by: Annotated[
-        str | None, flag(Recipe, "keep_best_by"), Parameter(allow_leading_hyphen=True)
-    ] = None,
-    keep_rejects: Annotated[str | None, flag(Recipe, "keep_rejects")] = None,
-    layout: Annotated[str | None, flag(Recipe, "layout")] = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -92,8 +69,6 @@ def augment(
         augment so many images at several strengths, spread over shards and classes; say what came
         out, what the whole job would cost and what strength to choose; and do nothing else
     """
-    given = {name: value for name, value in locals().items() if name in Recipe.model_fields}
-    fields = {name: value for name, value in given.items() if value is not None}
     if len(paths) < 2:
         raise ConfigError("augment wants SOURCE... OUTPUT: at least one shard, then the output")
     if not 0 <= max_failed <= 1:
@@ -101,7 +76,7 @@ def augment(
     if pilot is not None:
         require_extra("augment --pilot", "report", "jinja2", "pandas")
     *sources, output = paths
-    made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
+    made = Recipe.from_yaml(recipe, **flags.given()) if recipe else Recipe.of(flags.given())
 
     from diffaug.job import Job
 

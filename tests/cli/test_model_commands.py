@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import subprocess
 from pathlib import Path
@@ -11,8 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffaug.cli.train import train
-from diffaug.train.recipe import TrainRecipe
 from tests.conftest import SHARDS, Cli
 from tests.support.forks import Forks
 from tests.support.hostile import fashion, png, write_samples
@@ -20,11 +17,6 @@ from tests.support.hostile import fashion, png, write_samples
 Trained = tuple[Path, subprocess.CompletedProcess[str]]
 
 TINY = ["--network", "tiny", "--size", "8", "--batch-size", "4", "--steps", "3"]
-
-
-def test_every_field_of_the_recipe_is_a_flag() -> None:
-    flags = list(inspect.signature(train).parameters)
-    assert set(TrainRecipe.model_fields) <= set(flags)
 
 
 @pytest.fixture(scope="module")

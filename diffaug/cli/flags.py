@@ -1,0 +1,68 @@
+"""A command's flags for the fields of a recipe, made from the fields themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
+
+from cyclopts import Parameter
+
+from diffaug.cli.app import flag
+from diffaug.recipe.fields import COMMAS, Fields
+
+__all__ = ["Flags"]
+
+
+class Flags:
+    """One flag for each field of a recipe: a text, or a list of texts; None unless given.
+
+    A subclass is the type of one parameter of a command, and cyclopts makes the flags from it.
+    Their texts are checked where a recipe is made from them, as those in a file are.
+
+    Example:
+        >>> from diffaug.recipe import Recipe
+        >>> class RecipeFlags(Flags, of=Recipe):
+        ...     "The flags of a recipe."
+        >>> RecipeFlags(strength="0.3").given()
+        {'strength': '0.3'}
+
+    Class arguments:
+        of: the recipe.
+        only: the names of the fields that are flags; all of them by default.
+        defaults: the recipe whose values are the defaults shown in the help; by default those of
+            the fields.
+        group: the heading above the flags in the help.
+        leading_hyphen: the names of the fields whose text may begin with a hyphen.
+    """
+
+    def __init_subclass__(
+        cls,
+        *,
+        of: type[Fields],
+        only: Collection[str] = (),
+        defaults: Fields | None = None,
+        group: str = "Recipe (overrides --recipe)",
+        leading_hyphen: Collection[str] = (),
+    ) -> None:
+        own = [name for name in of.model_fields if name in of.__annotations__]
+        types: dict[str, Any] = {}
+        for name in only or dict.fromkeys([*own, *of.model_fields]):
+            info = of.model_fields[name]
+            several = get_origin(info.annotation) is tuple and COMMAS not in info.metadata
+            types[name] = Annotated[
+                list[str] | None if several else str | None,
+                flag(of, name, group, defaults),
+                Parameter(allow_leading_hyphen=name in leading_hyphen),
+            ]
+            setattr(cls, name, None)
+        cls.__annotations__ = types
+        Parameter(name="*")(dataclass(frozen=True, kw_only=True)(cls))
+
+    if TYPE_CHECKING:  # the dataclass has one parameter a field
+
+        def __init__(self, **texts: str | list[str] | None) -> None: ...
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were given, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
