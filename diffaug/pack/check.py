@@ -1,4 +1,4 @@
-"""Pictures read and decoded, in a few threads, to see that they can be."""
+"""Checking listed pictures: each is read and decoded, in a few threads, before it is packed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from itertools import islice
 from PIL import Image
 
 from diffaug.errors import DefectError, as_os_error
-from diffaug.pack.source import Picture
+from diffaug.pack.source import Listed
 from diffaug.pictures.codec import decode
 
 __all__ = ["Checked", "checked"]
 
 _THREADS = min(8, os.cpu_count() or 1)
-_AT_ONCE = 8  # pictures: handed over one by one, small ones would cost more than their check
+_AT_ONCE = 8  # pictures a task: one by one, handing small ones over costs more than checking them
 
 _EXTENSIONS = {
     "PNG": "png",
@@ -32,25 +32,25 @@ _EXTENSIONS = {
     "TIFF": "tif",
     "PPM": "ppm",
 }
-"""Of a file without one, by Pillow's name of its format."""
+"""The extension for a file that has none, by Pillow's name of its format."""
 
 _NO_FILE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A picture that was read, and what it is; or why it cannot be packed.
+    """A listed picture that was read, with what it holds or why it cannot be packed.
 
     Attributes:
-        picture: as the source names it.
-        defect: None for a good one; then the rest holds.
+        picture: as the source lists it.
+        defect: why it cannot be packed; None for a good picture, and only then is the rest set.
         data: the file's bytes.
-        extension: the file's, lower case, without dot.
+        extension: the file's, in lower case, without the dot.
         mode: L (grey) or RGB.
         size: (width, height), upright.
     """
 
-    picture: Picture
+    picture: Listed
     defect: DefectError | None = None
     data: bytes = b""
     extension: str = ""
@@ -58,14 +58,14 @@ class Checked:
     size: tuple[int, int] = (0, 0)
 
 
-def checked(pictures: Iterator[Picture], max_pixels: int) -> Generator[Checked, None, None]:
-    """Check every picture, in order, a few being in memory at a time.
+def checked(pictures: Iterator[Listed], max_pixels: int) -> Generator[Checked, None, None]:
+    """Check every picture in order, with a few in memory at a time.
 
     Raises:
-        OSError: storage failed, which is no defect of a picture.
+        OSError: storage failed, which is not a defect of a picture.
     """
 
-    def check(some: list[Picture]) -> list[Checked]:
+    def check(some: list[Listed]) -> list[Checked]:
         return [_check(picture, max_pixels) for picture in some]
 
     waiting: deque[Future[list[Checked]]] = deque()
@@ -78,7 +78,7 @@ def checked(pictures: Iterator[Picture], max_pixels: int) -> Generator[Checked, 
             yield from waiting.popleft().result()
 
 
-def _check(picture: Picture, max_pixels: int) -> Checked:
+def _check(picture: Listed, max_pixels: int) -> Checked:
     if picture.defect is not None:
         return Checked(picture, picture.defect)
     try:
@@ -90,7 +90,7 @@ def _check(picture: Picture, max_pixels: int) -> Checked:
     return Checked(picture, None, data, extension, image.mode, image.size)
 
 
-def _load(picture: Picture) -> bytes:
+def _load(picture: Listed) -> bytes:
     try:
         return picture.load()
     except OSError as error:
@@ -108,5 +108,5 @@ def _extension(data: bytes) -> str:
     with Image.open(io.BytesIO(data)) as image:
         format = str(image.format)
     if format not in _EXTENSIONS:
-        raise DefectError("unknown_format", f"images of format {format} have no place in a shard")
+        raise DefectError("unknown_format", f"shards do not take images of format {format}")
     return _EXTENSIONS[format]

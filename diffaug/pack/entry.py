@@ -1,4 +1,4 @@
-"""What was packed, counted, and its entry for a catalogue of datasets."""
+"""Counts of what was packed, and the dataset's entry for a catalogue."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import yaml
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.pack.check import Checked
-from diffaug.pack.source import Source, base_name
+from diffaug.pack.source import PictureSource, base_name
 
 __all__ = ["Tally", "publish_entry"]
 
 _FOR_PEOPLE = ("licence", "source")
-"""The fields that a person fills in: what they hold is no reason to refuse."""
+"""The fields that a person fills in: a difference in them is no reason to refuse."""
 
 
 @dataclass
 class Tally:
-    """What has become of a source so far; in the end `found = packed + left_out`.
+    """Counts of a source's pictures so far: `found = packed + left_out`.
 
     Attributes:
         packed: images in shards.
         left_out: images that could not be packed.
-        counts: images of each class.
-        modes: L (grey) and RGB, as far as they occur.
+        counts: images in each class.
+        modes: those of L (grey) and RGB that occur.
         widths: of the narrowest and the widest image, in pixels.
-        heights: of the lowest and the highest image, in pixels.
+        heights: of the shortest and the tallest image, in pixels.
         shards: sha256 of each tar, by its name.
-        bytes: of all tars.
-        written: files published now, the entry among them; the others were there already.
+        bytes: total size of the tars.
+        written: files published by this run, the entry included; the others already existed.
     """
 
     packed: int = 0
@@ -48,22 +48,22 @@ class Tally:
 
     @property
     def found(self) -> int:
-        """Images met so far."""
+        """Images seen so far."""
         return self.packed + self.left_out
 
     @property
     def failed_fraction(self) -> float:
-        """Images left out by images found."""
+        """Images left out divided by images found; 0 before any is found."""
         return self.left_out / self.found if self.found else 0.0
 
     @property
     def colour(self) -> str:
-        """Grey, RGB or mixed."""
+        """`grey`, `RGB` or `mixed`."""
         return "mixed" if len(self.modes) > 1 else "RGB" if "RGB" in self.modes else "grey"
 
     @property
     def pattern(self) -> str:
-        """The names of all shards, with braces."""
+        """The names of all shards as one brace range."""
         first, *others = self.shards
         if not others:
             return first
@@ -72,7 +72,7 @@ class Tally:
         return f"{stem}-{{{low}..{high}}}.tar"
 
     def add(self, found: Checked) -> None:
-        """Count a picture that was packed."""
+        """Count a packed picture."""
         self.packed += 1
         self.modes.add(found.mode)
         self.widths = _widen(self.widths, found.size[0])
@@ -89,13 +89,15 @@ def _widen(bounds: tuple[int, int] | None, value: int) -> tuple[int, int]:
     return min(low, value), max(high, value)
 
 
-def publish_entry(tally: Tally, source: Source, output: str, name: str, folder: Path) -> None:
-    """Write OUTPUT/<name>.yaml unless it is there, by way of a local folder.
+def publish_entry(
+    tally: Tally, source: PictureSource, output: str, name: str, folder: Path
+) -> None:
+    """Write OUTPUT/<name>.yaml, by way of a local folder, unless it already exists.
 
-    What a person has made of its licence and source is kept.
+    An entry that exists keeps the licence and source that a person has filled in.
 
     Raises:
-        ConfigError: another entry has that name.
+        ConfigError: a different entry has that name.
     """
     entry = _entry(tally, source, name)
     local, url = folder / f"{name}.yaml", storage.join(output, f"{name}.yaml")
@@ -107,12 +109,12 @@ def publish_entry(tally: Tally, source: Source, output: str, name: str, folder: 
     differ = [key for key in entry if key not in _FOR_PEOPLE and entry[key] != there.get(key)]
     if differ:
         raise ConfigError(
-            f"{storage.public_url(url)} is there already and differs in {', '.join(differ)}: "
+            f"{storage.public_url(url)} already exists and differs in {', '.join(differ)}: "
             "choose another OUTPUT or --name"
         )
 
 
-def _entry(tally: Tally, source: Source, name: str) -> dict[str, Any]:
+def _entry(tally: Tally, source: PictureSource, name: str) -> dict[str, Any]:
     where = source.url
     return {
         "name": name,

@@ -1,4 +1,4 @@
-"""Folders of images: a folder for each class, or images alone."""
+"""Folders of images: one folder for each class, or images without classes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.pack.source import Picture, class_numbers, file_system, order, printable
+from diffaug.pack.source import Listed, class_numbers, file_system, order, printable
 from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS
 
 __all__ = ["FolderSource"]
 
 
 class FolderSource:
-    """The images at any depth in a folder's folders, which are the classes; or those beside none.
+    """The images at any depth below a folder's class folders, or those directly in the folder.
 
-    A folder is a class even where it holds no image, so that two sources with the same folders
-    number them alike. Names that begin with a dot are passed over. Memory holds the names.
+    A class folder counts as a class even if it holds no image, so that two sources with the same
+    folders number them the same way. Names that begin with a dot are skipped. Memory holds the
+    names of the images.
     """
 
     def __init__(self, url: str, classes: tuple[str, ...] | None) -> None:
-        """List `url`; `classes` gives the order of its class folders, by default that of names.
+        """List `url`; `classes` gives the order of its class folders, sorted by default.
 
         Raises:
-            ConfigError: there are images both outside and in class folders, or the class folders
-                are not among those that `classes` names.
+            ConfigError: images lie both outside and inside class folders, or `classes` lacks a
+                class folder.
         """
         self.url = url
         self._where = storage.public_url(url)
@@ -50,12 +51,12 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self._images)
 
-    def pictures(self, shuffle: int | None) -> Iterator[Picture]:
-        """Every image once: class by class, and by name, unless shuffled."""
+    def pictures(self, shuffle: int | None) -> Iterator[Listed]:
+        """Every image once, unless shuffled class by class and sorted by name."""
         for index in order(len(self), shuffle):
             path, label = self._images[index]
             load = partial(self._fs.cat_file, f"{self._root}/{path}")
-            yield Picture(printable(path), load, _extension(path), label)
+            yield Listed(printable(path), load, _extension(path), label)
 
     def _take_classes(self, images: dict[str, list[str]], given: tuple[str, ...] | None) -> None:
         numbers = class_numbers(images, given, self._where)
@@ -73,12 +74,15 @@ class FolderSource:
             raise ConfigError(
                 f"{self._where} holds images both outside class folders "
                 f"({printable(loose[0])}) and in them ({printable(in_folders[0])}): move the "
-                "former into a class folder, or pack the two apart"
+                "former into a class folder, or pack the two separately"
             )
 
 
 def _scan(fs: Any, root: str) -> dict[str, list[str]]:
-    """The files below each folder of `root`, and under "" those in none: paths below `root`."""
+    """The files below each folder of `root`, by folder, and under "" those directly in `root`.
+
+    All paths are relative to `root`.
+    """
     found: dict[str, list[str]] = {"": []}
     for path, is_folder in _entries(fs, root):
         name = posixpath.basename(path)
@@ -98,9 +102,9 @@ def _files(fs: Any, folder: str) -> Iterator[str]:
 
 
 def _entries(fs: Any, folder: str) -> Iterator[tuple[str, bool]]:
-    """The path of each file and folder in a folder, by name, and whether it is a folder.
+    """The path of each file and folder in a folder, sorted, and whether it is a folder.
 
-    Links are followed; what is neither file nor folder, such as a socket, is passed over.
+    Links are followed. What is neither file nor folder, such as a socket, is skipped.
     """
     for info in sorted(fs.ls(folder or "/", detail=True), key=lambda info: str(info["name"])):
         path, link = str(info["name"]).rstrip("/"), bool(info.get("islink"))
@@ -115,7 +119,7 @@ def _entries(fs: Any, folder: str) -> Iterator[tuple[str, bool]]:
 
 def _refuse_loop(link: Path) -> None:
     if link.parent.resolve().is_relative_to(link.resolve()):
-        raise ConfigError(f"{printable(str(link))} links to a folder that it lies in: remove it")
+        raise ConfigError(f"{printable(str(link))} links to a folder that contains it: remove it")
 
 
 def _is_image(path: str) -> bool:
@@ -128,5 +132,5 @@ def _extension(path: str) -> str:
 
 def _count_others(count: int) -> list[str]:
     if count == 1:
-        return ["1 file is no image by its extension"]
-    return [f"{count} files are no images by their extension"] if count else []
+        return ["1 file does not have an image's extension"]
+    return [f"{count} files do not have an image's extension"] if count else []

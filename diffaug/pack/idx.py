@@ -1,4 +1,4 @@
-"""The idx format of MNIST: big-endian header, then unsigned bytes; plain or gzipped."""
+"""The idx format of MNIST: a big-endian header, then unsigned bytes, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.pack.source import Picture, cover, order
+from diffaug.pack.source import Listed, cover, order
 from diffaug.pictures.codec import encode
 
 __all__ = ["IdxSource"]
@@ -32,22 +32,21 @@ _USUAL_NAME = re.compile(r"images([-.])idx[34]-ubyte(\.gz)?$")
 class IdxSource:
     """An idx file of 8-bit images, (N, H, W) grey or (N, H, W, 3) RGB, and one of labels (N,).
 
-    Images become PNG files. The files are read through once when the source is opened, so that
-    what is wrong with them is known before anything is written; memory holds one image and the
-    labels.
+    Images become PNG files. Opening the source reads the files once from start to end, so that
+    defects are found before anything is written. Memory holds one image and the labels.
     """
 
     def __init__(self, url: str, labels: str | None, classes: tuple[str, ...] | None) -> None:
-        """Open `url`; `labels` is by default the file of the usual name beside it, if any.
+        """Open `url`; `labels` is by default the file of the usual name next to it, if any.
 
         Raises:
-            ConfigError: a file is no idx file of the right kind, is cut short, or its counts
-                and classes do not fit.
+            ConfigError: a file is not an idx file of the right kind or is cut short, or the
+                counts or classes do not match.
         """
         self.url = url
         self.notes: list[str] = []
         self._shape = _images_shape(url)
-        labels = labels or _labels_beside(url)
+        labels = labels or _usual_labels(url)
         self._labels = _read_labels(labels, len(self)) if labels else None
         if self._labels is not None:
             cover(classes, max(self._labels), storage.public_url(labels or ""))
@@ -60,7 +59,7 @@ class IdxSource:
     def __len__(self) -> int:
         return self._shape[0]
 
-    def pictures(self, shuffle: int | None) -> Iterator[Picture]:
+    def pictures(self, shuffle: int | None) -> Iterator[Listed]:
         """Every image once, as PNG."""
         shape = self._shape[1:]
         size = math.prod(shape)
@@ -71,13 +70,15 @@ class IdxSource:
                     stream.seek(begin + index * size)
                 pixels = stream.read(size)
                 if len(pixels) != size:
-                    raise ConfigError(f"{storage.public_url(self.url)} changed while it was read")
+                    raise ConfigError(
+                        f"{storage.public_url(self.url)} changed while it was being read"
+                    )
                 label = None if self._labels is None else self._labels[index]
-                yield Picture(f"image {index}", partial(_png, pixels, shape), "png", label)
+                yield Listed(f"image {index}", partial(_png, pixels, shape), "png", label)
 
     @contextmanager
     def _open(self, seekable: bool) -> Iterator[IO[bytes]]:
-        """The file's bytes from the first pixel on; unpacked to disk where seeking must be fast."""
+        """The file's bytes from the first pixel on, unpacked to disk if seeking must be fast."""
         with storage.open_read(self.url) as stream, tempfile.TemporaryFile() as unpacked:
             if seekable and self.url.endswith(".gz"):
                 shutil.copyfileobj(stream, unpacked)
@@ -91,17 +92,17 @@ def _png(pixels: bytes, shape: tuple[int, ...]) -> bytes:
     return encode(Image.fromarray(np.frombuffer(pixels, np.uint8).reshape(shape)), "png")
 
 
-def _labels_beside(url: str) -> str | None:
-    """The labels file that by its usual name belongs to an images file, if it is there."""
+def _usual_labels(url: str) -> str | None:
+    """The labels file that by its usual name belongs to an images file, if it exists."""
     for zipped in (r"\2", "", ".gz"):
-        beside, known = _USUAL_NAME.subn(rf"labels\1idx1-ubyte{zipped}", url)
-        if known and storage.exists(beside):
-            return beside
+        labels, known = _USUAL_NAME.subn(rf"labels\1idx1-ubyte{zipped}", url)
+        if known and storage.exists(labels):
+            return labels
     return None
 
 
 def _images_shape(url: str) -> tuple[int, ...]:
-    """(N, H, W) or (N, H, W, 3), once the file is found to be whole."""
+    """(N, H, W) or (N, H, W, 3), after checking that the file is whole."""
     shape = _shape(url, {_GREY: 3, _RGB: 4})
     if len(shape) == 4 and shape[3] != 3:
         raise ConfigError(
@@ -114,12 +115,12 @@ def _images_shape(url: str) -> tuple[int, ...]:
 
 
 def _read_labels(url: str, count: int) -> bytes:
-    """The labels of `count` images, a byte each."""
+    """The labels of `count` images, one byte each."""
     (found,) = _shape(url, {_LABELS: 1})
     if found != count:
         raise ConfigError(
             f"{storage.public_url(url)} holds {found} labels, but there are {count} images: give "
-            "the labels that belong to them with --labels"
+            "the file of their labels with --labels"
         )
     with storage.open_read(url) as stream:
         stream.read(_header_length((found,)))
@@ -127,7 +128,10 @@ def _read_labels(url: str, count: int) -> bytes:
 
 
 def _shape(url: str, kinds: dict[int, int]) -> tuple[int, ...]:
-    """The dimensions of an idx file whose magic number is in `kinds`, if its length fits them."""
+    """The dimensions of an idx file, after checking its magic number and its length.
+
+    `kinds` gives the number of dimensions for each accepted magic number.
+    """
     with _reading(url) as stream:
         shape = _read_header(stream, url, kinds)
         _check_length(stream, math.prod(shape), url)
@@ -152,7 +156,7 @@ def _reading(url: str) -> Iterator[IO[bytes]]:
 
 
 def _read_header(stream: IO[bytes], url: str, kinds: dict[int, int]) -> tuple[int, ...]:
-    """The dimensions by the header; `kinds` gives their number for each magic number."""
+    """The dimensions in the header; `kinds` gives their number for each magic number."""
     expected = " or ".join(f"0x{magic:08x}" for magic in kinds)
     what, hint = "labels", ""
     if _LABELS not in kinds:
@@ -161,7 +165,7 @@ def _read_header(stream: IO[bytes], url: str, kinds: dict[int, int]) -> tuple[in
     dimensions = kinds.get(int.from_bytes(start, "big"))
     if dimensions is None or len(start) < 4:
         raise ConfigError(
-            f"{storage.public_url(url)} is no idx file of {what}: expected it to begin with "
+            f"{storage.public_url(url)} is not an idx file of {what}: expected it to begin with "
             f"{expected}, found 0x{start.hex()}{hint}"
         )
     sizes = stream.read(4 * dimensions)
@@ -174,7 +178,7 @@ def _read_header(stream: IO[bytes], url: str, kinds: dict[int, int]) -> tuple[in
 
 
 def _check_length(stream: IO[bytes], expected: int, url: str) -> None:
-    """Read to the end, and compare with what the header says."""
+    """Read to the end, and compare the length with the header's."""
     where = storage.public_url(url)
     found = 0
     try:
@@ -187,6 +191,6 @@ def _check_length(stream: IO[bytes], expected: int, url: str) -> None:
         ) from None
     if found != expected:
         raise ConfigError(
-            f"{where} is cut short or not what its header says: expected {expected} bytes after "
+            f"{where} is cut short or does not match its header: expected {expected} bytes after "
             f"it, found {found}"
         )

@@ -1,4 +1,4 @@
-"""Which kind of source a URL is, and what its dataset is called."""
+"""Opening a source by the kind of its URL, and naming its dataset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.pack.folder import FolderSource
 from diffaug.pack.idx import IdxSource
-from diffaug.pack.source import Source, base_name, file_system
+from diffaug.pack.source import PictureSource, base_name, file_system
 from diffaug.pack.table import TableSource
 
 __all__ = ["open_source", "safe_name"]
@@ -21,31 +21,32 @@ def open_source(
     labels: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
-) -> Source:
-    """Open what is to be packed, reading all of it but the images.
+) -> PictureSource:
+    """Open the source to pack, reading everything except the images.
 
     Args:
         url: a folder, a .csv or .parquet table, or an idx file of images; on any fsspec URL.
-        classes: names of the classes, in order; for folders and labels of text by default those
-            found, sorted, for integers none.
-        labels: idx file of the labels; by default the one of the usual name beside the images.
-        image_column: of a table; by default the first usual name.
-        label_column: of a table; likewise, or none; "" for none.
+        classes: names of the classes, in order. By default folders and text labels get the names
+            found, sorted, and integer labels get none.
+        labels: idx file of the labels; by default the file of the usual name next to the images.
+        image_column: of a table; by default the first column with a usual name.
+        label_column: likewise, but a table may have none; "" for no labels.
 
     Raises:
-        ConfigError: it is not there, holds no image, is broken, or an argument does not fit it.
+        ConfigError: the source does not exist, holds no image or is broken, or an argument does
+            not apply to it.
     """
     is_folder = _is_folder(url)
     is_table = not is_folder and url.lower().endswith((".csv", ".parquet"))
     if labels is not None and (is_folder or is_table):
-        raise ConfigError(f"--labels is for idx files, and {storage.public_url(url)} is none")
+        raise ConfigError(f"--labels is for idx files, but {storage.public_url(url)} is not one")
     if not is_table and (image_column, label_column) != (None, None):
         raise ConfigError(
-            "--image-column and --label-column are for .csv and .parquet tables, and "
-            f"{storage.public_url(url)} is none"
+            "--image-column and --label-column are for .csv and .parquet tables, but "
+            f"{storage.public_url(url)} is not one"
         )
     _check_classes(classes)
-    source: Source
+    source: PictureSource
     if is_folder:
         source = FolderSource(url, classes)
     elif is_table:
@@ -53,13 +54,13 @@ def open_source(
     else:
         source = IdxSource(url, labels, classes)
     if not len(source):
-        passed_over = "".join(f"; {note}" for note in source.notes)
-        raise ConfigError(f"{storage.public_url(url)} holds no image{passed_over}")
+        notes = "".join(f"; {note}" for note in source.notes)
+        raise ConfigError(f"{storage.public_url(url)} holds no image{notes}")
     return source
 
 
 def safe_name(url: str) -> str:
-    """A dataset's name by its source's: without extension, of letters, digits and ``._-``."""
+    """A dataset's name made from its source's: no extension, only letters, digits and ``._-``."""
     base = re.sub(r"(\.csv|\.parquet|\.gz)$", "", base_name(url), flags=re.IGNORECASE)
     return re.sub(r"[^\w.-]+", "-", base).strip("-._") or "dataset"
 
@@ -78,6 +79,6 @@ def _is_folder(url: str) -> bool:
 def _check_classes(classes: tuple[str, ...] | None) -> None:
     for name in classes or ():
         if not name:
-            raise ConfigError("--classes holds an empty name: separate names by one comma")
+            raise ConfigError("--classes contains an empty name: separate names by one comma")
         if (classes or ()).count(name) > 1:
             raise ConfigError(f"--classes names {name} twice: a class has one number")

@@ -1,4 +1,4 @@
-"""What every source gives: its pictures, one after the other, in an order that is known."""
+"""The interface of every source: its pictures, one after another, in a defined order."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
 
 __all__ = [
-    "Picture",
-    "Source",
+    "Listed",
+    "PictureSource",
     "base_name",
     "class_numbers",
     "cover",
@@ -25,15 +25,15 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One image that a source names.
+class Listed:
+    """One picture that a source lists, not read yet.
 
     Attributes:
         name: what the source calls it, for people.
-        load: reads the image file's bytes; OSError and ValueError where it cannot.
-        extension: lower case, without dot; None to take it from the bytes.
+        load: reads the image file's bytes; raises OSError or ValueError if it cannot.
+        extension: in lower case, without the dot; None to derive it from the bytes.
         label: the class, from 0; None in a source without labels.
-        defect: why it cannot be packed, where the source itself says so.
+        defect: why it cannot be packed, if the source itself already shows that.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Picture:
     defect: DefectError | None = None
 
 
-class Source(Protocol):
+class PictureSource(Protocol):
     """A finite, ordered collection of pictures.
 
     Attributes:
-        url: where it lies.
-        classes: the names of the classes, in order; None where labels have no names, or there
-            are none.
-        notes: sentences about what was passed over, for people.
+        url: where the source lies.
+        classes: the names of the classes, in order; None if the labels have no names or the
+            source has no labels.
+        notes: sentences for people about what the source skips.
     """
 
     url: str
@@ -60,18 +60,19 @@ class Source(Protocol):
     def __len__(self) -> int:
         """How many pictures there are, good or bad."""
 
-    def pictures(self, shuffle: int | None) -> Iterator[Picture]:
-        """Every picture once: in the source's order, or in that of the seed `shuffle`.
+    def pictures(self, shuffle: int | None) -> Iterator[Listed]:
+        """Every picture once, in the source's order or in that of the seed `shuffle`.
 
         Raises:
-            ConfigError: the source is not what it was when it was opened, or cannot be shuffled.
+            ConfigError: the source changed after it was opened, or cannot be shuffled.
         """
 
 
 def order(count: int, shuffle: int | None) -> list[int] | range:
-    """The numbers below `count` in order, or as the seed `shuffle` permutes them.
+    """The numbers below `count`, in order or permuted by the seed `shuffle`.
 
-    They are sorted by the raw 64-bit words of Philox, which no version of numpy changes.
+    A permutation sorts them by the raw 64-bit words of Philox, which are the same in every
+    version of numpy.
     """
     if shuffle is None:
         return range(count)
@@ -83,10 +84,10 @@ def order(count: int, shuffle: int | None) -> list[int] | range:
 def class_numbers(
     found: Collection[str], given: tuple[str, ...] | None, where: str
 ) -> dict[str, int]:
-    """The number of each class: its place among those found, sorted, or among those given.
+    """The number of each class: its place among `given`, by default among those found, sorted.
 
     Raises:
-        ConfigError: a class was found that is not among those given.
+        ConfigError: a class was found that `given` lacks.
     """
     names = sorted(found) if given is None else given
     unknown = sorted(set(found) - set(names))
@@ -97,7 +98,7 @@ def class_numbers(
 
 
 def cover(classes: tuple[str, ...] | None, largest: int, where: str) -> None:
-    """Check that names given to integer labels reach the largest of them.
+    """Check that the names given for integer labels cover the largest label.
 
     Raises:
         ConfigError: they do not.
@@ -110,10 +111,10 @@ def cover(classes: tuple[str, ...] | None, largest: int, where: str) -> None:
 
 
 def file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it.
+    """The fsspec file system of a URL, and the path within it.
 
     Raises:
-        ConfigError: it is no URL that can be opened here.
+        ConfigError: the URL cannot be opened here.
     """
     storage.is_local(url)
     fs, path = fsspec.core.url_to_fs(url)
@@ -121,11 +122,11 @@ def file_system(url: str) -> tuple[Any, str]:
 
 
 def base_name(url: str) -> str:
-    """The last part of a URL's path; of a local one, of its absolute path."""
+    """The last part of a URL's path, or of the absolute path if it is local."""
     path = file_system(url)[1] if storage.is_local(url) else storage.public_url(url)
     return printable(path.rstrip("/").rpartition("/")[2])
 
 
 def printable(name: str) -> str:
-    """A file's name with its bytes that are no UTF-8 replaced."""
+    """A file's name with any bytes that are not UTF-8 replaced."""
     return name.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Tables of images: their paths or their bytes, and a label."""
+"""Tables of images: a column of paths or bytes, and perhaps one of labels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
-from diffaug.pack.rows import CsvRows, ParquetRows, Rows
-from diffaug.pack.source import Picture, class_numbers, cover, file_system, order
+from diffaug.pack.records import CsvRecords, ParquetRecords, Records
+from diffaug.pack.source import Listed, class_numbers, cover, file_system, order
 from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS
 from diffaug.shards import integer
 
@@ -24,12 +24,13 @@ _POINT_ZERO = re.compile(r"\.0*$")
 
 
 class TableSource:
-    """A CSV or Parquet table with a column of images and, if need be, one of labels.
+    """A CSV or Parquet table with a column of images and, optionally, one of labels.
 
-    Images are paths, relative to the table unless absolute, or in Parquet bytes, alone or as the
-    struct (bytes, path) of Hugging Face. Integer labels are the classes; labels of text name them,
-    numbered as they sort. In a CSV labels are integers if all of them are. The table is read
-    through once when it is opened; memory holds its distinct labels, and one that is shuffled.
+    Images are paths, absolute or relative to the table. In Parquet they may also be bytes, alone
+    or in Hugging Face's struct (bytes, path). Integer labels are the classes; text labels name the
+    classes, which are numbered in sorted order. In a CSV the labels are integers if all of them
+    are. Opening the table reads it once from start to end. Memory holds its distinct labels, and
+    the rows if they are shuffled.
     """
 
     def __init__(
@@ -42,13 +43,13 @@ class TableSource:
         """Open `url`.
 
         Args:
-            url: a name that ends in .csv or .parquet.
+            url: its path ends in .csv or .parquet.
             image_column: by default image, path, file, filename or file_name.
             label_column: by default label, class or cls; "" for no labels.
-            classes: names of integer labels, or the order of those of text.
+            classes: the names of integer labels, or the order of text labels.
 
         Raises:
-            ConfigError: the table is broken, has no such column, or `classes` does not cover its
+            ConfigError: the table is broken or has no such column, or `classes` does not cover its
                 labels.
         """
         self.url = url
@@ -56,39 +57,41 @@ class TableSource:
         self._where = storage.public_url(url)
         self._fs, path = file_system(url)
         self._folder = posixpath.dirname(path)
-        self._rows: Rows = ParquetRows(url) if url.lower().endswith(".parquet") else CsvRows(url)
+        self._records: Records = (
+            ParquetRecords(url) if url.lower().endswith(".parquet") else CsvRecords(url)
+        )
         self._image = self._image_column(image_column)
         self._label = self._label_column(label_column)
-        self._count = self._rows.count()
+        self._count = self._records.count()
         self._numbers: dict[str, int] | None = None
         self.classes = self._name_classes(classes)
 
     def __len__(self) -> int:
         return self._count
 
-    def pictures(self, shuffle: int | None) -> Iterator[Picture]:
+    def pictures(self, shuffle: int | None) -> Iterator[Listed]:
         """Every row's image once.
 
         Raises:
-            ConfigError: a table that holds the bytes of its images is to be shuffled.
+            ConfigError: `shuffle` is given, but the table holds the bytes of its images.
         """
-        if shuffle is not None and self._rows.kind(self._image) == "bytes":
+        if shuffle is not None and self._records.kind(self._image) == "bytes":
             raise ConfigError(
-                f"{self._where} holds the images themselves, which are read in its order: pack it "
-                "without --shuffle, or shuffle the table"
+                f"{self._where} holds the images themselves, which can only be read in its order: "
+                "pack it without --shuffle, or shuffle the table"
             )
         return self._pictures(shuffle)
 
-    def _pictures(self, shuffle: int | None) -> Iterator[Picture]:
+    def _pictures(self, shuffle: int | None) -> Iterator[Listed]:
         columns = [self._image] if self._label is None else [self._image, self._label]
-        rows: Iterable[tuple[int, tuple[Any, ...]]] = enumerate(self._rows.read(columns), 1)
+        rows: Iterable[tuple[int, tuple[Any, ...]]] = enumerate(self._records.read(columns), 1)
         if shuffle is not None:
             table = list(rows)
             rows = (table[index] for index in order(len(table), shuffle))
         for number, values in rows:
             yield self._picture(number, *values)
 
-    def _picture(self, number: int, image: Any, label: Any = None) -> Picture:
+    def _picture(self, number: int, image: Any, label: Any = None) -> Listed:
         data, path = _parts(image)
         name = f"row {number} ({storage.public_url(path)})" if path else f"row {number}"
         try:
@@ -96,12 +99,12 @@ class TableSource:
             if data is None and not path:
                 raise DefectError("no_image", "its row has no image")
         except DefectError as defect:
-            return Picture(name, bytes, defect=defect)
+            return Listed(name, bytes, defect=defect)
         if data is not None:
-            return Picture(name, partial(bytes, data), label=found)
+            return Listed(name, partial(bytes, data), label=found)
         extension = posixpath.basename(path).rpartition(".")[2].lower()
         known = extension if extension in DEFAULT_IMAGE_KEYS else None
-        return Picture(name, self._reader(path), known, found)
+        return Listed(name, self._reader(path), known, found)
 
     def _reader(self, path: str) -> Callable[[], bytes]:
         if "://" in path:
@@ -113,17 +116,17 @@ class TableSource:
             raise DefectError("no_label", "its row has no label")
         number = self._numbers.get(label) if self._numbers is not None else _integer(label)
         if number is None or not 0 <= number < 2**63:
-            raise DefectError("invalid_label", f"its label, {label}, is no class from 0 on")
+            raise DefectError("invalid_label", f"its label, {label}, is not a class from 0 on")
         return number
 
     def _image_column(self, asked: str | None) -> str:
         column = self._column(asked, _IMAGE_COLUMNS)
         if column is None:
             raise ConfigError(
-                f"{self._where} has no column {', '.join(_IMAGE_COLUMNS)}: name that of the images "
-                f"with --image-column; {self._columns}"
+                f"{self._where} has no column {', '.join(_IMAGE_COLUMNS)}: name the column of "
+                f"images with --image-column; {self._columns}"
             )
-        if self._rows.kind(column) not in ("text", "bytes"):
+        if self._records.kind(column) not in ("text", "bytes"):
             raise ConfigError(
                 f"{self._where}: the column {column} holds neither paths nor images: name another "
                 f"with --image-column; {self._columns}"
@@ -132,7 +135,7 @@ class TableSource:
 
     def _label_column(self, asked: str | None) -> str | None:
         column = None if asked == "" else self._column(asked, _LABEL_COLUMNS)
-        if column is not None and self._rows.kind(column) not in ("integer", "text"):
+        if column is not None and self._records.kind(column) not in ("integer", "text"):
             raise ConfigError(
                 f"{self._where}: the column {column} holds neither integers nor text: name another "
                 f"with --label-column; {self._columns}"
@@ -141,39 +144,39 @@ class TableSource:
 
     def _column(self, asked: str | None, usual: tuple[str, ...]) -> str | None:
         if asked is None:
-            return next((name for name in usual if name in self._rows.columns), None)
-        if asked not in self._rows.columns:
+            return next((name for name in usual if name in self._records.columns), None)
+        if asked not in self._records.columns:
             raise ConfigError(f"{self._where} has no column {asked}: {self._columns}")
         return asked
 
     @property
     def _columns(self) -> str:
-        return f"its columns are {', '.join(self._rows.columns) or '(none)'}"
+        return f"its columns are {', '.join(self._records.columns) or '(none)'}"
 
     def _name_classes(self, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """The names of the classes; for labels of text, set the number of each too."""
+        """The names of the classes; for text labels, also set the number of each."""
         if self._label is None:
             if given is not None:
                 raise ConfigError(f"{self._where} has no labels for --classes to name")
             return None
-        values = (value for (value,) in self._rows.read([self._label]))
+        values = (value for (value,) in self._records.read([self._label]))
         labels = {value for value in values if not _is_missing(value)}
         integers = [number for number in map(_integer, labels) if number is not None]
-        if self._rows.kind(self._label) == "text" and (
-            self._rows.typed or len(integers) < len(labels)
+        if self._records.kind(self._label) == "text" and (
+            self._records.typed or len(integers) < len(labels)
         ):
-            if integers and not self._rows.typed:
+            if integers and not self._records.typed:
                 word = next(label for label in sorted(labels) if _integer(label) is None)
-                self.notes.append(f"the labels are read as text, since {word} is no integer")
+                self.notes.append(f"the labels are read as text, since {word} is not an integer")
             self._numbers = class_numbers(labels, given, self._where)
             return tuple(self._numbers)
-        names = given or self._rows.class_names(self._label)
+        names = given or self._records.class_names(self._label)
         cover(names, max(integers, default=0), self._where)
         return names
 
 
 def _parts(image: Any) -> tuple[bytes | None, str]:
-    """The bytes of an image, or None, and its path, or ""."""
+    """An image's bytes, None if there are none, and its path, "" if there is none."""
     if isinstance(image, dict):
         return image["bytes"], image["path"] or ""
     return (image, "") if isinstance(image, bytes) else (None, image or "")
@@ -184,7 +187,7 @@ def _is_missing(label: Any) -> bool:
 
 
 def _integer(label: Any) -> int | None:
-    """The integer that a label is, or that its text says; None where it is none."""
+    """The integer that a label is or spells out; None if it is not an integer."""
     if isinstance(label, str):
         return integer(_POINT_ZERO.sub("", label))  # pandas writes 1.0 where a label is missing
     return int(label) if label == label // 1 else None

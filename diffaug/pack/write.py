@@ -1,4 +1,4 @@
-"""Samples written into shards of limited size, and these published."""
+"""Writing samples into shards of limited size, and publishing the shards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError, DiffaugError
 from diffaug.pack.check import Checked, checked
 from diffaug.pack.entry import Tally, publish_entry
-from diffaug.pack.source import Source, file_system
+from diffaug.pack.source import PictureSource, file_system
 from diffaug.recipe import Recipe
 from diffaug.shards import ShardWriter
 
@@ -26,9 +26,9 @@ _NAME = re.compile(r"[^\W_][\w.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where a shard ends: at so many images, or before it would have more than so many bytes.
+    """Where a shard ends: at `images` images, or before it would exceed `bytes` bytes.
 
-    An image for which even that is too little has a shard of its own.
+    An image that is too large for any shard gets a shard of its own.
     """
 
     images: int = 10_000
@@ -36,21 +36,21 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.images < 1:
-            raise ConfigError(f"--shard-count is 1 or more, got {self.images}")
+            raise ConfigError(f"--shard-count must be at least 1, got {self.images}")
         if self.bytes is not None and self.bytes < 1:
-            raise ConfigError(f"--shard-bytes is 1 or more, got {self.bytes}")
+            raise ConfigError(f"--shard-bytes must be at least 1, got {self.bytes}")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one picture: packed, or left out for a reason."""
+    """The outcome for one picture: packed if `reason` is None, else left out for that reason."""
 
     name: str
     reason: str | None
 
 
 def pack(
-    source: Source,
+    source: PictureSource,
     output: str,
     name: str,
     *,
@@ -59,35 +59,36 @@ def pack(
     shuffle: int | None = None,
     max_pixels: int = Recipe.model_fields["max_pixels"].default,
 ) -> Iterator[Outcome]:
-    """Write OUTPUT/<name>-000000.tar and so on, and last OUTPUT/<name>.yaml, the dataset's entry.
+    """Write OUTPUT/<name>-000000.tar and so on, then OUTPUT/<name>.yaml, the dataset's entry.
 
-    A shard is published as soon as it is full. One that is there already is kept if its bytes are
-    the same: so packing again does nothing, or finishes what was interrupted.
+    Each shard is published as soon as it is full. A shard that already exists with the same bytes
+    is kept, so packing again does nothing or finishes an interrupted run.
 
     Args:
         source: see `open_source`.
         output: folder or URL.
-        name: of letters, digits and ``._-``; see `safe_name`.
-        tally: counts what is done, as it is done.
+        name: letters, digits and ``._-``; see `safe_name`.
+        tally: updated as each picture is done.
         limits: of a shard; by default 10,000 images.
         shuffle: seed of the order, 0 or more; by default the order is the source's.
-        max_pixels: an image that declares more is left out.
+        max_pixels: images that declare more are left out.
 
     Yields:
-        what became of each picture, once it is known.
+        the outcome for each picture, as soon as it is known.
 
     Raises:
         ConfigError: an argument is wrong, `output` cannot be written, or it holds other shards
-            or another entry of that name.
-        DiffaugError: not one image could be packed.
+            or a different entry of that name.
+        DiffaugError: no image could be packed.
     """
     limits = limits or Limits()
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"--name begins with a letter or digit and holds these, '.', '_' and '-', got {name!r}"
+            "--name must begin with a letter or digit and contain only letters, digits, '.', '_' "
+            f"and '-', got {name!r}"
         )
     if shuffle is not None and not 0 <= shuffle < 2**64:
-        raise ConfigError(f"--shuffle is a seed, 0 or more, got {shuffle}")
+        raise ConfigError(f"--shuffle takes a seed, 0 or more and below 2**64, got {shuffle}")
     _refuse_inside(source.url, output)
     if limits.bytes is None:
         most = -(-len(source) // limits.images)
@@ -97,7 +98,7 @@ def pack(
 
 
 def _pack(
-    source: Source, pictures: Generator[Checked, None, None], shards: _Shards
+    source: PictureSource, pictures: Generator[Checked, None, None], shards: _Shards
 ) -> Iterator[Outcome]:
     tally = shards.tally
     with contextlib.closing(pictures), shards:
@@ -116,7 +117,7 @@ def _pack(
 
 
 def _members(found: Checked, number: int, classes: tuple[str, ...] | None) -> dict[str, bytes]:
-    """The members of one sample, by name, in the order in which they are written."""
+    """The members of one sample by name, in the order of writing."""
     key, label = f"{number:08d}", found.picture.label
     members = {f"{key}.{found.extension}": found.data}
     if label is not None:
@@ -127,9 +128,9 @@ def _members(found: Checked, number: int, classes: tuple[str, ...] | None) -> di
 
 
 class _Shards:
-    """Writes samples into one tar after the other, and publishes each when it is full.
+    """Writes samples into one tar after another, and publishes each when it is full.
 
-    Use it as a context manager: leaving it removes what is unfinished.
+    Use it as a context manager: leaving it removes unfinished files.
     """
 
     def __init__(self, output: str, name: str, limits: Limits, tally: Tally) -> None:
@@ -161,7 +162,7 @@ class _Shards:
         self._stack.close()
 
     def add(self, members: dict[str, bytes]) -> None:
-        """Append a sample, to a new shard if this one is full."""
+        """Append a sample, starting a new shard if this one is full."""
         if self._images and self._is_full(members):
             self.finish()
         if not self._images:
@@ -173,7 +174,7 @@ class _Shards:
             self._tar.add(name, data)
 
     def finish(self) -> None:
-        """Publish the shard that is being written, if there is one."""
+        """Publish the shard being written, if there is one."""
         if self._images:
             self._tar.close()
             self._stream.close()
@@ -200,7 +201,7 @@ class _Shards:
             path.unlink()
         else:
             raise ConfigError(
-                f"{storage.public_url(url)} is there already with other bytes: choose another "
+                f"{storage.public_url(url)} already exists with other bytes: choose another "
                 "OUTPUT or --name"
             )
         self.tally.shards[path.name] = digest
@@ -212,32 +213,32 @@ def _shard_name(name: str, number: int) -> str:
 
 
 def _refuse_inside(source: str, output: str) -> None:
-    """Inside its source, an output would be found as a class the next time."""
+    """Refuse an output inside its source, where the next run would find it as a class."""
     (fs, inner), (other, outer) = file_system(output), file_system(source)
     if type(fs) is type(other) and f"{inner}/".startswith(f"{outer.rstrip('/')}/"):
         raise ConfigError(
-            f"{storage.public_url(output)} lies in {storage.public_url(source)}, which would make "
-            "its shards a part of the source: choose another OUTPUT"
+            f"{storage.public_url(output)} lies in {storage.public_url(source)}, so its shards "
+            "would become part of the source: choose another OUTPUT"
         )
 
 
 def _refuse_more(output: str, name: str, expected: Collection[str]) -> None:
-    """Shards of that name which are none of this dataset's would be read with them."""
+    """Refuse an output with further shards of that name, which would be read with these."""
     pattern = re.compile(rf"{re.escape(name)}-\d{{6,}}\.tar")
     there = [found for found in storage.listing(output, ".tar") if pattern.fullmatch(found)]
     more = [found for found in there if found not in expected]
     if more:
         raise ConfigError(
-            f"{storage.public_url(output)} holds shards of that name which this dataset has not "
-            f"({len(more)}, from {more[0]} on): choose another OUTPUT or --name"
+            f"{storage.public_url(output)} holds {len(more)} shards of that name that are not "
+            f"this dataset's, from {more[0]} on: choose another OUTPUT or --name"
         )
 
 
-def _refuse_loss(source: Source, tally: Tally) -> None:
+def _refuse_loss(source: PictureSource, tally: Tally) -> None:
     if tally.found != len(source):
         raise ConfigError(
-            f"{storage.public_url(source.url)} changed while it was packed, from {len(source)} "
-            f"images to {tally.found}: pack it again, into another OUTPUT"
+            f"{storage.public_url(source.url)} changed while it was being packed, from "
+            f"{len(source)} images to {tally.found}: pack it again, into another OUTPUT"
         )
     if not tally.packed:
-        raise DiffaugError(f"not one of {tally.found} images can be packed: nothing was written")
+        raise DiffaugError(f"none of {tally.found} images can be packed: nothing was written")

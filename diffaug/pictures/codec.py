@@ -1,4 +1,4 @@
-"""Between bytes, 8-bit pictures and the model's arrays."""
+"""Conversions between image files, 8-bit pictures and the model's arrays."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ _ENCODER: dict[str, dict[str, Any]] = {
     "webp": {"format": "WEBP", "lossless": True, "method": 0},
 }
 
-
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
-"""What is read. Of Pillow's other formats, one runs Ghostscript, and some take any bytes."""
+"""The formats read. Of Pillow's others, one runs Ghostscript and some accept any bytes."""
 
 _FEWER = "the image cannot be decoded: it holds fewer pixels than it declares"
 _AT_ONCE = 1 << 16
@@ -43,11 +42,11 @@ _PASSES = (
 def decode(data: bytes, max_pixels: int) -> Image.Image:
     """Decode an image file into an 8-bit picture (see `picture`).
 
-    The size is checked against `max_pixels` before any pixel is decoded; animations give their
+    The size is checked against `max_pixels` before any pixel is decoded. An animation gives its
     first frame.
 
     Raises:
-        DefectError: the bytes are no image Pillow can read whole, or it is too large.
+        DefectError: Pillow cannot read the whole image, or it is too large.
     """
     if not data:
         raise DefectError("empty_image", "the image member has zero bytes")
@@ -77,9 +76,9 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         known = ", ".join(_FORMATS)
         raise DefectError(
             "unreadable_image",
-            f"the bytes are of no image format known ({known}), or broken at the start",
+            f"the bytes are not in a known image format ({known}), or are broken at the start",
         ) from None
-    except Warning:  # made an error by the user's own filter: no defect of the image
+    except Warning:  # the user's own filter made it an error: not a defect of the image
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on broken bytes
         raise DefectError(
@@ -88,14 +87,14 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _check_png(data: bytes) -> None:
-    """See to what Pillow passes over: the pixels' checksums, and that no row is missing."""
+    """Check what Pillow skips: the pixels' checksums, and that no row is missing."""
     left, at, view = _png_size(data), 8, memoryview(data)
     inflate = zlib.decompressobj()
     while at + 12 <= len(data):
         kind, end = data[at + 4 : at + 8], at + 8 + int.from_bytes(data[at : at + 4], "big")
-        told = int.from_bytes(data[end : end + 4], "big")
+        stored = int.from_bytes(data[end : end + 4], "big")
         if kind == b"IDAT" and end + 4 <= len(data):
-            if zlib.crc32(view[at + 4 : end]) != told:
+            if zlib.crc32(view[at + 4 : end]) != stored:
                 raise DefectError(
                     "unreadable_image", "the image cannot be decoded: a checksum is wrong"
                 )
@@ -110,7 +109,7 @@ def _check_png(data: bytes) -> None:
 
 
 def _png_size(data: bytes) -> int:
-    """How many bytes a PNG's pixels take, with the byte that begins each row."""
+    """How many bytes a PNG's pixels take, including the byte that begins each row."""
     width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
     total = 0
@@ -121,9 +120,9 @@ def _png_size(data: bytes) -> int:
 
 
 def _check_jpeg(image: Image.Image, data: bytes) -> None:
-    """See that no row is missing: libjpeg fills it up with one colour, and tells nobody.
+    """Check that no row is missing: libjpeg silently fills missing rows with one colour.
 
-    So where the last corner is of one colour, more data before the end must not change it.
+    If the last corner is of one colour, extra data before the end must not change it.
     """
     corner = (max(0, image.width - 8), max(0, image.height - 8), *image.size)
     last, end = image.crop(corner), data.rfind(b"\xff\xd9")
@@ -137,29 +136,29 @@ def _check_jpeg(image: Image.Image, data: bytes) -> None:
 
 
 def _check_tiff(image: ImageFile.ImageFile) -> None:
-    """See that the strips reach as far down as was declared."""
+    """Check that the strips reach as far down as the header declares."""
     if all(tile.extents is None or tile.extents[3] < image.height for tile in image.tile):
         raise DefectError("unreadable_image", _FEWER)
 
 
 def decode_mask(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode a mask, as `decode` does an image.
+    """Decode a mask as `decode` does an image.
 
     Raises:
-        DefectError: as `decode`; the reason says that it is the mask.
+        DefectError: as `decode`; the reason mentions the mask.
     """
     try:
         return decode(data, max_pixels)
     except DefectError as defect:
-        raise DefectError(defect.code, f"of the mask: {defect.reason}") from None
+        raise DefectError(defect.code, f"the mask: {defect.reason}") from None
 
 
 def picture(image: Image.Image) -> Image.Image:
-    """Bring any Pillow image to the one form diffaug works on: mode L or RGB, 8 bits, upright.
+    """Convert any Pillow image to the one form diffaug works on: mode L or RGB, 8 bits, upright.
 
-    EXIF rotation is applied; 16-bit greys are scaled to 8; palettes are resolved; alpha is
-    dropped, as `convert("RGB")` does. Colour whose three channels are equal everywhere is grey:
-    so a grey file is the same picture whether a loader opened it as L or as RGB.
+    EXIF rotation is applied, 16-bit greys are scaled to 8, palettes are resolved, and alpha is
+    dropped as `convert("RGB")` does. Colour whose three channels are equal everywhere becomes
+    grey, so a grey file is the same picture whether a loader opened it as L or as RGB.
 
     Raises:
         DefectError: the pixels are of a kind that has no 8-bit meaning (32-bit or float).
@@ -170,12 +169,12 @@ def picture(image: Image.Image) -> Image.Image:
         image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype(np.uint8))
     elif image.mode in ("I", "F"):
         kind = "floats" if image.mode == "F" else "32-bit integers"
-        raise DefectError("unsupported_pixels", f"the pixels are {kind}, of no fixed range")
+        raise DefectError("unsupported_pixels", f"the pixels are {kind}, which have no fixed range")
     elif image.mode in ("1", "L", "LA", "La"):
         image = image.convert("L")
     else:
         if image.mode in ("P", "PA"):
-            image = image.convert("RGBA")  # Pillow warns of a palette's alpha on the way to RGB
+            image = image.convert("RGBA")  # straight to RGB, Pillow warns about a palette's alpha
         image = image.convert("RGB")
         red, green, blue = (band.tobytes() for band in image.split())
         if red == green == blue:
@@ -185,7 +184,7 @@ def picture(image: Image.Image) -> Image.Image:
 
 
 def pixel_sha256(image: Image.Image) -> str:
-    """The identity of a picture: sha256 in hex over "mode widthxheight\\n" and its raw bytes."""
+    """A picture's identity: sha256, in hex, of "mode widthxheight\\n" and its raw bytes."""
     header = f"{image.mode} {image.width}x{image.height}\n".encode()
     return hashlib.sha256(header + image.tobytes()).hexdigest()
 
@@ -198,6 +197,6 @@ def encode(image: Image.Image, format: str) -> bytes:
 
 
 def to_picture(x_0: NDArray[np.float32]) -> Image.Image:
-    """A model's float32 (C, H, W), C 1 or 3, nominally in [-1, 1], as a picture L or RGB."""
+    """A picture, L or RGB, of a model's float32 (C, H, W) with C 1 or 3, nominally in [-1, 1]."""
     pixels = np.rint((x_0 + np.float32(1)) * np.float32(127.5)).clip(0, 255).astype(np.uint8)
     return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))

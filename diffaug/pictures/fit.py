@@ -1,4 +1,4 @@
-"""How one picture meets a model's size, and what comes back of it: pictures, sources, masks."""
+"""Fitting a picture and its mask to a model's size, and the model's result back to the picture."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _MAY_CHANGE = 128
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How one picture meets a model's size, and comes back from it.
+    """How one picture is fitted to a model's size, and the result back to the picture.
 
-    A picture is padded in black, or `part` of it is resized to the model's size with a bicubic
-    filter. The result has the geometry of `part`, or is left as the model made it, padding and
-    all.
+    Either the picture is padded in black, or `part` of it is resized to the model's size with a
+    bicubic filter. The result has the geometry of `part`, or stays as the model made it, padding
+    included.
 
     Attributes:
         size: (width, height) of the picture.
         model_size: (width, height) of the model.
         mode: the model's mode, L or RGB.
-        pad: whether the picture is framed in black, rather than resized.
+        pad: whether the picture is framed in black rather than resized.
         part: what the model sees of the picture, in whole pixels: left, top, right, bottom.
-        result: source, the result has the size of `part`; or model, it has the model's.
+        result: `source` if the result has the size of `part`, `model` if it has the model's.
     """
 
     size: tuple[int, int]
@@ -49,17 +49,17 @@ class Fit:
 
         Args:
             image: the picture; only its size counts.
-            shape: of what the model takes.
-            fit: the recipe's. auto pads a picture up to a quarter smaller than the model and
-                resizes any other; pad and resize always do; fit resizes the largest centred part
-                of the model's aspect ratio, as `PIL.ImageOps.fit` does but in whole pixels of
-                the picture, so that the result can be compared with them; exact takes the
+            shape: of the model's input.
+            fit: the recipe's. `auto` pads a picture at most a quarter smaller than the model and
+                resizes any other; `pad` and `resize` always do. `fit` resizes the largest centred
+                part with the model's aspect ratio, as `PIL.ImageOps.fit` does but in whole pixels
+                of the picture, so that the result can be compared with them. `exact` accepts the
                 model's size only.
-            result: source or model, whose size the result has.
+            result: `source` or `model`: whose size the result has.
 
         Raises:
-            DefectError: `fit` is pad and the picture is larger than the model, or exact and it
-                is of another size.
+            DefectError: `fit` is `pad` and the picture is larger than the model, or `fit` is
+                `exact` and the sizes differ.
         """
         channels, height, width = shape
         smaller = image.width <= width and image.height <= height
@@ -73,8 +73,8 @@ class Fit:
         if fit == "exact" and image.size != (width, height):
             raise DefectError(
                 "not_exact_size",
-                f"the image is {image.width}x{image.height}, and fit=exact takes only the model's "
-                f"{width}x{height}: resize the source, or use fit=auto, pad, resize or fit",
+                f"the image is {image.width}x{image.height}, but fit=exact accepts only the "
+                f"model's {width}x{height}: resize the source, or use fit=auto, pad, resize or fit",
             )
         return cls(
             size=image.size,
@@ -86,16 +86,16 @@ class Fit:
         )
 
     def to_model(self, image: Image.Image) -> NDArray[np.float32]:
-        """A picture as the model takes it: float32 (C, H, W) in [-1, 1]."""
+        """The picture as the model's input: float32 (C, H, W) in [-1, 1]."""
         image = self._meet(image.convert(self.mode))
         pixels = np.asarray(image, dtype=np.float32).reshape(*image.size[::-1], -1)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(127.5) - np.float32(1)
 
     def from_model(self, x_0: NDArray[np.float32]) -> Image.Image:
-        """The model's float32 (C, H, W) as the result: a picture in the model's mode.
+        """Convert the model's float32 (C, H, W) to the result, a picture in the model's mode.
 
         Raises:
-            DefectError: the model gave values that are not finite.
+            DefectError: the model produced values that are not finite.
         """
         if not np.isfinite(x_0).all():
             raise DefectError("non_finite", "the model's result for this image is not finite")
@@ -110,26 +110,27 @@ class Fit:
         return image.resize(size, Image.Resampling.BICUBIC)
 
     def seen(self, image: Image.Image) -> Image.Image:
-        """The picture in the geometry of the result and its own colours, to compare the two.
+        """The picture in the result's geometry and its own colours, to compare with the result.
 
-        It is the same object wherever the result has the picture's geometry.
+        Where the result has the picture's geometry, this is the picture itself, the same object.
         """
         if self.result == "model":
             return self._meet(image)
         return image if self.part == (0, 0, *image.size) else image.crop(self.part)
 
     def mask_to_model(self, mask: Image.Image) -> NDArray[np.float32]:
-        """Where the model may change the picture: float32 (1, H, W), 1 where it may and 0 not.
+        """Where the model may change the picture: float32 (1, H, W), 1 if so and else 0.
 
         A pixel of the model may change if any pixel of the picture that it touches may, however
-        little: so the thinnest line is repainted, and what must not change is seen to by `keep`.
+        little. So even the thinnest line is repainted, and `keep` restores what must not change.
         Padding may change.
 
         Args:
-            mask: of the picture's size. Its grey is at least 128 where the picture may change.
+            mask: of the picture's size; its grey is at least 128 where the picture may change.
 
         Raises:
-            DefectError: the mask is not of the picture's size, or of no 8-bit meaning.
+            DefectError: the mask is not of the picture's size, has pixels of no 8-bit meaning, or
+                is too dark to mark anything.
         """
         part = self._changeable(mask)
         width, height = self.model_size
@@ -142,13 +143,13 @@ class Fit:
         return np.ascontiguousarray(whole[None], dtype=np.float32)
 
     def keep(self, result: Image.Image, source: Image.Image, mask: Image.Image) -> Image.Image:
-        """The result with the source's own pixels wherever the mask says keep.
+        """The result with the source's own pixels wherever the mask keeps them.
 
-        They are those of `seen`, in the result's mode. Where the result has the model's size,
-        that is wherever `mask_to_model` is 0.
+        Those pixels are the ones of `seen`, in the result's mode. Where the result has the
+        model's size, they are kept wherever `mask_to_model` is 0.
 
         Args:
-            result: what `from_model` gave.
+            result: returned by `from_model`.
             source: the picture.
             mask: as for `mask_to_model`.
 
@@ -174,19 +175,20 @@ class Fit:
         return image.resize(self.model_size, Image.Resampling.BICUBIC, box=self.part)
 
     def _changeable(self, mask: Image.Image) -> NDArray[np.bool_]:
-        """Where `part` of the picture may change: (height, width) of that part."""
-        mask = picture(mask)  # not convert("L"), which makes 255 of any 16-bit value above
+        """Where `part` of the picture may change: bool, the (height, width) of that part."""
+        mask = picture(mask)  # convert("L") would clip every 16-bit value above 255 to 255
         if mask.size != self.size:
             raise DefectError(
                 "mask_size",
-                f"the mask is {mask.width}x{mask.height} and its image "
-                f"{self.size[0]}x{self.size[1]}: give a mask of the image's size",
+                f"the mask is {mask.width}x{mask.height} but its image is "
+                f"{self.size[0]}x{self.size[1]}: supply a mask of the image's size",
             )
         grey = np.asarray(mask.convert("L"))
         if 0 < (brightest := int(grey.max())) < _MAY_CHANGE:
             raise DefectError(
                 "dark_mask",
-                f"the mask is nowhere brighter than {brightest}: what may change is white, 255",
+                f"the mask is nowhere brighter than {brightest}: mark what may change in white, "
+                "255",
             )
         left, top, right, bottom = self.part
         return np.asarray(grey[top:bottom, left:right] >= _MAY_CHANGE)
@@ -209,7 +211,7 @@ def _centred(size: tuple[int, int], model_size: tuple[int, int]) -> tuple[int, i
 
 
 def _touched(mask: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """Of `count` equal lengths of the first axis, each: whether anything it touches is set."""
+    """Cut the first axis into `count` equal lengths; whether each touches anything that is set."""
     ends = np.arange(count + 1) * len(mask)
     first, last = ends[:-1] // count, -(-ends[1:] // count)
     before = np.zeros((len(mask) + 1, *mask.shape[1:]), dtype=np.int32)

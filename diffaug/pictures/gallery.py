@@ -1,4 +1,4 @@
-"""Where generated images go: one grid, a folder, or shards."""
+"""Writing generated images to one grid, a folder, or shards."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ Images = Iterable[NDArray[np.float32]]
 def write_images(
     images: Images, labels: Sequence[int | None], output: str, columns: int
 ) -> Iterator[int]:
-    """Write images, yielding how many are done after each.
+    """Write images, yielding after each how many are done.
 
     Args:
         images: float32 (C, H, W), nominally in [-1, 1], one for each label.
         labels: each image's class, or None.
-        output: `x.png` for one grid; `x.tar` or `x-{000000..000003}.tar` for shards, on any fsspec
-            URL, the images shared out evenly, their classes in .cls; else a folder of PNGs, in a
-            folder for each class where there are classes.
-        columns: how many side by side in a grid.
+        output: `x.png` for one grid; `x.tar` or `x-{000000..000003}.tar`, on any fsspec URL, for
+            shards that share the images evenly, with the classes in .cls; anything else is a
+            folder of PNGs, with one folder a class if there are classes.
+        columns: how many images side by side in a grid.
 
     Raises:
-        ConfigError: `output` is of another kind, or holds something already.
+        ConfigError: `output` has another extension, or already holds something.
     """
     if output.endswith(".tar"):
         return _shards(images, labels, _urls(output))
@@ -45,10 +45,10 @@ def write_images(
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         return _grid(images, Path(output), columns)
     if Path(output).suffix:
-        raise ConfigError(f"{output}: write .png for a grid, .tar for shards, or a folder")
+        raise ConfigError(f"{output}: use .png for a grid, .tar for shards, or name a folder")
     folder = Path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there already and not empty: choose another output")
+        raise ConfigError(f"{folder} already exists and is not empty: choose another output")
     return _folder(images, labels, folder)
 
 
@@ -59,7 +59,7 @@ def _urls(pattern: str) -> list[str]:
         raise ConfigError(f"{pattern}: its braces do not match") from None
     for url in urls:
         if storage.exists(url):
-            raise ConfigError(f"{storage.public_url(url)} is there already: choose another output")
+            raise ConfigError(f"{storage.public_url(url)} already exists: choose another output")
     return urls
 
 
@@ -95,4 +95,7 @@ def _shards(images: Images, labels: Sequence[int | None], urls: list[str]) -> It
                     yield done
                 writer.close()
             if not storage.create(path, url):
-                raise ConfigError(f"{storage.public_url(url)} was made meanwhile by another")
+                raise ConfigError(
+                    f"another process wrote {storage.public_url(url)} meanwhile: choose another "
+                    "output"
+                )

@@ -1,4 +1,4 @@
-"""Grids of pictures, for people who would rather look."""
+"""Grids of pictures, for people to look at."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def grid(
 
     Args:
         images: at least one, float32 (C, H, W), nominally in [-1, 1], all of one shape.
-        columns: how many side by side at most.
-        captions: what stands above each column, if anything.
+        columns: how many images side by side at most.
+        captions: text above each column; none by default.
     """
     pictures, columns = [to_picture(image) for image in images], min(columns, len(images))
     scale = max(1, _SIDE // max(pictures[0].size))

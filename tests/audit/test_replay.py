@@ -267,7 +267,10 @@ ROW_DIFFERS: dict[str, tuple[dict[str, Any], str]] = {
     "source far offset": ({"source_offset": 10**9}, "the source has changed: "),
     "source in data": ({"source_offset": 512 + 100}, "has no member at 612"),
     "source gone": ({"source_shard": "/nowhere/s.tar"}, "there is no /nowhere/s.tar any more"),
-    "source protocol": ({"source_shard": "s4://a/s.tar"}, "cannot be read: s4://a/s.tar is not a URL"),
+    "source protocol": (
+        {"source_shard": "s4://a/s.tar"},
+        "cannot be read: s4://a/s.tar is not a URL",
+    ),
     "failed": ({"status": "failed", "output_sha256": None}, "the row is failed and has no image"),
 }
 

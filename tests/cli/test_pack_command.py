@@ -46,8 +46,8 @@ def test_the_command_names_what_it_leaves_out(tmp_path: Path, cli: Cli) -> None:
     said = cli("pack", source, tmp_path / "out")
     assert said.code == 1
     assert "7 found = 6 packed + 1 left out" in said.out
-    assert "left out ape/broken.png: the bytes are of no image format known" in said.err
-    assert "1 file is no image by its extension" in said.err
+    assert "left out ape/broken.png: the bytes are not in a known image format" in said.err
+    assert "1 file does not have an image's extension" in said.err
     assert "1 of 7 left out, more than --max-failed 0.01" in said.err
     assert cli("pack", source, tmp_path / "out", "--max-failed", "0.15").code == 0
     assert (tmp_path / "out/all-000000.tar").exists()
@@ -78,7 +78,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "output under a file": (["{all}", "{csv}/out"], "cannot write to "),
     "output of no protocol": (["{all}", "pigeon://x"], "not a URL diffaug can open"),
     "output in the source": (["{all}", "{all}/out"], "choose another OUTPUT"),
-    "a folder of no image": (["{tmp}/empty", "{tmp}/out"], "holds no image; 1 file is no image"),
+    "a folder of no image": (
+        ["{tmp}/empty", "{tmp}/out"],
+        "holds no image; 1 file does not have an image",
+    ),
     "a table of no row": (["{tmp}/none-in.csv", "{tmp}/out"], "holds no image"),
     "an empty table": (["{tmp}/empty.csv", "{tmp}/out"], "its columns are (none)"),
     "a Parquet that is none": (["{tmp}/bad.parquet", "{tmp}/out"], "cannot be read as Parquet: "),
@@ -116,12 +119,18 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "classes twice": (["{csv}", "{tmp}/out", "--classes", "a,b,a"], "names a twice"),
     "classes empty": (["{csv}", "{tmp}/out", "--classes", "a,,b"], "an empty name"),
     "classes of none": (["{all}/ape/deeper", "{tmp}/out", "--classes", "a"], "no class folders"),
-    "shards of none": (["{all}", "{tmp}/out", "--shard-count", "0"], "--shard-count is 1 or more"),
+    "shards of none": (
+        ["{all}", "{tmp}/out", "--shard-count", "0"],
+        "--shard-count must be at least 1",
+    ),
     "shards of no byte": (["{all}", "{tmp}/out", "--shard-bytes", "0"], "--shard-bytes is 1 or"),
     "bytes in words": (["{all}", "{tmp}/out", "--shard-bytes", "much"], "got 'much'"),
-    "a seed below 0": (["{all}", "{tmp}/out", "--shuffle", "-1"], "--shuffle is a seed"),
-    "a name with a slash": (["{all}", "{tmp}/out", "--name", "a/b"], "--name begins with a letter"),
-    "a hidden name": (["{all}", "{tmp}/out", "--name", ".a"], "--name begins with a letter"),
+    "a seed below 0": (["{all}", "{tmp}/out", "--shuffle", "-1"], "--shuffle takes a seed"),
+    "a name with a slash": (
+        ["{all}", "{tmp}/out", "--name", "a/b"],
+        "--name must begin with a letter",
+    ),
+    "a hidden name": (["{all}", "{tmp}/out", "--name", ".a"], "--name must begin with a letter"),
     "max-pixels 0": (["{all}", "{tmp}/out", "--max-pixels", "0"], "--max-pixels"),
     "max-failed 2": (["{all}", "{tmp}/out", "--max-failed", "2"], "fraction in [0, 1], got 2"),
     "one argument": (["{all}"], "--output requires an argument"),

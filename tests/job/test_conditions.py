@@ -66,7 +66,7 @@ def test_a_mask_member_keeps_its_part(masked: Path, tmp_path: Path) -> None:
         assert changed[14:].any() == (number in (1, 2))
     reasons = frame.set_index("source_key")["reason"]
     assert "the mask" in reasons["00004"].iloc[0]
-    assert reasons["00005"].str.startswith("of the mask: ").all()
+    assert reasons["00005"].str.startswith("the mask: ").all()
 
 
 def test_images_with_masks_are_rebuilt_from_their_rows(masked: Path, tmp_path: Path) -> None:

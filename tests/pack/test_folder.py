@@ -74,7 +74,7 @@ def test_what_is_passed_over_is_said(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "in/a/pipe.png")
     source = open_source(str(tmp_path / "in"))
     assert source.notes == [
-        "3 files are no images by their extension",
+        "3 files do not have an image's extension",
         "classes without an image: b",
     ]
     assert source.classes == ("a", "b")
@@ -102,7 +102,7 @@ def test_links_are_followed_and_loops_refused(tmp_path: Path) -> None:
     packed(tmp_path / "in", tmp_path / "out")
     assert contents(tmp_path / "out") == [(png(0), 0, "a"), (png(1), 1, "b")]
     (tmp_path / "in/a/up").symlink_to(tmp_path / "in")
-    with pytest.raises(ValueError, match="links to a folder that it lies in"):
+    with pytest.raises(ValueError, match="links to a folder that contains it"):
         open_source(str(tmp_path / "in"))
 
 

@@ -39,7 +39,7 @@ def test_labels_of_text_are_classes_as_they_sort(tmp_path: Path) -> None:
         assert [found[1:] for found in contents(tmp_path / f"out-{name}")] == [
             (source.classes.index(word), word) for word in words
         ]
-        mixed = ["the labels are read as text, since Ape is no integer"]
+        mixed = ["the labels are read as text, since Ape is not an integer"]
         assert source.notes == (mixed if name == "t.csv" else [])
 
 
@@ -81,7 +81,7 @@ def test_columns_are_found_by_name_or_asked_for(tmp_path: Path) -> None:
     )
     frame.to_csv(tmp_path / "t.csv", index=False)
     path = str(tmp_path / "t.csv")
-    with pytest.raises(DiffaugError, match="not one of 6"):
+    with pytest.raises(DiffaugError, match="none of 6"):
         packed(path, tmp_path / "none")
     source = open_source(path, image_column="file", label_column="kind")
     packed(source, tmp_path / "asked")
@@ -101,7 +101,7 @@ def test_an_extension_comes_from_the_bytes_where_there_is_none(tmp_path: Path) -
     for source in ("bytes.parquet", "paths.csv"):
         outcomes = packed(tmp_path / source, tmp_path / f"out-{source}")
         assert [outcome.reason for outcome in outcomes if outcome.reason] == [
-            "images of format JPEG2000 have no place in a shard"
+            "shards do not take images of format JPEG2000"
         ]
         found = members(tmp_path / f"out-{source}/set-000000.tar")
         assert list(found.values()) == images[:-1]
@@ -147,7 +147,7 @@ def test_rows_without_image_or_label_are_left_out(tmp_path: Path) -> None:
         assert reasons[:-1] == [
             None,
             "its row has no label",
-            f"its label, {'-1.0' if name == 'float.parquet' else '-1'}, is no class from 0 on",
+            f"its label, {'-1.0' if name == 'float.parquet' else '-1'}, is not a class from 0 on",
             f"there is no file {tmp_path}/files/none.png",
             "its row has no image",
             None,

@@ -554,5 +554,5 @@ def test_a_black_mask_keeps_all_and_a_white_one_nothing(fit: str, result: str) -
 def test_a_mask_that_is_nowhere_white_is_not_taken_for_black() -> None:
     """Such as one of zeros and ones, which would keep everything."""
     frame = Fit.of(noisy((32, 32), "RGB"), RGB, "auto")
-    with pytest.raises(DefectError, match="nowhere brighter than 1: what may change is white"):
+    with pytest.raises(DefectError, match="nowhere brighter than 1: mark what may change in white"):
         frame.mask_to_model(Image.new("L", (32, 32), 1))

@@ -79,14 +79,14 @@ def test_shards_share_the_images_out(tmp_path: Path) -> None:
     assert [pixels(sample["png"])[0, 0] for sample in samples] == list(range(10, 90, 10))
     assert {sample["cls"] for sample in samples} == {b"7"}
     assert not list(tmp_path.glob(".*"))
-    with pytest.raises(ConfigError, match=r"g-0.tar is there already"):
+    with pytest.raises(ConfigError, match=r"g-0.tar already exists"):
         list(write_images(levels(8), [7] * 8, urls, 8))
 
 
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        ("{tmp}/x.jpg", "write .png for a grid"),
+        ("{tmp}/x.jpg", "use .png for a grid"),
         ("memory://x.png", "only shards"),
         ("{tmp}/g-{{0..2}.tar", "braces do not match"),
     ],

@@ -1,4 +1,4 @@
-"""The rows of a CSV or Parquet table, a few at a time."""
+"""Reading a CSV or Parquet table row by row, with a few rows in memory."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ import pyarrow.parquet as pq
 from diffaug import storage
 from diffaug.errors import ConfigError
 
-__all__ = ["CsvRows", "Kind", "ParquetRows", "Rows"]
+__all__ = ["CsvRecords", "Kind", "ParquetRecords", "Records"]
 
 Kind = Literal["integer", "text", "bytes", "unknown"]
-"""What a column holds. A number that is no integer counts as one: a label may have become float."""
+"""What a column holds. Floats count as integers, since an integer label may have become one."""
 
 _BUFFER = 1 << 20
 _AT_ONCE = 64
 
 
-class Rows(Protocol):
+class Records(Protocol):
     """A table that is read from start to end.
 
     Attributes:
-        columns: their names, in order.
-        typed: whether text that reads as a number was meant as text.
+        columns: the names of the columns, in order.
+        typed: whether the table itself tells text from numbers, so that "7" is meant as text.
     """
 
     columns: list[str]
     typed: bool
 
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
 
     def kind(self, column: str) -> Kind:
         """What a column holds."""
 
     def class_names(self, column: str) -> tuple[str, ...] | None:
-        """The names that the table itself gives to a column's integers, if it does."""
+        """The names that the table itself gives a column's integers; None if it gives none."""
 
     def read(self, columns: list[str]) -> Iterator[tuple[Any, ...]]:
         """The values of these columns, row by row.
@@ -52,7 +52,7 @@ class Rows(Protocol):
         """
 
 
-class CsvRows:
+class CsvRecords:
     """A CSV with a header, in UTF-8. Every value is text."""
 
     typed = False
@@ -63,19 +63,19 @@ class CsvRows:
             self.columns: list[str] = next(lines, [])
 
     def count(self) -> int:
-        """By reading all rows."""
+        """The number of rows, which takes reading all of them."""
         return sum(1 for _ in self.read([]))
 
     def kind(self, column: str) -> Kind:
-        """Text, whatever it says."""
+        """Always text."""
         return "text"
 
     def class_names(self, column: str) -> tuple[str, ...] | None:
-        """A CSV gives none."""
+        """Always None: a CSV names no classes."""
         return None
 
     def read(self, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-        """The values of these columns, row by row; empty lines are passed over."""
+        """The values of these columns, row by row; empty lines are skipped."""
         places = [self.columns.index(column) for column in columns]
         with _explained(self._url, "CSV"), self._open() as lines:
             next(lines, None)
@@ -93,8 +93,8 @@ class CsvRows:
             yield csv.reader(stream, strict=True)
 
 
-class ParquetRows:
-    """A Parquet file. Memory holds the pages that are being read, not whole row groups."""
+class ParquetRecords:
+    """A Parquet file. Memory holds the pages being read, never whole row groups."""
 
     typed = True
 
@@ -106,18 +106,18 @@ class ParquetRows:
         self.columns: list[str] = self._schema.names
 
     def count(self) -> int:
-        """By the file's footer."""
+        """The number of rows, from the file's footer."""
         return self._count
 
     def kind(self, column: str) -> Kind:
-        """By the schema."""
+        """What a column holds, from the schema."""
         return _kind(self._schema.field(column).type)
 
     def class_names(self, column: str) -> tuple[str, ...] | None:
         """The class names that Hugging Face datasets keeps in the schema."""
         try:
-            said = json.loads(self._schema.metadata[b"huggingface"])
-            return tuple(map(str, said["info"]["features"][column]["names"]))
+            kept = json.loads(self._schema.metadata[b"huggingface"])
+            return tuple(map(str, kept["info"]["features"][column]["names"]))
         except (KeyError, TypeError, ValueError):
             return None
 
