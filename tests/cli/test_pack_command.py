@@ -123,7 +123,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["{all}", "{tmp}/out", "--shard-count", "0"],
         "--shard-count must be at least 1",
     ),
-    "shards of no byte": (["{all}", "{tmp}/out", "--shard-bytes", "0"], "--shard-bytes is 1 or"),
+    "shards of no byte": (
+        ["{all}", "{tmp}/out", "--shard-bytes", "0"],
+        "--shard-bytes must be at least 1",
+    ),
     "bytes in words": (["{all}", "{tmp}/out", "--shard-bytes", "much"], "got 'much'"),
     "a seed below 0": (["{all}", "{tmp}/out", "--shuffle", "-1"], "--shuffle takes a seed"),
     "a name with a slash": (
