@@ -1,4 +1,4 @@
-"""The epoch, as every process sees it that was given it."""
+"""An epoch number that all worker processes of a loader share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Epoch"]
 
 
 class Epoch:
-    """A number in shared memory: set in one process, it is read in all.
+    """A number in shared memory: one process sets it, and all of them read it.
 
-    That holds for the workers of a `DataLoader`, forked or spawned, for as long as they live; a
-    plain pickle or a deep copy is another number, which begins where this one stood.
+    The workers of a `DataLoader`, forked or spawned, share it for as long as they live. A plain
+    pickle or a deep copy is a number of its own, which starts at the value copied.
     """
 
     def __init__(self) -> None:
@@ -22,18 +22,18 @@ class Epoch:
         self._share()
 
     def set(self, epoch: int) -> None:
-        """Change it.
+        """Change the number.
 
         Raises:
             ValueError: it is negative.
-            TypeError: it is no integer.
+            TypeError: it is not an integer.
         """
         if (number := operator.index(epoch)) < 0:
             raise ValueError(f"epochs are counted from 0, got {number}")
         self._number.fill_(number)
 
     def get(self) -> int:
-        """What it is now."""
+        """The current number."""
         return int(self._number)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -41,5 +41,5 @@ class Epoch:
         self._share()
 
     def _share(self) -> None:
-        """Move it to shared memory, unless that is where it came from."""
+        """Move the number to shared memory, unless it is already there."""
         self._number.share_memory_()  # type: ignore[no-untyped-call]

@@ -30,11 +30,11 @@ class DiffaugError(Exception):
 
 
 class ConfigError(DiffaugError, ValueError):
-    """What was asked cannot be done as asked: the text names the field or file and the cure."""
+    """A mistake in the request. The text names the field or file, and the cure."""
 
 
 class DefectError(DiffaugError, ValueError):
-    """A defect of the source bytes: true of them whenever and wherever they are read.
+    """A defect of the source bytes, which they have whenever and wherever they are read.
 
     Attributes:
         code: the manifest's `reason_code`, a word that does not change between versions.
@@ -48,7 +48,7 @@ class DefectError(DiffaugError, ValueError):
 
 
 class DivergedError(DiffaugError):
-    """A training's loss is no longer finite. The last good checkpoint is kept, and named."""
+    """A training's loss is no longer finite. The text names the last good checkpoint."""
 
 
 class UncommittedError(DiffaugError):
@@ -56,12 +56,12 @@ class UncommittedError(DiffaugError):
 
 
 def as_os_error(error: Exception) -> OSError:
-    """What a storage raised, whatever its kind, as the kind that says it was the storage."""
+    """Wrap any error that a store raised in an OSError, diffaug's kind for storage failures."""
     return OSError(f"{type(error).__name__}: {error}")
 
 
 def explain(error: ValidationError) -> str:
-    """Say a pydantic error as sentences, one a field, without pydantic's links and types."""
+    """Turn a pydantic error into sentences, one a field, without pydantic's links and types."""
     sentences = []
     for item in error.errors(include_url=False):
         if item["type"] == "value_error":  # raised by our own validators, which name the field

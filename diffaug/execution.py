@@ -1,4 +1,4 @@
-"""On what a job runs: chosen once when it is planned, frozen, and recorded in every row."""
+"""Where a job runs: batch size, dtype and device, frozen when it is planned, and in every row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffaug.version import __version__
 __all__ = ["CHANGES_PIXELS", "DEFAULT_BATCH_SIZE", "Execution", "device_class", "versions"]
 
 CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "numpy")
-"""Packages whose version can change a pixel; transformers is one more where there is a prompt."""
+"""Packages whose version can change a pixel; with a prompt, transformers is another."""
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -27,11 +27,11 @@ Dtype = Literal["float32", "bfloat16"]
 
 
 class Execution(BaseModel):
-    """The part of a result's making that is not in the recipe.
+    """The settings that affect a result and are not part of the recipe.
 
     Attributes:
         batch_size: lanes in the one fixed batch shape.
-        dtype: what the network computes in.
+        dtype: number type in which the network computes.
         device: `cpu`, `cuda` or `cuda:N`.
     """
 
@@ -45,10 +45,10 @@ class Execution(BaseModel):
     def choose(
         cls, batch_size: int | None = None, dtype: str | None = None, device: str | None = None
     ) -> Execution:
-        """Fill in what is not given from what this machine's flags say, never from timing.
+        """Fill in missing settings from what this machine's flags report, never from timing.
 
         Raises:
-            ConfigError: a value is wrong, or the device is not here.
+            ConfigError: a value is invalid, or this machine lacks the device.
         """
         import torch
 
@@ -76,15 +76,15 @@ class Execution(BaseModel):
 
     @classmethod
     def like(cls, device_class: str, batch_size: int, dtype: str) -> Execution:
-        """The execution here that comes closest to one recorded in a row.
+        """The execution on this machine that comes closest to one recorded in a row.
 
         Args:
-            device_class: such as `cuda/H100`; a CUDA device is used where there is one.
+            device_class: such as `cuda/H100`; for a CUDA class, CUDA is used if it is available.
             batch_size: as recorded.
             dtype: as recorded.
 
         Raises:
-            ConfigError: batch_size or dtype is not a valid one.
+            ConfigError: batch_size or dtype is invalid.
         """
         import torch
 
@@ -116,7 +116,7 @@ def _require(device: str) -> None:
 
 @cache
 def device_class(device: str) -> str:
-    """What decides a result's last bits on a device: `cpu/avx512_bf16`, `cuda/H100`, …"""
+    """What decides a result's last bits on a device: `cpu/avx512_bf16`, `cuda/H100` and so on."""
     import torch
 
     if device.startswith("cuda"):

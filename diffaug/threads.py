@@ -1,4 +1,4 @@
-"""Light threads: a stage that runs ahead of the main one, one behind it, several that wait."""
+"""Small helpers for threads: a stage ahead of the main one, one behind it, several at once."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ U = TypeVar("U")
 
 
 class _End:
-    """Ends a stream, with the error that ended it, if any."""
+    """Marks the end of a stream, with the error that ended it, if any."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
 class _Channel(Generic[T]):
-    """A queue whose waiting ends as soon as either side has closed it."""
+    """A queue on which waiting ends as soon as either side closes it."""
 
     def __init__(self, size: int) -> None:
         self._queue: queue.Queue[T | _End] = queue.Queue(size)
         self.closed = threading.Event()
 
     def put(self, item: T | _End) -> bool:
-        """Wait for room; False when the other side is gone."""
+        """Put an item when there is room; return False if the other side is gone."""
         while not self.closed.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
@@ -57,9 +57,9 @@ class _Channel(Generic[T]):
 def ahead(items: Iterable[T], size: int) -> Generator[T, None, None]:
     """Yield `items`, which a thread reads up to `size` ahead.
 
-    They are handed over a quarter of that at a time, since every hand-over wakes the other thread,
-    which then wants the interpreter. An error in `items` is raised here, in its place. Closing
-    this generator ends the thread.
+    The items are handed over `size // 4` at a time, since every hand-over wakes the other thread,
+    which then competes for the interpreter. An error in `items` is raised here, at its place in
+    the stream. Closing this generator ends the thread.
     """
     at_once = max(1, size // 4)
     channel: _Channel[list[T]] = _Channel(size // at_once)
@@ -91,10 +91,10 @@ def ahead(items: Iterable[T], size: int) -> Generator[T, None, None]:
 def behind(
     stage: Callable[[Iterator[T]], Iterator[U]], items: Iterable[T], size: int
 ) -> Iterator[U]:
-    """Yield what `stage` makes of `items`, the stage running in a thread up to `size` behind.
+    """Yield the results of `stage`, which runs in a thread up to `size` items behind `items`.
 
-    An error in the stage is raised here as soon as it is noticed, and one in `items` ends the
-    stage's input at once: the stage must not take that for a finished stream.
+    An error in the stage is raised here as soon as it is noticed. An error in `items` ends the
+    stage's input at once, so the stage must not take the end of its input for a complete stream.
     """
     channel: _Channel[T] = _Channel(size)
     made: queue.SimpleQueue[U | _End] = queue.SimpleQueue()
@@ -137,9 +137,9 @@ def behind(
 
 
 def several(work: Callable[[T], U], items: Iterable[T], count: int) -> Iterator[U]:
-    """Yield what `work` makes of each item, in order, `count` of them being worked on at once.
+    """Yield `work(item)` for each item, in order, with `count` of them under way at once.
 
-    For what waits on a store; items are taken no faster than results are.
+    This is for work that waits on a store. Items are taken no faster than results are consumed.
     """
     with ThreadPoolExecutor(count, "diffaug-several") as pool:
         under_way: deque[Future[U]] = deque()

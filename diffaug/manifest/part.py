@@ -1,9 +1,14 @@
-"""The manifest, version 1: one row for every planned image, whatever became of it.
+"""The manifest, version 1: one row for every planned image, whatever its outcome.
 
-A part is one Parquet file for one source shard. Its key-value metadata holds, as JSON, under
-`diffaug.report` the shard report (counts, times, host), under `diffaug.recipe` the whole recipe,
-under `diffaug.environment` what it ran on and, where judges were asked for, under `diffaug.judges`
-the digest of each. Rows never say when they were made.
+A part is one Parquet file for one source shard. Its key-value metadata holds JSON:
+
+- `diffaug.report`: the shard report (counts, times, host)
+- `diffaug.recipe`: the whole recipe
+- `diffaug.environment`: versions, device and batch size
+- `diffaug.judges`: the digest of each judge, if the recipe names any
+- `diffaug.digest`: of all rows and all other metadata
+
+Rows never record when they were made.
 """
 
 from __future__ import annotations
@@ -31,7 +36,6 @@ __all__ = [
     "columns_of",
     "iter_rows",
     "read_metadata",
-    "read_rows",
     "schema_of",
 ]
 
@@ -45,7 +49,7 @@ _PANDAS_INTEGERS = {"int32": "Int32", "int64": "Int64"}
 
 
 def schema_of(judges: Iterable[str] = ()) -> pa.Schema:
-    """The Arrow schema of a job's rows, the columns of its judges among them."""
+    """The Arrow schema of a job's rows, including the columns of its judges."""
     return _schema(frozenset(judges))
 
 
@@ -72,12 +76,12 @@ def _schema(judges: frozenset[str]) -> pa.Schema:
 class Part:
     """The rows of one manifest part, kept in a local Arrow file until the part is written.
 
-    The tar's name holds its digest, so no row is whole before the tar is; and a shard may have
-    any number of rows, so no more than one batch of them is ever in memory.
+    The tar's name holds its digest, so no row is complete before the tar is. A shard may have any
+    number of rows, so at most one batch of them is in memory.
 
     Args:
-        spool: the file to keep them in, removed by `close`.
-        judges: the job's, whose columns the rows have too.
+        spool: the file to keep the rows in; `close` removes it.
+        judges: the job's; the rows include their columns.
     """
 
     def __init__(self, spool: Path, judges: Iterable[str] = ()) -> None:
@@ -88,7 +92,11 @@ class Part:
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
-        """Append a row; a column not in it is null, and one the schema lacks is an error."""
+        """Append a row; columns that it leaves out are null.
+
+        Raises:
+            KeyError: it has a column that the schema lacks.
+        """
         unknown = row.keys() - set(self._schema.names)
         if unknown:
             raise KeyError(f"not in the manifest's schema: {', '.join(sorted(unknown))}")
@@ -103,13 +111,13 @@ class Part:
         metadata: Mapping[str, Any],
         rejects_shard: str | None = None,
     ) -> None:
-        """Write the part to a local file; no row can be added after.
+        """Write the part to a local file; no row can be added afterwards.
 
         Args:
-            path: where to.
-            output_shard: the tar that holds every image of these rows.
-            metadata: JSON-able values, put under `diffaug.<name>`.
-            rejects_shard: the tar that holds those of the filtered rows instead.
+            path: the file to write.
+            output_shard: the tar that holds the images of these rows.
+            metadata: JSON-able values, stored under `diffaug.<name>`.
+            rejects_shard: the tar that holds the images of filtered rows instead.
         """
         self._flush()
         self._writer.close()
@@ -121,7 +129,7 @@ class Part:
             _serialise(self._batches(*tars), packed, self._schema, sink)
 
     def close(self) -> None:
-        """Remove the spool, written or not."""
+        """Remove the spool, whether the part was written or not."""
         self._stream.close()
         self._spool.unlink(missing_ok=True)
 
@@ -156,7 +164,7 @@ def _serialise(
     schema: pa.Schema,
     sink: IO[bytes],
 ) -> None:
-    """Write a part: with one pyarrow version, its bytes are a function of rows and metadata."""
+    """Write a part. For a given pyarrow version, its bytes depend only on rows and metadata."""
     named = {f"diffaug.{name}".encode(): packed[name] for name in sorted(packed)}
     schema = schema.with_metadata({**schema.metadata, **named})
     with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
@@ -165,7 +173,7 @@ def _serialise(
 
 
 def _digest(batches: Iterable[pa.RecordBatch], packed: Mapping[str, str]) -> str:
-    """sha256 in hex over every row and every metadata value but the digest itself."""
+    """sha256, in hex, of every row and every metadata value except the digest itself."""
     total = hashlib.sha256()
     for name in sorted(packed.keys() - {"digest", "schema"}):
         total.update(f"{name} {packed[name]}\n".encode())
@@ -175,18 +183,12 @@ def _digest(batches: Iterable[pa.RecordBatch], packed: Mapping[str, str]) -> str
     return total.hexdigest()
 
 
-def read_rows(source: Any) -> list[Row]:
-    """The rows of a part (path or file)."""
-    rows: list[Row] = pq.read_table(source).to_pylist()
-    return rows
-
-
 def iter_rows(source: Any, columns: Iterable[str] | None = None) -> Iterator[Row]:
-    """The rows of a part (an open file) one by one, all columns or some, in constant memory.
+    """The rows of a part (an open file) one by one, with all columns or some, in constant memory.
 
     Raises:
-        OSError: a page's checksum is not right.
-        pyarrow.ArrowException: it is no Parquet file any more.
+        OSError: a page's checksum is wrong.
+        pyarrow.ArrowException: the file is no longer valid Parquet.
     """
     names = None if columns is None else list(columns)
     with pq.ParquetFile(source, page_checksum_verification=True) as part:
@@ -195,14 +197,14 @@ def iter_rows(source: Any, columns: Iterable[str] | None = None) -> Iterator[Row
 
 
 def check_part(data: bytes) -> tuple[dict[str, Any], list[Row]]:
-    """The metadata and rows of a part, after it has been found to be whole.
+    """The metadata and rows of a part, after checking that it is unchanged.
 
-    Its digest covers all it says. Where it was written by this pyarrow version it is also written
-    again and compared, which covers the bytes that say nothing.
+    The digest covers rows and metadata. If this version of pyarrow wrote the part, it is also
+    serialised again and compared, which covers every other byte of the file.
 
     Raises:
-        ValueError: it is not what was written.
-        pyarrow.ArrowException: it is no Parquet file any more.
+        ValueError: the part differs from what was written.
+        pyarrow.ArrowException: the file is no longer valid Parquet.
     """
     part = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
     batches = [
@@ -213,13 +215,13 @@ def check_part(data: bytes) -> tuple[dict[str, Any], list[Row]]:
     packed = _packed(part.schema_arrow.metadata)
     metadata = {name: json.loads(value) for name, value in packed.items()}
     if metadata.get("digest") != _digest(batches, packed):
-        raise ValueError("its rows or metadata are not those its digest was made of")
+        raise ValueError("its rows or metadata do not match its digest")
     written_by = metadata["environment"]["versions"]["pyarrow"]
     if written_by == pa.__version__:
         again = io.BytesIO()
         _serialise(batches, packed, _schema_with(part.schema_arrow.names), again)
         if again.getvalue() != data:
-            raise ValueError("its bytes are not those that were written")
+            raise ValueError("its bytes differ from those that were written")
     return metadata, [row for batch in batches for row in batch.to_pylist()]
 
 
@@ -230,7 +232,7 @@ def _schema_with(names: Iterable[str]) -> pa.Schema:
 
 
 def read_metadata(source: Any) -> dict[str, Any]:
-    """The `diffaug.*` metadata of a part (path or file), its JSON read, without its rows."""
+    """The `diffaug.*` metadata of a part (path or file), parsed from JSON, without its rows."""
     packed = _packed(pq.read_metadata(source).metadata)
     return {name: json.loads(value) for name, value in packed.items()}
 

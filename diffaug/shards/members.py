@@ -1,4 +1,4 @@
-"""Members of tars read by the place a manifest row gives, on any fsspec URL."""
+"""Reading members of tars by the offset in a manifest row, on any fsspec URL."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Members"]
 
 
 class Members:
-    """Reads members one after the other, keeping the tar of the last one open.
+    """Reads members one after another, keeping the last one's tar open.
 
-    Asked for in the order in which they lie, the members of one tar cost one pass over it, even
-    where it is compressed. Use it as a context manager.
+    Reading the members of one tar in the order in which they lie takes one pass over it, even if
+    it is compressed. Use it as a context manager.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Members:
         """The data of the member that begins at `offset` of the (uncompressed) tar.
 
         Raises:
-            OSError: storage will not give it: FileNotFoundError where there is no such tar.
+            OSError: storage failed; FileNotFoundError if there is no such tar.
             DefectError: the tar has no member there.
         """
         stream = self._open(url)
@@ -59,15 +59,17 @@ class Members:
     def offset(
         self, url: str, key: str, extension: str, wanted: Callable[[str], bool]
     ) -> int | None:
-        """Where the data of a sample's member begins; None where the sample has no such member.
+        """Where the data of a sample's member begins; None if the sample has no such member.
 
-        The tar is read through once for all its samples, which must be asked for one after another.
+        One pass over the tar serves all its samples, as long as they are asked for one after
+        another.
 
         Args:
             url: the tar's.
             key: the sample's.
             extension: the member's.
-            wanted: which members are read, by which samples are told apart (see `read_samples`).
+            wanted: the extensions to read, which decide what counts as a sample (see
+                `read_samples`).
 
         Raises:
             OSError: as for `read`.
@@ -76,7 +78,7 @@ class Members:
             found: dict[str, int | None] = {}
             with storage.open_read(url) as stream:
                 for sample in read_samples(stream, wanted):
-                    if sample.key is not None:  # of a key that is there twice, the first counts
+                    if sample.key is not None:  # if a key occurs twice, the first one counts
                         member = sample.members.get(extension)
                         found.setdefault(sample.key, None if member is None else member.offset)
             self._places = (url, extension), found

@@ -1,4 +1,4 @@
-"""What of a sample is its image, its mask, its class and its text: decided here for all readers."""
+"""Which members of a sample are its image, mask, class and text: decided here for all readers."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Label:
     """A sample's class.
 
     Attributes:
-        number: the class; None where the label member is missing or is not an integer.
+        number: the class; None if the label member is missing or is not an integer.
         text: the class or caption in words: a label member that is not an integer, else the text
-            member; None where the sample has neither.
+            member; None if the sample has neither.
     """
 
     number: int | None = None
@@ -56,7 +56,7 @@ class Reading:
     Attributes:
         image_keys: members that hold the image, by preference.
         label_key: the member that holds the class.
-        mask_key: the member that says where the image may change; None where there is no mask.
+        mask_key: the member that marks where the image may change; None for no mask.
         carry: members that are copied to the output.
     """
 
@@ -72,7 +72,7 @@ class Reading:
         return cls(images, recipe.label_key, recipe.mask_key, recipe.carry)
 
     def wants(self, extension: str) -> bool:
-        """Whether a member of a sample is read."""
+        """Whether members with this extension are read."""
         named = (*self.image_keys, *self.carry, self.label_key, self.mask_key, TEXT)
         return extension in named
 
@@ -80,7 +80,7 @@ class Reading:
         """Which of these members is the image.
 
         Raises:
-            DefectError: none is.
+            DefectError: none of them is.
         """
         for key in self.image_keys:
             if key in members:
@@ -111,7 +111,7 @@ class Reading:
         """The sample's class as an integer.
 
         Raises:
-            DefectError: it has none.
+            DefectError: the sample has no integer class.
         """
         number = self.label(sample).number
         if number is None:
@@ -119,29 +119,29 @@ class Reading:
         return number
 
     def carried(self, sample: Sample) -> dict[str, Member]:
-        """The members that go with each image that is made of the sample, by extension."""
+        """The members to copy next to each image made from the sample, by extension."""
         names = dict.fromkeys((self.label_key, *self.carry))
         return {name: sample.members[name] for name in names if name in sample.members}
 
 
 def label_of(label: Any, text: Any = None) -> Label:
-    """The class that a label member and a text member give; None for a member that is missing.
+    """The class given by a label member and a text member.
 
     Args:
-        label: bytes or a string, or an integer as loaders decode it.
-        text: bytes or a string.
+        label: bytes, a string, or an integer, which is how loaders decode it; None if missing.
+        text: bytes or a string; None if missing.
 
     Raises:
-        TypeError: the label is something else.
+        TypeError: the label is of another type.
     """
     words = None if text is None else _words(text)
     if label is None:
         return Label(None, words)
     if not isinstance(label, (bytes, str)):
         return Label(index(label), words)
-    said = _words(label)
-    number = integer(said)
-    return Label(None, said) if number is None else Label(number, words)
+    written = _words(label)
+    number = integer(written)
+    return Label(None, written) if number is None else Label(number, words)
 
 
 def _words(value: Any) -> str:

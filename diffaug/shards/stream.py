@@ -1,7 +1,7 @@
 """Shards: tars read as streams of samples, and written byte-stable.
 
-Nothing is extracted, unpickled, followed or run: only regular members whose extension was asked
-for are read, into memory, and none that is larger than was allowed.
+Nothing is extracted, unpickled, followed or run. Only regular members with a requested extension
+are read into memory, and only up to the size allowed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 MAX_BYTES = 1 << 29
-"""How large a member that is read may be: as the largest RGB picture that Pillow decodes, raw."""
+"""The largest member to read, in bytes: the raw size of the largest RGB picture Pillow decodes."""
 
 _BLOCK = tarfile.BLOCKSIZE
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # within int64
 _MAX_NAME = 4096  # bytes: the longest path Linux takes; a shard's keys are held in memory
 _GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
-_TRAPS = (ValueError, OverflowError, RecursionError, IndexError)  # tarfile's, on broken headers
+_TRAPS = (ValueError, OverflowError, RecursionError, IndexError)  # from tarfile, on broken headers
 _KINDS = {
     tarfile.SYMTYPE: "a symbolic link",
     tarfile.LNKTYPE: "a hard link",
@@ -54,12 +54,12 @@ _OTHERS = {
     b"\x28\xb5\x2f\xfd": "zstandard-compressed: unpack it first",
     b"PK\x03\x04": "a zip file",
 }
-"""What is taken for a tar, by its first bytes."""
+"""Files mistaken for tars, by their first bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member of a tar: its name, where its data begins, and the data."""
+    """One member of a tar: its name, the offset where its data begins, and the data."""
 
     name: str
     offset: int
@@ -72,9 +72,9 @@ class Sample:
 
     Attributes:
         key: path up to the first dot of the base name; None for a defect of the tar.
-        members: by extension, lower case.
-        defect: what is wrong with it, if anything is known to be.
-        offset: for a defect of the tar, where in it reading stopped, in bytes.
+        members: by extension, in lower case.
+        defect: what is wrong with the sample, as far as that is known; None if nothing is.
+        offset: for a defect of the tar, where in the tar reading stopped, in bytes.
     """
 
     key: str | None
@@ -89,7 +89,7 @@ class Sample:
 
 
 def integer(text: str) -> int | None:
-    """A class as text (decimal digits, a sign before them at most) as an integer, else None."""
+    """Parse a class written in decimal digits, perhaps with a sign; None if it is anything else."""
     return int(text) if _INTEGER.fullmatch(text.strip()) else None
 
 
@@ -107,19 +107,20 @@ def read_samples(
 ) -> Iterator[Sample]:
     """Group a tar's members into samples, in order, in constant memory.
 
-    A repeated key, a member that cannot be had, and a sample that a cut may have left incomplete
-    carry a defect; whatever ends the tar before its end-of-archive mark, or follows that mark,
-    yields one last Sample without key that says where. Errors of the storage itself are raised.
+    A sample carries a defect if its key is repeated, if one of its members cannot be read, or if
+    a cut may have left it incomplete. If the tar ends before its end-of-archive mark, or data
+    follows that mark, one last Sample without a key gives the offset. Errors of the storage
+    itself are raised.
 
     Args:
-        stream: the tar's bytes, read once, from start to end.
-        wanted: which extensions to read; the data of others is skipped.
-        max_bytes: how large a member that is read may be.
+        stream: the tar's bytes, read once from start to end.
+        wanted: which extensions to read; the data of other members is skipped.
+        max_bytes: the largest member to read.
     """
     tail = Tail(stream)
     sample: Sample | None = None
     seen: set[str] = set()
-    stopped = 0  # where the next header would stand
+    stopped = 0  # offset of the next header
     try:
         with open_tar(tail) as tar:
             while (info := tar.next()) is not None:
@@ -150,16 +151,20 @@ def read_samples(
 
 
 def _take(tar: tarfile.TarFile, info: tarfile.TarInfo, extension: str, max_bytes: int) -> Member:
-    """A wanted member's data, unless it is none to be had."""
+    """Read a member.
+
+    Raises:
+        DefectError: it is not a plain file, or is too large.
+    """
     if not info.isreg():
-        kind = _KINDS.get(info.type, "of a kind that is no file")
-        raise DefectError("not_a_file", f"{extension} is {kind}, and only plain files are read")
+        kind = _KINDS.get(info.type, "a member of unknown type")
+        raise DefectError("not_a_file", f"{extension} is {kind}, but only plain files are read")
     if info.issparse():
         raise DefectError("sparse_member", f"{extension} is a sparse member: pack it without holes")
     if info.size > max_bytes:
         raise DefectError(
             "too_large_member",
-            f"{extension} declares {info.size} bytes, and no more than {max_bytes} are read",
+            f"{extension} declares {info.size} bytes, but members of at most {max_bytes} are read",
         )
     handle = tar.extractfile(info)
     data = handle.read() if handle is not None else b""
@@ -167,23 +172,23 @@ def _take(tar: tarfile.TarFile, info: tarfile.TarInfo, extension: str, max_bytes
 
 
 def _as_utf8(name: str) -> str:
-    """A name whose bytes that are no UTF-8 (surrogates, to tarfile) are replaced."""
+    """A name with any bytes that are not UTF-8, which tarfile reads as surrogates, replaced."""
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _defect_of(name: str, key: str, seen: set[str]) -> DefectError | None:
-    """What is wrong with a sample's key, by the name of its first member."""
+    """What is wrong with a sample's key, judged by the name of its first member."""
     if _as_utf8(name) != name:
         return DefectError("unsafe_name", "the member's name is not UTF-8")
     if len(name.encode()) > _MAX_NAME:
         return DefectError("unsafe_name", f"the member's name is longer than {_MAX_NAME} bytes")
     if any(unicodedata.category(letter) == "Cc" for letter in name):
-        return DefectError("unsafe_name", "the member's name holds control characters")
+        return DefectError("unsafe_name", "the member's name contains control characters")
     if key in seen:
         return DefectError(
             "duplicate_key",
-            "the shard has this key twice, and what came first was used; the members of a sample "
-            "must lie together",
+            "the shard has this key twice, and the first one was used; the members of a sample "
+            "must be adjacent",
         )
     if key.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", key):
         return DefectError("unsafe_name", "the key is absolute or climbs out of its folder")
@@ -191,11 +196,11 @@ def _defect_of(name: str, key: str, seen: set[str]) -> DefectError | None:
 
 
 def _cut_short(sample: Sample | None, at: int, tail: Tail, error: Exception) -> Iterator[Sample]:
-    said = isinstance(error, (tarfile.ReadError, *_GZIP))
-    why = str(error) if said else "a header makes no sense"
+    explained = isinstance(error, (tarfile.ReadError, *_GZIP))
+    why = str(error) if explained else "a header is invalid"
     if sample is None:
         other = next((text for start, text in _OTHERS.items() if tail.start.startswith(start)), "")
-        what = f"is no tar but {other}" if other else f"cannot be read as a tar: {why}"
+        what = f"is not a tar but {other}" if other else f"cannot be read as a tar: {why}"
         if tail.position == 0 and isinstance(error, tarfile.ReadError):
             what = "is empty: zero bytes"
         yield Sample(None, defect=DefectError("unreadable_tar", f"the shard {what}"), offset=at)
@@ -208,25 +213,26 @@ def _cut_short(sample: Sample | None, at: int, tail: Tail, error: Exception) -> 
 
 
 def _after_end(tail: Tail, end: int) -> Iterator[Sample]:
-    """What stands after the end-of-archive mark: nothing but zeros, and gzip's checksum."""
+    """Check that only zeros, and gzip's checksum, follow the end-of-archive mark."""
     try:
         if tail.only_zeros_from(end):
             return
         defect = DefectError(
             "data_after_end",
-            f"the shard's end-of-archive mark stands at byte {end}, and more follows it: that is "
-            "lost (tars were joined, or a part of it was overwritten with zeros)",
+            f"the shard's end-of-archive mark is at byte {end}, and the data after it is lost "
+            "(tars were concatenated, or part of the shard was overwritten with zeros)",
         )
     except _GZIP as error:
         end = tail.position
         defect = DefectError(
-            "corrupt_gzip", f"the shard's compression is damaged, its images may be too: {error}"
+            "corrupt_gzip",
+            f"the shard's compressed data is damaged, and its images may be too: {error}",
         )
     yield Sample(None, defect=defect, offset=end)
 
 
 class ShardWriter:
-    """Writes a tar whose bytes depend on its members alone: fixed time, owner, mode and order."""
+    """Writes a tar whose bytes depend only on its members: fixed time, owner, mode and order."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
@@ -245,7 +251,7 @@ class ShardWriter:
 
 
 def read_member(stream: IO[bytes], offset: int) -> bytes:
-    """Read one member's data from a seekable tar, by the offset that a manifest row gives.
+    """Read one member's data from a seekable tar, by the offset in a manifest row.
 
     Raises:
         tarfile.TarError: there is no member at that offset.

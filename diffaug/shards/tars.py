@@ -1,4 +1,4 @@
-"""Python's tarfile, kept from what a made-up tar could make it do: wait, or hold too much."""
+"""tarfile hardened against malicious archives that would make it hang or exhaust memory."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import IO, Any, cast
 __all__ = ["Tail", "open_tar"]
 
 _BUFFER = 64 * 1024
-_MAX_HEADER = 1 << 20  # bytes: names, PAX records and maps of holes are held in memory
+_MAX_HEADER = 1 << 20  # bytes; tarfile holds names, PAX records and maps of holes in memory
 
 
 def open_tar(tail: Tail) -> tarfile.TarFile:
     """Open a tar as a stream whose headers have a bounded size.
 
     Raises:
-        tarfile.TarError: it does not begin like a tar; other kinds, too, where a header is broken.
+        tarfile.TarError: it does not begin like a tar. A broken header can raise other errors.
     """
     return tarfile.open(fileobj=cast(Any, tail), mode="r|", bufsize=_BUFFER, tarinfo=_Header)
 
 
 class Tail:
-    """A readable stream that remembers its first and last bytes, to see how a tar ended.
+    """A readable stream that remembers its first and last bytes, to check how a tar ended.
 
-    tarfile takes a broken header, and the end of the file, for the end of the archive; and it
-    asks at the end of the file for every 64 kB of a size that a header made up, which can be for
-    ever.
+    tarfile mistakes a broken header, or the end of the file, for the end of the archive. At the
+    end of the file it also keeps asking for 64 kB at a time until it has the size that a header
+    declares, which can take forever.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -36,7 +36,11 @@ class Tail:
         self.position = 0
 
     def read(self, size: int) -> bytes:
-        """Read up to `size` bytes; at the end of the file, not for ever."""
+        """Read up to `size` bytes.
+
+        Raises:
+            EOFError: this is the third read past the end of the file.
+        """
         data = self._stream.read(size)
         self._ends += not data
         if self._ends > 2:
@@ -47,12 +51,12 @@ class Tail:
         return data
 
     def ended_at(self, offset: int) -> bool:
-        """Whether a block of zeros, the end-of-archive mark, stands at `offset`."""
+        """Whether the end-of-archive mark, a block of zeros, is at `offset`."""
         begin = offset - (self.position - len(self._last))
         return begin >= 0 and self._last[begin:].startswith(bytes(tarfile.BLOCKSIZE))
 
     def only_zeros_from(self, offset: int) -> bool:
-        """Read to the end; whether nothing but zeros stands from `offset` on."""
+        """Read to the end, and return whether everything from `offset` on is zero."""
         clean = not self._last[offset - (self.position - len(self._last)) :].strip(b"\0")
         while data := self._stream.read(_BUFFER):
             self.position += len(data)
@@ -61,7 +65,7 @@ class Tail:
 
 
 class _Header(tarfile.TarInfo):
-    """A header together with those that extend it, which tarfile holds in memory: not any size."""
+    """A header and its extension headers, bounded in size since tarfile holds them in memory."""
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> _Header:
@@ -76,7 +80,7 @@ class _Header(tarfile.TarInfo):
 
 
 class _Bounded:
-    """A stream of which no more than `_MAX_HEADER` bytes can be read."""
+    """A stream from which at most `_MAX_HEADER` bytes can be read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

@@ -19,7 +19,7 @@ import diffaug
 from diffaug import storage
 from diffaug.audit.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
 from diffaug.errors import DefectError
-from diffaug.manifest.part import Row, read_metadata, read_rows
+from diffaug.manifest.part import Row, read_metadata
 from diffaug.output.select import find_sample, image_counts, picked_rows, spread
 from diffaug.shards.members import Members
 from tests.conftest import BRACES, Cli
@@ -31,6 +31,7 @@ from tests.support.jobs import (
     output_bytes,
     part,
     pixels,
+    read_rows,
     rewrite,
     threads,
     with_versions,
@@ -83,7 +84,7 @@ def test_120_rows_come_out_the_very_same(finished: Path) -> None:
 
 def test_a_part_and_its_source_are_enough(finished: Path, tmp_path: Path) -> None:
     """No run.json, no tar, and no other part."""
-    path = shutil.copy(finished / "manifest/s1.parquet", tmp_path)
+    path = Path(shutil.copy(finished / "manifest/s1.parquet", tmp_path))
     rows = read_rows(path)[::9]
     found = list(replay_rows(rows, read_metadata(path)))
     assert [replayed.row for replayed in found] == rows

@@ -91,7 +91,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "line 3 has 3 fields, but the head",
     ),
     "a CSV of an open quote": (["{tmp}/quote.csv", "{tmp}/out"], "unexpected end of data"),
-    "an image": (["{all}/ape/deeper/0.png", "{tmp}/out"], "no idx file of images: expected"),
+    "an image": (["{all}/ape/deeper/0.png", "{tmp}/out"], "not an idx file of images: expected"),
     "no such image column": (
         ["{csv}", "{tmp}/out", "--image-column", "img"],
         "has no column img: its columns are path, label",

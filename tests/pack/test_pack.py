@@ -290,7 +290,7 @@ def test_counts_add_up_when_images_are_broken(many: Path, tmp_path: Path) -> Non
     outcomes = packed(many, tmp_path / "out", tally=tally, max_pixels=200)
     reasons = {outcome.name: outcome.reason for outcome in outcomes if outcome.reason}
     assert reasons.keys() == {*broken, "b/gone.png"}
-    assert "no image format" in reasons["a/text.jpg"]
+    assert "not in a known image format" in reasons["a/text.jpg"]
     assert "zero bytes" in reasons["b/none.png"]
     assert "300x1 pixels, more than max_pixels=200" in reasons["b/wide.png"]
     assert "there is no file" in reasons["b/gone.png"]

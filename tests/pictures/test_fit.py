@@ -485,7 +485,7 @@ def test_a_mask_may_be_of_any_mode(mode: str) -> None:
 def test_a_mask_of_another_size_is_a_defect(fit: str, result: str, size: Size) -> None:
     image, mask = noisy((30, 20)), Image.new("L", size)
     frame = Fit.of(image, GREY, fit, result)
-    with pytest.raises(DefectError, match=rf"{size[0]}x{size[1]} .* 30x20: give") as caught:
+    with pytest.raises(DefectError, match=rf"{size[0]}x{size[1]} .* 30x20: supply") as caught:
         frame.mask_to_model(mask)
     assert caught.value.code == "mask_size"
     with pytest.raises(DefectError) as caught:

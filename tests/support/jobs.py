@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 import webdataset as wds
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.audit.verify import rest, verify_shards
-from diffaug.manifest.part import Part, Row, read_metadata, read_rows
+from diffaug.manifest.part import Part, Row, read_metadata
 from diffaug.output.run import Run, the_run
 
 BATCH = 8
@@ -110,6 +111,12 @@ def output_bytes(output: Path, row: Any) -> bytes:
     """The bytes a row points at, cut out of the tar by nothing but its offset and length."""
     raw = Path(output, row.output_shard).read_bytes()
     return raw[row.output_offset : row.output_offset + row.output_bytes]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a manifest part, as pyarrow reads them."""
+    rows: list[Row] = pq.read_table(path).to_pylist()
+    return rows
 
 
 def part(output: Path, stem: str = "s0") -> tuple[list[Row], dict[str, Any]]:
