@@ -63,7 +63,7 @@ def test_five_times_the_images_take_the_same_memory(tmp_path: Path, forked: Fork
 
     def augment(count: int) -> list[float]:
         shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
-        flags = ["--model", model, "--sampler", "one-step", "--batch-size", "8"]
+        flags: list[str | Path] = ["--model", model, "--sampler", "one-step", "--batch-size", "8"]
         said, held = _held(forked, "augment", shard, tmp_path / f"out-{count}", *flags)
         assert f"{count} planned = {count} ok" in said
         return held
