@@ -239,14 +239,14 @@ def sample_id(
     prompt: str | None,
     mask: Image.Image | None = None,
 ) -> str:
-    """What identifies an image that is made: all that decides its pixels but the machine.
+    """The identity of a copy: a hash of everything that decides its pixels, except the machine.
 
     Args:
         recipe_digest: of recipe and weights, in hex.
         pixels: digest of the source's pixels, in hex.
         copy: which copy.
         label: the class that conditions it; None: none does.
-        prompt: what the model is told; None without a prompt.
+        prompt: what the text encoders are given; None without a prompt.
         mask: where the picture may change; None: everywhere.
     """
     identity = [recipe_digest, pixels, str(copy)]
@@ -261,21 +261,23 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
     """Refuse a recipe that asks for what the model cannot do."""
     name, denoiser = f"model {recipe.model}", model.denoiser
     if recipe.condition == "label" and not denoiser.classes:
-        cure = "say it in a prompt" if model.prompts else "use condition=none"
+        cure = "put it into a prompt" if model.prompts else "use condition=none"
         raise ConfigError(f"condition: {name} takes no class; {cure}")
     if model.prompts is None:
         for field in ("prompt", "negative_prompt", "lora", "embeddings"):
             if getattr(recipe, field):
-                raise ConfigError(f"{field}: {name} is no text-to-image model; leave it out")
+                raise ConfigError(f"{field}: {name} is not a text-to-image model; leave it out")
         denoiser.check_classes(recipe.condition == "label", recipe.guidance)
     if model.embed_guidance is not None:
         for field, default in (("negative_prompt", None), ("guidance_interval", "0.0:1.0")):
             if getattr(recipe, field) != default:
                 raise ConfigError(
-                    f"{field}: {name} takes guidance as an input, and leads away from nothing; "
+                    f"{field}: {name} takes guidance as an input and has no negative condition; "
                     "leave it out"
                 )
     elif model.prompts and recipe.guidance != 1 and not (recipe.prompt or recipe.negative_prompt):
         raise ConfigError("guidance: there is no prompt to guide towards; give one, or guidance=1")
     if recipe.autoencoder and model.autoencoder is None:
-        raise ConfigError(f"autoencoder: {name} has none to put another in the place of")
+        raise ConfigError(
+            f"autoencoder: {name} works in pixel space and has no autoencoder to replace"
+        )

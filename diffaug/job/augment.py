@@ -1,4 +1,4 @@
-"""`augment_shards`: shards in, committed shards out, the lanes full from one into the next."""
+"""`augment_shards`: shards in, committed shards out; lanes stay full across shard boundaries."""
 
 from __future__ import annotations
 

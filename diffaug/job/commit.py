@@ -1,4 +1,4 @@
-"""How a shard becomes part of an output: tars first, then its manifest part, which commits them."""
+"""How a shard is committed: its tars are published first, then its manifest part."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LINEAGE = "diffaug.json"
 
 
 class _Tar:
-    """A tar under way in a local folder."""
+    """A tar being written in a local folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -58,7 +58,7 @@ class _Tar:
         self._path.unlink(missing_ok=True)
 
     def publish(self, output: str, folder: str, stem: str) -> _Published:
-        """Put it into a folder of OUTPUT, unless it is empty."""
+        """Move it into a folder of OUTPUT, unless it is empty."""
         self._writer.close()
         self._stream.close()
         if self._empty:
@@ -81,7 +81,7 @@ class _Published:
 
 
 class ShardSink:
-    """Gathers a shard's tars and manifest part in a local folder, and commits or discards them."""
+    """Collects a shard's tars and manifest part in a local folder, and commits or discards them."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class ShardSink:
             tar.discard()
 
     def commit(self, source: Fingerprint) -> ShardReport:
-        """Publish the tars, then the part. If another writer was first, theirs is what counts.
+        """Publish the tars, then the part; if another writer was first, its part counts.
 
         Args:
             source: the shard as it was read.

@@ -1,4 +1,4 @@
-"""How much a job will be, from a few of its images and a few seconds of its network."""
+"""An estimate of a job's size, from a few of its images and a few seconds of its network."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from diffaug.shards import Sample, read_samples
 __all__ = ["Estimate", "estimate"]
 
 _SHARDS, _SAMPLES = 3, 200
-"""How many shards are looked into, and at how many samples of each at most."""
+"""How many shards are read, and how many samples of each at most."""
 
 _SECONDS = 5.0
 """How long the network is timed, at least."""
 
 _BLOCK = 512
 _LINEAGE = 4 * _BLOCK
-"""What an image's short lineage takes in a tar, its header included."""
+"""The size of an image's short lineage in a tar, header included."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What is still to be done, about.
+    """What is still to do, approximately.
 
     Attributes:
-        shards: how many; this one is exact.
-        images: planned rows, those that will fail among them.
-        calls: of the network, one image each.
-        seconds: on one machine such as this, or workers that are as fast together.
-        output_bytes: of the tars, as if no image were turned away, or all rejects kept.
+        shards: their number, which is exact.
+        images: planned rows, including those that will fail.
+        calls: network calls, counted by image.
+        seconds: on one machine like this one, or on workers that are as fast together.
+        output_bytes: size of the tars, if no image is rejected or all rejects are kept.
     """
 
     shards: int
@@ -61,14 +61,14 @@ class Estimate:
 
 
 def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
-    """Look into a few of the shards that are to be done, and time the network on their images.
+    """Read a few of the missing shards, and time the network on their images.
 
-    How many images a shard holds is taken from those looked into, by their sizes where the store
-    tells them. Reading, SSIM and PSNR, and writing go on beside the network, and are not counted;
-    further judges are.
+    The number of images is extrapolated from those shards, by size where the store reports sizes.
+    Reading, SSIM and PSNR, and writing run in parallel with the network and are not counted; the
+    recipe's judges are.
 
     Raises:
-        OSError: storage will not give a shard.
+        OSError: storage failed.
     """
     editor = Binding.of_run(run).editor()
     samples, read = 0, 0
@@ -104,7 +104,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
 
 
 def _bytes(shards: Sequence[SourceShard], read: int) -> float:
-    """All bytes of these shards; where the store does not tell, as if those read were whole."""
+    """The size of these shards; unless the store reports it, as if those read were read whole."""
     sizes = [stat.size for stat in storage.stats(shard.url for shard in shards).values()]
     known = [size for size in sizes if size is not None]
     return len(shards) * (fmean(known) if known else read / min(_SHARDS, len(shards)))
@@ -142,7 +142,7 @@ def _in_tar(size: int) -> int:
 
 def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> tuple[float, float, float]:
     """Image-calls a second with all lanes full, what an image takes in a tar, in bytes, and how
-    long the further judges take for one, in seconds."""
+    long the recipe's judges take for one, in seconds."""
     steps = editor.lanes().run_steps((draft, draft.edit) for draft in cycle(drafts))
     next(steps)
     sizes: list[int] = []
@@ -164,7 +164,7 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> tuple[float, fl
 
 
 def _judging(run: Run, pictures: list[Image.Image]) -> float:
-    """How long the further judges take for a picture, when asked for many at a time."""
+    """How long the recipe's judges take for a picture, when given many at a time."""
     if not run.recipe.judges or not pictures:
         return 0.0
     panel = panel_of(run)

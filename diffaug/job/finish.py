@@ -20,7 +20,7 @@ def finish(
 ) -> Summary:
     """Count an output and, when every shard is committed, list its tars in OUTPUT/shards.txt.
 
-    While a shard is missing there is no such list.
+    While a shard is missing, there is no such list.
 
     Args:
         run: the job.
@@ -32,7 +32,7 @@ def finish(
         UncommittedError: a part of its manifest is broken.
         OSError: storage failed.
     """
-    run = freeze(run, output)  # another job may have replaced run.json since: keep both's sources
+    run = freeze(run, output)  # another job may have added sources to run.json since: keep them
     others = (shard for shard in run.sources if shard.stem not in known)
     reports = [*known.values(), *survey(others, output).committed.values()]
     summary = count(run, reports)

@@ -1,4 +1,4 @@
-"""A pilot: a few images at several strengths, looked at before the whole job is paid for."""
+"""A pilot: a few images at several strengths, to look at before paying for the whole job."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from diffaug.shards.reading import Reading
 __all__ = ["KEPT", "Choice", "Pilot", "run_pilot"]
 
 KEPT = 0.9
-"""The part of the labels that a strength must keep to be chosen."""
+"""The fraction of labels that a strength must keep to be chosen."""
 
 _GRID = (0.2, 0.4, 0.6, 0.8)
 _SHARDS = 16
-"""How many shards are looked into at most."""
+"""How many shards are read at most."""
 _EACH = 20
-"""How many samples are looked at for one that is taken."""
+"""How many samples are read for each one that is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Choice:
     """What a pilot would choose.
 
     Attributes:
-        strength: None where nothing tells one from another.
-        sentence: which, and why.
+        strength: None where there is nothing to choose by.
+        sentence: the choice, and the reason.
     """
 
     strength: float | None
@@ -67,11 +67,11 @@ class Pilot:
 
 
 def run_pilot(run: Run, output: str, count: int) -> Pilot:
-    """Run a few images of a job that is planned and not begun.
+    """Run a few images of a job that is planned and not yet started.
 
-    Every image is made once at each of several strengths: those of the recipe, if these are a list
-    or a range; else 0.2, 0.4, 0.6, 0.8 and its own. Filters turn nothing away, and are counted.
-    Nothing is left in OUTPUT but `report/pilot.png`.
+    Every image is made once at each of several strengths: the recipe's own, if they are a list or a
+    range; else 0.2, 0.4, 0.6, 0.8 and its own. Filters reject nothing; how many images they would
+    keep is counted. The only file left in OUTPUT is `report/pilot.png`.
 
     Args:
         run: the job.
@@ -80,7 +80,7 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
 
     Raises:
         ConfigError: the source has no sample.
-        OSError: storage will not give a shard.
+        OSError: storage failed.
     """
     samples = _spread(_look(run, count), count, Reading.of(run.recipe))
     if not samples:
@@ -98,7 +98,7 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
 
 
 def _recipe(recipe: Recipe) -> Recipe:
-    """The job's recipe with a copy for each strength, and nothing turned away."""
+    """The job's recipe with a copy for each strength, and without filters."""
     match recipe.strength:
         case str() as span:
             low, high = (float(part) for part in span.split(":"))
@@ -150,12 +150,12 @@ def _augment(source: Path, output: str, recipe: Recipe, execution: Execution) ->
 
 
 def _choose(rows: pd.DataFrame) -> Choice:
-    """The highest strength that keeps its labels: the most variation that is still of its class."""
+    """The highest strength that keeps labels: the most variation that stays within the class."""
     if "score_label" not in rows or rows["score_label"].isna().all():
         return Choice(
             None,
-            "Nothing says which of these still are of their class: look at the pictures, or give a "
-            "classifier (--judges label=CLASSIFIER) and run the pilot again.",
+            "Nothing measures which of these still belong to their class: look at the pictures, or "
+            "give a classifier (--judges label=CLASSIFIER) and run the pilot again.",
         )
     kept = rows.groupby("strength")["score_label"].mean()
     enough = kept[kept >= KEPT]
@@ -166,8 +166,8 @@ def _choose(rows: pd.DataFrame) -> Choice:
             f"{kept.max():.0%}. Use lower strengths, a condition, or the filter score_label == 1.",
         )
     strength = float(enough.index.max())
-    told = f"It would choose strength {strength:g}, which keeps {kept[strength]:.0%} of the labels."
+    sentence = f"Choose strength {strength:g}: it keeps {kept[strength]:.0%} of the labels."
     higher = kept[kept.index > strength]
     if not higher.empty:
-        told += f" At {higher.index.min():g} it is {higher.iloc[0]:.0%}."
-    return Choice(strength, told)
+        sentence += f" At {higher.index.min():g} it is {higher.iloc[0]:.0%}."
+    return Choice(strength, sentence)

@@ -1,4 +1,4 @@
-"""What a job will do, frozen in OUTPUT/run.json before it does anything."""
+"""Planning a job, and freezing the plan in OUTPUT/run.json before anything is done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from diffaug.recipe import Recipe
 __all__ = ["freeze", "plan_run", "refuse_mixing"]
 
 _SECRET = re.compile(r"://[^/]*@|https?://[^?]*\?")
-"""In a pattern, where elsewhere a `?` stands for a letter."""
+"""Credentials in a pattern, in which a `?` elsewhere matches any letter."""
 
 
 def plan_run(
@@ -42,7 +42,7 @@ def plan_run(
         sources: files, globs, brace ranges or lists, on any fsspec URL.
         output: folder or URL of the output.
         recipe: what to do to each image.
-        batch_size: lanes; by default 32, or what the job began with. So for `dtype`, `device`.
+        batch_size: lanes; by default 32, or those the job began with. Likewise `dtype`, `device`.
         allow_mixed: go on with a job begun on another device class or other major versions.
 
     Raises:
@@ -63,7 +63,7 @@ def plan_run(
 
 
 def freeze(run: Run, output: str) -> Run:
-    """Write a plan to OUTPUT/run.json, which is then what counts.
+    """Write a plan to OUTPUT/run.json, unless one is there, and return what then is there.
 
     Raises:
         ConfigError: the output cannot be written, or holds another job.
@@ -78,7 +78,7 @@ def freeze(run: Run, output: str) -> Run:
         begun = read_run(output)
         if begun is None:
             raise ConfigError(
-                f"{storage.public_url(url)} came and went: is another job deleting it?"
+                f"{storage.public_url(url)} was there and is gone: is another job deleting it?"
             )
         _refuse_changes(begun, run.recipe, {}, output)
         grown = begun.model_copy(
@@ -117,7 +117,7 @@ def _as_json(run: Run) -> str:
 
 
 def _with_stems(known: tuple[SourceShard, ...], urls: list[str]) -> tuple[SourceShard, ...]:
-    """`known`, then the new URLs, each with a stem of its own whatever order they come in."""
+    """`known`, then the new URLs, each with a unique stem that does not depend on their order."""
     taken = {shard.stem for shard in known}
     old = {shard.url for shard in known}
     new = [url for url in urls if url not in old]
@@ -135,7 +135,7 @@ def _stem(url: str) -> str:
     base = posixpath.basename(url.rstrip("/"))
     for ending in (".gz", ".tgz", ".tar"):
         base = base.removesuffix(ending)
-    return base.lstrip("._") or "shard"  # readers pass over names that begin so
+    return base.lstrip("._") or "shard"  # readers skip names that begin with these
 
 
 def _refuse_secrets(urls: list[str]) -> None:
@@ -204,7 +204,7 @@ def refuse_mixing(begun: Run, output: str) -> None:
 
 
 def _majors(found: dict[str, str]) -> dict[str, str]:
-    """What of each version must agree: the first number, or the first two while it is 0."""
+    """The part of each version that must agree: the first number, or two while that is 0."""
     majors = {}
     for name, version in found.items():
         parts = version.split(".")

@@ -1,4 +1,4 @@
-"""Manifest rows: what is true of a run, of a source sample, and of an output image."""
+"""Manifest rows: every column of a copy, from its run and its source to its image."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _LINEAGE = (
 
 
 def run_row(run: Run) -> Row:
-    """The columns every row of a run shares. Device and versions are those of this process."""
+    """The columns that all rows of a run share; device and versions are this process's."""
     found = versions()
     return {
         "model": run.model.name,
@@ -149,7 +149,7 @@ class Place:
 
 
 def lineage(row: Row) -> bytes:
-    """The short lineage that rides beside an image, as JSON; it names no shard."""
+    """The short lineage stored next to an image, as JSON; it names no shard."""
     short = {name: row[name] for name in _LINEAGE if row.get(name) is not None}
     if not math.isfinite(short.get("log_snr", 0.0)):
         del short["log_snr"]  # an image taken to pure noise: JSON has no infinity

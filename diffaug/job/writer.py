@@ -1,4 +1,4 @@
-"""A job's writing thread: each result is judged, kept or turned away, and put into its shard."""
+"""A job's writing thread: each result is judged, kept or rejected, and added to its shard."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Step = list[tuple[Item, NDArray[np.float32] | None]]
 
 @dataclass
 class Tally:
-    """Counts that move while a job runs, for whoever draws its progress."""
+    """Counts that move while a job runs, for a progress display."""
 
     images: int = 0
     filtered: int = 0

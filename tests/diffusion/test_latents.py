@@ -299,7 +299,7 @@ def test_a_mask_keeps_latents_on_the_forward_process(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"condition": "label"}, "takes no class; say it in a prompt"),
+        ({"condition": "label"}, "takes no class; put it into a prompt"),
         ({"embeddings": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"lora": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"autoencoder": "nowhere"}, "nowhere"),
@@ -319,7 +319,7 @@ def test_a_recipe_the_model_cannot_do(folder: Path, fields: dict[str, Any], said
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"prompt": "a cat"}, "prompt: model fashion-mnist-32 is no text-to-image model"),
+        ({"prompt": "a cat"}, "prompt: model fashion-mnist-32 is not a text-to-image model"),
         ({"guidance": 2.0}, "is given no class to guide towards"),
         ({"lora": "x"}, ""),
     ],

@@ -78,7 +78,7 @@ def test_bad_images_are_counted_and_shown(tmp_path: Path, cli: Cli) -> None:
     assert said.code == 0, said
     assert "10 images tried, 2 of them failed" in said.out
     assert "the whole job: about 10 images" in said.out
-    assert "Nothing says which of these still are of their class" in said.out
+    assert "Nothing measures which of these still belong to their class" in said.out
     (kept,) = (line for line in said.out.splitlines() if "kept by filters" in line)
     assert "0%" in kept
     assert not (tmp_path / "out/run.json").exists()

@@ -428,7 +428,7 @@ def test_augment_refuses_a_label_that_is_no_class(
         ("dit", {"guidance": 4}, "guidance: .* is given no class to guide towards"),
         ("conditional", {}, "condition: .* wants a class for every image"),
         ("unconditional", {"condition": "label"}, "condition: .* takes no class"),
-        ("dit", {"prompt": "a cat"}, "prompt: .* is no text-to-image model"),
+        ("dit", {"prompt": "a cat"}, "prompt: .* is not a text-to-image model"),
     ],
 )
 def test_augment_refuses_what_the_model_cannot_do(

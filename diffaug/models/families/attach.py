@@ -31,7 +31,7 @@ def attach_lora(pipe: Any, name: str, path: Path, scale: float) -> None:
         ConfigError: the model takes none, or they are not all for this model.
     """
     if not hasattr(pipe, "load_lora_weights"):
-        raise ConfigError(f"lora: {name} is no text-to-image model; leave it out")
+        raise ConfigError(f"lora: {name} is not a text-to-image model; leave it out")
     require_extra("lora", "text", "peft")
     try:
         pipe.load_lora_weights(path.parent, weight_name=path.name)
