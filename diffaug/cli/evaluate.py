@@ -96,7 +96,7 @@ def evaluate(
     given = {name: value for name, value in locals().items() if value is not None}
     if len(paths) < 2:
         raise ConfigError("evaluate wants SOURCE... OUTPUT: at least one shard, then the folder")
-    require_extra("diffaug evaluate", "evaluate", "matplotlib", "pandas", "scipy")
+    require_extra("evaluate", "evaluate", "matplotlib", "pandas", "scipy")
     *sources, output = paths
     asked = {name: given[name] for name in Evaluation.model_fields if name in given}
     wanted = Evaluation.from_yaml(settings, **asked) if settings else Evaluation.of(asked)

@@ -17,7 +17,7 @@ def report(output: str) -> int:
     output
         of a job, a folder or URL; or of an evaluation that is finished
     """
-    require_extra("diffaug report", "report", "jinja2", "matplotlib", "pandas")
+    require_extra("report", "report", "jinja2", "matplotlib", "pandas")
     from diffaug.report import write_report
 
     out.print(f"look at it: {write_report(output)}", markup=False)

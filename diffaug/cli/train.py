@@ -78,7 +78,7 @@ def train(
     fields = {name: value for name, value in given.items() if value is not None}
     if len(paths) < 2:
         raise ConfigError("train wants SOURCE... CHECKPOINT: at least one shard, then the folder")
-    require_extra("diffaug train", "train", "tensorboardX", "webdataset")
+    require_extra("train", "train", "tensorboardX", "webdataset")
     *sources, checkpoint = paths
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
 
