@@ -5,12 +5,12 @@ BIN := .venv/bin
 .PHONY: help venv demo test check pytest coverage bench docs clean
 
 help:
-	@echo "make demo   the main job on real shards through the Prefect flow, with the shipped model"
-	@echo "make test   every check and test, with real services (15 to 20 minutes on two cores)"
-	@echo "make check  ruff, mypy and the import contracts"
+	@echo "make demo      the main job on real shards through the Prefect flow, with the shipped model"
+	@echo "make test      every check and test, with real services (15 to 20 minutes on two cores)"
+	@echo "make check     ruff, mypy and the import contracts"
 	@echo "make coverage  every test, and which lines and branches they run"
-	@echo "make bench  side-by-side measurements"
-	@echo "make docs   the documentation, docs/_build/index.html"
+	@echo "make bench     side-by-side measurements"
+	@echo "make docs      the documentation, docs/_build/index.html"
 
 venv: .venv/.installed
 
