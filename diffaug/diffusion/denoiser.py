@@ -121,7 +121,7 @@ class Denoiser:
         return self.estimate(x_t, t, self.network(x_t, t, *condition).float())
 
     def estimate(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
-        """The x_0 that the network's `output`, float32 (B, *), means."""
+        """The x_0 that the network's `output`, float32 (B, ...), means."""
         if self.prediction == "sample":
             x_0 = output
         else:
