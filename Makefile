@@ -32,11 +32,11 @@ test: venv
 	@$(MAKE) --no-print-directory --jobs 2 check pytest
 
 pytest: venv
-	$(BIN)/python -m pytest -m "services or not services"
+	$(BIN)/python -m pytest -m ""
 
 coverage: venv
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m pytest -m "services or not services" --cov --cov-report=
+	$(BIN)/python -m pytest -m "" --cov --cov-report=
 	$(BIN)/python -m coverage report
 	$(BIN)/python -m coverage html
 

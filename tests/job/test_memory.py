@@ -63,7 +63,7 @@ def test_five_times_the_images_take_the_same_memory(tmp_path: Path, forked: Fork
 
     def augment(count: int) -> list[float]:
         shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
-        flags: list[str | Path] = ["--model", model, "--sampler", "one-step", "--batch-size", "8"]
+        flags = ["--model", str(model), "--sampler", "one-step", "--batch-size", "8"]
         said, held = _held(forked, "augment", shard, tmp_path / f"out-{count}", *flags)
         assert f"{count} planned = {count} ok" in said
         return held
@@ -80,10 +80,9 @@ def test_training_on_ten_times_the_images_takes_the_same_memory(
 
     def train(count: int) -> list[float]:
         shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
-        arguments = [shard, tmp_path / f"model-{count}", "--network", "tiny", "--size", "8"]
-        flags = ["--steps", "70", "--batch-size", "16", "--shuffle", "100"]
-        flags += ["--preview-steps", "70"]
-        said, held = _held(forked, "train", *map(str, arguments), *flags)
+        flags = ["--network", "tiny", "--size", "8", "--steps", "70", "--batch-size", "16"]
+        flags += ["--shuffle", "100", "--preview-steps", "70"]
+        said, held = _held(forked, "train", shard, tmp_path / f"model-{count}", *flags)
         assert "70 steps, 1120 images" in said
         return held
 

@@ -114,8 +114,12 @@ class Augmenting:
 
     def wait_until_held(self) -> None:
         """Wait until it has committed what it is to commit before it is held."""
-        what = f"{self._hold_at} parts"
-        wait_until(lambda: len(self.parts()) >= self._hold_at, PATIENCE, what, self.process)
+        wait_until(
+            lambda: len(self.parts()) >= self._hold_at or self.process.poll() is not None,
+            PATIENCE,
+            f"{self._hold_at} parts",
+        )
+        assert self.process.poll() is None, f"it ended before it was held:\n{self.said}"
 
     def go_on(self) -> None:
         """Hold it no longer."""
