@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from diffaug import ConfigError, Recipe, UncommittedError
-from diffaug.evaluation.images.pools import generate, pools_of
+from diffaug.evaluation.images.generate import generate, pools_of
 from diffaug.evaluation.images.prepare import prepare
 from diffaug.evaluation.plan import plan_evaluation, read_plan
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
@@ -23,14 +23,14 @@ DEFAULT_SETTINGS = Evaluation()
 
 @task(task_run_name="generate for seed {seed}", **RETRIES)
 def generate_seed(output: str, seed: int) -> int:
-    """Make the missing augmented images of one seed; return how many images the seed has."""
+    """Make the missing augmented images of one seed, and return how many it has in all."""
     plan = read_plan(output)
     return sum(done.images for done in generate(plan, output, seed, pools_of(plan)))
 
 
 @task(**RETRIES)
 def train_classifiers(output: str) -> int:
-    """Do the missing trainings; return how many there were."""
+    """Do the trainings that are not done yet, and return their number."""
     plan, done = read_plan(output), 0
     while missing := missing_trials(plan, output):
         done += sum(run_trials(output, missing))
@@ -49,18 +49,18 @@ def evaluate_augmentation(
     dtype: str | None = None,
     device: str | None = None,
 ) -> list[dict[str, Any]] | State[Any]:
-    """Train classifiers with and without the augmentation; report whether it helps.
+    """Train classifiers with and without the augmentation, and report whether it helps.
 
     Args:
-        source: shards with classes, from which labelled images are drawn.
+        source: shards with classes, to draw labelled images from.
         output: a folder on the worker's machine.
-        test: shards of test images, which no choice is based on.
+        test: shards of test images; nothing is chosen on them.
         validation_source: shards to draw validation images from; by default the source.
-        settings: what is compared.
-        recipe: how images are augmented; the settings' strengths override its own.
-        batch_size: of the diffusion model: lanes in the one fixed batch shape.
-        dtype: of all networks; by default the one that is fast on the machine.
-        device: of all networks; by default cuda if available.
+        settings: what to compare.
+        recipe: how to augment; the strengths of `settings` replace its strength.
+        batch_size: batch size of the diffusion model: lanes in its one fixed batch shape.
+        dtype: dtype of all networks; by default the faster one on the machine.
+        device: device of all networks; by default cuda if available.
     """
     try:
         plan = plan_evaluation(

@@ -63,47 +63,46 @@ def evaluate(
     search: str | None = None,
     budget: int = 40,
 ) -> int:
-    """Train classifiers with and without the augmentation, and say whether it helps.
+    """Train classifiers with and without the augmentation, and report whether it helps.
 
-    Run it again and it goes on where it was. OUTPUT/results holds tables, plots and the verdict.
+    Run it again to continue an interrupted evaluation. OUTPUT/results holds tables, plots and the
+    verdict.
 
     Parameters
     ----------
     paths
-        one or more shards with classes, from which labelled images are drawn, then a local output
-        folder
+        one or more shards with classes, to draw labelled images from; then a local output folder
     test
-        shards of test images, which nothing is chosen on
+        shards of test images; nothing is chosen on them
     validation_source
-        shards to draw validation images from [default: the source]
+        shards to draw validation images from [default: SOURCE]
     settings
         YAML file of settings
     recipe
-        YAML file of recipe fields, as `diffaug augment` takes it; its strength gives way to
-        --strengths
+        YAML file of recipe fields, as for `diffaug augment`; --strengths replaces its strength
     batch_size
-        of the diffusion model: lanes in the one fixed batch shape [default: 32]
+        batch size of the diffusion model: lanes in its one fixed batch shape [default: 32]
     dtype
-        of all networks: float32 or bfloat16 [default: what this machine is fast at]
+        dtype of all networks: float32 or bfloat16 [default: the faster one on this machine]
     device
-        of all networks: cpu, cuda or cuda:N [default: cuda where there is one]
+        device of all networks: cpu, cuda or cuda:N [default: cuda if available]
     search
-        strength=lo:hi: instead of all that, find the best strength on validation images, and write
-        OUTPUT/recipe.yaml for diffaug augment
+        strength=lo:hi: instead of an evaluation, find the best strength on validation images, and
+        write OUTPUT/recipe.yaml for diffaug augment
     budget
-        trainings that a search may take, at least 8
+        number of trainings that a search may take, at least 8
     """
     given = {name: value for name, value in locals().items() if value is not None}
     if len(paths) < 2:
-        raise ConfigError("evaluate wants SOURCE... OUTPUT: at least one shard, then the folder")
+        raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then the folder")
     require_extra("evaluate", "evaluate", "matplotlib", "pandas", "scipy")
     *sources, output = paths
     asked = {name: given[name] for name in Evaluation.model_fields if name in given}
-    wanted = Evaluation.from_yaml(settings, **asked) if settings else Evaluation.of(asked)
+    requested = Evaluation.from_yaml(settings, **asked) if settings else Evaluation.of(asked)
     fields = {name: given[name] for name in Recipe.model_fields if name in given}
 
     if (search is None) == (not test):
-        raise ConfigError("evaluate wants --test SHARDS, or --search strength=lo:hi, and not both")
+        raise ConfigError("evaluate requires either --test SHARDS or --search strength=lo:hi")
 
     from diffaug.evaluation.images.prepare import prepare
     from diffaug.evaluation.plan import plan_evaluation
@@ -114,13 +113,13 @@ def evaluate(
         from diffaug.evaluation.search import Schedule, candidates, settings_of
 
         schedule = Schedule.of(budget)
-        wanted = settings_of(wanted, schedule, candidates(search, schedule))
+        requested = settings_of(requested, schedule, candidates(search, schedule))
     plan = plan_evaluation(
         sources,
         output,
         test=test or [],
         validation=validation_source,
-        settings=wanted,
+        settings=requested,
         recipe=Recipe.from_yaml(recipe, **fields)
         if recipe
         else Recipe.of(DEFAULT_RECIPE.model_dump(exclude_unset=True) | fields),
@@ -134,15 +133,15 @@ def evaluate(
     for reason in found.why:
         err.say(f"left out {reason}")
     err.say(
-        f"{found.labelled} labelled and {found.validation} validation images a seed, {found.test} "
-        f"test images, {found.left_out} left out"
+        f"{found.labelled} labelled and {found.validation} validation images per seed, "
+        f"{found.test} test images, {found.left_out} left out"
     )
-    new_classifier(plan.settings.classifier, Task(3, 2), 0)  # a mistake is told now, not in hours
+    new_classifier(plan.settings.classifier, Task(3, 2), 0)  # fails now rather than in hours
     return _conclude(plan, output) if schedule is None else _search(plan, output, schedule)
 
 
 def _conclude(plan: EvaluationPlan, output: str) -> int:
-    from diffaug.evaluation.images.pools import generate, pools_of
+    from diffaug.evaluation.images.generate import generate, pools_of
     from diffaug.evaluation.trials.run import missing_trials, run_trials
     from diffaug.evaluation.verdict.conclude import conclude
 
@@ -150,8 +149,8 @@ def _conclude(plan: EvaluationPlan, output: str) -> int:
     jobs = (done for n in range(plan.settings.seeds) for done in generate(plan, output, n, pools))
     for done in counted(jobs, plan.settings.seeds * len(pools), "generating pools", err):
         if not err.is_live:
-            said = f"seed {done.seed}: {done.images} images of {done.arm.name}"
-            err.say(f"{said}, {done.failed} failed, {done.seconds:.0f} s")
+            made = f"seed {done.seed}: {done.images} images of {done.arm.name}"
+            err.say(f"{made}, {done.failed} failed, {done.seconds:.0f} s")
     while missing := missing_trials(plan, output):
         count = sum(map(len, missing.values()))
         err.say(f"{count} trainings to do")
@@ -173,6 +172,6 @@ def _search(plan: EvaluationPlan, output: str, schedule: Schedule) -> int:
         )
         out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}", markup=False)
     best, without = made.accuracy[made.best()[0]], made.baseline
-    out.print(f"{best - without:+.1f} points against flips and crops alone ({without:.1f})")
+    out.print(f"{best - without:+.1f} points relative to flips and crops alone ({without:.1f})")
     out.print(f"use it: diffaug augment SOURCE OUTPUT --recipe {output}/recipe.yaml", markup=False)
     return OK

@@ -1,4 +1,4 @@
-"""The arms of an evaluation: what a classifier sees beside the labelled images themselves."""
+"""The arms of an evaluation: what a classifier trains on in addition to the labelled images."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from diffaug.evaluation.settings import Evaluation
 __all__ = ["BASELINE", "CHOSEN_FOR", "DIFFUSION", "MATCHED", "Arm", "arms_of", "matched_arms"]
 
 BASELINE = "flips-crops"
-"""What every arm is compared with."""
+"""The arm that all others are compared with."""
 
 DIFFUSION = ("reconstruct", "filtered", "one-step")
-"""The families that are on trial; all others are controls."""
+"""The families on trial; all others are controls."""
 
 MATCHED = ("blur", "noise")
-"""The controls that are as far from their images, copy for copy, as an arm that was chosen."""
+"""The controls that match the PSNR of a chosen arm, copy for copy."""
 
 CHOSEN_FOR = ("clean", "corrupted")
-"""What arms are chosen for, on validation images."""
+"""The kinds of image that an arm is chosen for, on validation images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Arm:
 
     Attributes:
         family: one of FAMILIES.
-        strength: of what the diffusion model did; None where it did nothing.
-        rival_for: of a matched control, what the arm that it is matched to was chosen for.
+        strength: how far the diffusion model noised the images; None for a control.
+        rival_for: for a matched control, which kind of image its rival was chosen for.
     """
 
     family: str
@@ -37,19 +37,19 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """Its name in tables and plots."""
+        """Its name in tables, plots and file names."""
         if self.rival_for is not None:
             return f"{self.family} for {self.rival_for}"
         return self.family if self.strength is None else f"{self.family} {self.strength:g}"
 
     @property
     def is_diffusion(self) -> bool:
-        """Whether it is on trial, rather than a control."""
+        """Whether it is on trial rather than a control."""
         return self.family in DIFFUSION
 
 
 def arms_of(settings: Evaluation) -> list[Arm]:
-    """The arms that are there before anything was chosen, controls first."""
+    """The arms that do not depend on a choice, controls first."""
     families = dict.fromkeys((BASELINE, *settings.arms))
     arms = [Arm(family) for family in families if family not in (*DIFFUSION, *MATCHED)]
     for family in DIFFUSION:
@@ -61,7 +61,7 @@ def arms_of(settings: Evaluation) -> list[Arm]:
 
 
 def matched_arms(settings: Evaluation) -> list[Arm]:
-    """The controls that are matched to the arms that were chosen; none where nothing is."""
+    """The controls matched to chosen arms; empty if no arm is on trial."""
     if not any(arm.is_diffusion for arm in arms_of(settings)):
         return []
     return [

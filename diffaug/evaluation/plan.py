@@ -1,4 +1,4 @@
-"""OUTPUT/evaluation.json: what an evaluation is, frozen before it begins."""
+"""OUTPUT/evaluation.json: everything that defines an evaluation, frozen before it begins."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from diffaug.errors import ConfigError, explain
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.execution import Execution, device_class, versions
 from diffaug.models import checkpoint_of
+from diffaug.output.evaluation import EvaluationOutput
 from diffaug.recipe import Recipe
 
 __all__ = [
@@ -27,14 +28,14 @@ class EvaluationPlan(BaseModel):
 
     Attributes:
         settings: what is compared.
-        recipe: how images are augmented, but for the strength.
-        model_digest: of the diffusion model's weights.
-        execution: on what they are augmented.
+        recipe: how images are augmented, except for the strength.
+        model_digest: digest of the diffusion model's weights.
+        execution: how the networks run.
         sources: shards that labelled images are drawn from.
-        validation: shards that validation images are drawn from; none: from the sources.
+        validation: shards that validation images are drawn from; if empty, the sources.
         test: shards of test images.
-        device_class: of the machine it began on.
-        versions: of what computes.
+        device_class: kind of machine that it began on.
+        versions: versions of the libraries that compute.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -62,28 +63,28 @@ def plan_evaluation(
     dtype: str | None = None,
     device: str | None = None,
 ) -> EvaluationPlan:
-    """Plan an evaluation, or take up the one that OUTPUT holds.
+    """Plan an evaluation, or resume the one that OUTPUT holds.
 
-    Machine and versions may be others than those it began with: a training is a sample, and its
-    last bits are no matter.
+    The machine and the versions may differ from those that it began with: each training is one
+    sample among many, so its last bits do not matter.
 
     Args:
-        sources: shards with classes: files, globs, brace ranges, on any fsspec URL.
+        sources: shards with classes: files, globs or brace ranges, on any fsspec URL.
         output: a local folder.
-        test: shards of test images, which nothing is chosen on.
+        test: shards of test images; nothing is chosen on them.
         validation: shards to draw validation images from; by default the sources.
         settings: what to compare.
-        recipe: how to augment; its strength gives way to those of the settings.
-        batch_size: of the diffusion model, as in a job.
-        dtype: of all networks.
-        device: of all networks.
+        recipe: how to augment; the settings' strengths replace its strength.
+        batch_size: batch size of the diffusion model, as in a job.
+        dtype: dtype of all networks.
+        device: device of all networks.
 
     Raises:
-        ConfigError: something is wrong, or OUTPUT holds another evaluation.
+        ConfigError: an argument is invalid, or OUTPUT holds another evaluation.
     """
     settings, recipe = settings or Evaluation(), recipe or DEFAULT_RECIPE
     if "://" in output:
-        raise ConfigError(f"{storage.public_url(output)}: an evaluation wants a local folder")
+        raise ConfigError(f"{storage.public_url(output)}: an evaluation requires a local folder")
     checkpoint = checkpoint_of(recipe)
     if settings.model_saw is None:
         saw = checkpoint.card.saw if checkpoint.card else "unknown"
@@ -112,46 +113,48 @@ def plan_evaluation(
 
 def freeze_plan(plan: EvaluationPlan, output: str) -> None:
     """Write OUTPUT/evaluation.json."""
-    storage.replace((plan.model_dump_json(indent=1) + "\n").encode(), _url(output))
+    text = plan.model_dump_json(indent=1) + "\n"
+    storage.replace(text.encode(), EvaluationOutput(output).plan_json)
 
 
 def read_plan(output: str) -> EvaluationPlan:
     """The plan in OUTPUT.
 
     Raises:
-        ConfigError: there is none, or none that this diffaug reads.
+        ConfigError: OUTPUT holds no plan, or one that this version cannot read.
     """
     plan = read_plan_if_any(output)
     if plan is None:
-        raise ConfigError(f"{output} is no output of an evaluation: it has no evaluation.json")
+        raise ConfigError(f"{output} is not an evaluation: it has no evaluation.json")
     return plan
 
 
 def read_plan_if_any(output: str) -> EvaluationPlan | None:
-    """The plan in OUTPUT; None where none is frozen yet."""
+    """The plan in OUTPUT; None if OUTPUT holds none.
+
+    Raises:
+        ConfigError: this version cannot read it.
+    """
+    url = EvaluationOutput(output).plan_json
     try:
-        return EvaluationPlan.model_validate_json(storage.read_bytes(_url(output)))
+        return EvaluationPlan.model_validate_json(storage.read_bytes(url))
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        raise ConfigError(f"{_url(output)}: {explain(error)}") from None
-
-
-def _url(output: str) -> str:
-    return storage.join(output, "evaluation.json")
+        raise ConfigError(f"{url}: {explain(error)}") from None
 
 
 def _refuse_test_in_source(plan: EvaluationPlan) -> None:
     both = sorted({*plan.sources, *plan.validation} & {*plan.test})
     if both:
-        raise ConfigError(f"--test: {both[0]} is a source too: test on images nothing else sees")
+        raise ConfigError(f"--test: {both[0]} is a source too: test on images used nowhere else")
 
 
 def _differ(begun: EvaluationPlan, plan: EvaluationPlan) -> list[str]:
-    """The fields that differ, those within settings and recipe by their own names."""
+    """The fields that differ; those of settings and recipe by their own names."""
     there, here = _flat(begun), _flat(plan)
     return [
-        f"{name} ({there.get(name)} there, {here.get(name)} asked)"
+        f"{name} ({there.get(name)} there, {here.get(name)} requested)"
         for name in {**there, **here}
         if there.get(name) != here.get(name)
     ]

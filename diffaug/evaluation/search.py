@@ -1,8 +1,8 @@
 """Strength search: a budget of trainings, spent on the strengths that look best so far.
 
-Successive halving (Jamieson & Talwalkar 2016): all candidates are tried on a few seeds; the better
-half of them on twice as many; until two are left. Every strength of a round is tried on the same
-seeds, and judged by validation images alone.
+Successive halving (Jamieson & Talwalkar 2016): all candidates are tried on a few seeds, then the
+better half on twice as many, and so on until two are left. A round tries every strength on the same
+seeds, and judges them on validation images only.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ import numpy as np
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import BASELINE, Arm
-from diffaug.evaluation.images.pools import generate
+from diffaug.evaluation.images.generate import generate
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.trials.record import read_trial
 from diffaug.evaluation.trials.run import run_trials
+from diffaug.output.evaluation import EvaluationOutput
 
-__all__ = ["LEAST", "Round", "Schedule", "candidates", "search", "settings_of"]
+__all__ = ["Round", "Schedule", "candidates", "search", "settings_of"]
 
-LEAST = 8
-"""The smallest budget: four strengths, two of which are tried twice, and twice no augmentation."""
+_LEAST = 8
+"""Smallest budget: four strengths once, two of them again, and the baseline twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Schedule:
     """How a budget is spent.
 
     Attributes:
-        strengths: how many there are in the first round, a power of two.
-        seeds: on how many seeds each is tried in the first round; twice as many in each after.
+        strengths: number of strengths in the first round, a power of two.
+        seeds: seeds per strength in the first round; each later round doubles them.
     """
 
     strengths: int
@@ -43,32 +44,32 @@ class Schedule:
 
     @classmethod
     def of(cls, budget: int) -> Schedule:
-        """The most strengths, at most sixteen, and then the most seeds that a budget pays for.
+        """The most strengths, up to sixteen, and then the most seeds that a budget allows.
 
         Args:
-            budget: trainings.
+            budget: number of trainings.
 
         Raises:
-            ConfigError: it is too small.
+            ConfigError: the budget is too small.
         """
-        if budget < LEAST:
-            raise ConfigError(f"--budget: a search takes at least {LEAST} trainings, got {budget}")
+        if budget < _LEAST:
+            raise ConfigError(f"--budget: a search takes at least {_LEAST} trainings, got {budget}")
         paid = [count for count in (4, 8, 16) if cls(count, 1).cost <= budget]
         return cls(paid[-1], budget // cls(paid[-1], 1).cost)
 
     @property
     def rounds(self) -> int:
-        """How many rounds there are; two strengths are left in the last."""
+        """Number of rounds; the last has two strengths."""
         return self.strengths.bit_length() - 1
 
     @property
     def cost(self) -> int:
-        """Trainings in all: a later round does only the seeds that an earlier did not."""
+        """Total number of trainings: a round reuses the seeds of the rounds before it."""
         return self.strengths * self.seeds * (self.rounds + 1) // 2 + self.most_seeds
 
     @property
     def most_seeds(self) -> int:
-        """On how many seeds the last two are tried."""
+        """Seeds of the last round."""
         return self.seeds << (self.rounds - 1)
 
 
@@ -77,9 +78,9 @@ class Round:
     """One round.
 
     Attributes:
-        seeds: on how many seeds each strength was tried.
-        accuracy: mean accuracy on clean validation images by strength, in points of a hundred.
-        baseline: that of flips and crops alone, on the same seeds.
+        seeds: number of seeds that each strength was tried on.
+        accuracy: mean accuracy on clean validation images by strength, in percent.
+        baseline: mean accuracy of flips and crops alone, on the same seeds.
     """
 
     seeds: int
@@ -87,15 +88,15 @@ class Round:
     baseline: float
 
     def best(self) -> list[float]:
-        """The strengths, the best first; of equals the lower, which costs less."""
+        """The strengths, best first; of equally good ones the lower, which costs less."""
         return sorted(self.accuracy, key=lambda strength: (-self.accuracy[strength], strength))
 
 
 def candidates(text: str, schedule: Schedule) -> tuple[float, ...]:
-    """The strengths that `strength=0.1:0.9` means, evenly spaced.
+    """The strengths of a range such as `strength=0.1:0.9`, evenly spaced.
 
     Raises:
-        ConfigError: it does not mean any.
+        ConfigError: the text is not such a range.
     """
     name, _, span = text.partition("=")
     try:
@@ -113,7 +114,7 @@ def candidates(text: str, schedule: Schedule) -> tuple[float, ...]:
 def settings_of(
     settings: Evaluation, schedule: Schedule, strengths: tuple[float, ...]
 ) -> Evaluation:
-    """The settings of a search: the seeds of its last round, and nothing but what it tries."""
+    """The settings of a search: its strengths, the seeds of its last round, the last budget."""
     changes = {
         "arms": ("reconstruct",),
         "strengths": strengths,
@@ -124,16 +125,16 @@ def settings_of(
 
 
 def search(plan: EvaluationPlan, output: str, schedule: Schedule) -> Iterator[Round]:
-    """Search among the plan's strengths, at its last budget of labels; yield each round.
+    """Search among the plan's strengths, at its last budget of labels, and yield each round.
 
-    Where the recipe has filters, what they keep is tried.
+    If the recipe has filters, only the images that they keep are used.
 
-    In the end OUTPUT/recipe.yaml is the plan's recipe at the best strength, ready for `diffaug
-    augment`, and OUTPUT/search.json tells the rounds.
+    Writes OUTPUT/recipe.yaml, the plan's recipe at the best strength, ready for `diffaug augment`;
+    and OUTPUT/search.json, the rounds.
 
     Raises:
         ConfigError: the model or the classifier cannot do what is asked.
-        UncommittedError: storage or memory failed; run it again.
+        UncommittedError: storage failed or memory ran out; run it again.
     """
     left, labels = list(plan.settings.strengths), plan.settings.labels[-1]
     family = "filtered" if plan.recipe.turns_away else "reconstruct"
@@ -154,9 +155,10 @@ def search(plan: EvaluationPlan, output: str, schedule: Schedule) -> Iterator[Ro
         yield rounds[-1]
         left = sorted(rounds[-1].best()[: len(left) // 2])
     best = plan.recipe.model_copy(update={"strength": rounds[-1].best()[0]})
-    storage.replace(best.as_yaml().encode(), storage.join(output, "recipe.yaml"))
-    told = json.dumps([asdict(one) for one in rounds], indent=1)
-    storage.replace(told.encode(), storage.join(output, "search.json"))
+    files = EvaluationOutput(output)
+    storage.replace(best.as_yaml().encode(), files.recipe_yaml)
+    text = json.dumps([asdict(one) for one in rounds], indent=1)
+    storage.replace(text.encode(), files.search_json)
 
 
 def _accuracy(output: str, arm: Arm, labels: int, seed: int) -> float:

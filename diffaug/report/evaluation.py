@@ -1,17 +1,18 @@
-"""The page of an evaluation: its verdicts first."""
+"""The page of an evaluation, verdicts first."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 
 from diffaug import storage
 from diffaug.errors import ConfigError
+from diffaug.output.evaluation import EvaluationOutput
 from diffaug.report.cards import Cards, Strip
 from diffaug.report.pictures import data_uri
 from diffaug.report.render import render
@@ -23,8 +24,8 @@ _SOURCES, _COPIES = 4, 4
 
 
 def is_evaluation(output: str) -> bool:
-    """Whether `diffaug evaluate` made it."""
-    return storage.exists(storage.join(output, "evaluation.json"))
+    """Whether OUTPUT is that of an evaluation rather than of a job."""
+    return storage.exists(EvaluationOutput(output).plan_json)
 
 
 def evaluation_page(output: str) -> str:
@@ -34,18 +35,19 @@ def evaluation_page(output: str) -> str:
         ConfigError: the evaluation has no results yet.
         OSError: storage failed.
     """
+    files = EvaluationOutput(output)
     try:
-        results = json.loads(storage.read_bytes(storage.join(output, "results", "results.json")))
+        results = json.loads(storage.read_bytes(files.result("results.json")))
     except FileNotFoundError:
         raise ConfigError(
-            f"{storage.public_url(output)}: the evaluation is not finished: run diffaug evaluate "
-            "again, and it goes on where it was"
+            f"{files.public}: the evaluation is not finished: run diffaug evaluate again, which "
+            "continues it"
         ) from None
-    summary = _table(output, "summary.parquet")
-    pools = list(_pools(output))
+    summary = pd.read_parquet(io.BytesIO(storage.read_bytes(files.result("summary.parquet"))))
+    pools = list(_pools(files))
     return render(
         "evaluation.html",
-        output=storage.public_url(output),
+        output=files.public,
         verdicts=results["verdicts"],
         leakage=results["leakage"],
         notes=results["notes"],
@@ -53,7 +55,7 @@ def evaluation_page(output: str) -> str:
         settings=results["plan"]["settings"],
         tables=[(labels, list(_rows(rows))) for labels, rows in summary.groupby("labels")],
         kinds=list(summary["of"].unique()),
-        plots=[(name, _plot(output, name)) for name in _plots(output)],
+        plots=list(_plots(files)),
         pools=[(name, strips) for name, strips, _ in pools],
         details={
             "sources": {key: uri for *_, one in pools for key, uri in one["sources"].items()},
@@ -62,29 +64,22 @@ def evaluation_page(output: str) -> str:
     )
 
 
-def _table(output: str, name: str) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(storage.read_bytes(storage.join(output, "results", name))))
-
-
 def _rows(summary: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """A row an arm: what it scored on each kind of image."""
+    """One row per arm: its scores on each kind of image."""
     for arm, of_arm in summary.groupby("arm", sort=False):
         yield {"arm": arm, "of": of_arm.set_index("of").to_dict("index")}
 
 
-def _plots(output: str) -> list[str]:
-    return storage.listing(storage.join(output, "results"), ".png")
+def _plots(files: EvaluationOutput) -> Iterator[tuple[str, str]]:
+    """The name of each plot, and a data URI of it."""
+    for name in storage.listing(files.results, ".png"):
+        yield name, data_uri(storage.read_bytes(files.result(name)), "png")
 
 
-def _plot(output: str, name: str) -> str:
-    return data_uri(storage.read_bytes(storage.join(output, "results", name)), "png")
-
-
-def _pools(output: str) -> Iterator[tuple[str, list[Strip], dict[str, Any]]]:
-    """Some images of each arm of the first seed."""
-    for run in sorted(Path(output, "seed-0").glob("*/run.json")):  # an evaluation's are local
-        job, name = str(run.parent), run.parent.name
-        rows = Rows(job)
+def _pools(files: EvaluationOutput) -> Iterator[tuple[str, list[Strip], dict[str, Any]]]:
+    """Some images of each pool of the first seed."""
+    for job in files.pools(0):
+        name, rows = PurePath(job).name, Rows(job)
         groups = rows.sources(_SOURCES, _COPIES)
         cards = Cards(rows.whole(place for group in groups for place in group), job, f"{name} ")
         yield name, [cards.strip(group) for group in groups], cards.details()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import numpy as np
 import pandas as pd
 import psutil  # type: ignore[import-untyped]
 import pytest
+import torch
 from PIL import Image
 
 import diffaug
@@ -20,8 +25,9 @@ from diffaug.cli.evaluate import evaluate
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import arms_of, matched_arms
 from diffaug.evaluation.images.prepare import prepare
-from diffaug.evaluation.plan import plan_evaluation
+from diffaug.evaluation.plan import plan_evaluation, read_plan
 from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.trials.run import missing_trials, run_trials
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
@@ -51,7 +57,7 @@ def test_every_setting_is_a_flag() -> None:
     assert set(Evaluation.model_fields) <= set(inspect.signature(evaluate).parameters)
 
 
-def test_it_tells_how_far_it_is(output: Path) -> None:
+def test_it_reports_its_progress(output: Path) -> None:
     """The sources are read twice: to draw from them, and for what was drawn; the test shard too."""
     events = map(json.loads, output.with_name("log.jsonl").read_text().splitlines())
     told = [(one["what"], one["total"]) for one in events if one["event"] == "progress"]
@@ -118,13 +124,51 @@ def test_run_again_it_does_nothing_and_says_the_same(output: Path, cli: Cli) -> 
 
 
 def test_a_lost_training_comes_out_as_it_was(output: Path, cli: Cli) -> None:
-    """The filters' judge is trained anew for it, where it was at hand the first time."""
+    """Its judge is trained again for it, while the first time it was at hand."""
     path = output / "trials/seed-1/3-filtered-0.4.json"
     was = json.loads(path.read_text())
     path.unlink()
     said = cli("evaluate", *SOURCE, output, *SMALL)
     assert "1 trainings to do" in said.err
     assert {**json.loads(path.read_text()), "seconds": 0} == {**was, "seconds": 0}
+
+
+def test_training_processes_give_the_same_bits(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at a time, where the fixture trained in its own process."""
+    paths = [output / f"trials/seed-1/{labels}-reconstruct-0.4.json" for labels in (2, 3)]
+    was = [json.loads(path.read_text()) for path in paths]
+    for path in paths:
+        path.unlink()
+    monkeypatch.setattr("diffaug.evaluation.trials.run.at_once", lambda device: 2)
+    plan = read_plan(str(output))
+    assert list(run_trials(str(output), missing_trials(plan, str(output)))) == [1, 1]
+    for path, before in zip(paths, was, strict=True):
+        assert {**json.loads(path.read_text()), "seconds": 0} == {**before, "seconds": 0}
+
+
+def test_interrupted_trainings_give_the_threads_back(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process they run in one thread, since there is only one at a time."""
+    used = list[int]()
+
+    def interrupted(*_: object) -> Iterator[object]:
+        used.append(torch.get_num_threads())
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffaug.evaluation.trials.run.at_once", lambda device: 1)
+    monkeypatch.setattr("diffaug.evaluation.trials.run.run_group", interrupted)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(run_trials(str(output), {(2, 0): arms_of(LITTLE)}))
+        assert (used, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def contents(output: Path) -> dict[str, str]:
@@ -134,20 +178,23 @@ def contents(output: Path) -> dict[str, str]:
 
 def test_another_evaluation_is_refused(output: Path, cli: Cli) -> None:
     said = cli("evaluate", *SOURCE, output, *SMALL, "--learning-rate", "0.1")
-    said.assert_mistake("settings learning_rate (None there, 0.1 asked). Choose a new OUTPUT")
+    said.assert_mistake("settings learning_rate (None there, 0.1 requested). Choose a new OUTPUT")
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([*SOURCE, "OUT"], "wants --test SHARDS, or --search strength=lo:hi"),
-        ([*SOURCE, "OUT", "--test", SOURCE[0]], "is a source too: test on images nothing else"),
+        ([*SOURCE, "OUT"], "requires either --test SHARDS or --search strength=lo:hi"),
+        (
+            [*SOURCE, "OUT", "--test", SOURCE[0]],
+            "source too: test on images used nowhere else",
+        ),
         ([*SOURCE, "OUT", "--test", str(SHARDS[2]), "--labels", "60"], "ask for fewer, or give"),
         ([*SOURCE, "OUT", "--search", "strength=0.9:0.1"], "--search is strength=lo:hi"),
         ([*SOURCE, "OUT", "--search", "steps=1:9", "--budget", "8"], "--search is strength=lo:hi"),
         ([*SOURCE, "OUT", "--search", "strength=0.1:0.9", "--budget", "7"], "at least 8"),
         ([SOURCE[0]], "at least one shard, then the folder"),
-        ([*SOURCE, "s3://bucket/out", "--test", str(SHARDS[2])], "wants a local folder"),
+        ([*SOURCE, "s3://bucket/out", "--test", str(SHARDS[2])], "requires a local folder"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -179,7 +226,7 @@ def test_a_search_ends_in_a_recipe_that_augments(tmp_path: Path, cli: Cli) -> No
     rounds = json.loads((tmp_path / "out/search.json").read_text())
     assert [(one["seeds"], len(one["accuracy"])) for one in rounds] == [(1, 4), (2, 2)]
     assert len(list((tmp_path / "out/trials").rglob("*.json"))) == 8
-    assert "points against flips and crops alone" in said.out
+    assert "points relative to flips and crops alone" in said.out
     recipe = diffaug.Recipe.from_yaml(tmp_path / "out/recipe.yaml")
     assert str(recipe.strength) in rounds[-1]["accuracy"]
     best = max(rounds[-1]["accuracy"].values())
@@ -218,7 +265,7 @@ def test_a_folder_of_someone_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["test", "mine.txt"]
 
 
-def test_what_is_in_both_source_and_test_is_told(tmp_path: Path, cli: Cli) -> None:
+def test_what_is_in_both_source_and_test_is_reported(tmp_path: Path, cli: Cli) -> None:
     """Resized, with a red one among grey ones, and one without a class."""
     Image.new("RGB", (40, 20), "red").save(tmp_path / "red.png")
     red = {"__key__": b"red", "png": (tmp_path / "red.png").read_bytes(), "cls": b"9"}
@@ -228,7 +275,7 @@ def test_what_is_in_both_source_and_test_is_told(tmp_path: Path, cli: Cli) -> No
     flags += ["--validation", "1", "--severities", "3", "--size", "16", "--test", str(tested)]
     said = cli("evaluate", *SOURCE, tmp_path / "out", *flags)
     assert said.code == 0, said
-    assert "labelled images are, pixel for pixel, test images too" in said.out
+    assert "labelled images are also test images, pixel for pixel" in said.out
     assert "1 samples were left out" in said.out
     assert "41 test images, 1 left out" in said.err
     scores = pd.read_parquet(tmp_path / "out/results/scores.parquet")
@@ -262,16 +309,14 @@ def test_filters_of_the_recipe_make_the_filtered_arm(tmp_path: Path, cli: Cli) -
         assert copies["filtered 0.4", seed] == (rows["score_ssim"] >= 0.6).sum()
 
 
-def test_images_of_several_sizes_want_a_size(tmp_path: Path, cli: Cli) -> None:
+def test_images_of_several_sizes_require_a_size(tmp_path: Path, cli: Cli) -> None:
     Image.new("RGB", (40, 20), "red").save(tmp_path / "wide.png")
     wide = {"__key__": b"wide", "png": (tmp_path / "wide.png").read_bytes(), "cls": b"1"}
     shard = write_samples(tmp_path / "s.tar", [*fashion(60), wide])
     cli("evaluate", shard, tmp_path / "out", *SMALL).assert_mistake("differ in size (2 sizes)")
 
 
-def test_told_to_stop_it_ends_soon_and_then_goes_on(
-    tmp_path: Path, cli: Cli, forked: Forks
-) -> None:
+def test_stopped_it_ends_soon_and_then_continues(tmp_path: Path, cli: Cli) -> None:
     """By SIGTERM while its processes train: they end with it, and what they did is kept."""
     output, again = tmp_path / "output", tmp_path / "again"
     few = [*SMALL[2:], "--labels", "3", "--arms", "one-step"]
@@ -279,13 +324,17 @@ def test_told_to_stop_it_ends_soon_and_then_goes_on(
     shutil.copytree(output, again)
     shutil.rmtree(again / "trials")
     (again / "results/results.json").unlink()
-    running = forked.start("evaluate", *SOURCE, again, *few)
+    command = [str(Path(sys.executable).with_name("diffaug")), "evaluate", *SOURCE, str(again)]
+    processes = os.environ | {"OMP_NUM_THREADS": "2"}
+    running = subprocess.Popen([*command, *few], stderr=subprocess.PIPE, text=True, env=processes)
     wait_until(lambda: any(again.glob("trials/*/*.json")), 300, "a first training", running)
     family = psutil.Process(running.pid).children(recursive=True)
+    assert len(family) >= 2
     running.send_signal(signal.SIGTERM)
-    assert running.wait() == 128 + signal.SIGTERM
-    assert "the same command goes on from there" in running.err
-    _, alive = psutil.wait_procs(family, 20)
+    _, said = running.communicate()
+    assert running.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in said
+    _, alive = psutil.wait_procs(family, 120)
     assert not alive
     done = {path.name for path in again.glob("trials/*/*.json")}
     assert len(done) < len(list(output.glob("trials/*/*.json")))

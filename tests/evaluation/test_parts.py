@@ -17,18 +17,14 @@ from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio
 
 from diffaug.errors import ConfigError
-from diffaug.evaluation.images.corruptions import CORRUPTIONS, corrupt
+from diffaug.evaluation.images.corruptions import corrupt
+from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.images.split import draw
-from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.settings import CORRUPTIONS, Evaluation
 from diffaug.evaluation.trials.classifier import Task, new_classifier
+from diffaug.evaluation.trials.matched import matched_blur, matched_noise
 from diffaug.evaluation.trials.training import Lesson, _batches, train_classifier
-from diffaug.evaluation.trials.variants import (
-    Pool,
-    TrivialAugment,
-    flips_and_crops,
-    matched_blur,
-    matched_noise,
-)
+from diffaug.evaluation.trials.variants import TrivialAugment, flips_and_crops
 from diffaug.evaluation.verdict.statistics import difference, estimate
 from diffaug.execution import Execution
 from tests.support.networks import vit
@@ -64,7 +60,7 @@ def test_a_draw_does_not_know_the_order_of_the_source() -> None:
 
 
 def test_a_class_with_too_few_samples_is_named() -> None:
-    with pytest.raises(ConfigError, match="class 2 has 20 samples, and 18 labelled and 3"):
+    with pytest.raises(ConfigError, match="class 2 has 20 samples, but 18 labelled and 3"):
         draw(np.append(LABELS, [0, 1]), [*PIXELS, "a", "b"], 0, 18, 3)
 
 
@@ -215,10 +211,10 @@ def test_what_takes_an_images_place_brings_its_class() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("arms", "blurs", "arms: no such one, 'blurs': use real"),
-        ("corruptions", ["rain"], "corruptions: no such one, 'rain'"),
+        ("arms", "blurs", "arms: unknown 'blurs': use real"),
+        ("corruptions", ["rain"], "corruptions: unknown 'rain'"),
         ("severities", "1,6", "severities are whole numbers from 1 to 5, got 6"),
-        ("labels", "50,20", "labels: name each once, the smallest first"),
+        ("labels", "50,20", "labels: give each value once, in ascending order"),
         ("strengths", "1.5", "less than or equal to 1"),
         ("seeds", "1", "greater than or equal to 2"),
     ],
@@ -247,5 +243,5 @@ def test_a_transformers_model_is_given_images_as_its_processor_would(tmp_path: P
     assert all(torch.equal(ours[f"model.vit.{name}"], value) for name, value in saved.items())
     grey = new_classifier(str(tmp_path / "vit"), Task(channels=1, classes=4), seed=0)
     assert torch.equal(grey(images[:, :1]), grey(images[:, :1].expand(-1, 3, -1, -1)))
-    with pytest.raises(ConfigError, match=r"classifier .*empty: transformers loads no image"):
+    with pytest.raises(ConfigError, match=r"classifier .*empty: transformers cannot load an image"):
         new_classifier(str(tmp_path / "empty"), Task(3, 4), 0)

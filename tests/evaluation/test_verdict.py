@@ -9,8 +9,10 @@ from scipy import stats
 
 from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.verdict.judge import judge, leakage
-from diffaug.evaluation.verdict.summary import per_seed, summary_table
+from diffaug.evaluation.trials.scores import per_seed
+from diffaug.evaluation.verdict.judge import judge
+from diffaug.evaluation.verdict.leakage import leakage
+from diffaug.evaluation.verdict.summary import summary_table
 
 SETTINGS = Evaluation(
     arms=("mixup", "blur", "noise", "reconstruct"), strengths=(0.3, 0.6), labels=(20,), seeds=6
@@ -40,14 +42,18 @@ def scored(**means: float) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("means", "word", "said"),
     [
-        ({"mixup": 71, "reconstruct_03": 71, "reconstruct_06": 75}, "helps", "against mixup, the"),
+        (
+            {"mixup": 71, "reconstruct_03": 71, "reconstruct_06": 75},
+            "helps",
+            "relative to mixup, the closest control",
+        ),
         ({"reconstruct_03": 66, "reconstruct_06": 65}, "hurts", "-4."),
         ({"reconstruct_03": 70, "reconstruct_06": 69}, "no evidence", "no difference"),
         (
             {"blur_for_clean": 75, "noise_for_corrupted": 75, "reconstruct_03": 71}
             | {"reconstruct_06": 75},
             "no evidence",
-            "a control may do as well: against ",
+            "a control may do as well: the difference to ",
         ),
     ],
 )
@@ -57,7 +63,7 @@ def test_a_verdict_is_what_the_numbers_say(means: dict[str, float], word: str, s
         assert verdict is not None
         assert verdict.word == word
         assert said in verdict.sentence
-        assert f"20 labels a class, {of} images: {word}." in verdict.sentence
+        assert f"20 labels per class, {of} images: {word}." in verdict.sentence
 
 
 def test_the_strength_is_chosen_on_validation_images_alone() -> None:
@@ -94,7 +100,7 @@ def test_without_matched_controls_nothing_helps() -> None:
     verdict = judge(scored(reconstruct_03=90), arms, 20, "clean")
     assert verdict is not None
     assert (verdict.word, verdict.gain.low > 0) == ("no evidence", True)
-    assert "no blur and noise of its strength were tried" in verdict.sentence
+    assert "no blur and noise of the same PSNR were tried" in verdict.sentence
 
 
 def test_where_nothing_differs_it_seldom_helps() -> None:
@@ -114,8 +120,14 @@ def test_where_nothing_differs_it_seldom_helps() -> None:
     ("saw", "condition", "one_set", "judges", "said"),
     [
         ("labelled", "label", True, [], "Leakage: none known"),
-        ("labelled", "label", False, [], "has seen what some classifiers were not given"),
-        ("labelled", "none", True, ["label=folder"], "who may know classes that no arm was told"),
+        ("labelled", "label", False, [], "has seen images that some classifiers were not given"),
+        (
+            "labelled",
+            "none",
+            True,
+            ["label=folder"],
+            "which may know classes that no arm was given",
+        ),
         ("labelled", "none", True, ["phash"], "Leakage: none known"),
         ("images", "label", True, [], "without their classes, which the other arms never saw"),
         ("classes", "none", True, [], "with their classes, which the other arms never saw"),

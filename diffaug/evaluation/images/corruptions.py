@@ -1,7 +1,7 @@
 """Common corruptions of test images, after Hendrycks & Dietterich 2019 (ImageNet-C).
 
-Their kinds that make sense at any size, at five severities. What is drawn for an image (its noise,
-the place of its square) follows from its own pixels.
+Those of its kinds that make sense at any image size, at five severities. Randomness (the noise, the
+position of the black square) is a function of the image's own pixels.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "Images", "as_bytes", "corrupt", "generator"]
+__all__ = ["Images", "as_bytes", "corrupt", "generator"]
 
 Images = NDArray[np.uint8]
 """(N, H, W, C) with C 1 or 3."""
 
-SEVERITIES = (1, 2, 3, 4, 5)
-
-_NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation; white is 1
-_BLUR = (0.02, 0.03, 0.045, 0.065, 0.09)  # standard deviation, as a part of the width
-_CONTRAST = (0.6, 0.45, 0.3, 0.2, 0.1)  # what is left of it
-_OCCLUSION = (0.2, 0.3, 0.4, 0.5, 0.6)  # side of a black square, as a part of the width
+_NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation, where white is 1
+_BLUR = (0.02, 0.03, 0.045, 0.065, 0.09)  # standard deviation, as a share of the width
+_CONTRAST = (0.6, 0.45, 0.3, 0.2, 0.1)  # the share of it that is left
+_OCCLUSION = (0.2, 0.3, 0.4, 0.5, 0.6)  # side of a black square, as a share of the width
 _JPEG = (25, 18, 15, 10, 7)  # quality
 
 
@@ -34,17 +32,17 @@ def corrupt(images: Images, pixels: Sequence[str], kind: str, severity: int) -> 
     Args:
         images: uint8 (N, H, W, C).
         pixels: the N digests of their pixels.
-        kind: one of CORRUPTIONS.
+        kind: one of `settings.CORRUPTIONS`.
         severity: from 1 to 5.
 
     Returns:
         uint8 (N, H, W, C).
     """
-    return CORRUPTIONS[kind](images, pixels, severity - 1)
+    return _CORRUPTIONS[kind](images, pixels, severity - 1)
 
 
 def generator(*identity: object) -> np.random.Generator:
-    """The random numbers of an identity, the same wherever and in whatever order they are drawn."""
+    """A random generator seeded by an identity, so that draws do not depend on their order."""
     digest = hashlib.sha256("|".join(map(str, identity)).encode()).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
 
@@ -90,11 +88,11 @@ def _jpeg(images: Images, _: Sequence[str], level: int) -> Images:
 
 
 def as_bytes(values: NDArray[np.float32]) -> Images:
-    """Values rounded, and clipped to black and white."""
+    """Values rounded and clipped to [0, 255]."""
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-CORRUPTIONS: dict[str, Callable[[Images, Sequence[str], int], Images]] = {
+_CORRUPTIONS: dict[str, Callable[[Images, Sequence[str], int], Images]] = {
     "noise": _noise,
     "blur": _blur,
     "contrast": _contrast,

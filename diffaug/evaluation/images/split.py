@@ -1,4 +1,4 @@
-"""Which samples a classifier may learn from: a function of the seed and their pixels alone."""
+"""The split of a source: a function of the seed and of each sample's pixels and class alone."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Split", "draw"]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Places in a source, no two alike.
+    """Places in a source, all distinct.
 
     Attributes:
-        labelled: what classifiers are trained on: one of each class, again one of each, ….
-        validation: what strength and filters are chosen on.
+        labelled: samples to train on: one of each class, then one of each again, and so on.
+        validation: samples to choose strength and filters on.
     """
 
     labelled: NDArray[np.int64]
@@ -32,13 +32,13 @@ def draw(
 ) -> Split:
     """Draw a class-balanced split.
 
-    The order of the source does not matter. A draw of fewer a class is the beginning of any draw of
-    more, and the validation split does not depend on how many are drawn.
+    The order of the source does not matter. A draw with fewer samples per class is the beginning of
+    a draw with more, and the validation split does not depend on `per_class`.
 
     Args:
-        labels: (N,) the classes.
+        labels: (N,), the classes.
         pixels: the N digests of their pixels.
-        seed: another seed is another draw.
+        seed: selects the draw.
         per_class: labelled samples of each class.
         validation: validation samples of each class.
 
@@ -51,8 +51,8 @@ def draw(
         places = sorted(np.flatnonzero(labels == label).tolist(), key=ranks.__getitem__)
         if len(places) < per_class + validation:
             raise ConfigError(
-                f"class {label} has {len(places)} samples, and {per_class} labelled and "
-                f"{validation} validation ones were asked for: ask for fewer, or give more"
+                f"class {label} has {len(places)} samples, but {per_class} labelled and "
+                f"{validation} validation samples are needed: ask for fewer, or give more"
             )
         labelled.append(places[:per_class])
         held_out += places[len(places) - validation :]

@@ -1,4 +1,4 @@
-"""The classifiers that are trained: a small network, or a transformers model to begin with."""
+"""Untrained classifiers: a small network, or a transformers model to fine-tune."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["Task", "new_classifier"]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a classifier is for: images (B, channels, H, W) in [0, 1], of `classes` classes."""
+    """The task of a classifier: images (B, channels, H, W) in [0, 1], `classes` classes."""
 
     channels: int
     classes: int
 
 
 def new_classifier(name: str, task: Task, seed: int) -> nn.Module:
-    """A classifier that is yet to be trained: (B, C, H, W) in [0, 1] to logits (B, classes).
+    """An untrained classifier: (B, C, H, W) in [0, 1] to logits (B, classes).
 
     Args:
         name: `cnn`, or a transformers image-classification model.
-        task: what it is for.
-        seed: of the weights that begin at random.
+        task: what it classifies.
+        seed: seed of randomly initialised weights.
 
     Raises:
         ConfigError: the model cannot be loaded.
@@ -42,7 +42,7 @@ def new_classifier(name: str, task: Task, seed: int) -> nn.Module:
 
 
 class _Small(nn.Module):
-    """Three 3x3 convolutions, each pooled and then normalised by its batch; then a linear layer."""
+    """Three 3x3 convolutions, each with max pooling and batch norm, then a linear layer."""
 
     def __init__(self, task: Task, widths: Sequence[int] = (16, 32, 64)) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Small(nn.Module):
 
 
 class _Pretrained(nn.Module):
-    """A transformers model with a head of its own, given images as its processor would."""
+    """A transformers model with a new head; images are preprocessed as its processor does."""
 
     def __init__(self, name: str, task: Task) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class _Pretrained(nn.Module):
         except (OSError, ValueError) as error:
             said = str(error).strip().partition("\n")[0]
             raise ConfigError(
-                f"classifier {name}: transformers loads no image-classification model: {said}"
+                f"classifier {name}: transformers cannot load an image-classification model: {said}"
             ) from None
         self._side = side
         self._mean, self._std = (torch.tensor(each).view(1, -1, 1, 1) for each in (mean, std))
@@ -100,7 +100,7 @@ class _Pretrained(nn.Module):
 def _preprocessing(
     reference: str, options: dict[str, Any]
 ) -> tuple[list[float], list[float], tuple[int, int]]:
-    """Mean and deviation of the channels, and the size, that a model's processor asks for."""
+    """Channel means, channel deviations, and image size that a model's processor applies."""
     from transformers.image_processing_base import ImageProcessingMixin
 
     found, _ = ImageProcessingMixin.get_image_processor_dict(reference, **options)

@@ -1,4 +1,4 @@
-"""The trainings of an evaluation: each leaves a record, and is not done again."""
+"""The trainings of one seed and one budget: each leaves a record, and is not repeated."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.evaluation.arms import BASELINE, DIFFUSION, MATCHED, Arm, arms_of
-from diffaug.evaluation.images import scored as data
-from diffaug.evaluation.images.pools import pool_folder
+from diffaug.evaluation.images.pool import Pool, read_pool
+from diffaug.evaluation.images.sets import labelled, scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
+from diffaug.evaluation.trials.matched import matched_blur, matched_noise
 from diffaug.evaluation.trials.record import Score, Trial, read_trial, read_trials, write_trial
+from diffaug.evaluation.trials.scores import by_preference, scores_table
 from diffaug.evaluation.trials.training import Lesson, Trained, train_classifier
-from diffaug.evaluation.trials.variants import Pool, TrivialAugment, matched_blur, matched_noise
-from diffaug.evaluation.verdict.summary import by_preference, scores_table
+from diffaug.evaluation.trials.variants import TrivialAugment
+from diffaug.output.evaluation import EvaluationOutput
 
 __all__ = ["run_group"]
 
 
 def run_group(output: str, labels: int, seed: int, arms: Iterable[Arm]) -> Iterator[Trial]:
-    """Do the trials of one seed and one budget that have not been done.
+    """Do the trials of one seed and one budget that are not done yet, and yield their records.
 
     Args:
-        output: an evaluation whose images are generated. For matched controls, all other arms must
-            have been done, for all seeds.
-        labels: labelled images a class.
+        output: OUTPUT of an evaluation whose images are generated. Matched controls require that
+            all other arms are done, for all seeds.
+        labels: labelled images per class.
         seed: which draw.
         arms: which arms.
     """
@@ -44,14 +46,14 @@ class _Group:
 
     def __init__(self, plan: EvaluationPlan, output: str, labels: int, seed: int) -> None:
         self._plan, self._output, self._labels, self._seed = plan, output, labels, seed
-        whole = data.labelled(output, seed)
+        whole = labelled(output, seed)
         classes = np.unique(whole.labels)
         self._classes = classes
         self._pictures = whole.first(labels * len(classes))
         self._judge: Trained | None = None
 
     def trial(self, arm: Arm) -> Trial:
-        """Train and score."""
+        """Train a classifier and score it."""
         began = time.monotonic()
         like = self._chosen_for(arm.rival_for) if arm.rival_for else None
         pool = self._pool_of(arm if like is None else like)
@@ -75,7 +77,7 @@ class _Group:
         )
 
     def _chosen_for(self, reason: str) -> Arm:
-        """The arm on trial that validation images choose, over all seeds."""
+        """The arm on trial that validation images choose, by its mean over all seeds."""
         arms, seeds = arms_of(self._plan.settings), range(self._plan.settings.seeds)
         scores = scores_table(read_trials(self._output, arms, self._labels, seeds))
         return by_preference(scores, arms, self._labels, reason)[0]
@@ -99,33 +101,31 @@ class _Group:
         return np.searchsorted(self._classes, labels)
 
     def _pool_of(self, arm: Arm) -> Pool | None:
-        """What an arm draws from; None where it has no augmented images."""
+        """The augmented images of an arm; None if it has none."""
         if arm.family not in DIFFUSION:
             return None
-        assert arm.strength is not None
         if arm.family == "filtered":
-            return self._filtered(arm.strength)
-        return self._made("one-step" if arm.family == "one-step" else "reconstruct", arm.strength)
+            return self._filtered(Arm("reconstruct", arm.strength))
+        return self._made(arm)
 
-    def _made(self, family: str, strength: float) -> Pool:
-        whole, _ = _pool(self._output, self._seed, family, strength)
-        count = len(self._pictures)
-        return Pool(whole.copies[:count], whole.there[:count], whole.psnr[:count])
+    def _made(self, arm: Arm) -> Pool:
+        whole, _ = _pool(self._output, self._seed, arm)
+        return whole.first(len(self._pictures))
 
     def _matched(self, family: str, like: Pool) -> Pool:
         if family == "blur":
             return matched_blur(self._pictures.images, like)
         return matched_noise(self._pictures.images, self._pictures.pixels, like)
 
-    def _filtered(self, strength: float) -> Pool:
-        """What the recipe's filters keep.
+    def _filtered(self, reconstruct: Arm) -> Pool:
+        """The images that the recipe's filters keep.
 
-        Without any: what a classifier that knows no more than these labelled images takes for its
-        class.
+        If it has none: those that a classifier trained on these labelled images alone assigns to
+        their class.
         """
-        pool = self._made("reconstruct", strength)
+        pool = self._made(reconstruct)
         if self._plan.recipe.turns_away:
-            _, passed = _pool(self._output, self._seed, "reconstruct", strength)
+            _, passed = _pool(self._output, self._seed, reconstruct)
             return pool.kept(passed[: len(self._pictures)])
         if self._judge is None:
             self._judge = self._train(Arm(BASELINE), None)
@@ -135,7 +135,7 @@ class _Group:
         return pool.kept(named == self._targets(self._pictures.labels)[:, None])
 
     def _scores(self, model: Trained) -> Iterator[Score]:
-        for scored in data.scored_sets(self._output, self._seed):
+        for scored in scored_sets(self._output, self._seed):
             named = model.confidences(scored.images).argmax(axis=1)
             yield Score(
                 split=scored.split,
@@ -147,13 +147,12 @@ class _Group:
 
 
 def _mean_psnr(pool: Pool | None) -> float | None:
-    """Of equal pictures it is infinite: they count as 99 dB."""
+    """Mean PSNR in dB; identical pictures count as 99 dB instead of infinity."""
     if pool is None or not pool.there.any():
         return None
     return float(np.minimum(pool.psnr[pool.there], 99.0).mean())
 
 
 @lru_cache(maxsize=2)
-def _pool(output: str, seed: int, family: str, strength: float) -> tuple[Pool, NDArray[np.bool_]]:
-    folder = pool_folder(output, seed, family, strength)
-    return data.read_pool(folder, data.labelled(output, seed))
+def _pool(output: str, seed: int, arm: Arm) -> tuple[Pool, NDArray[np.bool_]]:
+    return read_pool(EvaluationOutput(output).pool(seed, arm.name), labelled(output, seed))

@@ -1,14 +1,14 @@
-"""What a training leaves: OUTPUT/trials/seed-<seed>/<labels>-<arm>.json."""
+"""The record of a training: OUTPUT/trials/seed-<seed>/<labels>-<arm>.json."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from diffaug import storage
 from diffaug.evaluation.arms import Arm
+from diffaug.output.evaluation import EvaluationOutput
 
 __all__ = ["Score", "Trial", "read_trial", "read_trials", "write_trial"]
 
@@ -18,14 +18,14 @@ class _Record(BaseModel):
 
 
 class Score(_Record):
-    """How many of some images a classifier named rightly.
+    """Number of images that a classifier classified correctly.
 
     Attributes:
         split: `test` or `validation`.
-        corruption: `clean`, or what the images were corrupted by.
-        severity: from 1 to 5; 0 for clean ones.
-        right: how many.
-        images: of how many.
+        corruption: `clean`, or the corruption of the images.
+        severity: from 1 to 5; 0 for clean images.
+        right: number classified correctly.
+        images: number of images.
     """
 
     split: str
@@ -36,19 +36,19 @@ class Score(_Record):
 
 
 class Trial(_Record):
-    """One training, and what it scored.
+    """One training and its scores.
 
     Attributes:
-        arm: which way to train.
-        labels: labelled images a class.
-        seed: which draw of them, and of everything else.
-        copies: how many augmented images there were to draw from, labelled ones standing in where
-            none was left; None where they are unlimited.
-        psnr: their mean distance to their images, in dB.
-        like: of a matched control, the arm that it is matched to.
-        like_psnr: the mean distance of that one's.
-        steps: how long it was trained.
-        seconds: how long that took.
+        arm: how it was trained.
+        labels: labelled images per class.
+        seed: the draw of labelled images, and the seed of everything else.
+        copies: number of augmented images to draw from; if 0, labelled images replace them. None
+            if variants are drawn without limit, or if there are none.
+        psnr: mean PSNR of the copies against their images, in dB.
+        like: for a matched control, the name of the arm that it matches.
+        like_psnr: mean PSNR of that arm's copies.
+        steps: optimizer steps.
+        seconds: how long they took.
         scores: one for each split, corruption and severity.
     """
 
@@ -65,23 +65,18 @@ class Trial(_Record):
 
 
 def read_trial(output: str, arm: Arm, labels: int, seed: int) -> Trial | None:
-    """A trial that was done; None where it was not."""
-    path = Path(_url(output, arm, labels, seed))
+    """The record of a trial; None if it is not done."""
+    path = EvaluationOutput(output).trial(seed, labels, arm.name)
     return Trial.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 def read_trials(output: str, arms: Iterable[Arm], labels: int, seeds: Iterable[int]) -> list[Trial]:
-    """Those that were done, of one budget."""
+    """The records of all trials of one budget that are done."""
     found = [read_trial(output, arm, labels, seed) for seed in seeds for arm in arms]
     return [trial for trial in found if trial is not None]
 
 
 def write_trial(trial: Trial, output: str) -> None:
-    """Keep a trial."""
-    url = _url(output, trial.arm, trial.labels, trial.seed)
-    storage.replace(trial.model_dump_json(indent=1).encode(), url)
-
-
-def _url(output: str, arm: Arm, labels: int, seed: int) -> str:
-    name = arm.name.replace(" ", "-")
-    return storage.join(output, "trials", f"seed-{seed}", f"{labels}-{name}.json")
+    """Write the record of a trial."""
+    path = EvaluationOutput(output).trial(trial.seed, trial.labels, trial.arm.name)
+    storage.replace(trial.model_dump_json(indent=1).encode(), str(path))

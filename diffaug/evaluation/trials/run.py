@@ -1,10 +1,11 @@
-"""Which trials there are to do, and a process a core to do them."""
+"""The trials that are still missing, and the processes that do them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import product
 from multiprocessing import get_context, parent_process
 from multiprocessing.synchronize import Event
@@ -21,13 +22,13 @@ from diffaug.evaluation.trials.record import read_trial
 __all__ = ["Groups", "missing_trials", "run_trials"]
 
 Groups = Mapping[tuple[int, int], Sequence[Arm]]
-"""Arms by budget and seed: what one process does, since it shares images and the filters' judge."""
+"""Arms by budget and seed. One process does a group, whose trials share images and a judge."""
 
 
 def missing_trials(plan: EvaluationPlan, output: str) -> Groups:
-    """The trials that are to be done next, and after them others, until there are none.
+    """The trials to do next. Once they are done, others may follow, until the result is empty.
 
-    Matched controls come when all other arms have been done, and validation images have chosen.
+    Matched controls follow all other arms, since validation images choose what they match.
     """
     for arms in (arms_of(plan.settings), matched_arms(plan.settings)):
         found = {
@@ -41,18 +42,39 @@ def missing_trials(plan: EvaluationPlan, output: str) -> Groups:
 
 
 def run_trials(output: str, groups: Groups) -> Iterator[int]:
-    """Do trials that have not been done; yield how many were, group by group.
+    """Do the trials that are not done yet, and yield the number done, group by group.
 
-    Each runs in one thread, so that it comes out the same on any number of cores.
+    Each training runs in one thread, so its result does not depend on the number of cores. Groups
+    run in a process each, as many at a time as there are cores; with one, in this process.
 
     Raises:
         ConfigError: the classifier cannot be loaded.
-        UncommittedError: a process was killed; run it again.
+        UncommittedError: a training process was killed; run it again.
     """
     if not groups:
         return
     device = torch.device(read_plan(output).execution.device)
     workers = min(at_once(device), len(groups))
+    if workers > 1:
+        yield from _in_processes(output, groups, workers)
+        return
+    for (labels, seed), arms in groups.items():
+        with _one_thread():
+            done = sum(1 for _ in run_group(output, labels, seed, arms))
+        yield done
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_processes(output: str, groups: Groups, workers: int) -> Iterator[int]:
     spawn = get_context("spawn")
     stop = spawn.Event()
     with ProcessPoolExecutor(workers, spawn, _begin, (stop,)) as pool:
@@ -62,8 +84,8 @@ def run_trials(output: str, groups: Groups) -> Iterator[int]:
                 yield done.result()
         except BrokenProcessPool:
             raise UncommittedError(
-                "a training process was killed, perhaps for want of memory: what was done stays; "
-                "run it again"
+                "a training process was killed, possibly because memory ran out: finished "
+                "trainings are kept; run it again"
             ) from None
         except BaseException:
             stop.set()
@@ -75,14 +97,14 @@ _stop: Event
 
 
 def _begin(stop: Event) -> None:
-    """What each process begins with."""
+    """Set up a training process."""
     global _stop
     _stop = stop
     torch.set_num_threads(1)
 
 
 def _run(output: str, labels: int, seed: int, arms: Sequence[Arm]) -> int:
-    """Do the trials of a group, and no more of them once whoever asked has gone."""
+    """Do the trials of a group, until the parent process asks to stop or is gone."""
     parent, done = parent_process(), 0
     assert parent is not None
     for _ in run_group(output, labels, seed, arms):

@@ -1,4 +1,4 @@
-"""One training of a classifier, and what it scores: the same bits for the same arguments."""
+"""Training of one classifier: the same arguments give the same bits."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["Lesson", "Trained", "train_classifier"]
 
 _AT_ONCE = 100
 _MIXUP = (0.2, 0.2)
-"""Of the beta distribution that weights are drawn from; Zhang et al. take 0.1 to 0.4."""
+"""Parameters of the beta distribution of mixing weights; Zhang et al. use 0.1 to 0.4."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What one classifier learns from.
+    """What one classifier trains on.
 
     Attributes:
-        images: uint8 (N, H, W, C), the labelled ones.
-        targets: int64 (N,), their classes counted from 0.
-        classes: how many there are.
-        variants: what takes the place of half of each batch; None: more labelled images do.
-        repeated: whether one half of each batch is the other half again.
-        moved: whether all are flipped and cropped, each by itself.
-        mixed: whether pairs are mixed, as mixup does.
+        images: uint8 (N, H, W, C), the labelled images.
+        targets: int64 (N,), their classes, from 0.
+        classes: number of classes.
+        variants: fills half of each batch; None fills all of it with labelled images.
+        repeated: whether one half of each batch repeats the other.
+        moved: whether each image is flipped and cropped at random.
+        mixed: whether pairs are mixed, as in mixup.
     """
 
     images: Images
@@ -51,7 +51,7 @@ class Trained:
 
     Args:
         model: (B, C, H, W) in [0, 1] to logits (B, classes).
-        execution: its device, and the dtype it computes in.
+        execution: device and dtype that it runs with.
     """
 
     def __init__(self, model: nn.Module, execution: Execution) -> None:
@@ -62,14 +62,14 @@ class Trained:
         )
 
     def logits(self, images: Images) -> Tensor:
-        """(B, classes), of uint8 images (B, H, W, C)."""
+        """Logits (B, classes) of uint8 images (B, H, W, C)."""
         x = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))  # may be read-only
         with self._autocast:
             logits: Tensor = self.model(x.to(self._device).float() / 255)
         return logits.float()
 
     def confidences(self, images: Images) -> NDArray[np.float32]:
-        """The probability of each class, (N, classes), of uint8 images (N, H, W, C)."""
+        """Class probabilities (N, classes) of uint8 images (N, H, W, C)."""
         with torch.inference_mode():
             begins = range(0, len(images), _AT_ONCE)
             parts = [self.logits(images[begin : begin + _AT_ONCE]) for begin in begins]
@@ -79,7 +79,11 @@ class Trained:
 def train_classifier(
     lesson: Lesson, settings: Evaluation, seed: int, execution: Execution
 ) -> Trained:
-    """Train with AdamW and a one-cycle learning rate, for as many steps as every other arm."""
+    """Train with AdamW and a one-cycle learning rate, for the number of steps in `settings`.
+
+    Raises:
+        ConfigError: the classifier cannot be loaded.
+    """
     task = Task(lesson.images.shape[3], lesson.classes)
     trained = Trained(new_classifier(settings.classifier, task, seed), execution)
     model, rate, steps = trained.model, settings.rate, settings.train_steps
@@ -99,7 +103,7 @@ def train_classifier(
 
 
 def _batches(lesson: Lesson, size: int, steps: int, seed: int) -> Iterator[tuple[Images, Tensor]]:
-    """Batches of images, and of soft labels (B, classes)."""
+    """Batches of images and soft labels (B, classes)."""
     random = np.random.default_rng(seed)
     order = _endless(len(lesson.images), random)
     one_hot = np.eye(lesson.classes, dtype=np.float32)
@@ -122,6 +126,6 @@ def _batches(lesson: Lesson, size: int, steps: int, seed: int) -> Iterator[tuple
 
 
 def _endless(count: int, random: np.random.Generator) -> Iterator[int]:
-    """Every place once, in an order of its own, again and again."""
+    """Endless passes over all places, each in a new random order."""
     while True:
         yield from random.permutation(count).tolist()

@@ -1,4 +1,4 @@
-"""Helps, no evidence, hurts: what the numbers say, and what they cannot."""
+"""The verdict on an arm: helps, hurts, or no evidence."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 import pandas as pd
 
 from diffaug.evaluation.arms import BASELINE, MATCHED, Arm
+from diffaug.evaluation.trials.scores import by_preference, per_seed
 from diffaug.evaluation.verdict.statistics import Estimate, difference
-from diffaug.evaluation.verdict.summary import by_preference, per_seed
 
-__all__ = ["HELPS", "HURTS", "NO_EVIDENCE", "Verdict", "judge", "leakage"]
+__all__ = ["Verdict", "judge", "signed"]
 
-HELPS, NO_EVIDENCE, HURTS = "helps", "no evidence", "hurts"
+_HELPS, _NO_EVIDENCE, _HURTS = "helps", "no evidence", "hurts"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What diffusion did for classifiers of one budget, on one kind of test image.
+    """The effect of diffusion on classifiers of one budget, on one kind of test image.
 
     Attributes:
-        labels: labelled images a class.
+        labels: labelled images per class.
         of: `clean` or `corrupted`.
-        word: HELPS, NO_EVIDENCE or HURTS.
-        arm: the arm that the validation images chose.
+        word: `helps`, `no evidence` or `hurts`.
+        arm: the arm chosen on validation images.
         strength: its strength.
-        runner_up: the arm they would have chosen next; None where there is no other.
-        lead: how far ahead of that one the arm was on validation images; not corrected.
-        gain: its difference to BASELINE on the test images, corrected.
-        rival: the control that it is the least sure to beat; None where there is none.
-        margin: the arm's difference to that one on the test images, corrected.
-        sentence: all that in words.
+        runner_up: the arm that came second on validation images; None if there is no other.
+        lead: the arm's difference to the runner-up on validation images; not corrected.
+        gain: the arm's difference to BASELINE on test images, corrected.
+        rival: the control that the arm beats with the least certainty; None without controls.
+        margin: the arm's difference to the rival on test images, corrected.
+        sentence: the verdict as a sentence.
     """
 
     labels: int
@@ -48,17 +48,17 @@ class Verdict:
 
 
 def judge(scores: pd.DataFrame, arms: Sequence[Arm], labels: int, of: str) -> Verdict | None:
-    """Judge the arm that validation images choose, by test images; None without any on trial.
+    """Judge by test images the arm that validation images choose; None if no arm is on trial.
 
-    It helps if it is better than flips and crops and than every control, a blur and a noise that
-    are matched to it among them; it hurts if it is worse than flips and crops. Each interval is
-    corrected for the number of arms (Bonferroni).
+    It helps if it beats flips and crops and every control, including a blur and a noise matched to
+    it; it hurts if it is worse than flips and crops. Each interval is corrected for the number of
+    arms (Bonferroni).
 
     Args:
-        scores: see `results.scores_table`.
-        arms: all that were trained.
+        scores: see `trials.scores.scores_table`.
+        arms: all arms that were trained.
         labels: the budget.
-        of: `clean` or `corrupted`: both chosen and judged on such.
+        of: kind of image to choose and to judge on: `clean` or `corrupted`.
     """
     preferred = by_preference(scores, arms, labels, of)
     if not preferred:
@@ -91,77 +91,32 @@ def judge(scores: pd.DataFrame, arms: Sequence[Arm], labels: int, of: str) -> Ve
         gain=gain,
         rival=rival,
         margin=margin,
-        sentence=f"{labels} labels a class, {of} images: {word}. {chosen.name}, chosen on "
-        f"validation images, changes accuracy by {_signed(gain)} points against flips and crops"
+        sentence=f"{labels} labels per class, {of} images: {word}. {chosen.name}, chosen on "
+        f"validation images, changes accuracy by {signed(gain)} points relative to flips and crops"
         + _rest(word, gain, rival, margin, matched),
     )
 
 
 def _word(gain: Estimate, margin: Estimate | None) -> str:
     if gain.high < 0:
-        return HURTS
-    return HELPS if margin is not None and min(gain.low, margin.low) > 0 else NO_EVIDENCE
+        return _HURTS
+    return _HELPS if margin is not None and min(gain.low, margin.low) > 0 else _NO_EVIDENCE
 
 
 def _rest(
     word: str, gain: Estimate, rival: str | None, margin: Estimate | None, matched: set[str]
 ) -> str:
-    if word == HURTS:
+    if word == _HURTS:
         return "."
     if gain.low <= 0:
-        return ": no difference that these seeds could show."
+        return ": no difference shown by these seeds."
     if not matched.issuperset(MATCHED) or margin is None:
-        return "; but no blur and noise of its strength were tried, which might do as well."
+        return "; but no blur and noise of the same PSNR were tried, which might do as well."
     if margin.low <= 0:
-        return f"; but a control may do as well: against {rival} it is {_signed(margin)}."
-    return f", and by {_signed(margin)} against {rival}, the control that comes nearest."
+        return f"; but a control may do as well: the difference to {rival} is {signed(margin)}."
+    return f", and by {signed(margin)} relative to {rival}, the closest control."
 
 
-def _signed(value: Estimate) -> str:
+def signed(value: Estimate) -> str:
+    """A difference and its interval, in points: `+1.2 [+0.3, +2.1]`."""
     return f"{value.mean:+.1f} [{value.low:+.1f}, {value.high:+.1f}]"
-
-
-def leakage(saw: str, condition: str, one_set: bool, judges: Sequence[str]) -> str:
-    """What of labels and images the arms on trial knew and the others did not, a sentence.
-
-    Args:
-        saw: what the diffusion model was trained on (see `Evaluation.model_saw`).
-        condition: what conditions it: none or label.
-        one_set: whether all seeds and budgets have the same labelled images.
-        judges: of the recipe, whose filters may know classes.
-    """
-    known = [judge.partition("=")[0] for judge in judges]
-    tail = ""
-    if {"label", "clip"} & set(known):
-        tail = " Filters ask a judge of the recipe, who may know classes that no arm was told."
-    match saw:
-        case "labelled" if one_set:
-            told = "The diffusion model was trained on none but the labelled images."
-            return f"Leakage: none known. {told}" if not tail else f"Leakage: {told}{tail}"
-        case "labelled":
-            told = (
-                "The diffusion model was trained on labelled images, which are not the same for "
-                "all seeds and budgets: it has seen what some classifiers were not given."
-            )
-        case "unknown":
-            told = (
-                "It is not known what the diffusion model was trained on (--model-saw says it): a "
-                "gain may come from images that the other arms never saw."
-            )
-        case "classes" if condition == "label":
-            told = (
-                "The diffusion model was trained on other images of this kind with their classes, "
-                "and is told the class: it passes on labels that the other arms never had, so its "
-                "gains are not comparable with theirs."
-            )
-        case "classes":
-            told = (
-                "The diffusion model was trained on other images of this kind, with their classes, "
-                "which the other arms never saw: a gain may come from there."
-            )
-        case _:
-            told = (
-                "The diffusion model was trained on other images of this kind, without their "
-                "classes, which the other arms never saw: a gain may come from there."
-            )
-    return f"Leakage: {told}{tail}"

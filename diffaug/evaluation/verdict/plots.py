@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: who gained what, at which strength, on which corruption."""
+"""Plots of an evaluation: gains by arm, by strength and by corruption."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from diffaug.evaluation.arms import BASELINE, DIFFUSION
-from diffaug.evaluation.verdict.summary import CLEAN, CORRUPTED
+from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 
 __all__ = ["draw_plots"]
 
@@ -18,11 +18,14 @@ _GREY, _INK = "#6b7280", "#1b1b1f"
 
 
 def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw `gains.png`, `corruptions.png` and, where there are strengths, `strengths.png`.
+    """Draw `gains.png`, `corruptions.png` and, if any arm has a strength, `strengths.png`.
 
     Args:
-        summary: see `results.summary_table`.
-        folder: where to.
+        summary: see `summary.summary_table`.
+        folder: where to write them; made if need be.
+
+    Returns:
+        The paths of the plots.
     """
     from matplotlib import rc_context
 
@@ -47,7 +50,7 @@ def _figure(rows: int, columns: int, width: float, height: float, **options: Any
 
 
 def _gains(summary: pd.DataFrame) -> Any:
-    """Differences to the baseline with their intervals, a column for each budget."""
+    """Differences to the baseline with their intervals, one column per budget."""
     budgets = summary["labels"].unique()
     arms = [arm for arm in summary["arm"].unique() if arm != BASELINE]
     height = 1.0 + 0.19 * len(arms)
@@ -63,9 +66,10 @@ def _gains(summary: pd.DataFrame) -> Any:
             axis.axvline(0, color=_INK, lw=0.8)
             axis.set_yticks(range(len(arms)), arms)
             axis.set_ylim(len(arms) - 0.5, -0.5)
-            axis.set_title(f"{labels} labels a class, {of} images", fontsize=9)
+            axis.set_title(f"{labels} labels per class, {of} images", fontsize=9)
             axis.grid(axis="x", color="#e5e7eb", lw=0.6)
-    figure.supxlabel(f"points of accuracy against {BASELINE}; 95% intervals, corrected", fontsize=9)
+    label = f"accuracy relative to {BASELINE}, in points; 95% intervals, corrected"
+    figure.supxlabel(label, fontsize=9)
     return figure
 
 
@@ -89,7 +93,7 @@ def _strengths(summary: pd.DataFrame) -> Any:
                         line["strength"], line["accuracy"], error, color=_COLOURS[family],
                         marker="o", ms=4, lw=1.2, capsize=2, label=family,
                     )  # fmt: skip
-            axis.set_title(f"{labels} labels a class, {of}", fontsize=9)
+            axis.set_title(f"{labels} labels per class, {of}", fontsize=9)
             axis.grid(color="#e5e7eb", lw=0.6)
     lines = axes[0][0].get_legend_handles_labels()
     figure.legend(
@@ -101,7 +105,7 @@ def _strengths(summary: pd.DataFrame) -> Any:
 
 
 def _corruptions(summary: pd.DataFrame) -> Any:
-    """Gains by corruption, at the largest budget."""
+    """Gains by corruption, at the largest budget, as a heat map."""
     labels = summary["labels"].max()
     kinds = [kind for kind in summary["of"].unique() if kind != CORRUPTED]
     arms = [arm for arm in summary["arm"].unique() if arm != BASELINE]
@@ -120,5 +124,5 @@ def _corruptions(summary: pd.DataFrame) -> Any:
     axis.set_yticks(range(len(arms)), arms)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    axis.set_title(f"points against {BASELINE}, {labels} labels a class", fontsize=9)
+    axis.set_title(f"points relative to {BASELINE}, {labels} labels per class", fontsize=9)
     return figure

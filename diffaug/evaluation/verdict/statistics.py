@@ -1,4 +1,4 @@
-"""Means, intervals and paired differences over seeds, corrected for how many are compared."""
+"""Means, intervals and paired differences over seeds, corrected for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVEL", "Estimate", "difference", "estimate"]
+__all__ = ["Estimate", "difference", "estimate"]
 
-LEVEL = 0.95
-"""Of every interval."""
+_LEVEL = 0.95
+"""Confidence level of every interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over seeds and its interval, in points of a hundred.
+    """A mean over seeds and its interval, in percentage points.
 
     Attributes:
-        mean: of the seeds.
+        mean: mean over the seeds.
         low: lower end of the interval.
         high: upper end.
     """
@@ -33,22 +33,28 @@ class Estimate:
 
 
 def estimate(values: NDArray[np.float64], comparisons: int = 1) -> Estimate:
-    """Mean and Student's interval of values over seeds.
+    """Mean and Student's t interval of values over seeds.
 
     Args:
         values: (seeds,), at least two.
-        comparisons: how many such intervals are to hold together (Bonferroni).
+        comparisons: number of such intervals that must hold jointly (Bonferroni).
     """
     from scipy.stats import t
 
     count, mean = len(values), float(np.mean(values))
     error = float(np.std(values, ddof=1)) / math.sqrt(count)
-    half = error * float(t.ppf(1 - (1 - LEVEL) / (2 * comparisons), count - 1))
+    half = error * float(t.ppf(1 - (1 - _LEVEL) / (2 * comparisons), count - 1))
     return Estimate(mean, mean - half, mean + half)
 
 
 def difference(
     values: NDArray[np.float64], reference: NDArray[np.float64], comparisons: int
 ) -> Estimate:
-    """Of two arms, seed for seed: the same labelled images, the same first weights."""
+    """Difference of two arms, paired by seed: same labelled images, same initial weights.
+
+    Args:
+        values: (seeds,), of one arm.
+        reference: (seeds,), of the other.
+        comparisons: as in `estimate`.
+    """
     return estimate(values - reference, comparisons)

@@ -1,4 +1,4 @@
-"""Labelled pictures: told from shards one by one, kept in memory as a classifier takes them."""
+"""Labelled pictures: read from shards one by one, or held in memory as arrays."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Picture:
     Attributes:
         image: mode L or RGB, at its own size.
         label: its class.
-        text: its text, if it has one.
+        text: its text, or None.
         pixels: the digest of its pixels.
     """
 
@@ -48,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The size and the mode that all pictures of an evaluation are brought to.
+    """The size and mode that all pictures of an evaluation are brought to.
 
     Attributes:
         width: in pixels.
@@ -62,17 +62,22 @@ class Form:
 
     @classmethod
     def of(cls, size: int | None, sizes: Iterable[tuple[int, int]], modes: Iterable[str]) -> Form:
-        """What a setting, or the pictures where there is none, ask for.
+        """The form that pictures of these sizes and modes are brought to.
+
+        Args:
+            size: width and height; None takes the size that all pictures share.
+            sizes: width and height of every picture.
+            modes: mode of every picture.
 
         Raises:
-            ConfigError: they differ in size, and none was given.
+            ConfigError: the pictures differ in size, and `size` is None.
         """
         found, mode = set(sizes), "RGB" if "RGB" in set(modes) else "L"
         if size is not None:
             return cls(size, size, mode)
         if len(found) > 1:
             raise ConfigError(
-                f"size: the images differ in size ({len(found)} sizes): say which width and height "
+                f"size: the images differ in size ({len(found)} sizes): give the width and height "
                 "to resize them to, such as 64"
             )
         return cls(*found.pop(), mode)
@@ -86,7 +91,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """N pictures of one form, and their classes.
+    """N pictures of one form and their classes.
 
     Attributes:
         images: uint8 (N, H, W, C), C 1 or 3.
@@ -102,24 +107,24 @@ class Pictures:
         return len(self.labels)
 
     def first(self, count: int) -> Pictures:
-        """The first of them."""
+        """The first `count` of them."""
         return Pictures(self.images[:count], self.labels[:count], self.pixels[:count])
 
 
 @dataclass(slots=True)
 class LeftOut:
-    """Samples that could not be used.
+    """Samples that cannot be used.
 
     Attributes:
         count: how many.
-        first: why, a sentence for each of the first.
+        first: the reason, one sentence for each of the first.
     """
 
     count: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, sentence: str) -> None:
-        """Count one."""
+        """Count a sample, and keep its reason if it is among the first."""
         self.count += 1
         if len(self.first) < _NAMED:
             self.first.append(sentence)
@@ -129,7 +134,12 @@ _NAMED = 100
 
 
 def each_picture(urls: Iterable[str], recipe: Recipe, left_out: LeftOut) -> Iterator[Picture]:
-    """All pictures of shards that have an integer class, in order; the others are left out.
+    """All pictures of shards that have an integer class, in order.
+
+    Args:
+        urls: the shards.
+        recipe: its fields say which members are image and class.
+        left_out: counts the samples that cannot be used.
 
     Raises:
         OSError: a shard cannot be read.
@@ -152,7 +162,8 @@ def _picture(sample: Sample, reading: Reading, max_pixels: int) -> Picture:
 
 
 def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
-    """Write a shard whose keys are the pictures' places."""
+    """Write a shard whose keys are the pictures' places, in a folder made if need be."""
+    path.parent.mkdir(exist_ok=True)
     with path.open("wb") as stream:
         tar = ShardWriter(stream)
         for place, picture in enumerate(pictures):
@@ -164,7 +175,7 @@ def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
 
 
 def read_pictures(shard: Path, mode: str) -> Pictures:
-    """Read a shard that `write_shard` wrote, in the mode of its form."""
+    """Read a shard that `write_shard` wrote; `mode` is that of its form."""
     found = list(each_picture([str(shard)], Recipe(), LeftOut()))
     return Pictures(
         np.stack([as_array(picture.image, mode) for picture in found]),
@@ -174,5 +185,5 @@ def read_pictures(shard: Path, mode: str) -> Pictures:
 
 
 def as_array(image: Image.Image, mode: str) -> NDArray[np.uint8]:
-    """A picture as uint8 (H, W, C), C 1 or 3: in colour a grey one has three equal channels."""
+    """A picture as uint8 (H, W, C), C 1 or 3; in mode RGB a grey one has three equal channels."""
     return np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)

@@ -1,4 +1,4 @@
-"""The augmented images of an evaluation: ordinary jobs, one for each seed, family and strength."""
+"""The augmented images of an evaluation: ordinary jobs, one per seed, family and strength."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import Arm, arms_of
-from diffaug.evaluation.images.scored import labelled_shard
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.job import Job
+from diffaug.output.evaluation import EvaluationOutput
 from diffaug.output.layout import Output
 from diffaug.recipe import Recipe
 
-__all__ = ["Generated", "generate", "pool_folder", "pools_of"]
+__all__ = ["Generated", "generate", "pools_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +23,11 @@ class Generated:
     """What one job made.
 
     Attributes:
-        arm: for which arm.
-        seed: of which labelled images.
-        images: augmented ones, those that filters turn away among them.
-        failed: those that could not be made.
-        seconds: of work, over all its runs.
+        arm: the arm that its images are for.
+        seed: the draw of labelled images that it augmented.
+        images: augmented images, including those that filters reject.
+        failed: images that could not be made.
+        seconds: time spent, over all its runs.
     """
 
     arm: Arm
@@ -38,13 +37,8 @@ class Generated:
     seconds: float
 
 
-def pool_folder(output: str, seed: int, family: str, strength: float) -> str:
-    """The OUTPUT of one of the jobs."""
-    return storage.join(output, f"seed-{seed}", f"{family}-{strength:g}")
-
-
 def pools_of(plan: EvaluationPlan) -> list[Arm]:
-    """The jobs there are for each seed; filters take from those of reconstruct."""
+    """The arms whose images need a job per seed; filtered arms use those of reconstruct."""
     needed = [arm for arm in arms_of(plan.settings) if arm.is_diffusion]
     made = {Arm("reconstruct", a.strength) if a.family == "filtered" else a for a in needed}
     return sorted(made, key=lambda arm: (arm.family == "one-step", arm.strength or 0))
@@ -53,7 +47,7 @@ def pools_of(plan: EvaluationPlan) -> list[Arm]:
 def generate(
     plan: EvaluationPlan, output: str, seed: int, pools: Iterable[Arm]
 ) -> Iterator[Generated]:
-    """Make augmented images of one seed's labelled ones; what is there is not made again.
+    """Augment one seed's labelled images; images that exist are not made again.
 
     Args:
         plan: the evaluation.
@@ -63,13 +57,13 @@ def generate(
 
     Raises:
         ConfigError: the model is not the plan's, or cannot do what the recipe asks.
-        UncommittedError: storage or memory failed; run it again.
+        UncommittedError: storage failed or memory ran out; run it again.
     """
+    files = EvaluationOutput(output)
     for arm in pools:
-        assert arm.strength is not None
-        folder = pool_folder(output, seed, arm.family, arm.strength)
+        folder = files.pool(seed, arm.name)
         job = Job.plan(
-            [labelled_shard(output, seed)],
+            [str(files.labelled(seed))],
             folder,
             _recipe(plan.recipe, arm, seed),
             **plan.execution.model_dump(),
@@ -87,13 +81,13 @@ def generate(
 
 
 def _recipe(recipe: Recipe, arm: Arm, seed: int) -> Recipe:
-    """The plan's recipe at the arm's strength, on shards that the evaluation wrote itself."""
+    """The plan's recipe at the arm's strength, for shards that the evaluation wrote itself."""
     changes: dict[str, object] = {"strength": arm.strength, "image_key": "png", "label_key": "cls"}
     changes |= {"seed": recipe.seed + seed, "result": "source"}
     if arm.family == "one-step":
         changes |= {"sampler": "one-step", "eta": 0.0}
     changes |= {"format": "png", "mask_key": None, "carry": (), "layout": "each"}
-    changes |= {"keep_rejects": True}  # other arms draw from what filters turn away too
+    changes |= {"keep_rejects": True}  # other arms draw from rejected images too
     return Recipe.of(recipe.model_dump() | changes)
 
 

@@ -1,0 +1,97 @@
+"""The pool of augmented images that an arm draws from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from diffaug import storage
+from diffaug.evaluation.images.corruptions import Images
+from diffaug.evaluation.images.pictures import Pictures, as_array
+from diffaug.output.layout import Output
+from diffaug.pictures.codec import decode
+from diffaug.recipe import Recipe
+from diffaug.shards import read_samples
+
+__all__ = ["Places", "Pool", "read_pool"]
+
+Places = NDArray[np.int64]
+"""(N,), places of labelled images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Copies made beforehand.
+
+    Attributes:
+        copies: uint8 (N, K, H, W, C).
+        there: bool (N, K), which of them can be drawn.
+        psnr: (N, K), against their image, in dB; NaN where a copy is missing.
+    """
+
+    copies: NDArray[np.uint8]
+    there: NDArray[np.bool_]
+    psnr: NDArray[np.float64]
+
+    def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
+        """One copy of the image at each place, and the places whose copies were in fact drawn.
+
+        An image without copies gives up its turn to another image that has some. It does not stand
+        in for its own copies: that would be oversampling.
+        """
+        which = np.argwhere(self.there)
+        starts = np.searchsorted(which[:, 0], np.arange(len(self.there) + 1))
+        counts = np.diff(starts)
+        lost = counts[places] == 0
+        places = places.copy()
+        places[lost] = random.choice(np.flatnonzero(counts), lost.sum())
+        picked = starts[places] + (random.random(len(places)) * counts[places]).astype(np.int64)
+        image, copy = which[picked].T
+        return image, self.copies[image, copy]
+
+    def first(self, count: int) -> Pool:
+        """The copies of the first `count` images."""
+        return Pool(self.copies[:count], self.there[:count], self.psnr[:count])
+
+    def kept(self, there: NDArray[np.bool_]) -> Pool:
+        """The pool without the copies that are not `there`."""
+        return Pool(self.copies, self.there & there, self.psnr)
+
+
+def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
+    """The copies that a job made of a labelled shard.
+
+    Args:
+        output: the job's OUTPUT.
+        of: the labelled images.
+
+    Returns:
+        All copies, and (N, K) which of them pass the recipe's filters.
+    """
+    columns = ["source_key", "copy", "status", "score_psnr", "output_shard", "output_key"]
+    rows = pd.read_parquet(Output(output).manifest, columns=columns)
+    shape = (len(of), int(rows["copy"].max()) + 1, *of.images.shape[1:])
+    pool = Pool(
+        np.zeros(shape, dtype=np.uint8), np.zeros(shape[:2], dtype=bool), np.full(shape[:2], np.nan)
+    )
+    passed, mode = np.zeros(shape[:2], dtype=bool), "L" if shape[-1] == 1 else "RGB"
+    rows = rows[rows["status"] != "failed"]
+    places = {
+        key: (int(source), copy, psnr, status)
+        for key, source, copy, psnr, status in rows[
+            ["output_key", "source_key", "copy", "score_psnr", "status"]
+        ].to_numpy()
+    }
+    for tar in sorted(set(rows["output_shard"])):
+        with storage.open_read(storage.join(output, tar)) as stream:
+            for sample in read_samples(stream, {"png"}.__contains__):
+                place, copy, psnr, status = places[str(sample.key)]
+                image = decode(sample.members["png"].data, Recipe().max_pixels)
+                pool.copies[place, copy] = as_array(image, mode)
+                pool.there[place, copy] = True
+                pool.psnr[place, copy] = psnr
+                passed[place, copy] = status == "ok"
+    return pool, passed

@@ -1,0 +1,91 @@
+"""The sets of images that trainings read from OUTPUT: labelled ones, and those to be scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffaug.evaluation.images.corruptions import Images, corrupt
+from diffaug.evaluation.images.found import read_found
+from diffaug.evaluation.images.pictures import Pictures, read_pictures
+from diffaug.evaluation.plan import read_plan
+from diffaug.evaluation.settings import Evaluation
+from diffaug.output.evaluation import EvaluationOutput
+
+__all__ = ["ScoredSet", "labelled", "scored_sets", "write_scored_sets"]
+
+_CLEAN = ("clean", 0)
+"""Corruption and severity of uncorrupted images."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSet:
+    """Images that a classifier is scored on.
+
+    Attributes:
+        split: `validation` or `test`.
+        corruption: `clean`, or the corruption.
+        severity: from 1 to 5; 0 for clean images.
+        images: uint8 (N, H, W, C), memory-mapped.
+        labels: int64 (N,).
+    """
+
+    split: str
+    corruption: str
+    severity: int
+    images: Images
+    labels: NDArray[np.int64]
+
+
+@lru_cache(maxsize=1)
+def labelled(output: str, seed: int) -> Pictures:
+    """A seed's labelled images, at the largest budget; a smaller budget has the first of them."""
+    return read_pictures(EvaluationOutput(output).labelled(seed), read_found(output).mode)
+
+
+def scored_sets(output: str, seed: int) -> Iterator[ScoredSet]:
+    """All sets of images that the classifiers of a seed are scored on."""
+    plan, mode, files = read_plan(output), read_found(output).mode, EvaluationOutput(output)
+    shards = {"validation": files.validation(seed)}
+    if plan.test:
+        shards["test"] = files.test
+    for split, shard in shards.items():
+        labels = _labels(shard, mode)
+        for corruption, severity in _corruptions(plan.settings):
+            images = np.load(_path(shard, corruption, severity), mmap_mode="r")
+            yield ScoredSet(split, corruption, severity, images, labels)
+
+
+def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
+    """Write the images of a shard, clean and corrupted, next to it.
+
+    Args:
+        shard: one that `write_shard` wrote.
+        mode: of its images: L or RGB.
+        settings: which corruptions, how severe.
+    """
+    pictures = read_pictures(shard, mode)
+    for corruption, severity in _corruptions(settings):
+        images = pictures.images
+        if (corruption, severity) != _CLEAN:
+            images = corrupt(images, pictures.pixels, corruption, severity)
+        np.save(_path(shard, corruption, severity), images)
+
+
+@lru_cache(maxsize=2)
+def _labels(shard: Path, mode: str) -> NDArray[np.int64]:
+    return read_pictures(shard, mode).labels
+
+
+def _corruptions(settings: Evaluation) -> list[tuple[str, int]]:
+    pairs = [(kind, level) for kind in settings.corruptions for level in settings.severities]
+    return [_CLEAN, *pairs]
+
+
+def _path(shard: Path, corruption: str, severity: int) -> Path:
+    return shard.with_name(f"{shard.stem}-{corruption}-{severity}.npy")

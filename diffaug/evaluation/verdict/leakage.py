@@ -1,0 +1,53 @@
+"""Leakage: what the diffusion model knows that other arms do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["leakage"]
+
+
+def leakage(saw: str, condition: str, one_set: bool, judges: Sequence[str]) -> str:
+    """What arms on trial know of labels and images that the others do not, as one sentence or two.
+
+    Args:
+        saw: what the diffusion model was trained on (see `Evaluation.model_saw`).
+        condition: what conditions it: none or label.
+        one_set: whether all seeds and budgets use the same labelled images.
+        judges: the recipe's judges, which may know classes.
+    """
+    known = [judge.partition("=")[0] for judge in judges]
+    tail = ""
+    if {"label", "clip"} & set(known):
+        tail = " Filters use a judge of the recipe, which may know classes that no arm was given."
+    match saw:
+        case "labelled" if one_set:
+            fact = "The diffusion model was trained only on the labelled images."
+            return f"Leakage: none known. {fact}" if not tail else f"Leakage: {fact}{tail}"
+        case "labelled":
+            fact = (
+                "The diffusion model was trained on labelled images, which differ between seeds or "
+                "budgets: it has seen images that some classifiers were not given."
+            )
+        case "unknown":
+            fact = (
+                "It is not known what the diffusion model was trained on (declare it with "
+                "--model-saw): a gain may come from images that the other arms never saw."
+            )
+        case "classes" if condition == "label":
+            fact = (
+                "The diffusion model was trained on other images of this kind with their classes, "
+                "and is conditioned on the class: it passes on labels that the other arms never "
+                "had, so its gains are not comparable with theirs."
+            )
+        case "classes":
+            fact = (
+                "The diffusion model was trained on other images of this kind, with their classes, "
+                "which the other arms never saw: a gain may come from there."
+            )
+        case _:
+            fact = (
+                "The diffusion model was trained on other images of this kind, without their "
+                "classes, which the other arms never saw: a gain may come from there."
+            )
+    return f"Leakage: {fact}{tail}"

@@ -1,0 +1,69 @@
+"""Notes on an evaluation: facts about images and trials that limit its conclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diffaug.evaluation.images.found import Found
+from diffaug.evaluation.trials.record import Trial
+
+__all__ = ["notes_on"]
+
+_OFF = 0.5
+"""Largest difference in dB between a matched control and the arm it matches without a note."""
+
+
+def notes_on(found: Found, trials: Sequence[Trial]) -> list[str]:
+    """Notes on the images and on the trials, one sentence or two each."""
+    return [*_on_images(found), *_on_trials(trials)]
+
+
+def _on_images(found: Found) -> list[str]:
+    notes = []
+    if found.shared == 1:
+        notes.append(
+            "All seeds have the same labelled images: intervals cover how images are generated and "
+            "classifiers trained, but not how labelled images are drawn."
+        )
+    elif found.shared > 0.1:
+        notes.append(
+            f"A seed shares {found.shared:.0%} of its labelled images with another: intervals are "
+            "narrower than with draws from a larger source."
+        )
+    for count, of, among in (
+        (found.labelled_in_test, "labelled", "test"),
+        (found.validation_in_test, "validation", "test"),
+        (found.labelled_in_validation, "labelled", "validation"),
+    ):
+        if count:
+            notes.append(f"{count} {of} images are also {among} images, pixel for pixel.")
+    if found.left_out:
+        notes.append(
+            f"{found.left_out} samples were left out; the first one, {found.why[0]} (data.json)."
+        )
+    return notes
+
+
+def _on_trials(trials: Sequence[Trial]) -> list[str]:
+    notes = []
+    empty = sorted({trial.arm.name for trial in trials if trial.copies == 0})
+    if empty:
+        notes.append(
+            f"Filters rejected all images of {', '.join(empty)} in some trainings, which then used "
+            "only flips and crops."
+        )
+    off = [
+        f"{trial.arm.name} with {trial.labels} labels per class ({trial.psnr:.1f} dB, while "
+        f"{trial.like} has {trial.like_psnr:.1f} dB)"
+        for trial in trials
+        if trial.seed == 0
+        and trial.psnr is not None
+        and trial.like_psnr is not None
+        and abs(trial.psnr - trial.like_psnr) > _OFF
+    ]
+    if off:
+        notes.append(
+            f"The PSNR differs from that of the matched arm for {'; '.join(off)}. No blur is "
+            "stronger than a uniform image."
+        )
+    return notes

@@ -1,0 +1,85 @@
+"""OUTPUT/results/README.md: verdicts, accuracy of every arm, and plots, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import pandas as pd
+
+from diffaug.evaluation.arms import BASELINE
+from diffaug.evaluation.plan import EvaluationPlan
+from diffaug.evaluation.settings import FAMILIES
+from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
+from diffaug.evaluation.verdict.conclusion import Conclusion
+from diffaug.evaluation.verdict.judge import signed
+
+__all__ = ["markdown_page"]
+
+
+def markdown_page(
+    plan: EvaluationPlan,
+    conclusion: Conclusion,
+    cost: Mapping[str, Any],
+    summary: pd.DataFrame,
+    plots: Sequence[str],
+) -> str:
+    """The page.
+
+    Args:
+        plan: the evaluation.
+        conclusion: what it found.
+        cost: as in `results.json`.
+        summary: see `summary.summary_table`.
+        plots: file names of the plots.
+    """
+    parts = ["# Does it help?", ""]
+    for verdict in conclusion.verdicts:
+        parts.append(f"- {verdict.sentence}")
+        if verdict.lead is not None:
+            parts.append(
+                f"  On validation images it is {signed(verdict.lead)} ahead of {verdict.runner_up}."
+            )
+    parts += ["", conclusion.leakage, "", *conclusion.notes, "", _how(plan, cost), ""]
+    for labels in plan.settings.labels:
+        parts += [f"## {labels} labels per class", "", _table(summary, labels), ""]
+    parts += [f"![{PurePath(name).stem}]({name})" for name in plots]
+    families = summary["family"].unique()
+    parts += ["", "## The arms", "", *(f"- **{name}**: {FAMILIES[name]}" for name in families)]
+    return "\n".join(parts) + "\n"
+
+
+def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
+    settings = plan.settings
+    per_image = cost["generating_seconds"] / max(1, cost["generated_images"])
+    return (
+        f"{settings.seeds} seeds; every training has {settings.train_steps} steps of "
+        f"{settings.train_batch} images, half of them augmented in arms that augment. Intervals "
+        "are at 95%; those of differences to flips-crops, in brackets, are paired by seed and "
+        "corrected for the number of arms. Choices were made on "
+        f"{settings.validation} validation images per class. Generating "
+        f"{cost['generated_images']} images took {cost['generating_seconds'] / 60:.0f} minutes "
+        f"({1000 * per_image:.0f} ms per image), {cost['trainings']} trainings "
+        f"{cost['training_seconds'] / 60:.0f} minutes of one core, on {cost['device_class']}. "
+        f"Model {plan.recipe.model} ({plan.model_digest[:8]})."
+    )
+
+
+def _table(summary: pd.DataFrame, labels: int) -> str:
+    """Accuracy of every arm; for clean and corrupted also the difference to the baseline."""
+    rows = summary[summary["labels"] == labels]
+    kinds = list(rows["of"].unique())
+    lines = ["| arm | PSNR | " + " | ".join(kinds) + " |"]
+    lines.append("| :--- | ---: |" + " ---: |" * len(kinds))
+    for arm in rows["arm"].unique():
+        of_arm = rows[rows["arm"] == arm].set_index("of")
+        psnr = of_arm["psnr"].iloc[0]
+        cells = ["" if pd.isna(psnr) else f"{psnr:.1f}"]
+        for of in kinds:
+            row = of_arm.loc[of]
+            gain = f" ({row['gain']:+.1f} [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}])"
+            shown = gain if of in (CLEAN, CORRUPTED) and arm != BASELINE else ""
+            cells.append(f"{row['accuracy']:.1f}{shown}")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
