@@ -1,4 +1,4 @@
-"""The flow `train-denoiser`: one task trains; the flow reports how it went."""
+"""The flow `train-denoiser`: one task trains, and the flow reports its metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT_RECIPE = TrainRecipe()
 ROWS = 50
 """Maximum number of rows in the table of metrics."""
 SECONDS = 10
-"""Least time between two updates of the progress artifact."""
+"""Time between two updates of the progress artifact."""
 
 
 @task(task_run_name="train {checkpoint}", **RETRIES)
@@ -43,7 +43,7 @@ def train_steps(
     resume: bool,
     held_back: list[str] | None,
 ) -> list[dict[str, float]]:
-    """Do the remaining steps; return a few dozen of them as rows of metrics."""
+    """Make the remaining steps, and return a few dozen of them as rows of metrics."""
     steps = train(
         sources,
         checkpoint,
@@ -88,18 +88,18 @@ def train_denoiser(
     preview_steps: Count = 1000,
     held_back: str | list[str] | None = None,
 ) -> dict[str, float] | State[Any]:
-    """Train a denoiser on sharded images; `model` accepts its checkpoint.
+    """Train a denoiser on sharded images; a recipe's `model` then takes the checkpoint.
 
     Args:
         source: shards: files, globs, brace ranges or lists, on any fsspec URL.
         checkpoint: the folder of the checkpoint, on the worker's machine.
         recipe: what to train, and how.
-        dtype: float32, or bfloat16 for autocast; by default the one that is fast on the machine.
+        dtype: float32, or bfloat16 for autocast; by default the faster one on the machine.
         device: cpu, cuda or cuda:N; by default cuda if available.
         resume: continue the training in `checkpoint`, if there is one.
         checkpoint_minutes: minutes between two checkpoints; one is always written at the end.
         preview_steps: steps between two grids of samples and reconstructions.
-        held_back: shards of images not in `source`, whose noise loss is measured with the grids.
+        held_back: shards of held-out images; their noise loss is measured with the grids.
     """
     sources = [source] if isinstance(source, str) else source
     try:

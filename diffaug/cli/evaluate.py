@@ -94,7 +94,7 @@ def evaluate(
     """
     given = {name: value for name, value in locals().items() if value is not None}
     if len(paths) < 2:
-        raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then the folder")
+        raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then a folder")
     require_extra("evaluate", "evaluate", "matplotlib", "pandas", "scipy")
     *sources, output = paths
     asked = {name: given[name] for name in Evaluation.model_fields if name in given}

@@ -56,28 +56,27 @@ def train(
     Parameters
     ----------
     paths
-        one or more shards (files, globs, brace ranges or lists, on any fsspec URL), then the local
-        folder of the checkpoint
+        one or more shards (files, globs, brace ranges or lists, on any fsspec URL), then a local
+        folder for the checkpoint
     recipe
         YAML file of recipe fields
     held_back
-        shards of images that are not in SOURCE: how far the model is off on them is told at every
-        preview
+        shards of held-out images, not in SOURCE; every preview reports the noise loss on them
     dtype
-        float32, or bfloat16 for autocast [default: what this machine is fast at]
+        float32, or bfloat16 for autocast [default: the faster one on this machine]
     device
-        cpu, cuda or cuda:N [default: cuda where there is one]
+        cpu, cuda or cuda:N [default: cuda if available]
     checkpoint_minutes
         minutes between two checkpoints; one is always written at the end
     preview_steps
         steps between two grids of samples and reconstructions
     resume
-        go on with the training in CHECKPOINT, if there is one, as if it had not stopped
+        continue the training in CHECKPOINT, if there is one, as if it had not stopped
     """
     given = {name: value for name, value in locals().items() if name in TrainRecipe.model_fields}
     fields = {name: value for name, value in given.items() if value is not None}
     if len(paths) < 2:
-        raise ConfigError("train wants SOURCE... CHECKPOINT: at least one shard, then the folder")
+        raise ConfigError("train requires SOURCE... CHECKPOINT: at least one shard, then a folder")
     require_extra("train", "train", "tensorboardX", "webdataset")
     *sources, checkpoint = paths
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
@@ -104,13 +103,13 @@ def train(
         for skipped in last.newly_skipped:
             err.say(f"skipped {skipped}")
         if last.held_back is not None:
-            said = f"step {last.step}: noise loss on what is held back {last.held_back:.5f}"
-            err.say(said, "held_back", step=last.step, loss=last.held_back)
+            line = f"step {last.step}: held-out noise loss {last.held_back:.5f}"
+            err.say(line, "held_back", step=last.step, loss=last.held_back)
         if not err.is_live and (last.step % _SAY_EVERY == 0 or last.step == made.steps):
             left = pace.left((made.steps - last.step) * made.batch_size)
             err.say(f"step {last.step} of {made.steps}: {pace}  {left} left")
     if last is None:
-        out.print(f"{checkpoint} is trained already: {made.steps} steps", markup=False)
+        out.print(f"{checkpoint} is already trained: {made.steps} steps", markup=False)
         return OK
     out.print(
         f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}", markup=False

@@ -1,1 +1,1 @@
-"""Training a denoiser from one's own shards: recipe, data, loop, checkpoints."""
+"""Training a denoiser on your own shards: recipe, data, objective, loop, checkpoints."""

@@ -1,4 +1,4 @@
-"""Batches from shards, in an order that is a function of (seed, position) alone."""
+"""Batches from shards, in an order that depends only on (seed, position)."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["NAMED", "Batch", "Position", "Skipped", "batches", "settle", "usable
 _log = logging.getLogger(__name__)
 
 _EPOCH_STRIDE = 1_000_003
-"""Seeds lie this far apart, so that no two of them share an epoch's order."""
+"""Distance between the seeds of two trainings, so that no epochs of theirs share an order."""
 _LOOKED_AT, _LARGEST = 100, 256
-"""How many images say what size to train at, and up to which size they are taken at their word."""
+"""Number of images that the size is inferred from, and the largest size that is inferred."""
 NAMED = 1000
-"""How many skipped samples are kept by name; all are counted."""
+"""Number of skipped samples that are kept by name; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far the data has been read: `sample` samples into epoch `epoch`, both from 0."""
+    """Position in the data: `sample` samples into epoch `epoch`, both from 0."""
 
     epoch: int = 0
     sample: int = 0
@@ -44,7 +44,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A sample that could not be used, and why."""
+    """An unusable sample and the reason."""
 
     shard: str
     key: str | None
@@ -56,13 +56,13 @@ class Skipped:
 
 @dataclass(slots=True)
 class Batch:
-    """What one step trains on.
+    """The data of one step.
 
     Attributes:
         x_0: float32 (B, C, H, W) in [-1, 1].
-        labels: int64 (B,); the number of classes means none; zeros where the model takes no class.
-        position: where the data stands after it.
-        skips: how many samples were passed over on the way to it.
+        labels: int64 (B,); the number of classes means none; zeros if the model takes no class.
+        position: position in the data after this batch.
+        skips: number of samples skipped since the batch before.
         skipped: the first thousand of them.
     """
 
@@ -74,10 +74,10 @@ class Batch:
 
 
 def settle(recipe: TrainRecipe, shards: list[str]) -> TrainRecipe:
-    """Fill in the size and the channels that are not given, from the first images that decode.
+    """Fill in size and channels, if not given, from the first images that decode.
 
     Raises:
-        ConfigError: there is no image in the shards, or they are too large to train on as they are.
+        ConfigError: the shards hold no image, or size is not given and the images are large.
     """
     if recipe.size is not None and recipe.channels is not None:
         return recipe
@@ -88,8 +88,8 @@ def settle(recipe: TrainRecipe, shards: list[str]) -> TrainRecipe:
     size = recipe.size or max(8, -(-largest // 8) * 8)
     if recipe.size is None and size > _LARGEST:
         raise ConfigError(
-            f"size: the images are up to {largest} pixels wide or high; say at which size to train "
-            "on them, such as 64"
+            f"size: the images are up to {largest} pixels wide or high; give the size to train at, "
+            "such as 64"
         )
     colour = any(image.mode == "RGB" for image in images)
     channels = recipe.channels or (3 if colour else 1)
@@ -104,13 +104,13 @@ def _images(shards: list[str], recipe: TrainRecipe) -> Iterator[Image.Image]:
 
 
 def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator[Batch]:
-    """Yield batches without end, epoch after epoch, beginning after `start`.
+    """Yield batches endlessly, epoch after epoch, starting at `start`.
 
-    Each epoch goes through the shards in an order of its own and through webdataset's shuffle
-    buffer. To begin in the midst of one, its samples are read up to there, and not decoded.
+    Each epoch reads the shards in a new order and passes them through webdataset's shuffle buffer.
+    To start within an epoch, the samples before are read but not decoded.
 
     Raises:
-        ConfigError: a whole epoch holds no image that can be used.
+        ConfigError: a whole epoch holds no usable image.
         OSError: a shard cannot be read.
     """
     images: list[NDArray[np.float32]] = []
@@ -142,9 +142,9 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
 
 
 def usable(shards: list[str], recipe: TrainRecipe) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """Every sample once, in order, as a model takes it: its image (C, H, W) and its class.
+    """The image (C, H, W) and class of every usable sample once, in order, as a model takes them.
 
-    What cannot be used is left out, and named in the log.
+    Unusable samples are logged.
 
     Raises:
         OSError: a shard cannot be read.
@@ -159,7 +159,7 @@ def usable(shards: list[str], recipe: TrainRecipe) -> Iterator[tuple[NDArray[np.
 
 
 def _shuffled(shards: list[str], recipe: TrainRecipe, epoch: int) -> Iterator[tuple[str, Sample]]:
-    """An epoch's samples in its order."""
+    """The samples of an epoch, in its order, each with its shard."""
     seed = recipe.seed * _EPOCH_STRIDE + epoch
     order = list(shards)
     random.Random(seed).shuffle(order)
@@ -180,7 +180,7 @@ def _reading(recipe: TrainRecipe) -> Reading:
 
 
 def _prepare(sample: Sample, recipe: TrainRecipe) -> tuple[NDArray[np.float32], int]:
-    """A sample as the model takes it: its image and its class."""
+    """The image (C, H, W) and class of a sample, as the model takes them."""
     reading = _reading(recipe)
     image = decode(reading.image(sample).data, recipe.max_pixels)
     x_0 = Fit.of(image, recipe.shape, recipe.fit).to_model(image)

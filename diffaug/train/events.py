@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training."""
+"""TensorBoard events of a training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Events"]
 
 
 class Events:
-    """An event file, written step by step: a queue, as is usual, would lose its end to a kill.
+    """An event file, flushed at every step: a queue would lose its last events to a kill.
 
     Args:
-        folder: where the file goes, beside those of earlier starts.
-        step: where the training stands; TensorBoard forgets what an earlier start wrote past it.
+        folder: folder of the file, next to those of earlier starts.
+        step: number of steps made; TensorBoard discards later steps of an earlier start.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -25,12 +25,12 @@ class Events:
         self._write(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, step: int, **scalars: float) -> None:
-        """Write values by name, as they are after `step` steps."""
+        """Write values by name, as of `step` steps."""
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars.items()]
         self._write(Event(step=step, summary=Summary(value=values)))
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         self._writer.close()
 
     def _write(self, event: Event) -> None:

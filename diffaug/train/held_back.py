@@ -1,4 +1,4 @@
-"""How far off a model is on images that it is never trained on."""
+"""The noise loss of a model on held-out images."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ __all__ = ["HeldBack"]
 
 
 class HeldBack:
-    """Images kept in memory, each with a noise and, by default, a time of its own for every call.
+    """Held-out images in memory, each with fixed noise and, by default, a fixed time of its own.
 
-    The times are spread evenly over the whole process, so that a few thousand images tell well.
+    The times are spread evenly over the whole process, so a few thousand images give a precise
+    mean.
 
     Args:
-        shards: of the images. What cannot be used of them is left out.
-        recipe: how images and classes are read, and how many are looked at together.
+        shards: shards of the images; unusable samples are left out.
+        recipe: how images and classes are read, and the batch size.
 
     Attributes:
         x_0: float32 (N, C, H, W), the images in [-1, 1].
         labels: int64 (N,), their classes.
-        noise: what they are noised by, like `x_0`.
+        noise: float32 (N, C, H, W), standard normal.
 
     Raises:
-        ConfigError: none of the images can be used.
+        ConfigError: no image is usable.
         OSError: a shard cannot be read.
     """
 
@@ -41,7 +42,7 @@ class HeldBack:
         if not found:
             names = ", ".join(map(storage.public_url, shards))
             raise ConfigError(f"held_back: no sample of {names} can be used")
-        self._batch_size, self._is_told = recipe.batch_size, recipe.class_count > 0
+        self._batch_size, self._is_conditional = recipe.batch_size, recipe.class_count > 0
         self.x_0 = torch.from_numpy(np.stack([image for image, _ in found]))
         self.labels = torch.tensor([label for _, label in found])
         generator = torch.Generator().manual_seed(recipe.seed)
@@ -49,17 +50,17 @@ class HeldBack:
         self._places = torch.randperm(len(found), generator=generator)
 
     def times(self, num_train_timesteps: int) -> Tensor:
-        """The times (N,) that the images are noised to."""
+        """The time (N,) that each image is noised to."""
         return ((self._places.double() + 0.5) / len(self.x_0) * num_train_timesteps).long()
 
     def noise_loss(self, model: DiffusionModel, t: Tensor | None = None) -> float:
-        """The mean squared error of the noise that the model predicts, told what class it can be.
+        """Mean squared error of the model's noise prediction, given the class if it takes one.
 
-        That of pure guessing is 1, whatever it is that the network predicts.
+        Always predicting zero noise gives 1, whichever quantity the network predicts.
 
         Args:
-            model: of the size, channels and classes of the images.
-            t: other times (N,) than its `times`.
+            model: a model with the images' size, channels and classes.
+            t: times (N,); None means `times`.
         """
         device, count, errors = model.denoiser.device, len(self.x_0), 0.0
         if t is None:
@@ -67,13 +68,13 @@ class HeldBack:
         with torch.inference_mode():
             for begin in range(0, count, self._batch_size):
                 part = slice(begin, begin + self._batch_size)
-                condition = self.labels[part].to(device) if self._is_told else None
+                condition = self.labels[part].to(device) if self._is_conditional else None
                 terms = model(
                     self.x_0[part].to(device),
                     condition,
                     t=t[part].to(device),
                     noise=self.noise[part].to(device),
-                    min_snr_gamma=math.inf,  # weighs as the error of the noise does
+                    min_snr_gamma=math.inf,  # weighs errors as errors of the noise
                 )
                 errors += float(terms.loss) * len(terms.t)
         return errors / count

@@ -1,4 +1,4 @@
-"""The training loop: a generator that yields what became of each step."""
+"""The training loop: a generator that yields each step as it is made."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from diffaug.threads import ahead
 from diffaug.train.data import NAMED, Batch, Position, Skipped, batches, settle
 from diffaug.train.events import Events
 from diffaug.train.held_back import HeldBack
+from diffaug.train.objective import Denoising
 from diffaug.train.preview import reconstruction_grid, sample_grid
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.state import begin, read_state, write_checkpoint
@@ -33,25 +34,25 @@ _log = logging.getLogger(__name__)
 
 _BATCHES_AHEAD = 4
 _PREVIEWED = 10
-"""How many images the reconstruction grid shows: the first of the training's first batch."""
+"""Number of images in the reconstruction grid: the first of the training's first batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What became of one step.
+    """One step of a training.
 
     Attributes:
-        step: how many have been made, from 1.
-        loss: of this step's batch, before it.
-        learning_rate: that it was made with.
-        grad_norm: of the gradient before it was bounded.
-        images: how many have been trained on.
-        epoch: of the data, from 0.
-        skipped: how many samples could not be used so far, each counted in every epoch.
-        newly_skipped: those of them named for the first time; a thousand are named at most.
+        step: number of steps made, from 1.
+        loss: loss on this step's batch, before the step.
+        learning_rate: learning rate of this step.
+        grad_norm: norm of the gradient before clipping.
+        images: number of images trained on so far.
+        epoch: epoch of the data, from 0.
+        skipped: number of unusable samples so far, counted again in every epoch.
+        newly_skipped: those of them reported for the first time; at most a thousand in all.
         saved: whether a checkpoint was written after it.
-        held_back: the noise loss of the averaged weights on the images held back, after it, where
-            it was measured.
+        held_back: noise loss of the averaged weights on the held-out images after it; None if not
+            measured.
     """
 
     step: int
@@ -80,30 +81,30 @@ def train(
 ) -> Iterator[Step]:
     """Train a denoiser on shards, yielding each step as it is made.
 
-    Everything random in step k is a function of (seed, k), and the order of the data of (seed,
-    position): so a training that is resumed goes on as if it had not stopped, on a like CPU bit
-    for bit. (On CUDA, torch's backward passes are not deterministic unless it is told so.)
+    Randomness in step k is a function of (seed, k), and the order of the data one of (seed,
+    position). So a resumed training continues as if it had not stopped, bit for bit on the same
+    kind of CPU. (On CUDA, torch's backward passes are not deterministic by default.)
 
     Args:
         sources: shards: files, globs, brace ranges or lists, on any fsspec URL.
         checkpoint: a local folder (see `train.state`).
         recipe: what to train, and how.
-        device: cpu, cuda or cuda:N; cuda where there is one if None.
-        dtype: float32, or bfloat16 for autocast; if None, what a resumed training was begun with,
-            or what the machine is fast at.
-        resume: go on with the training in `checkpoint`, if there is one.
-        checkpoint_minutes: how long between two checkpoints; one is always written at the end.
-        preview_steps: how many steps between two grids of samples and reconstructions.
-        held_back: shards of images that are not trained on; their noise loss is measured when the
-            grids are made (see `train.held_back`).
+        device: cpu, cuda or cuda:N; None means cuda if available.
+        dtype: float32, or bfloat16 for autocast; None means that of the resumed training, or the
+            faster one on this machine.
+        resume: continue the training in `checkpoint`, if there is one.
+        checkpoint_minutes: minutes between two checkpoints; one is always written at the end.
+        preview_steps: steps between two grids of samples and reconstructions.
+        held_back: shards of held-out images; their noise loss is measured whenever the grids are
+            made (see `train.held_back`).
 
     Raises:
-        ConfigError: a mistake in what was asked.
-        DivergedError: the loss is no longer finite; the last good checkpoint is kept and named.
+        ConfigError: an argument is invalid.
+        DivergedError: the loss is not finite; the message names the last good checkpoint.
         OSError: a shard cannot be read.
     """
     if not storage.is_local(str(checkpoint)):
-        raise ConfigError(f"CHECKPOINT is a folder of this machine, got {checkpoint}")
+        raise ConfigError(f"CHECKPOINT must be a local folder, got {checkpoint}")
     if not checkpoint_minutes > 0 or preview_steps < 1:
         raise ConfigError("checkpoint_minutes and preview_steps must be more than 0")
     folder = Path(checkpoint).expanduser().resolve()
@@ -124,7 +125,7 @@ def train(
 
 
 class _Run:
-    """A training as it stands: its trainer, its counts, and its place in the data."""
+    """A training in progress: its trainer, its counts, and its position in the data."""
 
     def __init__(
         self,
@@ -138,7 +139,8 @@ class _Run:
         self._held_back = held_back
         self._recipe = recipe
         self._shards = shards
-        self._trainer = Trainer(recipe, execution)
+        objective = Denoising(recipe.class_count, recipe.class_dropout, recipe.min_snr_gamma)
+        self._trainer = Trainer(recipe, execution, objective)
         self._dtype = execution.dtype
         self._made_by = versions() | {
             "webdataset": installed("webdataset"),
@@ -153,18 +155,18 @@ class _Run:
         self._shown: NDArray[np.float32] | None = None
 
     def begin_with(self, reference: str) -> None:
-        """Begin with the weights of a model.
+        """Start from the weights of a model.
 
         Raises:
-            ConfigError: there is no such model, or it is another network.
+            ConfigError: there is no such model, or its network differs.
         """
         self._trainer.begin_with(reference)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Stand where `state` was taken.
+        """Continue from where `state` was taken.
 
         Raises:
-            ConfigError: it is of other shards, or of another dtype.
+            ConfigError: its shards or its dtype differ.
         """
         if state["shards"] != self._public_shards():
             raise ConfigError(
@@ -173,13 +175,13 @@ class _Run:
             )
         if state["dtype"] != self._dtype:
             raise ConfigError(
-                f"{self._folder} holds a training in {state['dtype']}: leave dtype out, or choose "
+                f"{self._folder} holds a training in {state['dtype']}: omit dtype, or choose "
                 "another CHECKPOINT"
             )
         if state["made_by"] != self._made_by:
             _log.warning(
-                "resumed on another kind of machine or with other versions (%s then, %s now): what "
-                "follows is not bit for bit what it would have been",
+                "resumed on another kind of machine or with other versions (%s then, %s now): the "
+                "training no longer continues bit for bit",
                 state["made_by"],
                 self._made_by,
             )
@@ -192,7 +194,7 @@ class _Run:
         self._shown = state["shown"].numpy()
 
     def steps(self, seconds: float, preview_steps: int) -> Iterator[Step]:
-        """Make the steps that are left."""
+        """Make the remaining steps."""
         recipe, trainer, last_saved = self._recipe, self._trainer, time.monotonic()
         if trainer.step == recipe.steps:
             return
@@ -236,7 +238,7 @@ class _Run:
             raise self._diverged(error) from error
 
     def _count(self, batch: Batch) -> tuple[Skipped, ...]:
-        """Take note of a step made; which samples were named for the first time on the way."""
+        """Update the counts after a step; return the skipped samples not reported before."""
         self._images += len(batch.x_0)
         self._position = batch.position
         self._skips += batch.skips
@@ -251,7 +253,7 @@ class _Run:
         kept = (
             f"the checkpoint of step {self._saved} in {self._folder} is the last good one"
             if self._saved
-            else "no checkpoint had been written yet"
+            else "no checkpoint was written yet"
         )
         return DivergedError(
             f"step {self._trainer.step + 1}: {error}: stopped; {kept}. Try a lower learning_rate "

@@ -1,4 +1,4 @@
-"""Pictures of a training under way: what the model makes of noise, and of images."""
+"""Previews of a training: samples from noise, and reconstructions of images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _STRENGTHS = (0.2, 0.4, 0.6, 0.8)
 _STEPS = 20
 _SAMPLES, _SAMPLE_COLUMNS = 40, 10
 _BATCH_SIZE = 8
-"""Few, so that no batch is much larger than what there is to draw."""
+"""Small, so that no batch is much larger than the number of images to draw."""
 
 
 def sample_grid(model: DiffusionModel, path: Path) -> None:
-    """Draw images generated from pure noise: of each class in turn where there are classes."""
+    """Draw images generated from pure noise, each class in turn if the model has classes."""
     classes = model.denoiser.classes
     condition = [index % classes for index in range(_SAMPLES)] if classes else None
     images = model.sample(_SAMPLES, steps=_STEPS, condition=condition, batch_size=_BATCH_SIZE)
@@ -29,7 +29,7 @@ def sample_grid(model: DiffusionModel, path: Path) -> None:
 
 
 def reconstruction_grid(model: DiffusionModel, x_0: NDArray[np.float32], path: Path) -> None:
-    """Draw images beside what noising them part-way and reconstructing makes of them.
+    """Draw images next to their reconstructions from several strengths.
 
     Args:
         model: the model.

@@ -1,4 +1,4 @@
-"""What a training is: the TrainRecipe, from which everything but the machine follows."""
+"""The TrainRecipe: everything that defines a training, except the machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "dropout": 0.1,
     },
 }
-"""Fields of diffusers' `UNet2DModel` by preset; about 0.3, 2 and 36 million parameters."""
+"""Fields of diffusers' `UNet2DModel` by preset: about 0.3, 2 and 36 million parameters."""
 
 _SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02},
@@ -55,11 +55,11 @@ _OWN_FIELDS = {
     "out_channels": "channels",
     "num_class_embeds": "classes",
 }
-"""Fields of `UNet2DModel` that follow from the recipe's own."""
+"""Fields of `UNet2DModel` that the recipe's own fields determine."""
 
 
 def _check_network(value: Any) -> Any:
-    """A preset's name, or a mapping of a preset and the fields that are to be otherwise."""
+    """A preset's name, or a mapping of a preset and the fields that differ from it."""
     if isinstance(value, str):
         value = {"preset": value}
     if not isinstance(value, dict) or str(value.get("preset", "small")) not in NETWORKS:
@@ -69,25 +69,25 @@ def _check_network(value: Any) -> Any:
         )
     for name in value:
         if name in _OWN_FIELDS:
-            raise ValueError(f"network: leave out {name}, and give {_OWN_FIELDS[name]} instead")
+            raise ValueError(f"network: omit {name}, and give {_OWN_FIELDS[name]} instead")
     return {"preset": "small"} | {name: _parsed(field) for name, field in value.items()}
 
 
 def _parsed(value: Any) -> Any:
-    """What a YAML file's strings mean (see `Fields.from_yaml`)."""
+    """The value of a string from a YAML file (see `Fields.from_yaml`)."""
     if isinstance(value, (list, tuple)):
         return [_parsed(item) for item in value]
     if not isinstance(value, str):
         return value
     try:
         found = yaml.safe_load(value)
-        return float(found) if isinstance(found, str) else found  # YAML takes 1e-5 for text
+        return float(found) if isinstance(found, str) else found  # YAML reads 1e-5 as text
     except (yaml.YAMLError, ValueError):
         return value
 
 
 def _or_none(value: Any) -> Any:
-    """A field that may be left open: `none` says so, in a flag or a file."""
+    """The value of an optional field, which a flag or a file may set to `none`."""
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
@@ -113,7 +113,7 @@ def _check_classes(value: Any) -> Any:
 
 
 class TrainRecipe(ShardFields):
-    """How a denoiser is trained. Immutable; wrong values raise with a sentence."""
+    """How a denoiser is trained. Immutable; a wrong value raises a `ConfigError`."""
 
     what: ClassVar[str] = "training recipe"
 
@@ -127,79 +127,92 @@ class TrainRecipe(ShardFields):
     )
     init: Annotated[str | None, BeforeValidator(_or_none)] = Field(
         None,
-        description="begin with the weights of a model, as --model names it, that has this "
-        "network, size, channels and number of classes; none begins with random ones",
+        description="model to start from, as --model takes it, with the same network, size, "
+        "channels and number of classes; none starts from random weights",
     )
     size: Annotated[int | None, BeforeValidator(_or_none)] = Field(
         None,
         ge=8,
         multiple_of=8,
-        description="width and height of the model, a multiple of 8; if none, as large as the "
-        "first hundred images",
+        description="width and height of the model, a multiple of 8; none fits the first hundred "
+        "images",
     )
     channels: Annotated[Literal[1, 3] | None, BeforeValidator(_check_channels)] = Field(
-        None, description="1 (grey) or 3 (RGB); if none, RGB if one of these images is"
+        None, description="1 (grey) or 3 (RGB); none means RGB if one of those images is RGB"
     )
     classes: Annotated[
         int | tuple[str, ...],
         BeforeValidator(_check_classes, json_schema_input_type=int | str | list[str]),
     ] = Field(
         0,
-        description="how many classes condition the model, or their names; 0 for none. The label "
-        "member holds their number, from 0",
+        description="number of classes that condition the model, or their names; 0 for none. The "
+        "label member holds the class number, from 0",
     )
     unlabelled: Literal["skip", "keep"] = Field(
         "skip",
-        description="what becomes of a sample without a label member, where classes condition the "
-        "model: skip it, or keep it as one that is never told its class",
+        description="a sample without a label member, if classes condition the model: skip it, or "
+        "keep it and train on it without a class",
     )
     class_dropout: float = Field(
-        0.2, ge=0, le=1, description="how often a class is hidden, so that it can do without"
+        0.2,
+        ge=0,
+        le=1,
+        description="probability of dropping the label in training, so the model also works "
+        "unconditionally",
     )
     schedule: Literal["linear", "scaled-linear", "cosine"] = Field(
-        "linear", description="of the noise: linear, scaled-linear or cosine"
+        "linear", description="noise schedule: linear, scaled-linear or cosine"
     )
     prediction: Literal["epsilon", "v", "x_0"] = Field(
         "v", description="what the network predicts: epsilon (the noise), v or x_0"
     )
     min_snr_gamma: Annotated[float | None, BeforeValidator(_or_none)] = Field(
-        None, gt=0, description="of min-SNR loss weighting (5 is usual); none weighs evenly"
+        None, gt=0, description="gamma of min-SNR loss weighting (5 is usual); none weighs evenly"
     )
-    steps: int = Field(10_000, ge=1, description="steps of the optimizer")
-    batch_size: int = Field(64, ge=1, le=65536, description="images a step")
-    learning_rate: float = Field(1e-3, gt=0, description="of AdamW, at its highest")
+    steps: int = Field(10_000, ge=1, description="optimizer steps")
+    batch_size: int = Field(64, ge=1, le=65536, description="images per step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     warmup_steps: int = Field(
-        500, ge=0, description="until it is reached, at most half of all; then it falls to 0"
+        500,
+        ge=0,
+        description="steps to the peak learning rate, at most half of all; then it decays to 0",
     )
-    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
-    clip_norm: float = Field(1.0, gt=0, description="bound on the gradient's norm")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
+    clip_norm: float = Field(1.0, gt=0, description="maximum norm of the gradient")
     ema_decay: float = Field(
-        0.999, ge=0, lt=1, description="of the exponential average of the weights, once warm"
+        0.999,
+        ge=0,
+        lt=1,
+        description="decay of the exponential average of the weights, after its warm-up",
     )
-    shuffle: int = Field(2000, ge=1, description="samples in the shuffle buffer, in memory")
-    seed: int = Field(0, ge=0, lt=2**31, description="the seed of weights, order, times and noise")
+    shuffle: int = Field(2000, ge=1, description="samples in the shuffle buffer in memory")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order, times and noise")
 
     @property
     def class_count(self) -> int:
-        """How many classes condition the model."""
+        """Number of classes that condition the model."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Their names; without names, their numbers."""
+        """Names of the classes; their numbers if they have no names."""
         if isinstance(self.classes, int):
             return tuple(str(label) for label in range(self.classes))
         return self.classes
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image, once size and channels are settled."""
+        """(C, H, W) of an image.
+
+        Raises:
+            ValueError: size or channels is None (see `data.settle`).
+        """
         if self.size is None or self.channels is None:
             raise ValueError("size and channels are not settled yet")
         return self.channels, self.size, self.size
 
     def unet_config(self) -> dict[str, Any]:
-        """The fields of the `UNet2DModel` this trains."""
+        """Fields of the `UNet2DModel` to train."""
         given = dict(self.network)
         preset = NETWORKS[given.pop("preset")]
         channels, size, _ = self.shape
@@ -207,10 +220,10 @@ class TrainRecipe(ShardFields):
         return own | preset | given
 
     def schedule_config(self) -> dict[str, Any]:
-        """The fields of the diffusers scheduler this trains on."""
+        """Fields of the diffusers scheduler to train on."""
         return {"num_train_timesteps": 1000, **_SCHEDULES[self.schedule]}
 
     @property
     def prediction_type(self) -> Any:
-        """The prediction by diffusers' name."""
+        """Diffusers' name of the prediction."""
         return _PREDICTIONS[self.prediction]

@@ -1,14 +1,14 @@
-"""A training on disk: the checkpoint people use, and the state it goes on from.
+"""A training on disk: the checkpoint to use, and the state to resume from.
 
 CHECKPOINT/model_index.json, unet/, scheduler/, README.md   the averaged weights, for diffusers
-CHECKPOINT/training/recipe.yaml                             the recipe, every field settled
-CHECKPOINT/training/state.pt                                all that --resume needs
-CHECKPOINT/training/skipped.jsonl                           samples that could not be used
-CHECKPOINT/training/samples-*.png, reconstructions-*.png    how it came along
+CHECKPOINT/training/recipe.yaml                             the recipe, with every field settled
+CHECKPOINT/training/state.pt                                everything that --resume needs
+CHECKPOINT/training/skipped.jsonl                           unusable samples
+CHECKPOINT/training/samples-*.png, reconstructions-*.png    previews
 CHECKPOINT/training/events.out.tfevents.*                   for TensorBoard
 
-At a checkpoint each file is replaced whole, the state last: so whenever a process is killed, the
-state is one from which all the rest is made again.
+A checkpoint replaces each file atomically, the state last. So whenever a process is killed, the
+rest can be written again from the state.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ __all__ = ["begin", "read_state", "write_checkpoint"]
 
 
 def begin(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
-    """Make the folder of a training, or see that it is this recipe's, and clear a kill's litter.
+    """Create the folder of a training, or check an existing one and clear leftovers of a kill.
 
     Raises:
-        ConfigError: it holds anything else, or this training and `resume` is not set.
+        ConfigError: the folder holds anything else, or it holds this training and `resume` is
+            False.
     """
     frozen = checkpoint / "training/recipe.yaml"
     if not frozen.exists():
@@ -48,8 +49,8 @@ def begin(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
             )
     if not resume:
         raise ConfigError(
-            f"{checkpoint} holds this training already: go on with --resume, or choose another "
-            "CHECKPOINT"
+            f"{checkpoint} already holds this training: continue it with --resume, or choose "
+            "another CHECKPOINT"
         )
     for path, held in storage.leftovers(str(checkpoint)).items():
         if not held:
@@ -71,7 +72,7 @@ def _make(frozen: Path, recipe: TrainRecipe) -> None:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any] | None:
-    """What `write_checkpoint` was last given; None when nothing has been written yet.
+    """The state that `write_checkpoint` last wrote; None if there is none.
 
     Raises:
         ConfigError: the file is broken.
@@ -81,13 +82,13 @@ def read_state(checkpoint: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly anything on broken bytes
+    except Exception as error:  # torch can raise almost anything on corrupt bytes
         raise ConfigError(f"{path} cannot be read ({error}): choose another CHECKPOINT") from error
     return state
 
 
 def write_checkpoint(checkpoint: Path, state: dict[str, Any], model: DiffusionModel) -> None:
-    """Write a model as a diffusers folder, then the state, each file atomically."""
+    """Write the model as a diffusers folder, then the state, each file atomically."""
     with storage.scratch(str(checkpoint)) as scratch:
         folder = scratch / "checkpoint"
         model.save_pretrained(folder, _readme(state))
@@ -97,7 +98,7 @@ def write_checkpoint(checkpoint: Path, state: dict[str, Any], model: DiffusionMo
         (training / "skipped.jsonl").write_text("".join(lines), encoding="utf-8")
         torch.save(state, training / "state.pt")
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        # without its index the folder is no model, so that comes after the model's other files
+        # without its index the folder is not a model, so the index follows the model's other files
         for path in sorted(files, key=lambda path: _LAST.get(path.name, 0)):
             storage.publish(path, str(checkpoint / path.relative_to(folder)))
 

@@ -1,4 +1,4 @@
-"""One step of the optimizer after another: the model, its average, and nothing of files."""
+"""The optimizer's side of a training: model, average of its weights, and steps; no files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from diffaug.models.families import unet2d
 from diffaug.models.module import DiffusionModel
 from diffaug.train.data import Batch
 from diffaug.train.held_back import HeldBack
+from diffaug.train.objective import Objective
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["Advance", "NotFiniteError", "Trainer"]
 
 
 class NotFiniteError(DiffaugError, ArithmeticError):
-    """A loss, a gradient or a weight is no longer a finite number."""
+    """A loss, a gradient or a weight is not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Loss before a step, norm of its gradient before it was bounded, and the learning rate."""
+    """One step: loss before it, gradient norm before clipping, and learning rate."""
 
     loss: float
     grad_norm: float
@@ -38,19 +39,25 @@ class Advance:
 
 
 class Trainer:
-    """A model under training, and the exponential average of its weights.
+    """A model in training, and the exponential average of its weights.
 
-    Everything random in step k is a function of (seed, k), so its state holds no generator's.
+    Randomness in step k is a function of (seed, k), so the state holds no generator's state.
+
+    Args:
+        recipe: network, optimizer and seed.
+        execution: device and dtype.
+        objective: what each step minimises.
 
     Attributes:
-        step: how many steps have been made.
+        step: number of steps made.
 
     Raises:
         ConfigError: diffusers cannot build or run the recipe's network.
     """
 
-    def __init__(self, recipe: TrainRecipe, execution: Execution) -> None:
+    def __init__(self, recipe: TrainRecipe, execution: Execution, objective: Objective) -> None:
         self.step = 0
+        self._objective = objective
         self._recipe = recipe
         self._device = torch.device(execution.device)
         self._model = _new_model(recipe).to(self._device)
@@ -68,7 +75,7 @@ class Trainer:
 
     @property
     def ema_model(self) -> DiffusionModel:
-        """The model with averaged weights."""
+        """The model with the averaged weights."""
         assert isinstance(self._averaged.module, DiffusionModel)
         return self._averaged.module
 
@@ -76,7 +83,7 @@ class Trainer:
         """Make one step.
 
         Raises:
-            NotFiniteError: the loss or its gradient is not finite; the step was not made.
+            NotFiniteError: the loss or its gradient is not finite; no step was made.
         """
         recipe = self._recipe
         learning_rate = recipe.learning_rate * _lr_factor(self.step, recipe)
@@ -86,16 +93,13 @@ class Trainer:
         self._model.train()
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(_seed(recipe, self.step))
-            hidden = torch.rand(len(labels)) < recipe.class_dropout
-            shown = labels.masked_fill(hidden, recipe.class_count).to(self._device)
-            condition = shown if recipe.class_count else None
             with self._autocast:
-                loss: Tensor = self._model(x_0, condition, min_snr_gamma=recipe.min_snr_gamma).loss
+                loss = self._objective.loss(self._model, x_0, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.clip_norm)
         made = Advance(loss.item(), norm.item(), learning_rate)
         if not math.isfinite(made.loss) or not math.isfinite(made.grad_norm):
-            raise NotFiniteError(f"the loss is {made.loss:g}, its gradient's norm {norm:g}")
+            raise NotFiniteError(f"the loss is {made.loss:g}, its gradient norm {norm:g}")
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._averaged.update_parameters(self._model)
@@ -103,39 +107,39 @@ class Trainer:
         return made
 
     def begin_with(self, reference: str) -> None:
-        """Take the weights of a model.
+        """Start from the weights of a model.
 
         Raises:
-            ConfigError: there is no such model, or it is another network.
+            ConfigError: there is no such model, or its network differs.
         """
         denoiser = read_denoiser(find_checkpoint(reference), self._device.type, "float32")
         weights = DiffusionModel(denoiser).state_dict()
         try:
             for model in (self._model, self.ema_model):
                 model.load_state_dict(weights)
-        except RuntimeError as error:  # torch names each weight that is missing or of another shape
+        except RuntimeError as error:  # torch lists missing weights and shape mismatches
             raise ConfigError(
-                f"init: {reference}: its weights do not fit this network: give the network, size, "
-                "channels and classes that it was trained with"
+                f"init: the weights of {reference} do not fit this network: give the network, "
+                "size, channels and classes that it was trained with"
             ) from error
 
     def held_back_loss(self, held_back: HeldBack) -> float:
-        """The noise loss of the averaged weights, in the dtype of the training."""
+        """The noise loss of the averaged weights on held-out images, in the training's dtype."""
         with self._autocast:
             return held_back.noise_loss(self.ema_model)
 
     def check(self) -> None:
-        """See that the weights can be kept.
+        """Check that the averaged weights can be saved.
 
         Raises:
-            NotFiniteError: one of them is not finite.
+            NotFiniteError: a weight is not finite.
         """
         for name, weight in self._averaged.named_parameters():
             if not torch.isfinite(weight).all():
                 raise NotFiniteError(f"the weight {name.removeprefix('module.')} is not finite")
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `load_state_dict` needs to go on as if nothing had happened."""
+        """The state from which `load_state_dict` continues, bit for bit."""
         return {
             "step": self.step,
             "model": self._model.state_dict(),
@@ -144,7 +148,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Stand where `state` was taken."""
+        """Continue from where `state` was taken."""
         self.step = state["step"]
         self._model.load_state_dict(state["model"])
         self._averaged.load_state_dict(state["averaged"])
@@ -152,7 +156,7 @@ class Trainer:
 
 
 def _new_model(recipe: TrainRecipe) -> DiffusionModel:
-    """An untrained model, once it is seen to run on an image of the recipe's shape."""
+    """An untrained model, after a trial run on an image of the recipe's shape."""
     with torch.random.fork_rng([]):
         torch.manual_seed(recipe.seed)
         try:
@@ -165,13 +169,13 @@ def _new_model(recipe: TrainRecipe) -> DiffusionModel:
             model = DiffusionModel(denoiser, recipe.class_names)
             with torch.inference_mode():
                 model.denoise(torch.zeros((1, *recipe.shape)), torch.zeros(1, dtype=torch.long))
-        except Exception as error:  # whatever a field of UNet2DModel can make it raise
+        except Exception as error:  # a field of UNet2DModel can make it raise anything
             raise ConfigError(f"network: diffusers cannot build or run it: {error}") from error
     return model
 
 
 def _averaging(decay: float) -> Any:
-    """Exponential averaging whose decay grows as (1 + n) / (10 + n) until it is `decay`."""
+    """Exponential averaging whose decay grows as (1 + n) / (10 + n) up to `decay`."""
 
     def average(averaged: Any, current: Any, count: Tensor) -> None:
         n = int(count)
@@ -181,7 +185,7 @@ def _averaging(decay: float) -> Any:
 
 
 def _lr_factor(step: int, recipe: TrainRecipe) -> float:
-    """The share of the learning rate at a step: a linear warm-up, then half a cosine to 0."""
+    """Factor on the learning rate at a step: linear warm-up, then a half cosine to 0."""
     warmup = min(recipe.warmup_steps, recipe.steps // 2)
     if step < warmup:
         return (step + 1) / warmup
@@ -189,6 +193,6 @@ def _lr_factor(step: int, recipe: TrainRecipe) -> float:
 
 
 def _seed(recipe: TrainRecipe, step: int) -> int:
-    """A seed of this step's own."""
+    """The seed of one step."""
     entropy = np.random.SeedSequence([recipe.seed, step + 1])
     return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))

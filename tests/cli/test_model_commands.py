@@ -54,7 +54,7 @@ def test_its_model_augments_and_samples(trained: Trained, tmp_path: Path, cli: C
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["train", str(SHARDS[0])], "train wants SOURCE... CHECKPOINT"),
+        (["train", str(SHARDS[0])], "train requires SOURCE... CHECKPOINT"),
         (["train", str(SHARDS[0]), "{tmp}", "--size", "30"], "size: .* multiple of 8"),
         (["train", "{tmp}/none.tar", "{tmp}/c"], "no such shard"),
         (["train", str(SHARDS[0]), "{tmp}/c", "--recipe", "{tmp}/none.yaml"], "cannot read the"),

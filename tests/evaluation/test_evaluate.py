@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -154,7 +153,7 @@ def test_interrupted_trainings_give_the_threads_back(
     """In this process they run in one thread, since there is only one at a time."""
     used = list[int]()
 
-    def interrupted(*_: object) -> Iterator[object]:
+    def interrupted(*_: object) -> None:
         used.append(torch.get_num_threads())
         yield from ()
         raise KeyboardInterrupt
@@ -193,7 +192,7 @@ def test_another_evaluation_is_refused(output: Path, cli: Cli) -> None:
         ([*SOURCE, "OUT", "--search", "strength=0.9:0.1"], "--search is strength=lo:hi"),
         ([*SOURCE, "OUT", "--search", "steps=1:9", "--budget", "8"], "--search is strength=lo:hi"),
         ([*SOURCE, "OUT", "--search", "strength=0.1:0.9", "--budget", "7"], "at least 8"),
-        ([SOURCE[0]], "at least one shard, then the folder"),
+        ([SOURCE[0]], "at least one shard, then a folder"),
         ([*SOURCE, "s3://bucket/out", "--test", str(SHARDS[2])], "requires a local folder"),
     ],
 )

@@ -209,7 +209,7 @@ def test_what_cannot_be_fails_with_a_sentence(
         (
             "train-denoiser",
             {"source": shards, "checkpoint": model, "recipe": diverging},
-            "no checkpoint had been written yet",
+            "no checkpoint was written yet",
         ),
         (
             "evaluate-augmentation",

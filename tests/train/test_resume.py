@@ -135,7 +135,7 @@ def test_a_training_keeps_its_dtype(source: list[str], tmp_path: Path) -> None:
 
 def test_a_training_is_not_mixed_with_another(source: list[str], tmp_path: Path) -> None:
     run(source, tmp_path / "c", tiny())
-    with pytest.raises(ConfigError, match="go on with --resume"):
+    with pytest.raises(ConfigError, match="continue it with --resume"):
         run(source, tmp_path / "c", tiny())
     with pytest.raises(ConfigError, match="training on other shards"):
         run(source[:1], tmp_path / "c", tiny(), resume=True)
