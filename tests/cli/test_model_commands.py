@@ -62,7 +62,7 @@ def test_its_model_augments_and_samples(trained: Trained, tmp_path: Path, cli: C
             ["train", str(SHARDS[0]), str(SHARDS[0]), *TINY],
             "cannot write to .*fashion-mnist-000000",
         ),
-        (["train", str(SHARDS[0]), "memory://c"], "CHECKPOINT is a folder of this machine"),
+        (["train", str(SHARDS[0]), "memory://c"], "CHECKPOINT must be a local folder"),
         (["train", str(SHARDS[0]), "{tmp}/c", "--preview-steps", "0"], "must be more than 0"),
         (["sample", "{tmp}/none"], "no such model"),
         (["sample", "fashion-mnist-32", "-n", "0"], "must be at least 1"),

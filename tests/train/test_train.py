@@ -138,7 +138,7 @@ def test_it_begins_with_the_weights_of_another_model(source: list[str], tmp_path
 @pytest.mark.parametrize(
     ("init", "sentence"),
     [
-        ("fashion-mnist-32", "the weights of fashion-mnist-32 do not fit this network"),
+        ("fashion-mnist-32", "weights of fashion-mnist-32 do not fit this network"),
         ("nowhere", "nowhere"),
     ],
 )
