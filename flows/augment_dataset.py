@@ -32,8 +32,6 @@ from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
 from flows.outcome import show_outcome
 from flows.runners import Call, RunnerName, choose, droppable
 
-DEFAULT_RECIPE = Recipe()
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -61,7 +59,7 @@ def augment_group(
 def augment_dataset(
     source: str | list[str],
     output: str,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: Recipe | None = None,
     batch_size: Count | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -77,7 +75,8 @@ def augment_dataset(
     Args:
         source: shards: files, globs, brace ranges or lists, on any fsspec URL.
         output: folder or URL of the output.
-        recipe: what to do to each image.
+        recipe: what to do to each image; strength, steps and sampler are by default those that
+            the card of its model suggests.
         batch_size: lanes of the fixed batch shape; 32 by default.
         dtype: float32 or bfloat16; by default the one that is fast on the planning machine.
         device: cpu, cuda or cuda:N; by default cuda if available.
@@ -93,12 +92,14 @@ def augment_dataset(
         job = Job.plan(
             sources,
             output,
-            recipe,
+            recipe or Recipe(),
             batch_size=batch_size,
             dtype=dtype,
             device=device,
             allow_mixed=allow_mixed,
         )
+        if job.suggestion:
+            get_run_logger().info("%s", job.suggestion)
         place = choose(runner, workers, address, job.planned.execution.device)
         run, missing = job.freeze(), job.missing
     except (ConfigError, UncommittedError) as error:

@@ -64,6 +64,8 @@ def flag(
     shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
     if isinstance(shown, dict):
         shown = shown["preset"]
+    if defaults is None and name in fields.suggested:
+        shown = f"the model card's suggestion, else {shown}"
     bare = shown == "" or shown is None
     help = info.description if bare else f"{info.description} [default: {shown}]"
     return Parameter(help=help, group=group, show_default=False, negative=())

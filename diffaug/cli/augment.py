@@ -89,6 +89,8 @@ def augment(
         device=device,
         allow_mixed=allow_mixed,
     )
+    if job.suggestion:
+        err.say(str(job.suggestion), "suggested", **job.suggestion.fields)
     if pilot is not None:
         return _pilot(job, pilot)
     if dry_run:

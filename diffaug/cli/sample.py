@@ -23,8 +23,8 @@ def sample(
     output: Annotated[str, Parameter(name=["--output", "-o"])] = "samples.png",
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 64,
     label: str = "none",
-    steps: int = 20,
-    sampler: SamplerName = "dpmsolver++",
+    steps: int | None = None,
+    sampler: SamplerName | None = None,
     eta: float = 0.0,
     guidance: float = 1.0,
     seed: int = 0,
@@ -47,9 +47,10 @@ def sample(
     label
         none; all, every class in turn; or classes to take in turn (0,3,9)
     steps
-        network calls from noise to image
+        network calls from noise to image [default: the model card's suggestion, else 20]
     sampler
-        ddim, ddpm, dpmsolver++, lcm or one-step
+        ddim, ddpm, dpmsolver++, lcm or one-step [default: the model card's suggestion, else
+        dpmsolver++]
     eta
         of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)
     guidance
@@ -68,15 +69,20 @@ def sample(
     if number < 1 or columns < 1:
         raise ConfigError("--number and --columns must be at least 1")
     asked = {"steps": steps, "sampler": sampler, "eta": eta, "guidance": guidance, "seed": seed}
-    Recipe.of(asked, where="sample")
+    given = {name: value for name, value in asked.items() if value is not None}
+    recipe = Recipe.of({"model": checkpoint, "strength": 1, **given}, where="sample")
 
     from diffaug.execution import Execution
-    from diffaug.models import find_checkpoint, load_model
+    from diffaug.models import find_checkpoint, load_model, resolve, suggestion_for
     from diffaug.models.generate import generate
     from diffaug.pictures.gallery import write_images
 
     execution = Execution.choose(batch_size, dtype, device)
-    model = load_model(find_checkpoint(checkpoint), execution)
+    found = find_checkpoint(checkpoint)
+    if suggestion := suggestion_for(recipe, found):
+        err.say(str(suggestion), "suggested", **suggestion.fields)
+    recipe = resolve(recipe, found)
+    model = load_model(found, execution)
     if model.prompts is not None:
         raise ConfigError(
             f"{checkpoint} takes prompts, and sample knows classes: generate with diffusers' own "
@@ -87,11 +93,11 @@ def sample(
     images = generate(
         model,
         [model.condition(label, None) for label in labels],
-        steps=steps,
-        sampler=sampler,
-        eta=eta,
-        guidance=guidance,
-        seed=seed,
+        steps=recipe.steps,
+        sampler=recipe.sampler,
+        eta=recipe.eta,
+        guidance=recipe.guidance,
+        seed=recipe.seed,
         batch_size=execution.batch_size,
     )
     for _ in counted(write_images(images, labels, output, columns), number, "sampling images", err):

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from diffaug.job.augment import augment_shards
+from diffaug.job.binding import Binding
 from diffaug.job.finish import finish
 from diffaug.job.plan import freeze, plan_run
 from diffaug.job.writer import Tally
+from diffaug.models import Suggestion, suggestion_for
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.summary import Summary
 from diffaug.output.survey import ShardReport, refuse_changed, survey
@@ -30,11 +32,13 @@ class Job:
     Attributes:
         output: folder or URL of its OUTPUT.
         planned: what it does, as run.json has it or is going to have it.
+        suggestion: what its recipe takes from the model's card, since the user did not set it.
         tally: counts that move while it runs.
     """
 
     output: str
     planned: Run
+    suggestion: Suggestion
     tally: Tally = field(default_factory=Tally)
     _frozen: bool = False
     _committed: dict[str, ShardReport] | None = None
@@ -67,7 +71,7 @@ class Job:
             device=device,
             allow_mixed=allow_mixed,
         )
-        return cls(output, run)
+        return cls(output, run, suggestion_for(recipe, Binding.of_run(run).checkpoint()))
 
     def freeze(self) -> Run:
         """Write the plan to OUTPUT/run.json, unless this job did so already.

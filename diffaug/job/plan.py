@@ -15,7 +15,7 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.binding import Binding, different_judges
 from diffaug.judges import judge_digests, load_panel
-from diffaug.models import at_revision, checkpoint_of, placed
+from diffaug.models import at_revision, checkpoint_of, placed, resolve
 from diffaug.output.layout import Output
 from diffaug.output.run import ModelId, Run, SourceShard, column_types, read_run
 from diffaug.recipe import Recipe
@@ -55,7 +55,7 @@ def plan_run(
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     begun = read_run(output)
     if begun is None:
-        return _new_run(urls, recipe, Execution.choose(batch_size, dtype, device))
+        return _new_run(urls, resolve(recipe), Execution.choose(batch_size, dtype, device))
     _refuse_changes(begun, recipe, chosen, output)
     if not allow_mixed:
         refuse_mixing(begun, output)
@@ -150,7 +150,8 @@ def _refuse_secrets(urls: list[str]) -> None:
 
 def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: str) -> None:
     was = placed(begun.recipe).model_dump() | begun.execution.model_dump()
-    recipe = _as_named(recipe, begun)
+    checkpoint = Binding.of_run(begun).checkpoint()
+    recipe = resolve(_as_named(recipe, begun), checkpoint)
     asked = recipe.model_dump() | {key: value for key, value in chosen.items() if value is not None}
     differ = [
         f"{field} ({_show(was[field])} there, {_show(value)} asked)"
@@ -159,7 +160,7 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
     ]
     if begun.columns != column_types(begun.recipe.judge_names):
         differ.append("columns (its manifest has others than this diffaug writes)")
-    digest = Binding.of_run(begun).checkpoint().digest
+    digest = checkpoint.digest
     if not differ and digest != begun.model.digest:
         differ = [
             f"the weights of {recipe.model} ({begun.model.digest[:8]} there, {digest[:8]} here)"

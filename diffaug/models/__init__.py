@@ -4,12 +4,14 @@ from diffaug.models.card import Card, known_cards, shipped_cards, write_card
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
 from diffaug.models.load import at_revision, checkpoint_of, load_model, placed, read_denoiser
 from diffaug.models.pretrained import Pretrained
+from diffaug.models.suggestion import Suggestion, resolve, suggestion_for
 
 __all__ = [
     "Addons",
     "Card",
     "Checkpoint",
     "Pretrained",
+    "Suggestion",
     "at_revision",
     "checkpoint_of",
     "find_checkpoint",
@@ -17,6 +19,8 @@ __all__ = [
     "load_model",
     "placed",
     "read_denoiser",
+    "resolve",
     "shipped_cards",
+    "suggestion_for",
     "write_card",
 ]

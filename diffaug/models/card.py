@@ -28,7 +28,7 @@ class Card:
         size: native size and colour.
         classes: names of its classes, in order; empty when it takes none.
         null_class: the class that means "no class"; None when it has none.
-        suggested: strengths, steps, sampler and guidance to begin with.
+        suggested: fields of a recipe to begin with; `resolve` takes strength, steps and sampler.
         family: the diffusers pipeline class; empty where the folder names none.
         class_count: how many classes condition it, whether or not their names are known.
         revision: the hub's commit that is meant; None for checkpoints and where none is known.
@@ -76,7 +76,7 @@ def read_card(folder: Path) -> Card | None:
         classes=classes,
         class_count=len(classes),
         null_class=fields.get("null_class"),
-        suggested=fields.get("suggested", {}),
+        suggested=fields.get("suggested") or {},
         family=_family(folder),
         saw=fields.get("saw", "unknown"),
         run_here=folder.parent == SHIPPED,

@@ -16,7 +16,7 @@ from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.editor import Draft, Editor, Finish, Source, sample_id
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
-from diffaug.models import checkpoint_of
+from diffaug.models import checkpoint_of, resolve
 from diffaug.online.cache import Cache
 from diffaug.online.images import like, to_pil
 from diffaug.pictures.codec import picture, pixel_sha256
@@ -76,10 +76,10 @@ class Engine:
     """
 
     def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
-        self._recipe = recipe
+        self._checkpoint = checkpoint_of(recipe)
+        self._recipe = resolve(recipe, self._checkpoint)
         self._execution = execution
         self._cache = cache
-        self._checkpoint = checkpoint_of(recipe)
 
     def run(self, images: Iterable[Given[T]], copies: range) -> Iterator[tuple[T, int, Any]]:
         """Yield (tag, copy, result) for each copy of each image, in order, in the image's form.

@@ -43,11 +43,13 @@ class Fields(BaseModel):
 
     Attributes:
         what: what the fields are, in an error's words.
+        suggested: the fields whose defaults a model's card may suggest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     what: ClassVar[str]
+    suggested: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> Self:

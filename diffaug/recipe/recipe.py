@@ -8,7 +8,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from diffaug.diffusion.samplers import SamplerName
 from diffaug.recipe.fields import Names, ShardFields, as_list
@@ -68,15 +75,27 @@ what 0.1.0 did, so that the digests of 0.1.0 stay valid.
 """
 
 
+def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
+    """Leave `suggested` fields' defaults out of forms, which would send them as the user's own."""
+    for name in recipe.suggested:
+        del schema["properties"][name]["default"]
+
+
 class Recipe(ShardFields):
     """What diffaug does to each image. Immutable; wrong values raise with a sentence.
+
+    Where strength, steps or sampler is not set, jobs and loaders take what the model's card
+    suggests, and only without a suggestion the default here (see `models.resolve`).
 
     Example:
         >>> Recipe(strength=0.4, copies=2).strength_of(copy=1, u=0.5)
         0.4
     """
 
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
     what: ClassVar[str] = "recipe"
+    suggested: ClassVar[tuple[str, ...]] = ("strength", "steps", "sampler")
 
     model: str = Field(
         "fashion-mnist-32",
@@ -89,7 +108,10 @@ class Recipe(ShardFields):
         "a list cycled over copies (0.2,0.4), or a range drawn per copy (0.2:0.6)",
     )
     steps: int = Field(
-        20, ge=1, le=1000, description="calls a whole trajectory would have; strength scales them"
+        20,
+        ge=1,
+        le=1000,
+        description="calls a whole trajectory would have; strength scales them",
     )
     sampler: SamplerName = Field(
         "dpmsolver++",

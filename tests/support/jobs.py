@@ -42,9 +42,9 @@ WHO = ["source_shard", "source_key", "copy"]
 
 
 def planned(sources: Iterable[str | Path], output: str | Path, **fields: Any) -> Run:
-    """A frozen job; one-step at a batch of 8 unless the fields say otherwise."""
+    """A frozen job; one-step at strength 0.4 and a batch of 8 unless the fields say otherwise."""
     batch_size = fields.pop("batch_size", BATCH)
-    recipe = diffaug.Recipe(**{"sampler": "one-step", **fields})
+    recipe = diffaug.Recipe(**{"sampler": "one-step", "strength": 0.4, "steps": 20, **fields})
     run = diffaug.plan_run(
         [str(url) for url in sources], str(output), recipe, batch_size=batch_size
     )

@@ -1,0 +1,101 @@
+"""What a model's card suggests: the defaults of fields that a recipe leaves unset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffaug.errors import ConfigError
+from diffaug.models.card import known_cards
+from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.load import checkpoint_of
+from diffaug.recipe import Recipe
+
+__all__ = ["Suggestion", "resolve", "suggestion_for"]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The values that a recipe takes from a card; its text states them and their origin.
+
+    Attributes:
+        origin: whose suggestion it is.
+        fields: the values by field, checked as a recipe's are; empty if the card suggests none, or
+            the recipe sets them all.
+    """
+
+    origin: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.fields)
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} {_show(value)}" for name, value in self.fields.items())
+        return f"{values}: suggested by {self.origin}"
+
+
+def suggestion_for(recipe: Recipe, checkpoint: Checkpoint) -> Suggestion:
+    """What a recipe takes from the card of its model.
+
+    It takes strength, steps and sampler, each only where the recipe does not set it. It never takes
+    condition or guidance, which are right only where the user's classes are the model's.
+
+    Args:
+        recipe: as the user gave it (`model_fields_set` holds what it sets).
+        checkpoint: its model. If its own card suggests nothing and it is a public model that
+            diffaug lists, what the list suggests counts.
+
+    Raises:
+        ConfigError: the card suggests a value that no recipe can have.
+    """
+    suggested, origin = _suggested(checkpoint)
+    unset = _unset(recipe)
+    if unset and not isinstance(suggested, Mapping):
+        raise ConfigError(
+            f"{origin}: suggested must be a mapping of fields, such as steps: 20, got {suggested!r}"
+        )
+    taken = {name: suggested[name] for name in unset if name in suggested}
+    checked = Recipe.of(taken, where=f"{origin}, suggested")
+    return Suggestion(origin, {name: getattr(checked, name) for name in taken})
+
+
+def resolve(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Recipe:
+    """The recipe with strength, steps and sampler set, as a digest needs them.
+
+    What it does not set itself is the card's suggestion or, without one, the field's default. A
+    recipe that sets all of them is returned as it is, and resolving twice changes nothing.
+
+    Args:
+        recipe: as the user gave it.
+        checkpoint: its model; None: found by its name, if it is needed.
+
+    Raises:
+        ConfigError: there is no such model, or its card suggests what no recipe can have.
+    """
+    unset = _unset(recipe)
+    if not unset:
+        return recipe
+    fields = suggestion_for(recipe, checkpoint or checkpoint_of(recipe)).fields
+    return recipe.model_copy(update={name: getattr(recipe, name) for name in unset} | {**fields})
+
+
+def _unset(recipe: Recipe) -> list[str]:
+    return [name for name in Recipe.suggested if name not in recipe.model_fields_set]
+
+
+def _suggested(checkpoint: Checkpoint) -> tuple[Any, str]:
+    """What the card of a model suggests, and whose card it is."""
+    origin = f"the card of {checkpoint.reference}"
+    if checkpoint.card is not None and checkpoint.card.suggested:
+        return checkpoint.card.suggested, origin
+    if checkpoint.revision is not None:
+        for card in known_cards():
+            if card.name == checkpoint.reference:
+                return card.suggested, f"diffaug's list of public models for {card.name}"
+    return {}, origin
+
+
+def _show(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
