@@ -1,4 +1,4 @@
-"""Undecoded samples become what a training loop takes, or are counted and named."""
+"""Decoding samples for a training loop; unusable ones are counted and logged."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _log = logging.getLogger(__name__)
 _PLAIN = ("L", "RGB")
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _NAMED = 100
-"""How many skipped samples a process names in its log; all are counted."""
+"""How many skipped samples a process logs; all of them are counted."""
 
 
 class Skips:
-    """Counts the samples passed over, over all the worker processes of a loader."""
+    """Counts skipped samples over all worker processes of a loader."""
 
     _SLOTS = 1024
 
     def __init__(self) -> None:
-        # shared memory; every worker has a number of its own to count in
+        # shared memory, in which every worker has its own counter
         self._counts = torch.zeros(self._SLOTS, dtype=torch.int64)
         cast(Any, self._counts).share_memory_()
 
@@ -42,24 +42,27 @@ class Skips:
         return int(self._counts.sum())
 
     def add(self, worker: int, raw: Raw, defect: DefectError) -> None:
-        """Count a sample, and name it."""
+        """Count a skipped sample, and log it."""
         self._counts[worker % self._SLOTS] += 1
-        said = int(self._counts[worker % self._SLOTS])
-        if said <= _NAMED:
+        skipped = int(self._counts[worker % self._SLOTS])
+        if skipped <= _NAMED:
             where = f"{storage.public_url(raw.shard)} {raw.key or '(the shard)'}"
-            further = "; further ones are only counted" if said == _NAMED else ""
+            further = "; further ones are only counted" if skipped == _NAMED else ""
             _log.warning("a sample is skipped: %s: %s%s", where, defect.reason, further)
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes samples; those that cannot be used are skipped, counted and named in the log.
+    """Decodes samples; unusable ones are skipped, counted and logged.
 
     Attributes:
-        skips: where they are counted.
+        skips: counts them.
         mode: Pillow's mode of every image, `RGB` or `L`.
-        max_pixels: how many an image may have.
-        classes: of soft labels; None for none.
+        max_pixels: the most pixels an image may have.
+        classes: the number of classes of soft labels; None for no soft labels.
+
+    Raises:
+        ConfigError: `mode` or `classes` is invalid.
     """
 
     skips: Skips
@@ -67,8 +70,14 @@ class Decoder:
     max_pixels: int
     classes: int | None
 
+    def __post_init__(self) -> None:
+        if self.classes is not None and (isinstance(self.classes, bool) or self.classes < 2):
+            raise ConfigError(f"soft_labels must be the number of classes, got {self.classes!r}")
+        if self.mode not in ("RGB", "L"):
+            raise ConfigError(f"mode must be RGB or L, got {self.mode!r}")
+
     def __call__(self, raws: Iterable[Raw], worker: int) -> Iterator[dict[str, Any]]:
-        """Yield the samples that can be used.
+        """Yield the usable samples.
 
         Raises:
             ConfigError: a class is not one of the soft labels' classes.
@@ -92,7 +101,7 @@ class Decoder:
             yield sample
 
     def _image(self, data: bytes) -> Image.Image:
-        """Of ordinary files as any loader has it, which is faster than a job's strict checks."""
+        """Decode ordinary files as any loader does, which is faster than a job's strict checks."""
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
             if (
@@ -102,21 +111,21 @@ class Decoder:
             ):
                 image.load()
                 return image if image.mode == self.mode else image.convert(self.mode)
-        except Warning:  # made an error by the user's own filter: no defect of the image
+        except Warning:  # the user's own filter made it an error: not a defect of the image
             raise
-        except Exception:  # Pillow's plugins raise nearly anything; `decode` says it in a sentence
+        except Exception:  # Pillow's plugins raise nearly anything; `decode` puts it in a sentence
             pass
         return decode(data, self.max_pixels).convert(self.mode)
 
 
 def _target(raw: Raw, classes: int) -> Tensor:
-    """One-hot at strength 0, uniform at 1, and in between along the line."""
+    """The soft label: one-hot at strength 0, uniform at 1, and linear in between."""
     if not isinstance(raw.label, int):
         raise DefectError("no_label", "it has no integer class to soften")
     if not 0 <= raw.label < classes:
         raise ConfigError(
             f"soft_labels: {storage.public_url(raw.shard)} {raw.key} is of class {raw.label}, "
-            f"which is not one of {classes}: give the number of classes"
+            f"which is not one of {classes} classes: give the number of classes"
         )
     target = np.full(classes, raw.strength / classes, np.float32)
     target[raw.label] += 1 - raw.strength

@@ -1,6 +1,7 @@
-"""Which images of an OUTPUT are wanted, and where they lie: by the manifest, a few columns of it.
+"""The chosen images of an OUTPUT and where they lie, from a few columns of the manifest.
 
-Only how many each tar has is kept. A tar's rows are read when its turn comes, by whoever reads it.
+Memory holds only their number in each tar. A tar's rows are read when its turn comes, by the
+process that reads the tar.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from diffaug.errors import ConfigError
 from diffaug.output.layout import Output, broken_part, copy_key
 from diffaug.threads import several
 
-__all__ = ["Index", "Place"]
+__all__ = ["Chosen", "Index"]
 
 _ROWS_AT_ONCE = 1 << 16
-_KEPT = 1 << 17  # rows, of some 300 bytes
+_KEPT = 1 << 17  # rows, of about 300 bytes each
 
 
-class Place(NamedTuple):
-    """An augmented image: what the manifest says of it.
+class Chosen(NamedTuple):
+    """A chosen image, as the manifest records it.
 
     Attributes:
         key: `<source_key>-a<copy>`, whatever the layout of the tar.
-        offset: where in the tar its bytes begin.
-        size: how many they are.
+        offset: where its data begins in the tar, in bytes.
+        size: in bytes.
         label: the integer class, else its text, else None.
         strength: in (0, 1].
     """
@@ -50,19 +51,19 @@ class Index:
     """The images of an OUTPUT that a query chooses.
 
     Attributes:
-        tars: how many images are chosen of each tar that has any, by its path below OUTPUT.
-        every: all tars of the OUTPUT, also those of which no image is chosen, sorted.
-        sources: of how many source samples the manifest tells.
+        tars: the number of images chosen from each tar that has any, by its path below OUTPUT.
+        every: all tars of the OUTPUT, sorted, including those without a chosen image.
+        sources: the number of source samples in the manifest.
 
     Raises:
-        ConfigError: nothing is committed yet, or the query names a column that is not there.
+        ConfigError: nothing is committed yet, or the query names a column that does not exist.
         UncommittedError: a part is broken.
     """
 
     def __init__(self, output: str, query: Query) -> None:
         self._output = output
         self._query = query
-        self._kept: dict[str, list[Place]] = {}
+        self._kept: dict[str, list[Chosen]] = {}
         self.sources = 0
         chosen: Counter[str] = Counter()
         every: set[str] = set()
@@ -76,22 +77,22 @@ class Index:
         self.every = sorted(every)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the rows that were kept."""
+        """The state without the rows kept."""
         return self.__dict__ | {"_kept": {}}
 
-    def places(self, tar: str) -> list[Place]:
+    def images(self, tar: str) -> list[Chosen]:
         """The chosen images of one tar, in the order in which they lie in it.
 
-        Those of the first tars are kept for the next pass, as many as memory has room for.
+        The first tars' are kept for the next pass, up to a fixed number of rows.
         """
         if tar in self._kept:
             return self._kept[tar]
-        places = self._read_places(tar)
-        if sum(map(len, self._kept.values())) + len(places) <= _KEPT:
-            self._kept[tar] = places
-        return places
+        images = self._read_images(tar)
+        if sum(map(len, self._kept.values())) + len(images) <= _KEPT:
+            self._kept[tar] = images
+        return images
 
-    def _read_places(self, tar: str) -> list[Place]:
+    def _read_images(self, tar: str) -> list[Chosen]:
         stem = tar.rpartition("/")[2].rpartition("-")[0]
         columns = [*self._query.columns, "output_shard", "output_offset", "output_bytes"]
         columns += ["source_key", "copy", "label", "strength"]
@@ -100,7 +101,7 @@ class Index:
             rows = self._query.select(rows[rows["output_shard"] == tar])
             rows = rows.sort_values("output_offset")
             labels: list[int | str | None] = _plain(rows["label"])
-            if None in labels:  # texts can be long: they are read where they are needed
+            if None in labels:  # texts can be long, so they are read only where needed
                 texts = _plain(_read(part, ["label_text"])["label_text"].loc[rows.index])
                 labels = [
                     text if label is None else label
@@ -110,10 +111,10 @@ class Index:
             copy_key(key, copy) for key, copy in zip(rows["source_key"], rows["copy"], strict=True)
         )
         where = (rows[name].tolist() for name in ("output_offset", "output_bytes"))
-        return list(map(Place, keys, *where, labels, rows["strength"].tolist()))
+        return list(map(Chosen, keys, *where, labels, rows["strength"].tolist()))
 
     def _manifest(self, columns: list[str]) -> Iterator[pd.DataFrame]:
-        """The whole of it, in bounded pieces."""
+        """These columns of the whole manifest, in pieces of bounded size."""
         output = Output(self._output)
         parts = list(map(output.part, output.stems()))
         if not parts:
@@ -129,7 +130,7 @@ class Index:
 
 
 def _shards_in(lineage: list[str]) -> int:
-    """Of how many source shards the large files tell: they may be behind the parts."""
+    """The number of source shards in the lineage files, which may lag behind the parts."""
     pieces = chain.from_iterable(map(partial(_pieces, ["source_shard"]), lineage))
     return len(set().union(*(piece["source_shard"].unique() for piece in pieces)))
 
@@ -137,7 +138,7 @@ def _shards_in(lineage: list[str]) -> int:
 def _pieces(columns: list[str], url: str) -> Iterator[pd.DataFrame]:
     with _part(url) as part:
         names = list(dict.fromkeys(columns))
-        # no thread of Arrow's own: data loaders fork
+        # without Arrow's own threads, since data loaders fork
         for batch in part.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False):
             yield batch.to_pandas()
 
@@ -160,7 +161,7 @@ def _read(part: Any, columns: list[str]) -> pd.DataFrame:
 
 
 def _plain(values: pd.Series[Any]) -> list[Any]:
-    """Python's own values, None where there is none."""
+    """The values as Python objects, None for missing ones."""
     return [
         None if missing else value
         for value, missing in zip(values.tolist(), values.isna(), strict=True)

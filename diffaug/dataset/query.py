@@ -1,4 +1,4 @@
-"""Which rows of a manifest are wanted: pandas' own query syntax, of which nothing can be run."""
+"""Choosing rows of a manifest by a condition in pandas' query syntax, restricted to be safe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ALLOWED = (
     *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn),
     *(ast.BinOp, ast.BitAnd, ast.BitOr, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod),
 )
-"""No call, no attribute, no index: what pandas is given can compare and count, and that is all."""
+"""No calls, attributes or indexing: a condition can compare and calculate, and nothing else."""
 
 _LIKE = (
     'write a condition over the manifest\'s columns, such as status == "ok" and score_ssim > 0.4'
@@ -29,15 +29,15 @@ _LIKE = (
 class Query:
     """A condition over the manifest's columns.
 
-    Where it does not name `status`, only rows that are `ok` are wanted; where it does, it alone
-    decides.
+    A condition that does not name `status` chooses only rows that are `ok`. One that does decides
+    alone.
 
     Args:
-        where: what pandas' `DataFrame.query` takes, made of columns, literals, comparisons, `in`,
-            arithmetic, `and`, `or` and `not`; None for no further condition.
+        where: a condition for pandas' `DataFrame.query`, made of columns, literals, comparisons,
+            `in`, arithmetic, `and`, `or` and `not`; None for no further condition.
 
     Raises:
-        ConfigError: it is anything else.
+        ConfigError: the condition contains anything else.
     """
 
     where: str | None = None
@@ -52,7 +52,7 @@ class Query:
         return self._names() | {"status"}
 
     def check(self, known: Iterable[str]) -> None:
-        """See that the manifest has the columns named.
+        """Check that the manifest has the columns named.
 
         Raises:
             ConfigError: it lacks one; the text lists those it has.
@@ -64,10 +64,10 @@ class Query:
             )
 
     def select(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The rows that are wanted, with their index.
+        """The chosen rows, with their index.
 
         Raises:
-            ConfigError: pandas cannot evaluate the condition, or it is none.
+            ConfigError: pandas cannot evaluate the condition, or it is not true or false of a row.
         """
         names = self._names()
         if "status" not in names:
@@ -76,7 +76,7 @@ class Query:
             return rows
         try:
             mask = rows.eval(self.where, engine="python")
-        except Exception as error:  # pandas raises nearly anything, by what is compared with what
+        except Exception as error:  # pandas raises nearly anything, depending on the operands
             raise ConfigError(f"where: {self.where!r}: {error}: {_LIKE}") from error
         if not isinstance(mask, pd.Series) or not pd.api.types.is_bool_dtype(mask):
             raise ConfigError(f"where: {self.where!r} is neither true nor false of a row: {_LIKE}")
@@ -88,11 +88,13 @@ class Query:
         try:
             nodes = list(ast.walk(ast.parse(self.where.strip(), mode="eval")))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ConfigError(f"where: {self.where!r} is no condition ({error}): {_LIKE}") from None
+            raise ConfigError(
+                f"where: {self.where!r} is not a condition ({error}): {_LIKE}"
+            ) from None
         for node in nodes:
             if not isinstance(node, _ALLOWED):
                 kind = type(node).__name__
                 raise ConfigError(
-                    f"where: {self.where!r} holds a {kind}, which is refused: {_LIKE}"
+                    f"where: {self.where!r} contains a {kind}, which is not allowed: {_LIKE}"
                 )
         return frozenset(node.id for node in nodes if isinstance(node, ast.Name))

@@ -1,4 +1,4 @@
-"""The two sides of a mixture, as undecoded samples: real shards, and an OUTPUT's chosen images."""
+"""The two sides of a mixture, undecoded: samples of real shards, and an OUTPUT's chosen images."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from diffaug.shards.reading import Reading
 __all__ = ["Augmented", "Raw", "Real", "Side", "Split"]
 
 Split = Callable[[Iterator[Any]], Iterator[Any]]
-"""Takes of a stream what falls to this process."""
+"""Reduces a stream to the part of this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A sample not decoded yet, or the defect that it has.
+    """An undecoded sample, or its defect.
 
     Attributes:
         shard: the URL of its tar.
-        key: what tells it from the others of the tar; None for a defect of the tar itself.
+        key: its key in the tar; None for a defect of the tar itself.
         image: the bytes of the image file.
         label: the integer class, else its text, else None.
         strength: of the augmentation; 0 for a real sample.
-        augmented: whether it is.
-        defect: why it cannot be used, if that is known.
+        augmented: whether the sample is augmented.
+        defect: why it cannot be used; None if no reason is known.
     """
 
     shard: str
@@ -44,10 +44,10 @@ class Raw:
 
 
 class Side(Protocol):
-    """One of the two.
+    """One side of a mixture.
 
     Attributes:
-        name: what it is called in an error.
+        name: its name in errors.
         shards: its tars.
     """
 
@@ -60,19 +60,19 @@ class Side(Protocol):
         """See above."""
 
     def read(self, shards: Iterable[str], split: Split) -> Iterator[Raw]:
-        """The samples of these tars, in order; of all of them, those that `split` lets through."""
+        """The samples of these tars that `split` lets through, in order."""
 
 
 @dataclass(frozen=True)
 class Real:
-    """Samples of shards, read as a stream."""
+    """Real samples, read from their shards as a stream."""
 
     shards: list[str]
     reading: Reading
     name: str = "real"
 
     def read(self, shards: Iterable[str], split: Split) -> Iterator[Raw]:
-        """See `Side`. What is wrong with a tar is a sample too."""
+        """See `Side`. A defect of a tar is a sample too."""
         return map(self._raw, split((url, sample) for url in shards for sample in self._in(url)))
 
     def _in(self, url: str) -> Iterator[Sample]:
@@ -90,7 +90,7 @@ class Real:
 
 @dataclass(frozen=True)
 class Augmented:
-    """The chosen images of an OUTPUT, cut out of its tars by the manifest's offsets."""
+    """The chosen images of an OUTPUT, read from its tars at the manifest's offsets."""
 
     output: str
     index: Index
@@ -98,13 +98,13 @@ class Augmented:
 
     @property
     def shards(self) -> list[str]:
-        """Paths of tars below OUTPUT."""
+        """The tars' paths below OUTPUT."""
         return list(self.index.tars)
 
     def read(self, shards: Iterable[str], split: Split) -> Iterator[Raw]:
-        """See `Side`. Only the bytes of images let through are read."""
-        places = split((tar, place) for tar in shards for place in self.index.places(tar))
-        for tar, group in groupby(places, key=itemgetter(0)):
+        """See `Side`. Only the bytes of images that `split` lets through are read."""
+        chosen = split((tar, image) for tar in shards for image in self.index.images(tar))
+        for tar, group in groupby(chosen, key=itemgetter(0)):
             url = storage.join(self.output, tar)
             with storage.open_read(url) as stream:
                 for _, (key, offset, size, label, strength) in group:

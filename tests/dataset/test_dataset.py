@@ -122,7 +122,7 @@ def test_soft_labels_fall_with_strength(folder: Path) -> None:
         assert sample["strength"] == strength
         assert sample["target"].dtype == torch.float32
         np.testing.assert_allclose(sample["target"].numpy(), target, atol=1e-6)
-    with pytest.raises(diffaug.ConfigError, match="is of class 9, which is not one of 2"):
+    with pytest.raises(diffaug.ConfigError, match="is of class 9, which is not one of 2 classes"):
         list(mixed(folder, train=False, soft_labels=2))
 
 
