@@ -1,4 +1,4 @@
-"""Judges: what an augmented image is worth, each judge giving columns `score_<name>`."""
+"""Judges rate augmented images; each one fills columns `score_<name>`."""
 
 from diffaug.judges.candidate import Candidate
 from diffaug.judges.panel import Panel, judge_digests, load_panel

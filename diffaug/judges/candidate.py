@@ -1,4 +1,4 @@
-"""What a judge is given, and what a judge is."""
+"""The interface of a judge: the candidates it receives and the scores it returns."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Scores = dict[str, float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidate:
-    """An image to be judged, and what is known of it.
+    """An image to judge, with what is known about it.
 
     Attributes:
-        source: the picture it was made of, as far as the model saw it.
-        output: the picture that came out.
-        label: the sample's class; None where it has none.
-        label_text: its class or caption in words; None where it has none.
-        origin: the source's sample: one object, which its copies share.
+        source: the picture it was made from, as far as the model saw it.
+        output: the resulting picture.
+        label: the sample's class; None if it has none.
+        label_text: the class or caption in words; None if it has none.
+        origin: the source's sample, one object that all its copies share.
     """
 
     source: Image.Image
@@ -33,10 +33,10 @@ class Candidate:
 
 
 class Judge(Protocol):
-    """Gives scores to images, none of which depends on the images of other sources."""
+    """Scores images; a score never depends on the images of other sources."""
 
     rows: int
-    """How many images keep it busy at a time."""
+    """How many images fill one call."""
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
-        """The scores of each; the copies of a source come in order, one after the other."""
+        """The scores of each candidate; a source's copies come in order, one after another."""

@@ -1,4 +1,4 @@
-"""The classifier of the label judge: a folder that transformers saved, or the user's own code."""
+"""Loading the label judge's classifier: a folder saved by transformers, or the user's own code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["label_digest", "load_label_judge"]
 
 
 def label_digest(reference: str) -> str:
-    """What a classifier is, in hex.
+    """The digest of a classifier, in hex.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such classifier.
     """
     if _is_code(reference):
         return digest_code(reference)
@@ -32,7 +32,7 @@ def load_label_judge(reference: str, execution: Execution) -> LabelJudge:
     """Load a classifier.
 
     Raises:
-        ConfigError: there is none, or it is of another kind.
+        ConfigError: there is no such classifier, or it is not one for RGB pictures.
     """
     if _is_code(reference):
         return LabelJudge(load_code(reference, execution))
@@ -41,8 +41,8 @@ def load_label_judge(reference: str, execution: Execution) -> LabelJudge:
     channels = getattr(network.config, "num_channels", 3)
     if channels != 3:
         raise ConfigError(
-            f"judges: label={reference}: it takes pictures of {channels} channels, and is given "
-            "RGB: wrap it in a module:callable"
+            f"judges: label={reference}: it takes pictures of {channels} channels, but the judge "
+            "passes RGB: wrap it in a module:callable"
         )
 
     def logits(pixels: Tensor) -> Tensor:

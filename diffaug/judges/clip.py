@@ -1,4 +1,4 @@
-"""Does an image look like what its label says? CLIP's similarity of image and text."""
+"""The clip judge: CLIP's similarity of an image and its label in words."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ from diffaug.models.quiet import quiet
 __all__ = ["ClipJudge", "clip_digest", "load_clip_judge"]
 
 _TEXTS = 4096
-"""How many texts' embeddings are kept."""
+"""The number of texts whose embeddings are kept."""
 
 Embedding = NDArray[np.float64]
 
 
 class ClipJudge:
-    """The cosine, in [-1, 1], between an image's embedding and its label text's (Radford et al.
-    2021).
+    """The cosine, in [-1, 1], of the embeddings of an image and its label text.
+
+    The method is that of Radford et al. 2021.
 
     Args:
-        images: gives a picture's embedding.
-        text: gives a text's, always encoded alone.
+        images: returns a picture's embedding.
+        text: returns a text's embedding; each text is encoded alone.
     """
 
     def __init__(self, images: PictureNetwork, text: Callable[[str], Embedding]) -> None:
@@ -49,8 +50,8 @@ class ClipJudge:
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
         """The score of each; None without a text."""
-        told = [one for one in candidates if one.label_text]
-        images = iter(self._images([one.output for one in told]))
+        labelled = [one for one in candidates if one.label_text]
+        images = iter(self._images([one.output for one in labelled]))
         return [
             {"score_clip": _cosine(next(images), self._text(one.label_text))}
             if one.label_text
@@ -65,10 +66,10 @@ def _cosine(one: Embedding, other: Embedding) -> float | None:
 
 
 def clip_digest(reference: str) -> str:
-    """What a CLIP model is, in hex.
+    """The digest of a CLIP model, in hex.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such model.
     """
     return digest_folder(find_folder("clip", reference))
 
@@ -77,7 +78,7 @@ def load_clip_judge(reference: str, execution: Execution) -> ClipJudge:
     """Load a CLIP model.
 
     Raises:
-        ConfigError: there is none, or it is of another kind.
+        ConfigError: there is no such model, or it is not a CLIP model.
     """
     folder = find_folder("clip", reference)
     kind = config_of("clip", reference, folder).get("model_type")
@@ -105,9 +106,9 @@ def _text(reference: str, folder: Any, model: Any, device: torch.device) -> Any:
                 folder, local_files_only=True, trust_remote_code=False
             )
     except Exception as error:
-        said = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"judges: clip={reference}: its tokenizer cannot be loaded: {said}"
+            f"judges: clip={reference}: its tokenizer cannot be loaded: {reason}"
         ) from error
     longest = model.config.text_config.max_position_embeddings
 

@@ -1,4 +1,4 @@
-"""Does a classifier see in an image the class its sample has?"""
+"""The label judge: whether a classifier recognises an image as its sample's class."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NONE: Scores = {"score_label": None, "score_label_confidence": None}
 
 
 class LabelJudge:
-    """Agreement with the sample's label, and the probability the classifier gives to it.
+    """The classifier's agreement with the sample's label, and the probability it gives the label.
 
     Args:
-        classifier: gives a picture's logits, one a class.
+        classifier: returns a picture's logits, one for each class.
     """
 
     def __init__(self, classifier: PictureNetwork) -> None:
@@ -27,7 +27,7 @@ class LabelJudge:
         self.rows = classifier.rows
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
-        """The scores of each; None where there is no label, or none of the classifier's classes."""
+        """The scores of each; None without a label, or with one the classifier has no class for."""
         labelled = [one for one in candidates if one.label is not None]
         logits = iter(self._classifier([one.output for one in labelled]))
         return [

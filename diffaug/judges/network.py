@@ -1,4 +1,4 @@
-"""A network over pictures, called at one batch shape for all pictures of a size."""
+"""A network over pictures, always called at one batch shape for pictures of one size."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ __all__ = ["PictureNetwork", "to_tensor"]
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
-    """A picture L or RGB as float32 (1 or 3, H, W) in [0, 1]."""
+    """Convert an L or RGB picture to float32 (1 or 3, H, W) in [0, 1]."""
     pixels = torch.from_numpy(np.array(picture, dtype=np.uint8))
     planes = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
     return planes.float() / 255
 
 
 class PictureNetwork:
-    """A network that takes any number of pictures, and gives each what it would give it alone.
+    """A network that takes any number of pictures; each gets the result it would get alone.
 
     Args:
-        prepare: a picture as the network takes it, a tensor (C, H, W).
-        network: tensors (B, C, H, W) in, a tensor (B, K) out, each row for itself.
+        prepare: converts a picture to the network's input, a tensor (C, H, W).
+        network: maps a tensor (B, C, H, W) to a tensor (B, K), each row by itself.
         batch_size: B of every call.
-        device: where it runs.
+        device: where the network runs.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PictureNetwork:
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Image.Image]) -> list[NDArray[np.float64]]:
-        """What the network gives each picture, (K,)."""
+        """The network's output for each picture, (K,)."""
         found: list[NDArray[np.float64]] = [np.empty(0)] * len(pictures)
         for begin in range(0, len(pictures), self.rows):
             places = range(begin, min(begin + self.rows, len(pictures)))

@@ -1,4 +1,4 @@
-"""A classifier that is a Python callable of the user's own, `module:callable`."""
+"""Loading a classifier that is the user's own Python callable, `module:callable`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from diffaug.judges.network import PictureNetwork, to_tensor
 __all__ = ["digest_code", "load_code"]
 
 _imported: dict[str, str] = {}
-"""The digests of what this process has imported, which imports nothing twice."""
+"""The digest of each reference this process has imported; Python imports no module twice."""
 
 
 def digest_code(reference: str) -> str:
-    """sha256 in hex over the reference and the module's source file, and no other file.
+    """sha256, in hex, of the reference and the module's source file, and of no other file.
 
     Raises:
         ConfigError: there is no such module, or it has no source file.
@@ -34,11 +34,11 @@ def digest_code(reference: str) -> str:
 
 
 def load_code(reference: str, execution: Execution) -> PictureNetwork:
-    """The callable as a classifier.
+    """Load the callable as a classifier.
 
-    It is given float32 (B, C, H, W) in [0, 1] on the job's device, C 1 or 3, pictures of one size
-    and mode at a time and always as many, and returns logits (B, classes), each row's a function of
-    that row alone. Several threads call it at once.
+    It is called with float32 (B, C, H, W) in [0, 1] on the job's device, with C 1 or 3, the
+    pictures of a call having one size and mode, and B always the same. It returns logits
+    (B, classes), in which each row depends on its picture alone. Several threads call it at once.
 
     Raises:
         ConfigError: there is no such callable, or its module cannot be imported.
@@ -49,8 +49,8 @@ def load_code(reference: str, execution: Execution) -> PictureNetwork:
         classify: Any = importlib.import_module(module)
         if _imported.setdefault(reference, digest) != digest:
             raise ConfigError(
-                f"judges: label={reference}: its module has changed since it was imported here: "
-                "start anew"
+                f"judges: label={reference}: its module has changed since it was imported: restart "
+                "the process"
             )
         for part in name.split("."):
             classify = getattr(classify, part)
@@ -58,10 +58,10 @@ def load_code(reference: str, execution: Execution) -> PictureNetwork:
         raise ConfigError(f"judges: label={reference}: {module} has no {name}") from None
     except ConfigError:
         raise
-    except Exception as error:  # whatever the user's own module raises
+    except Exception as error:  # the user's own module can raise anything
         raise ConfigError(f"judges: label={reference}: it cannot be imported: {error}") from error
     if not callable(classify):
-        raise ConfigError(f"judges: label={reference}: it is no callable")
+        raise ConfigError(f"judges: label={reference}: it is not callable")
     network = _checked(reference, classify)
     return PictureNetwork(to_tensor, network, execution.batch_size, torch.device(execution.device))
 
@@ -81,8 +81,8 @@ def _checked(reference: str, classify: Callable[[Tensor], Any]) -> Callable[[Ten
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(batch):
             what = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ConfigError(
-                f"judges: label={reference}: it returned {what} for a batch {shape}: a tensor of "
-                f"logits ({len(batch)}, classes) is wanted"
+                f"judges: label={reference}: it returned {what} for a batch {shape}, but must "
+                f"return a tensor of logits ({len(batch)}, classes)"
             )
         return logits
 
@@ -90,18 +90,18 @@ def _checked(reference: str, classify: Callable[[Tensor], Any]) -> Callable[[Ten
 
 
 def _source(reference: str) -> Path:
-    """The module's source file; one in the current folder is found too."""
+    """The module's source file, which may lie in the current folder."""
     module = reference.partition(":")[0]
     here = str(Path.cwd())
     if Path(f"{module.replace('.', '/')}.py").is_file() and here not in sys.path:
-        sys.path.append(here)  # a console script does not have it there
+        sys.path.append(here)  # a console script lacks it
     try:
         found = importlib.util.find_spec(module)
-    except Exception as error:  # it imports the packages above the module
+    except Exception as error:  # find_spec imports the packages above the module
         raise ConfigError(f"judges: label={reference}: no module {module}: {error}") from error
     if found is None or found.origin is None or not Path(found.origin).is_file():
         raise ConfigError(
             f"judges: label={reference}: there is no module {module}: install it, put it in the "
-            "current folder, or give a folder that transformers saved"
+            "current folder, or give a folder saved by transformers"
         )
     return Path(found.origin)

@@ -1,4 +1,4 @@
-"""The judges of a job, all of them: what they are, and what they say of each image."""
+"""All judges of a job: their digests, and their scores for each image."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Panel", "judge_digests", "load_panel"]
 
 
 class Panel:
-    """SSIM and PSNR, which every job has, and its further judges.
+    """SSIM and PSNR, which every job has, and the job's further judges.
 
-    One panel judges one stream of images: where a source's copies are compared, they are told by
-    following one another.
+    A panel judges one stream of images. A judge that compares a source's copies recognises them
+    by their following one another.
 
     Args:
-        judges: the further ones, by name.
-        digests: what each is.
+        judges: the further judges, by name.
+        digests: what each of them is; see `judge_digests`.
     """
 
     def __init__(self, judges: Mapping[str, Judge], digests: dict[str, str]) -> None:
@@ -33,11 +33,11 @@ class Panel:
 
     @property
     def rows(self) -> int:
-        """How many images keep the judges busy at a time."""
+        """How many images fill one call of every judge."""
         return max((judge.rows for judge in self._judges.values()), default=1)
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
-        """Every score of each image; none depends on the images of other sources."""
+        """All scores of each image; a score never depends on the images of other sources."""
         found = IMAGE.compare([(one.source, one.output) for one in candidates])
         for judge in self._judges.values():
             found = [known | more for known, more in zip(found, judge(candidates), strict=True)]
@@ -45,13 +45,13 @@ class Panel:
 
 
 def judge_digests(judges: Sequence[str]) -> dict[str, str]:
-    """What each judge that a recipe names is, by its name.
+    """What identifies each judge that a recipe names, by the judge's name.
 
-    A network is told by the sha256 in hex of weights and configurations, code by that of its
-    source file, the hash by its version.
+    For a network this is the sha256, in hex, of weights and configurations; for code that of its
+    source file; for the perceptual hash its version.
 
     Raises:
-        ConfigError: one is not there.
+        ConfigError: a judge does not exist.
     """
     found = {}
     for name, reference in map(judge_of, judges):
@@ -68,7 +68,7 @@ def load_panel(judges: Sequence[str], execution: Execution) -> Panel:
     """Load the judges that a recipe names, to run at the execution's batch size.
 
     Raises:
-        ConfigError: one is not there, or cannot be loaded.
+        ConfigError: a judge does not exist or cannot be loaded.
     """
     digests = judge_digests(judges)
     loaded = {
@@ -80,6 +80,6 @@ def load_panel(judges: Sequence[str], execution: Execution) -> Panel:
 
 @lru_cache(maxsize=4)
 def _network(name: str, reference: str, digest: str, execution: Execution) -> Judge:
-    """A judge that has no memory of what it judged, loaded once while it is what it was."""
+    """A judge without a memory of earlier images, loaded once for each digest and execution."""
     load = load_label_judge if name == "label" else load_clip_judge
     return load(reference, execution)

@@ -1,4 +1,4 @@
-"""Near-duplicates, by a perceptual hash."""
+"""The phash judge: near-duplicates found by a perceptual hash."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from diffaug.judges.candidate import Candidate, Scores
 __all__ = ["PHASH_VERSION", "PhashJudge", "perceptual_hash"]
 
 PHASH_VERSION = "phash-1"
-"""Changes when a picture's hash does."""
+"""Changes whenever the hash of any picture does."""
 
 _SIDE, _LOW = 32, 8
 _BITS = float(_LOW**2)
 _DCT = np.cos(math.pi / _SIDE * np.outer(np.arange(_LOW), np.arange(_SIDE) + 0.5))
-"""The lowest frequencies of the DCT-II, a row each."""
+"""The lowest frequencies of the DCT-II, one a row."""
 
 _DECIMALS = 6
-"""Beyond these a coefficient is rounding, which would decide the bits of a flat picture."""
+"""Beyond these, a coefficient is rounding error, which would decide a flat picture's bits."""
 
 
 def perceptual_hash(image: Image.Image) -> int:
-    """A picture's hash of 64 bits, near to that of a picture which looks alike.
+    """A picture's 64-bit hash; pictures that look similar have hashes that differ in few bits.
 
-    The picture in grey, resized to 32x32 (Lanczos); a bit for each of the 8x8 lowest frequencies
-    of its DCT, row by row and the lowest first, set where it is above their median. The algorithm
-    is that of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010),
-    in the form of Krawetz, "Looks Like It" (2011).
+    The picture is converted to grey and resized to 32x32 (Lanczos). The hash has a bit for each of
+    the 8x8 lowest frequencies of the DCT, row by row and lowest first, set if it is above their
+    median. The algorithm is that of Zauner, "Implementation and Benchmarking of Perceptual Image
+    Hash Functions" (2010), in the form of Krawetz, "Looks Like It" (2011).
     """
     small = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     low = (_DCT @ np.asarray(small, dtype=np.float64) @ _DCT.T).round(_DECIMALS)
@@ -39,7 +39,7 @@ def perceptual_hash(image: Image.Image) -> int:
 
 
 class PhashJudge:
-    """Distances, in bits, to the source and to its copies before."""
+    """Distances, in bits, to the source and to its earlier copies."""
 
     rows = 1
 
@@ -49,7 +49,7 @@ class PhashJudge:
         self._copies: list[int] = []
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
-        """The scores of each, in [0, 64]; to no copy at all a first one is as far as can be."""
+        """The scores of each, in [0, 64]; a first copy gets the largest distance to copies, 64."""
         return [self._scores(candidate) for candidate in candidates]
 
     def _scores(self, candidate: Candidate) -> Scores:

@@ -1,4 +1,4 @@
-"""Networks that transformers saved: where they lie, what they are, and how they are loaded."""
+"""Networks saved by transformers: finding, digesting and loading them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find_folder(judge: str, reference: str) -> Path:
     """The folder of a network: a local one, or org/name[@revision] on the hub.
 
     Raises:
-        ConfigError: there is none, or it has no safetensors, or one is broken.
+        ConfigError: there is no such folder, it has no safetensors, or a file is broken.
     """
     what = f"judge {judge}"
     folder = Path(reference).expanduser()
@@ -41,7 +41,7 @@ def find_folder(judge: str, reference: str) -> Path:
         folder = _fetch(what, reference)
     else:
         raise ConfigError(
-            f"judges: {judge}={reference}: it is neither a folder that transformers saved, nor "
+            f"judges: {judge}={reference}: it is neither a folder saved by transformers, nor "
             "org/name[@revision] on the hub" + (", nor module:callable" * (judge == "label"))
         )
     weights = [path for path in _files(folder) if path.suffix == ".safetensors"]
@@ -50,7 +50,7 @@ def find_folder(judge: str, reference: str) -> Path:
         raise ConfigError(
             f"judges: {judge}={reference}: {folder} has no safetensors weights"
             + (
-                ", only a pickle, and diffaug opens none: save it again with save_pretrained"
+                ", only a pickle, which diffaug never opens: save it again with save_pretrained"
                 if pickled
                 else ": give a folder written by a transformers model's save_pretrained"
             )
@@ -62,10 +62,10 @@ def find_folder(judge: str, reference: str) -> Path:
 
 @cache
 def _fetch(what: str, reference: str) -> Path:
-    """A snapshot with the weights and the configurations, all of one commit; once a process."""
+    """A snapshot of weights and configurations, all of one commit; fetched once a process."""
     folder = hub.fetch_file(what, reference, "model.safetensors").parent
     pinned = f"{reference.partition('@')[0]}@{folder.name}"
-    there = hub.file_names(pinned)  # none where the hub is out of reach: then the cache is all
+    there = hub.file_names(pinned)  # empty if the hub is out of reach: then the cache must do
     for name in _CONFIGS:
         if name in there:
             hub.fetch_file(what, pinned, name)
@@ -73,7 +73,7 @@ def _fetch(what: str, reference: str) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files that make a network's answers."""
+    """The files that determine a network's outputs."""
     weights = (
         path
         for pattern in ("*.safetensors", "*.safetensors.index.json")
@@ -84,7 +84,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def digest_folder(folder: Path) -> str:
-    """sha256 in hex over the names and the content of weights and configurations."""
+    """sha256, in hex, of the names and the content of weights and configurations."""
     return _digest(
         tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in _files(folder))
     )
@@ -92,7 +92,7 @@ def digest_folder(folder: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Once for files of these sizes and times of change."""
+    """The digest, computed once for files of these sizes and modification times."""
     total = hashlib.sha256()
     for path, *_ in files:
         with path.open("rb") as stream:
@@ -105,7 +105,7 @@ def config_of(judge: str, reference: str, folder: Path) -> dict[str, Any]:
     """A network's config.json.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it is missing or cannot be read.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -120,10 +120,11 @@ def config_of(judge: str, reference: str, folder: Path) -> dict[str, Any]:
 
 
 def load(judge: str, reference: str, folder: Path, kind: str, device: str) -> Any:
-    """A network by one of transformers' classes, in float32, with all its weights.
+    """Load a network with a class of transformers, in float32 and with all its weights.
 
     Raises:
-        ConfigError: it cannot be loaded, or lacks weights, which would be drawn at random.
+        ConfigError: it cannot be loaded, or lacks weights, which transformers would initialise at
+            random.
     """
     where = f"judges: {judge}={reference}"
     require_extra(where, "text", "transformers")
@@ -141,8 +142,8 @@ def load(judge: str, reference: str, folder: Path, kind: str, device: str) -> An
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises nearly anything on what it cannot read
-        said = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"{where} cannot be loaded: {said}") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"{where} cannot be loaded: {reason}") from error
     lacks = sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))
     if lacks:
         raise ConfigError(
@@ -153,10 +154,10 @@ def load(judge: str, reference: str, folder: Path, kind: str, device: str) -> An
 
 
 def pictures_for(judge: str, reference: str, folder: Path) -> Callable[[Image.Image], Tensor]:
-    """The network's own image processor, on Pillow: a picture as float32 (3, H, W).
+    """The network's own image processor, on Pillow, which turns a picture into float32 (3, H, W).
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it cannot be loaded.
     """
     import transformers
 
@@ -167,9 +168,9 @@ def pictures_for(judge: str, reference: str, folder: Path) -> Callable[[Image.Im
                 folder, local_files_only=True, trust_remote_code=False, backend="pil"
             )
     except Exception as error:
-        said = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"judges: {judge}={reference}: its image processor cannot be loaded: {said}"
+            f"judges: {judge}={reference}: its image processor cannot be loaded: {reason}"
         ) from error
 
     def prepare(picture: Image.Image) -> Tensor:

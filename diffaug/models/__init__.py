@@ -1,4 +1,4 @@
-"""Checkpoints: found, checked, digested, and loaded behind the one Denoiser."""
+"""Checkpoints: finding, checking and digesting them, and loading them as a Denoiser."""
 
 from diffaug.models.card import Card, known_cards, shipped_cards, write_card
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint

@@ -1,4 +1,4 @@
-"""Add-ons of a model: a LoRA, another autoencoder, textual-inversion embeddings."""
+"""Finding and checking a model's add-ons: a LoRA, an autoencoder, textual inversions."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ __all__ = ["autoencoder_files", "find_autoencoder", "find_embedding", "find_lora
 
 
 def find_lora(reference: str) -> Path:
-    """A LoRA's safetensors file: itself, a folder that holds it, or org/name[@revision].
+    """Find a LoRA's safetensors file, given itself, its folder, or org/name[@revision].
 
     Raises:
-        ConfigError: there is none, or it is a pickle, broken, or no LoRA.
+        ConfigError: there is no such file, or it is a pickle, broken, or not a LoRA.
     """
     path = _find_weights("lora", reference, "pytorch_lora_weights.safetensors")
     names = check_file("lora", reference, path)
     if not any("lora" in name.lower() for name in names):
         raise ConfigError(
-            f"lora {reference}: {path} is no LoRA: none of its {len(names)} tensors is named as "
-            "one: a whole model is given as model"
+            f"lora {reference}: {path} is not a LoRA: none of its {len(names)} tensors has lora in "
+            "its name: give a whole model as model"
         )
     return _pinned("lora", reference, path)
 
 
 def find_embedding(reference: str) -> Path:
-    """A textual inversion's safetensors file, found as a LoRA's is.
+    """Find a textual inversion's safetensors file, given as a LoRA is.
 
     Raises:
-        ConfigError: there is none, or it is a pickle or broken.
+        ConfigError: there is no such file, or it is a pickle or broken.
     """
     path = _find_weights("embedding", reference, "learned_embeds.safetensors")
     check_file("embedding", reference, path)
@@ -40,10 +40,11 @@ def find_embedding(reference: str) -> Path:
 
 
 def find_autoencoder(reference: str) -> Path:
-    """The folder of an autoencoder's config.json and weights: at the top of what is given, or vae/.
+    """Find the folder of an autoencoder's config.json and weights: the one given, or its vae/.
 
     Raises:
-        ConfigError: there is none, or it is of another kind, a pickle or broken.
+        ConfigError: there is no such folder, or it holds another kind of network, a pickle or a
+            broken file.
     """
     folder = Path(reference).expanduser()
     if folder.is_dir():
@@ -61,7 +62,7 @@ def find_autoencoder(reference: str) -> Path:
 
 
 def autoencoder_files(folder: Path) -> list[Path]:
-    """The files that an autoencoder is read from."""
+    """The files of an autoencoder: its config.json and its weights."""
     weights = (
         path
         for pattern in ("*.safetensors", "*.safetensors.index.json")
@@ -81,12 +82,12 @@ def _check_autoencoder(reference: str, folder: Path) -> None:
             "folder written by a diffusers autoencoder's save_pretrained"
         ) from None
     if "Autoencoder" not in kind:
-        raise ConfigError(f"autoencoder {reference}: it is a {kind}, no autoencoder")
+        raise ConfigError(f"autoencoder {reference}: it is a {kind}, not an autoencoder")
     files = autoencoder_files(folder)
     if not any(path.suffix == ".safetensors" for path in files):
         raise ConfigError(
             f"autoencoder {reference}: {folder} has no diffusion_pytorch_model.safetensors, and "
-            "diffaug opens no pickles: save it again with safe_serialization=True"
+            "diffaug never opens pickles: save it again with safe_serialization=True"
         )
     for path in files:
         check_file("autoencoder", reference, path)
@@ -101,7 +102,7 @@ def _find_weights(what: str, reference: str, usual: str) -> Path:
         raise pickle_error(what, reference, path.name)
     if path.is_file():
         if path.suffix != ".safetensors":
-            raise ConfigError(f"{what} {reference}: a .safetensors file is wanted")
+            raise ConfigError(f"{what} {reference}: it must be a .safetensors file")
         return path.resolve()
     if hub.is_hub_name(reference) and not reference.endswith(".safetensors"):
         return hub.fetch_file(what, reference, usual)
@@ -112,7 +113,7 @@ def _find_weights(what: str, reference: str, usual: str) -> Path:
 
 
 def _pinned(what: str, reference: str, path: Path) -> Path:
-    """Refuse what may be another file tomorrow: no manifest row says which commit it was."""
+    """Refuse a hub reference that can move, since no manifest row records an add-on's commit."""
     if Path(reference).expanduser().exists():
         return path
     name, _, revision = reference.partition("@")

@@ -1,4 +1,4 @@
-"""Where a model reference leads, and the digest of what is found there."""
+"""Finding the checkpoint that a model reference names, and digesting its files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["Addons", "Checkpoint", "find_checkpoint", "is_shipped"]
 
 @dataclass(frozen=True)
 class Addons:
-    """What is put on a model.
+    """A model's add-ons.
 
     Attributes:
         lora: a safetensors file, a folder that holds one, or org/name[@revision] on the hub.
-        autoencoder: a diffusers autoencoder to take the model's place of one: a local folder or
+        autoencoder: a diffusers autoencoder that replaces the model's own: a local folder or
             org/name[@revision], with its config.json at the top or in vae/.
         embeddings: textual inversions, each given as a LoRA is.
-        lora_scale: how much the LoRA counts.
+        lora_scale: the weight of the LoRA.
     """
 
     lora: str | None = None
@@ -40,18 +40,18 @@ class Addons:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A diffusers-format folder on this machine, and what is put on it.
+    """A diffusers-format folder on this machine, with its add-ons.
 
     Attributes:
         reference: what the user wrote.
         folder: where it lies.
         revision: the hub's commit; None for shipped and local models.
-        files: (name, size, time of change) of each file that makes its images, so that a
-            checkpoint written anew is another one.
+        files: (name, size, modification time) of each file that affects its images, so that an
+            overwritten checkpoint counts as a different one.
         lora: the LoRA's safetensors file.
-        autoencoder: the folder of the autoencoder that takes the place of its own.
+        autoencoder: the folder of the autoencoder that replaces its own.
         embeddings: the textual inversions' safetensors files.
-        lora_scale: how much the LoRA counts; the digest does not cover it.
+        lora_scale: the weight of the LoRA; the digest does not cover it.
     """
 
     reference: str
@@ -65,12 +65,12 @@ class Checkpoint:
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        """What `model_index.json` says: the pipeline class, and the class of each part."""
+        """The contents of `model_index.json`: the pipeline's class, and the class of each part."""
         return read_index(self.reference, self.folder)
 
     @cached_property
     def pipeline(self) -> str:
-        """The diffusers pipeline class named by `model_index.json`."""
+        """The diffusers pipeline class that `model_index.json` names."""
         return str(self.index["_class_name"])
 
     @cached_property
@@ -79,14 +79,14 @@ class Checkpoint:
         return read_card(self.folder)
 
     def part(self, name: str) -> Path:
-        """The folder of a component: its own, or the top in the oldest pipelines."""
+        """The folder of a component: its own, or in the oldest pipelines the model's folder."""
         return self.folder if is_flat(self.folder, self.index) else self.folder / name
 
     @cached_property
     def digest(self) -> str:
-        """sha256 in hex over the weights and the configurations that give them meaning.
+        """sha256, in hex, of the weights and the configurations that affect images.
 
-        Add-ons enter by their content and by what they are, not by where they lie.
+        Add-ons enter by their content and their kind, not by where they lie.
         """
         total = hashlib.sha256()
         added = _added(self.lora, self.autoencoder, self.embeddings)
@@ -101,7 +101,7 @@ class Checkpoint:
 
 
 def is_shipped(reference: str) -> bool:
-    """Whether it names a model that diffaug brings along."""
+    """Whether a reference names a model that diffaug ships."""
     named = re.fullmatch(r"[\w.-]+", reference)
     return named is not None and (SHIPPED / reference / "model_index.json").is_file()
 
@@ -110,7 +110,7 @@ def find_checkpoint(reference: str, addons: Addons | None = None) -> Checkpoint:
     """Find a model: a shipped name, a local folder, or org/name[@revision] on the hub.
 
     Raises:
-        ConfigError: there is no such model or add-on, or it cannot be fetched, or is incomplete.
+        ConfigError: there is no such model or add-on, or it cannot be fetched or is incomplete.
     """
     addons = addons or Addons()
     if is_shipped(reference):
@@ -146,7 +146,7 @@ def _checkpoint(reference: str, folder: Path, revision: str | None, addons: Addo
 def _added(
     lora: Path | None, autoencoder: Path | None, embeddings: tuple[Path, ...]
 ) -> Mapping[str, Path]:
-    """The add-ons' files, by what they are; no file of the model itself begins with a plus."""
+    """The add-ons' files by kind, with names that begin with a plus, as no file of a model does."""
     paths = {"+lora": lora} if lora else {}
     if autoencoder:
         paths |= {f"+autoencoder/{path.name}": path for path in autoencoder_files(autoencoder)}
@@ -159,7 +159,7 @@ def _stamp(name: str, path: Path) -> tuple[str, int, int]:
 
 
 def _options(index: dict[str, Any]) -> dict[str, Any]:
-    """The pipeline's own settings, such as force_zeros_for_empty_prompt, which change images."""
+    """The pipeline's own settings that change images, such as force_zeros_for_empty_prompt."""
     return {
         name: value
         for name, value in index.items()
@@ -171,7 +171,7 @@ def _options(index: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _same(checkpoint: Checkpoint) -> Checkpoint:
-    """The one equal to this that was met first, so that it is checked and digested but once."""
+    """The first checkpoint equal to this one, so that it is checked and digested only once."""
     reference, revision = checkpoint.reference, checkpoint.revision
 
     def elsewhere() -> list[str]:

@@ -1,4 +1,4 @@
-"""Images from pure noise, one after another, through the lanes."""
+"""Generating images from pure noise, through the lanes."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ def generate(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield one image for each of `conditions`: float32 (C, H, W), nominally in [-1, 1].
 
-    Image number i is a function of (seed, i, its class) at a batch size, however many there are.
+    At a given batch size, image i is a function of (seed, i, its condition), however many images
+    there are.
 
     Args:
-        model: what to generate with.
-        conditions: what each image is given: see `Pretrained.condition`.
+        model: the model to generate with.
+        conditions: the condition of each image; see `Pretrained.condition`.
         steps: network calls from noise to image.
         sampler: `ddim`, `ddpm`, `dpmsolver++`, `lcm` or `one-step`.
         eta: of `ddim`: how much fresh noise each step adds, 0 to 1.
-        guidance: the guidance scale; away from no class, which the model must know. 1 is none.
+        guidance: classifier-free guidance scale, for models that also know "no class"; 1 turns
+            guidance off.
         seed: of all randomness.
         batch_size: lanes in the one fixed batch shape.
     """

@@ -1,4 +1,4 @@
-"""The hub: what is needed of a repository, in the local cache; every failure is a sentence."""
+"""Fetching the required files of a hub repository to the local cache, with readable errors."""
 
 from __future__ import annotations
 
@@ -33,24 +33,26 @@ def _split(reference: str) -> tuple[str, str | None]:
 
 @cache
 def fetch_pipeline(reference: str) -> Path:
-    """The snapshot folder of a pipeline, named by its commit; its used parts alone are fetched.
+    """The snapshot folder of a pipeline, named by its commit; only the parts in use are fetched.
 
-    Once a process, so that a branch that moves meanwhile does not change the model in a job.
+    A reference is resolved once a process, so that a branch that moves does not change the model
+    within a job.
 
     Raises:
-        ConfigError: it is not there, not allowed, no pipeline, or out of reach and not cached.
+        ConfigError: the repository does not exist, may not be read, is not a pipeline, or is
+            neither reachable nor cached.
     """
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     name, revision = _split(reference)
-    with _told("model", reference):
+    with _explained("model", reference):
         try:
             folder = Path(hf_hub_download(name, "model_index.json", revision=revision)).parent
         except RemoteEntryNotFoundError:
             names = HfApi().list_repo_files(name, revision=revision)
             raise ConfigError(
-                f"model {reference}: it is no diffusers pipeline: it has no model_index.json"
+                f"model {reference}: it is not a diffusers pipeline: it has no model_index.json"
                 f"{kind_of(names)}"
             ) from None
         used = parts(read_index(reference, folder))
@@ -60,22 +62,22 @@ def fetch_pipeline(reference: str) -> Path:
                 name, revision=folder.name, allow_patterns=patterns, ignore_patterns=_VARIANTS
             )
             if any((folder / part).is_dir() for part in used):
-                break  # what lies at the top is then no part of it
+                break  # the weights at the top do not belong to it
     return folder
 
 
 @cache
 def fetch_file(what: str, reference: str, usual: str) -> Path:
-    """The one safetensors file that is meant in a repository: the usual one, or the only one.
+    """The safetensors file of a repository: the one with the usual name, or the only one.
 
     Raises:
-        ConfigError: as for `fetch_pipeline`, or there is none, or it is not clear which.
+        ConfigError: as for `fetch_pipeline`, or there is no such file, or more than one.
     """
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     name, revision = _split(reference)
-    with _told(what, reference):
+    with _explained(what, reference):
         try:
             return Path(hf_hub_download(name, usual, revision=revision))
         except RemoteEntryNotFoundError:
@@ -96,17 +98,17 @@ def fetch_autoencoder(reference: str) -> Path:
     """The folder of an autoencoder's config.json and weights: a repository's top, or its vae/.
 
     Raises:
-        ConfigError: as for `fetch_pipeline`, or it holds no autoencoder.
+        ConfigError: as for `fetch_pipeline`, or the repository holds no autoencoder.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError, RemoteEntryNotFoundError
 
     name, revision = _split(reference)
-    with _told("autoencoder", reference):
+    with _explained("autoencoder", reference):
         prefix = ""
         try:
             config = hf_hub_download(name, "config.json", revision=revision)
-        except EntryNotFoundError:  # not there, or, without the hub, not in the cache
+        except EntryNotFoundError:  # not in the repository or, without the hub, not in the cache
             prefix = "vae/"
             try:
                 config = hf_hub_download(name, "vae/config.json", revision=revision)
@@ -126,25 +128,25 @@ def fetch_autoencoder(reference: str) -> Path:
 
 
 def file_names(reference: str) -> list[str]:
-    """The files of a repository, to say what it holds instead; none where it is out of reach."""
+    """The names of a repository's files, for error messages; empty if it is out of reach."""
     from huggingface_hub import HfApi
 
     name, revision = _split(reference)
     try:
-        with _told("model", reference):
+        with _explained("model", reference):
             return HfApi().list_repo_files(name, revision=revision)
     except ConfigError:
         return []
 
 
 @contextmanager
-def _told(what: str, reference: str) -> Iterator[None]:
-    """Turn whatever the hub's client raises into a ConfigError that says what to do."""
+def _explained(what: str, reference: str) -> Iterator[None]:
+    """Turn whatever the hub's client raises into a ConfigError with a cure."""
     try:
         yield
     except ConfigError:
         raise
-    except Exception as error:  # its HTTP library's own errors are no part of its interface
+    except Exception as error:  # the errors of its HTTP library are not part of its interface
         raise ConfigError(f"{what} {reference}: {_sentence(reference, error)}") from error
 
 
@@ -158,39 +160,40 @@ def _sentence(reference: str, error: Exception) -> str:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     if isinstance(cause, errors.OfflineModeIsEnabled):
         return (
-            "HF_HUB_OFFLINE is set, so the hub cannot be reached, and it is not, or not wholly, in "
-            f"the local cache {constants.HF_HUB_CACHE}: unset HF_HUB_OFFLINE and run once with a "
-            "network, or give a local folder"
+            "HF_HUB_OFFLINE is set, so the hub cannot be reached, and the local cache "
+            f"{constants.HF_HUB_CACHE} does not hold all of it: unset HF_HUB_OFFLINE and run once "
+            "with a network, or give a local folder"
         )
     if isinstance(cause, errors.HfHubHTTPError):
         return _answer(page, revision, cause)
     if isinstance(cause, errors.FileMetadataError):
         return f"{constants.ENDPOINT} does not answer as a hub does: check HF_ENDPOINT or the proxy"
     if isinstance(cause, errors.HFValidationError):
-        return f"that is no name on the hub: {_first_line(cause)}"
+        return f"that is not a valid name on the hub: {_first_line(cause)}"
     if isinstance(cause, (errors.LocalEntryNotFoundError, ConnectionError)) or cause is not error:
         return (
-            f"the hub {constants.ENDPOINT} cannot be reached and it is not, or not wholly, in the "
-            f"local cache {constants.HF_HUB_CACHE}: check the network, or give a local folder"
+            f"the hub {constants.ENDPOINT} cannot be reached, and the local cache "
+            f"{constants.HF_HUB_CACHE} does not hold all of it: check the network, or give a local "
+            "folder"
         )
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
-            f"no space is left in the cache {constants.HF_HUB_CACHE}: free some, or set HF_HOME to "
-            "a folder on a larger disk"
+            f"no space is left in the cache {constants.HF_HUB_CACHE}: free some space, or set "
+            "HF_HOME to a folder on a larger disk"
         )
     if isinstance(cause, OSError) and cause.errno is not None:
         return (
             f"the cache {constants.HF_HUB_CACHE} cannot be used ({cause.strerror}): set HF_HOME to "
-            "a folder that can be written"
+            "a writable folder"
         )
     return (
         f"it could not be fetched ({type(cause).__name__}: {_first_line(cause)}): check the "
-        "network and run it again; what has come is kept"
+        "network and run it again; what has been downloaded is kept"
     )
 
 
 def _answer(page: str, revision: str | None, error: Exception) -> str:
-    """What an HTTP status of the hub means."""
+    """The meaning of a hub's HTTP error, and the cure."""
     from huggingface_hub import errors
 
     assert isinstance(error, errors.HfHubHTTPError)
@@ -199,7 +202,7 @@ def _answer(page: str, revision: str | None, error: Exception) -> str:
         return f"its publisher has gated it: accept its licence at {page}, then {log_in}"
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
-            "the hub has no such repository, or it is private: check the name, or, if it is "
+            "the hub has no such repository, or it is private: check the name or, if it is "
             f"private, {log_in}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
@@ -208,13 +211,15 @@ def _answer(page: str, revision: str | None, error: Exception) -> str:
         return f"the hub has disabled it: {page} may say why"
     status = error.response.status_code
     if status == 401:
-        return f"the hub refuses the token: {log_in} again, or unset HF_TOKEN"
+        return f"the hub rejects the token: {log_in} again, or unset HF_TOKEN"
     if status == 403:
-        return f"the hub forbids it to this token: give one with the right to read {page}"
+        return f"the hub forbids this token to read it: give one with read access to {page}"
     if status == 429:
-        return f"the hub has had too many requests from here: wait, or {log_in} to be allowed more"
+        return f"the hub has had too many requests from here: wait, or {log_in} for a higher limit"
     if status >= 500:
-        return f"the hub fails (status {status}) and it is not in the local cache: try again later"
+        return (
+            f"the hub failed (status {status}), and it is not in the local cache: try again later"
+        )
     return f"the hub refused it (status {status}): {_first_line(error)}"
 
 

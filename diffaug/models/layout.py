@@ -1,4 +1,4 @@
-"""What lies in a pipeline's folder: which files make its images, and what is wrong with them."""
+"""The layout of a pipeline's folder: which files affect its images, and checks of those files."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
-"""The endings of weights that diffaug does not open."""
+"""The extensions of weights that diffaug never opens."""
 
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
-"""The parts of a pipeline that change no image here."""
+"""The parts of a pipeline that diffaug does not use."""
 
 _TOKENIZER = (
     "added_tokens.json",
@@ -39,21 +39,21 @@ _TOKENIZER = (
     "vocab.txt",
 )
 _WITHOUT_WEIGHTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor")
-_LONGEST_HEADER = 100_000_000  # bytes; the safetensors library reads no longer one
+_LONGEST_HEADER = 100_000_000  # bytes; the safetensors library's own limit
 
 
 def read_index(reference: str, folder: Path) -> dict[str, Any]:
     """A folder's `model_index.json`.
 
     Raises:
-        ConfigError: there is none, or it names no pipeline.
+        ConfigError: it is missing, or names no pipeline.
     """
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         names = [path.name for path in folder.iterdir()]
         raise ConfigError(
-            f"model {reference}: it is no diffusers pipeline: it has no model_index.json"
+            f"model {reference}: it is not a diffusers pipeline: it has no model_index.json"
             f"{kind_of(names)}"
         ) from None
     except (OSError, ValueError):
@@ -67,26 +67,26 @@ def read_index(reference: str, folder: Path) -> dict[str, Any]:
 
 
 def kind_of(names: Iterable[str]) -> str:
-    """What a folder without a pipeline seems to hold, by its files' names, and the cure."""
+    """A guess, by file names, at what a folder without a pipeline holds, and the cure."""
     tops = {name for name in names if "/" not in name}
     weights = [name for name in tops if name.endswith((".safetensors", *PICKLES))]
     if "adapter_config.json" in tops or any("lora" in name.lower() for name in weights):
-        return ". It seems a LoRA: give it as the lora of the model it was trained on"
+        return ". It seems to be a LoRA: give it as the lora of the model it was trained on"
     if "config.json" in tops:
         return (
-            ". It seems a single network, such as a transformers model or one part of a "
+            ". It seems to be a single network, such as a transformers model or one part of a "
             "pipeline: give a folder written by a diffusers pipeline's save_pretrained"
         )
     if weights:
         return (
-            ". It seems a single-file checkpoint: read it by a diffusers pipeline's "
-            "from_single_file, write it by save_pretrained, and give that folder"
+            ". It seems to be a single-file checkpoint: load it with a diffusers pipeline's "
+            "from_single_file, write it with save_pretrained, and give that folder"
         )
     return ": give a folder written by a diffusers pipeline's save_pretrained"
 
 
 def parts(index: dict[str, Any]) -> list[str]:
-    """The components an index names and diffaug uses; each is a folder, or see `is_flat`."""
+    """The components that an index names and diffaug uses; each is a folder, but see `is_flat`."""
     return [
         name
         for name, value in index.items()
@@ -95,12 +95,12 @@ def parts(index: dict[str, Any]) -> list[str]:
         and name not in UNUSED
         and isinstance(value, list)
         and len(value) == 2
-        and all(isinstance(word, str) for word in value)  # [null, null] is a part left out
+        and all(isinstance(word, str) for word in value)  # [null, null] is an absent part
     ]
 
 
 def is_flat(folder: Path, index: dict[str, Any]) -> bool:
-    """Whether the parts lie at the top, as in the oldest pipelines of one network."""
+    """Whether the parts lie directly in the folder, as in the oldest pipelines of one network."""
     return (folder / "config.json").is_file() and not any(
         (folder / part).exists() for part in parts(index)
     )
@@ -112,7 +112,7 @@ def is_variant(name: str) -> bool:
 
 
 def contents(folder: Path, index: dict[str, Any]) -> list[str]:
-    """The files, relative to the folder, that give the digest: weights and what they mean."""
+    """The files that enter the digest, relative to the folder: weights and their configurations."""
     found = sorted(folder.glob("*" if is_flat(folder, index) else "*/*"))
     named = [folder.name] if is_flat(folder, index) else parts(index)
     return [
@@ -131,14 +131,17 @@ def _counts(name: str) -> bool:
 def check_parts(
     reference: str, folder: Path, index: dict[str, Any], elsewhere: Callable[[], Sequence[str]]
 ) -> None:
-    """Refuse a pipeline's folder that lacks a part, or a part's weights.
+    """Refuse a pipeline's folder that lacks a part or a part's weights.
 
     Args:
-        elsewhere: names the files that were there but not fetched, so that the sentence can say
-            in what form the weights are; called only where something lacks.
+        reference: the model, as the user wrote it.
+        folder: the pipeline's folder.
+        index: its `model_index.json`.
+        elsewhere: returns the names of files that exist but were not fetched, so that the error
+            can report in what form the weights exist; called only if something is missing.
 
     Raises:
-        ConfigError: names the part, and the cure.
+        ConfigError: a part or its weights are missing; the text names them, and the cure.
     """
     flat = is_flat(folder, index)
     for part in parts(index):
@@ -164,7 +167,7 @@ def check_parts(
 
 
 def _shards(reference: str, place: Path) -> list[str]:
-    """The files that a part's index of sharded weights names."""
+    """The files named by a part's index of sharded weights."""
     shards: set[str] = set()
     for path in place.glob("*.safetensors.index.json"):
         if is_variant(path.name):
@@ -181,25 +184,25 @@ def _why_no_weights(reference: str, part: str, names: set[str]) -> str:
     if variants:
         variant = variants[0].split(".")[1].split("-")[0]
         return (
-            f"its {part} is there only as the variant {variant} ({variants[0]}): save it without "
-            f'one, DiffusionPipeline.from_pretrained("{reference}", variant="{variant}")'
+            f"its {part} exists only as the variant {variant} ({variants[0]}): save it without a "
+            f'variant, DiffusionPipeline.from_pretrained("{reference}", variant="{variant}")'
             ".save_pretrained(folder), and give that folder"
         )
     pickles = sorted(name for name in names if name.endswith(PICKLES))
     if pickles:
         return (
-            f"its {part} has no safetensors weights, only a pickle ({pickles[0]}), and diffaug "
-            "opens no pickles: where you trust it, save it again with safe_serialization=True and "
-            "give that folder, or give a revision that has safetensors"
+            f"its {part} has no safetensors weights, only a pickle ({pickles[0]}), which diffaug "
+            "never opens: if you trust it, save it again with safe_serialization=True and give "
+            "that folder, or give a revision that has safetensors"
         )
     return f"its {part} has no safetensors weights: copy or download the model again"
 
 
 def choose(what: str, reference: str, names: Iterable[str], usual: str) -> str:
-    """The one safetensors file that is meant among a folder's: the usual one, or the only one.
+    """The safetensors file of a folder: the one with the usual name, or the only one.
 
     Raises:
-        ConfigError: there is none, or several and none has the usual name.
+        ConfigError: there is no such file, or several of which none has the usual name.
     """
     tops = sorted(name for name in names if "/" not in name)
     found = [name for name in tops if name.endswith(".safetensors")]
@@ -210,8 +213,8 @@ def choose(what: str, reference: str, names: Iterable[str], usual: str) -> str:
     if found:
         some = ", ".join(found[:4]) + (", …" if len(found) > 4 else "")
         raise ConfigError(
-            f"{what} {reference}: it holds {len(found)} safetensors files ({some}) and none is "
-            f"named {usual}: give the path of the one that is meant"
+            f"{what} {reference}: it holds {len(found)} safetensors files ({some}), and none of "
+            f"them is named {usual}: give the path of the right one"
         )
     pickles = [name for name in tops if name.endswith(PICKLES)]
     if pickles:
@@ -220,18 +223,23 @@ def choose(what: str, reference: str, names: Iterable[str], usual: str) -> str:
 
 
 def pickle_error(what: str, reference: str, name: str) -> ConfigError:
-    """The refusal of an add-on that is a pickle."""
+    """The error for an add-on that is a pickle."""
     return ConfigError(
-        f"{what} {reference}: {name} is a pickle, and diffaug opens none: where you trust it, "
-        "read it by torch.load and write its tensors by safetensors.torch.save_file"
+        f"{what} {reference}: {name} is a pickle, which diffaug never opens: if you trust it, read "
+        "it with torch.load and write its tensors with safetensors.torch.save_file"
     )
 
 
 def check_file(what: str, reference: str, path: Path) -> list[str]:
-    """Refuse a file that is not what its name says, at the price of its header.
+    """Refuse a file that is not what its name promises; only its header is read.
+
+    Args:
+        what: the file's role, which begins the error's text.
+        reference: what the user wrote.
+        path: the file.
 
     Returns:
-        The names of a safetensors file's tensors; none for other files.
+        The names of a safetensors file's tensors; empty for other files.
 
     Raises:
         ConfigError: it is a git-lfs pointer, or a safetensors file that is broken or cut short.
@@ -241,13 +249,13 @@ def check_file(what: str, reference: str, path: Path) -> list[str]:
         if head.startswith(b"version https://git-lfs"):
             raise ConfigError(
                 f"{what} {reference}: {path} is a git-lfs pointer, not the file itself: run "
-                "`git lfs install`, then `git lfs pull` where it was cloned"
+                "`git lfs install`, then `git lfs pull` in its clone"
             )
         if path.suffix != ".safetensors":
             return []
         broken = ConfigError(
-            f"{what} {reference}: {path} is no whole safetensors file: it is cut short or broken, "
-            "so delete it and copy or download it again"
+            f"{what} {reference}: {path} is not a whole safetensors file: it is cut short or "
+            "broken, so delete it and copy or download it again"
         )
         size = path.stat().st_size
         length = int.from_bytes(head[:8], "little")

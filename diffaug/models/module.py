@@ -1,4 +1,4 @@
-"""A diffusion model as a torch module: to train, to noise and denoise, to edit, to sample."""
+"""A diffusion model as a torch module, for training, noising, denoising, editing and sampling."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Conditions = Sequence[int] | Tensor | None
 
 @dataclass(frozen=True, slots=True)
 class LossTerms:
-    """What a batch says of the network.
+    """The training loss of a batch, and its terms.
 
     Attributes:
         loss: scalar to minimise: the mean over the batch of weight times error.
@@ -44,11 +44,11 @@ class LossTerms:
 
 
 class DiffusionModel(nn.Module):
-    """A network and the schedule it lives on.
+    """A network and its noise schedule.
 
-    Images are float32 (B, C, H, W) in [-1, 1], times integers (B,) in [0, T), classes integers
-    (B,); no classes means "no class" where the model is conditional. `edit` and `sample` run
-    through the lanes, so an image does not depend on what else is in its batch.
+    Images are float32 (B, C, H, W) in [-1, 1], times are integers (B,) in [0, T), and classes are
+    integers (B,). If no classes are given, a conditional model is asked for "no class". `edit` and
+    `sample` run through the lanes, so an image does not depend on the rest of its batch.
 
     Example:
         >>> model = DiffusionModel.from_pretrained("fashion-mnist-32")
@@ -57,7 +57,7 @@ class DiffusionModel(nn.Module):
 
     Args:
         denoiser: network, schedule, prediction and bound; its network must be a torch module.
-        class_names: names of its classes, in order, where they have any.
+        class_names: the names of its classes, in order, if they have any.
     """
 
     def __init__(self, denoiser: Denoiser, class_names: Sequence[str] = ()) -> None:
@@ -75,7 +75,7 @@ class DiffusionModel(nn.Module):
         """Load a shipped name, a local diffusers folder, or org/name[@revision] on the hub.
 
         Raises:
-            ConfigError: there is no such model, or it is of a family that diffaug does not know.
+            ConfigError: there is no such model, or diffaug does not know its family.
         """
         checkpoint = find_checkpoint(str(reference))
         names = checkpoint.card.classes if checkpoint.card else ()
@@ -86,11 +86,11 @@ class DiffusionModel(nn.Module):
         """Write a folder that diffusers' `DDPMPipeline` and `--model` load, in the network's dtype.
 
         Args:
-            folder: made if need be; what a model saved there before is overwritten.
-            readme: text for people, put below what diffaug reads in README.md.
+            folder: created if necessary; a model saved there before is overwritten.
+            readme: text for people, written to README.md below the card that diffaug reads.
 
         Raises:
-            TypeError: its network is no UNet2D, or its schedule came from no configuration.
+            TypeError: the network is not a UNet2D, or the schedule came from no configuration.
         """
         from diffaug.models.families import unet2d
 
@@ -99,7 +99,7 @@ class DiffusionModel(nn.Module):
 
     @property
     def denoiser(self) -> Denoiser:
-        """The same network, on the device where it is now, as the lanes run it."""
+        """The network as the lanes run it, on its current device."""
         device = next((weight.device for weight in self.network.parameters()), self._parts.device)
         if device != self._parts.device:
             moved = self._parts.schedule.to(device)
@@ -115,14 +115,15 @@ class DiffusionModel(nn.Module):
         noise: Tensor | None = None,
         min_snr_gamma: float | None = None,
     ) -> LossTerms:
-        """The training loss (Ho et al. 2020): how far off the network is on noised images.
+        """The training loss (Ho et al. 2020): the network's error on noised images.
 
         Args:
             x_0: clean images (B, C, H, W).
             condition: their classes (B,).
-            t: times (B,); drawn evenly from torch's global generator where None.
-            noise: standard normal values like `x_0`; drawn likewise.
-            min_snr_gamma: weighs times as `Denoiser.loss_weight` says; None weighs all evenly.
+            t: times (B,); None draws them uniformly from torch's global generator.
+            noise: standard normal values shaped like `x_0`; None draws them likewise.
+            min_snr_gamma: weighs times as described in `Denoiser.loss_weight`; None weighs all
+                equally.
         """
         denoiser = self.denoiser
         if t is None:
@@ -141,7 +142,7 @@ class DiffusionModel(nn.Module):
         return self.denoiser.schedule.add_noise(x_0, t, noise)
 
     def denoise(self, x_t: Tensor, t: Tensor, condition: Conditions = None) -> Tensor:
-        """The estimate of x_0 (B, C, H, W), bounded as the checkpoint says; differentiable."""
+        """The estimate of x_0 (B, C, H, W), clipped as the checkpoint defines; differentiable."""
         return self.denoiser(x_t, t, self._classes(condition, len(x_t)))
 
     def edit(
@@ -158,12 +159,12 @@ class DiffusionModel(nn.Module):
     ) -> Tensor:
         """Noise images part-way and reconstruct them (SDEdit, Meng et al. 2022).
 
-        Each has noise of its own, a function of (seed, its values). For pictures, shards and
+        Each image's noise is its own, a function of (seed, its values). For pictures, shards and
         records, use `diffaug.augment` and the pipeline.
 
         Args:
             x_0: clean images (B, C, H, W).
-            strength: in (0, 1]: how far they are taken.
+            strength: in (0, 1]: how far the images are noised.
             steps: network calls that strength 1 would make.
             sampler: `ddim`, `ddpm`, `dpmsolver++`, `lcm` or `one-step`.
             eta: of `ddim`: how much fresh noise each step adds, 0 to 1.
@@ -175,7 +176,7 @@ class DiffusionModel(nn.Module):
             (B, C, H, W), float32, on the device of `x_0`.
 
         Raises:
-            ValueError: an argument is out of its range, or the images are not of the model's shape.
+            ValueError: an argument is out of range, or the images do not have the model's shape.
         """
         Recipe.of({"strength": strength, "steps": steps, "sampler": sampler, "eta": eta})
         self._check(x_0.shape[1:], batch_size)
@@ -209,11 +210,12 @@ class DiffusionModel(nn.Module):
     ) -> Tensor:
         """Generate `n` images from pure noise: (n, C, H, W), float32, on the network's device.
 
-        Args: as `edit`; `condition` (n,) gives each image's class, and a `guidance` scale other
-        than 1 leads it towards that and away from no class (Ho & Salimans 2022).
+        The arguments are those of `edit`. `condition` (n,) gives each image's class. A `guidance`
+        scale other than 1 guides the image towards its class and away from no class
+        (Ho & Salimans 2022).
 
         Raises:
-            ConfigError: a value is out of its range, or the model wants a class that is not given.
+            ConfigError: a value is out of range, or the model requires classes and none are given.
         """
         asked = {"steps": steps, "sampler": sampler, "eta": eta, "guidance": guidance, "seed": seed}
         Recipe.of(asked)
@@ -236,14 +238,17 @@ class DiffusionModel(nn.Module):
         return torch.from_numpy(made).to(self.denoiser.device)
 
     def _classes(self, condition: Conditions, count: int) -> Tensor:
-        """The classes (B,) as the network takes them, "no class" where none are given."""
+        """The classes (B,) as the network takes them; "no class" if none are given."""
         device, parts = self.denoiser.device, self._parts
         if condition is None:
             parts.check_classes(False)
             return torch.full((count,), parts.no_class, device=device)
         classes = torch.as_tensor(condition, dtype=torch.long)
         if classes.shape != (count,):
-            raise ValueError(f"condition has the shape {tuple(classes.shape)} for {count} images")
+            raise ValueError(
+                f"condition must have one class for each of {count} images, got the shape "
+                f"{tuple(classes.shape)}"
+            )
         known = parts.classes + (parts.null_class is not None)
         if not classes.is_cuda and count and not 0 <= classes.min() <= classes.max() < known:
             raise ValueError(f"condition: the model has {known} classes, counted from 0")
@@ -251,13 +256,15 @@ class DiffusionModel(nn.Module):
 
     def _check(self, shape: torch.Size, batch_size: int) -> None:
         if tuple(shape) != self._parts.shape:
-            raise ValueError(f"images are {tuple(shape)} and the model's {self._parts.shape}")
+            raise ValueError(
+                f"images must have the model's shape {self._parts.shape}, got {tuple(shape)}"
+            )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Dropout off for a while."""
+        """Turn dropout off within the context."""
         training = self.network.training
         self.network.eval()
         try:

@@ -1,4 +1,4 @@
-"""Other libraries, kept from talking while they load."""
+"""Silencing the progress bars and hints of other libraries while they load a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["quiet"]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No bars and hints of other libraries on the way, which are of no use to people here."""
+    """Hide other libraries' progress bars, log messages and warnings within the context."""
     from diffusers.utils import logging as diffusers_logging
 
     found = [diffusers_logging]

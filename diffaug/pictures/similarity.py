@@ -1,4 +1,4 @@
-"""Structural similarity and peak signal-to-noise ratio between a source and an image of it."""
+"""Structural similarity and peak signal-to-noise ratio of a source and an image made from it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PIXELS_AT_ONCE = 1 << 18
 
 
 def scores(pairs: Sequence[tuple[Image.Image, Image.Image]]) -> list[dict[str, float | None]]:
-    """Every `score_<name>` of each (source, output), the source compared in the output's mode.
+    """Every `score_<name>` of each (source, output), with the source in the output's mode.
 
-    Pictures of one size and mode are scored together; none depends on the others.
+    Pictures of one size and mode are scored together; a score never depends on the others.
     """
     alike: dict[tuple[str, tuple[int, int]], list[int]] = {}
     for place, (_, output) in enumerate(pairs):
@@ -34,7 +34,7 @@ def scores(pairs: Sequence[tuple[Image.Image, Image.Image]]) -> list[dict[str, f
 
 
 def _in_parts(alike: dict[tuple[str, tuple[int, int]], list[int]]) -> Iterator[list[int]]:
-    """Groups of pictures small enough to be scored together in little memory."""
+    """Groups of pictures small enough to score together in little memory."""
     for (_, (width, height)), places in alike.items():
         at_once = max(1, _PIXELS_AT_ONCE // (width * height))
         for begin in range(0, len(places), at_once):
@@ -53,7 +53,7 @@ def ssim(reference: NDArray[np.uint8], result: NDArray[np.uint8]) -> list[float 
     count, height, width, *channels = reference.shape
     if min(height, width) < _SSIM_WINDOW:
         return [None] * count
-    # one tall picture of them all: a window that crosses into another one is cropped off below
+    # all of them in one tall picture; the windows that cross from one into the next are cropped off
     tall = (image.reshape(count * height, width, *channels) for image in (reference, result))
     _, similarity = structural_similarity(*tall, channel_axis=2 if channels else None, full=True)
     edge = _SSIM_WINDOW // 2

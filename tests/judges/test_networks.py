@@ -150,8 +150,12 @@ def test_a_classifier_that_gives_no_numbers_scores_nothing() -> None:
     ("name", "sentence"),
     [
         ("missing", "tests.support.ridge has no missing"),
-        ("nothing", "it is no callable"),
-        ("flat", r"it returned \(4,\) for a batch \(4, 1, 28, 28\): a tensor of logits \(4, "),
+        ("nothing", "it is not callable"),
+        (
+            "flat",
+            r"it returned \(4,\) for a batch \(4, 1, 28, 28\), "
+            r"but must return a tensor of logits \(4, ",
+        ),
         ("breaks", r"it raised RuntimeError on a batch \(4, 1, 28, 28\): no weights on this"),
     ],
 )
@@ -175,7 +179,7 @@ def test_a_digest_is_of_what_decides_the_answers(vit: Path, tmp_path: Path) -> N
         if ".json" in name:
             digests += judge_digests([f"label={folder}"]).values()
     assert len(set(digests)) == 3
-    with pytest.raises(ConfigError, match="no whole safetensors file"):
+    with pytest.raises(ConfigError, match="not a whole safetensors file"):
         judge_digests([f"label={folder}"])
     one, other = (
         judge_digests([f"label=tests.support.ridge:{name}"]) for name in ("three", "flat")
@@ -193,7 +197,7 @@ def test_a_folder_that_is_no_classifier(vit: Path, clip: Path, tmp_path: Path) -
 
     assert "it is a vit model, not a clip one" in refusal(f"clip={vit}")
     assert "has no safetensors weights: give a folder" in refusal(f"label={tmp_path}")
-    assert "it is neither a folder that transformers saved, nor" in refusal("clip=nowhere")
+    assert "it is neither a folder saved by transformers, nor" in refusal("clip=nowhere")
     folder = Path(shutil.copytree(vit, tmp_path / "copy"))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
@@ -202,9 +206,9 @@ def test_a_folder_that_is_no_classifier(vit: Path, clip: Path, tmp_path: Path) -
     (folder / "preprocessor_config.json").unlink()
     assert "its image processor cannot be loaded" in refusal(f"label={folder}")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert "only a pickle, and diffaug opens none" in refusal(f"label={folder}")
+    assert "only a pickle, which diffaug never opens" in refusal(f"label={folder}")
     grey = networks.vit(tmp_path / "grey", num_channels=1)
-    assert "it takes pictures of 1 channels, and is given RGB" in refusal(f"label={grey}")
+    assert "it takes pictures of 1 channels, but the judge passes RGB" in refusal(f"label={grey}")
 
 
 def test_a_judge_from_the_hub(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +226,7 @@ def test_a_judge_from_the_hub(clip: Path, tmp_path: Path, monkeypatch: pytest.Mo
         ):
             judge_digests(["clip=org/none"])
         server.add("org/pickle", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
-        with pytest.raises(ConfigError, match="is a pickle, and diffaug opens none"):
+        with pytest.raises(ConfigError, match="is a pickle, which diffaug never opens"):
             judge_digests(["clip=org/pickle"])
         hubs.forget()
         pretrained._fetch.cache_clear()

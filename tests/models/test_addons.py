@@ -129,9 +129,9 @@ ADDONS: dict[str, tuple[Callable[[str], Addons], Files, str]] = {
         "pytorch_lora_weights.bin is a pickle",
     ),
     "no lora": (lambda at: Addons(lora=at), {"a.txt": b""}, "no safetensors file in it"),
-    "a model as lora": (lambda at: Addons(lora=at), {"a.safetensors": weights()}, "is no LoRA"),
+    "a model as lora": (lambda at: Addons(lora=at), {"a.safetensors": weights()}, "is not a LoRA"),
     "broken lora": (
-        lambda at: Addons(lora=at), {"a.safetensors": LORA[:-3]}, "no whole safetensors file",
+        lambda at: Addons(lora=at), {"a.safetensors": LORA[:-3]}, "not a whole safetensors file",
     ),
     "pickled embedding": (
         lambda at: Addons(embeddings=(at,)), {"learned_embeds.bin": b""},
@@ -187,7 +187,7 @@ def test_addons_that_are_not_there(
 
 def test_a_lora_of_another_ending_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, {"lora.gguf": LORA}) / "lora.gguf"
-    assert "a .safetensors file is wanted" in refusal(own(tmp_path), Addons(lora=str(path)))
+    assert "it must be a .safetensors file" in refusal(own(tmp_path), Addons(lora=str(path)))
 
 
 def test_an_addon_of_no_commit_is_told_the_one_to_name(server: Hub, tmp_path: Path) -> None:

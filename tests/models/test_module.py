@@ -238,8 +238,11 @@ def test_editing_leaves_a_training_model_training() -> None:
     ("mistake", "says"),
     [
         (lambda model: model.edit(images(), 0), "strength must be in"),
-        (lambda model: model.edit(images(), 0.5, condition=[1]), "shape .1,. for 4 images"),
-        (lambda model: model.edit(images()[..., :8], 0.5), "images are .1, 16, 8."),
+        (
+            lambda model: model.edit(images(), 0.5, condition=[1]),
+            "each of 4 images, got the shape .1,.",
+        ),
+        (lambda model: model.edit(images()[..., :8], 0.5), "images must have .*, got .1, 16, 8."),
         (lambda model: model.edit(images(), 0.5, sampler="DDIM"), "sampler"),
         (lambda model: model.edit(images(), 0.5, batch_size=0), "batch_size"),
         (lambda model: model.sample(1, condition=[7]), "the model has 4 classes"),
