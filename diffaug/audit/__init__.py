@@ -1,1 +1,1 @@
-"""Whether an OUTPUT is still what its manifest says: verified, replayed, and cleaned."""
+"""Checking an OUTPUT against its manifest: verify, replay and clean."""

@@ -1,4 +1,4 @@
-"""Removing from an output what no manifest part names, and nothing else."""
+"""Removing from an output the files that no manifest part names, and nothing else."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ _TAR = re.compile(r"(shards|rejects)/(?P<stem>.+)-[0-9a-f]{8}\.tar")
 
 
 def clean(output: str) -> Iterator[Difference]:
-    """Remove stray tars and parts, and what killed jobs left unfinished; yield each, removed.
+    """Remove stray tars and parts, and the unfinished files of killed jobs; yield each one removed.
 
-    Left alone are: a tar that any readable part names, whichever part that is; a tar whose own
-    part is there but cannot be read; a part that is a whole commit of a shard the plan does not
-    have; in an object store, where a running job cannot be seen, the tar of a planned shard that
-    is not committed yet.
+    These are never removed:
+
+    - a tar that any readable part names
+    - a tar whose own part exists but cannot be read
+    - a part that is the whole commit of a shard which the plan does not have
+    - in an object store, where a running job cannot be seen, the tar of a planned shard that is
+      not committed yet
 
     Raises:
         ConfigError: it is not the output of a job, or a job is writing to it now.
@@ -38,12 +41,12 @@ def clean(output: str) -> Iterator[Difference]:
     held = [path.name for path, alive in leftovers.items() if alive]
     if held:
         raise ConfigError(
-            f"a job is writing to {storage.public_url(output)} now ({held[0]} is in use): clean "
-            "it once that has ended"
+            f"a job is writing to {storage.public_url(output)} now ({held[0]} is in use): clean it "
+            "after the job has ended"
         )
     for path in leftovers:
         _remove(path)
-        yield Difference(path.name, "a job that was killed left it unfinished")
+        yield Difference(path.name, "a killed job left it unfinished")
     planned = {shard.stem for shard in run.sources}
     for stray in strays(output, run):
         if not _keep(output, stray.where, planned):
@@ -75,7 +78,7 @@ def _keep(output: str, name: str, planned: set[str]) -> bool:
 
 
 def _is_commit(output: str, name: str) -> bool:
-    """Whether a part is whole, and stands under its own name."""
+    """Whether a part is whole, and has the name that belongs to it."""
     try:
         metadata, _ = check_part(storage.read_bytes(Output(output).at(name)))
     except (pa.ArrowException, ValueError, KeyError, TypeError, OSError):

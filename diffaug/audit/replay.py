@@ -1,8 +1,9 @@
-"""Images rebuilt from what their manifest part says of them, and held against it.
+"""Rebuilding images from their manifest part alone, and comparing them with it.
 
-A row and its part's metadata are all that is needed, with the source shard and the model. Where
-the part was made on this kind of device with these versions, bytes and pixels must come out the
-very same. Elsewhere that would be luck: the best a rebuilt image can be there is `near`.
+A row and its part's metadata suffice, together with the source shard and the model. If the part
+was made on this class of device with these versions, bytes and pixels must be identical. On other
+hardware or versions, identical results cannot be guaranteed, and the best possible verdict is
+`near`.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from diffaug.shards.reading import Label
 __all__ = ["TOLERANCE", "Replayed", "Tally", "member_name", "replay_parts", "replay_rows"]
 
 TOLERANCE = {"float32": 1.0, "bfloat16": 4.0}
-"""How far a picture rebuilt elsewhere may lie from the one stored and still be `near`: root mean
-square over its pixels, in levels of 255, by what the network computes in.
+"""The largest distance at which a picture rebuilt elsewhere counts as `near` the stored one, by
+dtype: root mean square over its pixels, in levels of 255.
 
-Sums in another order change a float32 result by at most 0.1 and a bfloat16 one by 0.4 to 3, both
-more the higher the strength (measured with other batch sizes, and without oneDNN's kernels); the
+Summing in another order changes a float32 result by at most 0.1 and a bfloat16 result by 0.4 to 3,
+more at higher strengths (measured with other batch sizes, and without oneDNN's kernels). The
 allowance for float32 leaves room for a lossy format. Pictures that share a source but not their
-noise lie 10 to 36 levels apart (strength 0.1 to 0.4). Few calls from near pure noise can make
-bfloat16 results differ by as much: then they are said to differ.
+noise are 10 to 36 levels apart (strength 0.1 to 0.4). With few calls from near pure noise, bfloat16
+results can differ by as much; they then count as `differs`.
 """
 
 _PREDICTED = ("sampler", "steps", "condition", "seed")
@@ -49,16 +50,18 @@ Verdict = Literal["equal", "near", "differs"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """One row, and what became of rebuilding its image.
+    """One row, and the result of rebuilding its image.
 
     Attributes:
         row: the manifest row.
-        verdict: `equal`: bytes and pixels are the manifest's, made on such a device and with
-            these versions. `near`: it was made elsewhere, and is within TOLERANCE. `differs`.
-        reason: for `near` and `differs`, what differs, a sentence; else empty.
-        elsewhere: what of device class and versions is not as it was; empty if nothing.
-        image: the rebuilt picture; None where it could not be rebuilt.
-        data: its file's bytes; None where it could not be rebuilt.
+        verdict: `equal`, if bytes and pixels are the manifest's and device class and versions are
+            those of the row; `near`, if it was made elsewhere and is within TOLERANCE; otherwise
+            `differs`.
+        reason: for `near` and `differs`, a sentence on what differs; otherwise empty.
+        elsewhere: how the row's device class and versions differ from this machine's; empty if
+            they do not.
+        image: the rebuilt picture; None if it could not be rebuilt.
+        data: the bytes of its file; None if it could not be rebuilt.
     """
 
     row: Row
@@ -76,7 +79,7 @@ class Replayed:
 
 @dataclass
 class Tally:
-    """Counts over replayed rows; `elsewhere` counts the near ones by what is not as it was."""
+    """Counts of replayed rows; `elsewhere` counts the near ones by how their making differs."""
 
     equal: int = 0
     near: int = 0
@@ -99,12 +102,12 @@ class Tally:
 
 
 class _MismatchError(DiffaugError):
-    """Why a row cannot be rebuilt to what it says."""
+    """The reason why a row cannot be rebuilt as recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A row on its way through the lanes, or passing by with why it cannot go through them."""
+    """A row on its way through the lanes, or past them with the reason it cannot be rebuilt."""
 
     row: Row
     binding: Binding | None
@@ -126,19 +129,20 @@ def replay_rows(
     """Rebuild the images of rows of one manifest part, in order.
 
     Args:
-        rows: rows that have an image; in the part's order its source is read once, forwards.
-        metadata: the part's `diffaug.*` metadata (see `manifest.read_metadata`).
-        output: OUTPUT, whose tars a picture made elsewhere is measured against; without it, one
-            that does not come out the very same differs.
+        rows: rows that have an image; if they come in the part's order, its source is read once
+            from start to end.
+        metadata: the part's `diffaug.*` metadata (see `manifest.part.read_metadata`).
+        output: OUTPUT, in whose tars a picture made elsewhere finds the stored one to compare
+            with; without it, such a picture differs unless it is identical.
 
     Yields:
-        For each row, one. Whatever stands in the way of a row is its reason to differ.
+        one result for each row. A row that cannot be rebuilt differs, and the reason is given.
     """
     return replay_parts([(metadata, rows)], output)
 
 
 def member_name(row: Row, metadata: Mapping[str, Any]) -> str:
-    """The name of a row's image in its tar, or what it would have been where it was not kept."""
+    """The name of a row's image in its tar, or the name it would have if it had been kept."""
     kept = row["output_member"]
     name = f"{copy_key(row['source_key'], row['copy'])}.{metadata['recipe']['format']}"
     return name if kept is None else str(kept)
@@ -147,10 +151,10 @@ def member_name(row: Row, metadata: Mapping[str, Any]) -> str:
 def replay_parts(
     parts: Iterable[tuple[Mapping[str, Any], Iterable[Row]]], output: str | None = None
 ) -> Iterator[Replayed]:
-    """Rebuild images of several parts, the lanes full from one part into the next.
+    """Rebuild images of several parts, keeping the lanes full from one part to the next.
 
     Args:
-        parts: (metadata, rows) of each; read as the lanes become free.
+        parts: (metadata, rows) of each part; read as lanes become free.
         output: see `replay_rows`.
     """
     tasks = (task for metadata, rows in parts for task in _tasks(metadata, rows))
@@ -180,7 +184,7 @@ def _tasks(metadata: Mapping[str, Any], rows: Iterable[Row]) -> Iterator[_Task]:
 def _replay(
     tasks: Iterator[_Task], binding: Binding | None, output: str | None
 ) -> Iterator[Replayed]:
-    """Rebuild the rows of one binding; without it, or where its model is not here, none is."""
+    """Rebuild the rows of one binding; without it, or without its model, every row differs."""
     editor, error = None, ""
     try:
         editor = binding.editor() if binding else None
@@ -225,7 +229,7 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
             places += [] if place is None else [place]
         found = {place: sources.read(url, place) for place in sorted(places)}
     except FileNotFoundError:
-        raise _MismatchError(f"the source is gone: there is no {url} any more") from None
+        raise _MismatchError(f"the source is gone: {url} no longer exists") from None
     except (OSError, ConfigError) as error:
         raise _MismatchError(f"the source {url} cannot be read: {error}") from None
     except DefectError as defect:
@@ -255,11 +259,11 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
     return draft
 
 
-def _same(said: Any, made: Any) -> bool:
-    if isinstance(made, float) and isinstance(said, float):
-        near = abs(said - made) <= 1e-9 * max(1.0, abs(made))  # the last bits are the device's
-        return said == made or near  # minus infinity is no number away from itself
-    return bool(said == made)
+def _same(recorded: Any, made: Any) -> bool:
+    if isinstance(made, float) and isinstance(recorded, float):
+        near = abs(recorded - made) <= 1e-9 * max(1.0, abs(made))  # last bits depend on the device
+        return recorded == made or near  # the difference of two infinities is not a number
+    return bool(recorded == made)
 
 
 def _judge(
@@ -273,7 +277,7 @@ def _judge(
         verdict = "near" if elsewhere else "equal"
         reason = f"made with {elsewhere}; bytes and pixels are the same" if elsewhere else ""
     elif same_bytes and task.format != "jpg":
-        reason = "bytes are the same, output_pixel_sha256 is not that of their pixels"
+        reason = "bytes are the same, but output_pixel_sha256 does not match their pixels"
     elif not elsewhere:
         what = "pixels are the same, bytes differ" if same_pixels else "pixels differ"
         reason = f"{what}, though device and versions are the same"
@@ -281,7 +285,7 @@ def _judge(
         try:
             apart = 0.0 if same_pixels else _apart(row, data, outputs, output)
         except _MismatchError as error:
-            reason = f"made with {elsewhere}; it came out otherwise, and {error}"
+            reason = f"made with {elsewhere}; the result differs, and {error}"
         else:
             tolerance = TOLERANCE[row["dtype"]]
             verdict = "near" if apart <= tolerance else "differs"
@@ -296,12 +300,12 @@ def _judge(
 
 
 def _apart(row: Row, data: bytes, outputs: Members, output: str | None) -> float:
-    """How far the stored picture is from the rebuilt one: root mean square, levels of 255."""
+    """The distance of the stored picture from the rebuilt one: root mean square, levels of 255."""
     if output is None:
-        raise _MismatchError("there is no OUTPUT to measure it against")
+        raise _MismatchError("there is no OUTPUT to compare it with")
     tar = row["output_shard"]
     if tar is None:
-        raise _MismatchError("what filters turned away was not kept, to measure it against")
+        raise _MismatchError("the image, which a filter rejected, was not kept to compare it with")
     try:
         stored = outputs.read(storage.join(output, tar), row["output_offset"])
     except (OSError, DefectError) as error:

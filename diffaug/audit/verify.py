@@ -1,4 +1,4 @@
-"""Is an output still what its manifest says? Every tar and image hashed again, rejects too."""
+"""Verifying an output against its manifest by hashing every tar and image again, with rejects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Difference", "ShardCheck", "rest", "strays", "verify_shards"]
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not as the manifest says: where, and what."""
+    """One difference from the manifest: where it is, and what it is."""
 
     where: str
     what: str
@@ -33,11 +33,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class ShardCheck:
-    """One planned shard, checked.
+    """The result of checking one planned shard.
 
     Attributes:
         stem: the shard's.
-        differences: what is not as the manifest says.
+        differences: between the shard's files and its manifest part.
     """
 
     stem: str
@@ -45,14 +45,14 @@ class ShardCheck:
 
     @property
     def has_rows(self) -> bool:
-        """Whether its manifest part is there and whole, so that its rows can be replayed."""
+        """Whether its manifest part exists and is whole, so that its rows can be replayed."""
         return all(difference.where != part_path(self.stem) for difference in self.differences)
 
 
 def verify_shards(output: str, shards: Iterable[SourceShard]) -> Iterator[ShardCheck]:
     """Check some of an output's planned shards.
 
-    A shard's part is compared with its digest, its counts are added up, and its tar is hashed
+    A shard's part is compared with its digest, its rows are counted, and its tars are hashed as a
     whole and image by image.
     """
     for shard in shards:
@@ -60,28 +60,28 @@ def verify_shards(output: str, shards: Iterable[SourceShard]) -> Iterator[ShardC
 
 
 def rest(output: str, run: Run) -> list[Difference]:
-    """What differs outside of any single shard: stray files, and an OUTPUT/lineage out of date."""
+    """The differences that belong to no single shard: stray files, and an outdated lineage/."""
     return [*strays(output, run), *_lineage(output, run)]
 
 
 def _lineage(output: str, run: Run) -> Iterator[Difference]:
     if not Output(output).lineage_files():
-        return  # then no footer need be read again
+        return  # so no footer has to be read again
     try:
         reports = survey(run.sources, output).committed.values()
     except (DiffaugError, OSError):
-        return  # a part is broken, which is a difference by itself
+        return  # a part is broken, which is reported as its own difference
     if why := stale(output, sum(report.planned for report in reports)):
         yield Difference("lineage/", why)
 
 
 def strays(output: str, run: Run) -> list[Difference]:
-    """Tars that no part names, and parts the plan does not have.
+    """Tars that no part names, and parts of shards that the plan does not have.
 
-    Nothing is said of a tar whose own part cannot be read: that part is a difference by itself.
+    A tar whose own part cannot be read is not reported, since that part is a difference itself.
     """
     layout = Output(output)
-    tars = layout.tars()  # first: a job publishes them before their part
+    tars = layout.tars()  # listed first, since a job publishes them before their part
     stems = layout.stems()
     named: set[str] = set()
     unreadable: set[str] = set()
@@ -129,10 +129,11 @@ def _verify_counts(part: str, report: ShardReport, rows: list[Row]) -> Iterator[
         if statuses.count(name) != getattr(report, name):
             yield Difference(
                 part,
-                f"{statuses.count(name)} rows are {name}, its report says {getattr(report, name)}",
+                f"{statuses.count(name)} rows are {name}, but its report counts "
+                f"{getattr(report, name)}",
             )
     if len(rows) != report.planned:
-        yield Difference(part, f"{len(rows)} rows, its report says {report.planned}")
+        yield Difference(part, f"{len(rows)} rows, but its report counts {report.planned}")
 
 
 def _verify_tar(output: str, tar: str, sha256: str, rows: list[Row]) -> Iterator[Difference]:
@@ -148,15 +149,17 @@ def _verify_tar(output: str, tar: str, sha256: str, rows: list[Row]) -> Iterator
     for row in rows:
         member = row["output_member"]
         if row["output_shard"] != tar:
-            yield Difference(member, f"its row names {row['output_shard']}, its report {tar}")
+            yield Difference(
+                member, f"its row names {row['output_shard']}, but its report names {tar}"
+            )
         elif member not in found:
             yield Difference(f"{tar} {member}", "missing")
         elif found[member] != (row["output_offset"], row["output_sha256"]):
-            yield Difference(f"{tar} {member}", "its bytes or place are not those of its row")
+            yield Difference(f"{tar} {member}", "its bytes or offset differ from its row")
 
 
 def _image_digests(url: str) -> dict[str, tuple[int, str]]:
-    """(offset, sha256) of every member that a row could name."""
+    """The (offset, sha256) of every member that a row could name."""
     found = {}
     with storage.open_read(url) as stream:
         for sample in read_samples(stream, _is_picture):
@@ -167,5 +170,5 @@ def _image_digests(url: str) -> dict[str, tuple[int, str]]:
 
 
 def _is_picture(extension: str) -> bool:
-    """Of a sample's member: png, or aug0.png in the paired layout."""
+    """Whether a member is a picture by its extension: png, or aug0.png in the paired layout."""
     return extension.rpartition(".")[2] in ("png", "jpg", "webp")

@@ -1,7 +1,8 @@
-"""`OUTPUT/lineage/`: the manifest of a finished job again, in a few large files.
+"""`OUTPUT/lineage/`: a copy of a finished job's manifest in a few large files.
 
-For readers far from the store, to whom ten thousand parts are ten thousand requests. The parts stay
-what counts; the files are a function of them, byte for byte with one pyarrow version.
+It serves readers far from the store, for whom ten thousand parts cost ten thousand requests. The
+parts remain authoritative. For a given pyarrow version, the files are a function of them, byte for
+byte.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ _ROWS_A_FILE = 1 << 20
 
 
 def compact(output: str) -> Iterator[int]:
-    """Merge the parts, yielding how many rows each had; the files are there when it ends.
+    """Merge the parts, yielding the number of rows of each; the files are complete at the end.
 
     Args:
         output: OUTPUT of a finished job.
 
     Raises:
-        ConfigError: it is not the output of a job, or shards of it are not committed yet.
+        ConfigError: it is not the output of a job, or some of its shards are not committed yet.
         UncommittedError: a part is broken.
     """
     run = the_run(output)
@@ -60,7 +61,7 @@ def compact(output: str) -> Iterator[int]:
 
 
 def stale(output: str, rows: int) -> str | None:
-    """Why OUTPUT/lineage is not of a manifest of so many rows; None if it is, or is not there."""
+    """Why OUTPUT/lineage does not match a manifest of `rows` rows; None if it does or is absent."""
     names = Output(output).lineage_files()
     found = 0
     for name in names:
@@ -71,7 +72,7 @@ def stale(output: str, rows: int) -> str | None:
             return f"{name} cannot be read ({error}): run diffaug compact again"
     if not names or found == rows:
         return None
-    return f"it has {found} rows and the manifest {rows}: run diffaug compact again"
+    return f"it has {found} rows but the manifest has {rows}: run diffaug compact again"
 
 
 def _part(output: str, schema: pa.Schema, shard: SourceShard) -> pa.Table:
@@ -85,7 +86,7 @@ def _part(output: str, schema: pa.Schema, shard: SourceShard) -> pa.Table:
 
 
 class _Files:
-    """Tables in, files of a few large row groups out."""
+    """Writes tables to files with a few large row groups."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self._folder = folder
@@ -103,7 +104,7 @@ class _Files:
             self._flush()
 
     def close(self) -> list[Path]:
-        """The files, whole; at least one."""
+        """Finish the files and return them; there is at least one."""
         if self._tables or not self._paths:
             self._flush()
         self._end_file()

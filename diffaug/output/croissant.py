@@ -1,7 +1,7 @@
-"""An output described in MLCommons Croissant, so that catalogues and other loaders know it.
+"""Exporting a description in MLCommons Croissant, for catalogues and other loaders.
 
-The vocabulary is that of https://docs.mlcommons.org/croissant/docs/croissant-spec.html; the
-document is built and validated by its reference implementation, the package mlcroissant.
+The vocabulary is that of https://docs.mlcommons.org/croissant/docs/croissant-spec.html. Its
+reference implementation, the package mlcroissant, builds and validates the document.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 _ROWS, _PICTURES, _PARTS, _IMAGES = "rows", "pictures", "manifest", "images"
 
 _Field = tuple[str, Any, str, dict[str, str]]
-"""Its name, its type, what it says, and what of a file it is."""
+"""A field's name, type, description, and where in a file it comes from."""
 
 
 def export_croissant(output: str) -> str:
-    """Write OUTPUT/croissant.json, and say where it is.
+    """Write OUTPUT/croissant.json, and return its URL.
 
-    It names every tar with its digest; the record set `rows` is the manifest, `pictures` the
-    images in the tars. Paths in it are relative, so it moves with OUTPUT.
+    The document names every tar with its digest. Its record set `rows` is the manifest, and
+    `pictures` the images in the tars. Its paths are relative, so it can move with OUTPUT.
 
     Args:
         output: OUTPUT of a finished job.
 
     Raises:
-        ConfigError: it is not the output of a job, or shards of it are not committed yet, or
+        ConfigError: it is not the output of a job, some of its shards are not committed yet, or
             mlcroissant is not installed.
         UncommittedError: a part is broken.
         OSError: storage failed.
@@ -114,9 +114,9 @@ def _description(summary: Summary) -> str:
     return (
         "Synthetic images: each is a variation of a real one, noised part-way by a diffusion "
         f"process and reconstructed. Of {summary.planned} planned images {summary.ok} are ok, "
-        f"{summary.filtered} were turned away by a filter and {summary.failed} failed; the record "
-        "set `rows` says of each where it came from, what was done and what came out. The images "
-        "and their licence derive from the source's."
+        f"{summary.filtered} were rejected by a filter and {summary.failed} failed. The record set "
+        "`rows` records for each its source, how it was made and the result. The images and their "
+        "licence derive from the source's."
     )
 
 
@@ -124,7 +124,8 @@ def _protocol(run: Run) -> str:
     model = f"{run.model.name} (weights of digest {run.model.digest})"
     return (
         f"diffaug {__version__}, model {model}, recipe {run.recipe_digest}: "
-        f"{run.recipe.model_dump_json()}. Any image can be made again from its row: diffaug replay."
+        f"{run.recipe.model_dump_json()}. Any image can be regenerated from its row with diffaug "
+        "replay."
     )
 
 
@@ -135,7 +136,7 @@ def _rows(mlc: Any, run: Run) -> Any:
         (name, kinds.get(kind, mlc.DataType.INTEGER), what, {"column": name})
         for name, (kind, what) in columns_of(run.recipe.judge_names).items()
     ]
-    what = "One row for every planned image, whatever became of it."
+    what = "One row for every planned image, whatever its outcome."
     return _record_set(mlc, _ROWS, what, _PARTS, fields)
 
 

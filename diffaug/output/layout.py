@@ -1,4 +1,4 @@
-"""OUTPUT, the folder or URL that a job writes: where each thing lies in it."""
+"""The layout of OUTPUT, the folder or URL that a job writes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from diffaug.errors import ConfigError, UncommittedError
 __all__ = ["REJECTS", "SHARDS", "Output", "broken_part", "copy_key", "part_path"]
 
 SHARDS, REJECTS = "shards", "rejects"
-"""The folders of tars: of images that were kept, and of those that filters turned away."""
+"""The folders of tars: those of kept images, and those of images that filters rejected."""
 
 _MANIFEST, _LINEAGE, _REPORT = "manifest", "lineage", "report"
 
 _REQUESTS = 32
-"""Requests to a remote store at a time; it answers many as fast as one."""
+"""Concurrent requests to a remote store, which answers many as fast as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Output:
 
     @property
     def public(self) -> str:
-        """The URL without credentials, to show."""
+        """The URL without credentials, for messages."""
         return storage.public_url(self.url)
 
     @property
@@ -40,7 +40,7 @@ class Output:
 
     @property
     def shards_txt(self) -> str:
-        """The committed tars, one a line; there when the job is complete."""
+        """The committed tars, one a line; written when the job is complete."""
         return self.at("shards.txt")
 
     @property
@@ -55,7 +55,7 @@ class Output:
 
     @property
     def requests(self) -> int:
-        """How many of its files to ask for at a time."""
+        """How many of its files to request at a time."""
         return 1 if storage.is_local(self.url) else _REQUESTS
 
     def at(self, path: str) -> str:
@@ -63,7 +63,7 @@ class Output:
         return storage.join(self.url, *path.split("/"))
 
     def report(self, name: str) -> str:
-        """A file of its report."""
+        """A file of the report that `diffaug report` writes."""
         return self.at(f"{_REPORT}/{name}")
 
     def part(self, stem: str) -> str:
@@ -71,11 +71,11 @@ class Output:
         return self.at(part_path(stem))
 
     def stems(self) -> list[str]:
-        """The stems of the parts that are there, sorted."""
+        """The stems of the existing parts, sorted."""
         return [name.removesuffix(".parquet") for name in _parquet(self.manifest)]
 
     def tars(self) -> list[str]:
-        """The tars that are there, committed or not, by their paths below OUTPUT."""
+        """The paths of the existing tars below OUTPUT, committed or not."""
         return [
             f"{folder}/{tar}"
             for folder in (SHARDS, REJECTS)
@@ -87,7 +87,7 @@ class Output:
         return _parquet(self.lineage)
 
     def no_output(self) -> ConfigError:
-        """The error for a place that no job has written."""
+        """The error for a folder or URL that no job has written."""
         return ConfigError(f"{self.public} is not an output of diffaug: it has no run.json")
 
 

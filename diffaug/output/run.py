@@ -1,4 +1,4 @@
-"""OUTPUT/run.json: everything frozen about a job."""
+"""OUTPUT/run.json, which holds everything frozen about a job."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class _Frozen(BaseModel):
 
 
 class SourceShard(_Frozen):
-    """One source shard: where it lies, and the name its output and manifest part go by."""
+    """One source shard: its URL, and the stem that names its output and its manifest part."""
 
     url: str
     stem: str
 
 
 class ModelId(_Frozen):
-    """Which model: as the recipe names it, the hub's commit if any, and the weights' digest."""
+    """A model's identity: the recipe's name for it, the hub's commit if any, and its digest."""
 
     name: str
     revision: str | None
@@ -36,8 +36,8 @@ class ModelId(_Frozen):
 class Run(_Frozen):
     """OUTPUT/run.json: everything frozen about a job. Only `sources` may grow.
 
-    `columns` are the manifest's, with their Arrow types: a job ends with those it began with.
-    `judges` says what each judge of the recipe is, by its name (see `judge_digests`).
+    `columns` are the manifest's, with their Arrow types; they stay the same throughout a job.
+    `judges` identifies each judge of the recipe, by its name (see `judge_digests`).
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
@@ -54,15 +54,15 @@ class Run(_Frozen):
 
 
 def column_types(judges: tuple[str, ...]) -> dict[str, str]:
-    """The manifest's columns in a job that has these judges, with their Arrow types."""
+    """The manifest's columns in a job with these judges, with their Arrow types."""
     return {name: kind for name, (kind, _) in columns_of(judges).items()}
 
 
 def read_run(output: str) -> Run | None:
-    """The run.json of an output; None where there is none.
+    """The run.json of an output; None if there is none.
 
     Raises:
-        ConfigError: it is there, but is not one of this diffaug's.
+        ConfigError: this version of diffaug cannot read it.
     """
     url = Output(output).run_json
     try:
@@ -76,16 +76,16 @@ def read_run(output: str) -> Run | None:
     except ValidationError as error:
         raise ConfigError(
             f"{storage.public_url(url)} is not a run.json this diffaug reads "
-            f"({error.error_count()} fields differ): take the version that wrote it, or choose a "
-            "new OUTPUT"
+            f"({error.error_count()} fields differ): use the version that wrote it, or choose "
+            "a new OUTPUT"
         ) from None
 
 
 def the_run(output: str) -> Run:
-    """The run.json of what must be the output of a job.
+    """The run.json of an output that must have one.
 
     Raises:
-        ConfigError: there is none, or it is not one of this diffaug's.
+        ConfigError: there is none, or this version of diffaug cannot read it.
     """
     run = read_run(output)
     if run is None:

@@ -1,6 +1,7 @@
-"""Rows picked out of an output's parts: spread evenly, or one by its sample id.
+"""Selecting rows from an output's parts: some spread evenly, or one by its sample id.
 
-Only the parts that hold a picked row are read beyond their footers, and none is held whole.
+Only parts that hold a selected row are read beyond their footers, and no part is held in memory as
+a whole.
 """
 
 from __future__ import annotations
@@ -21,22 +22,19 @@ __all__ = ["evenly", "find_sample", "image_counts", "picked_rows", "spread"]
 
 _WHOLE_ID, _SHORTEST_ID = 32, 8
 
-
 _MADE = ("ok", "filtered")
-"""The status of rows that have an image, which can be made again, kept or not."""
+"""The statuses of rows whose image can be regenerated, whether or not it was kept."""
 
 
 def image_counts(output: str, stems: Iterable[str]) -> dict[str, int]:
-    """How many rows with an image, kept or filtered, each committed shard has, by its stem.
+    """The number of rows with an image, kept or filtered, of each committed shard, by its stem.
 
-    The parts' footers tell.
-
-    A shard that is not committed, or whose part's footer is broken, is left out: to say so is
-    what `verify` does.
+    The numbers come from the parts' footers. A shard that is not committed, or whose footer is
+    broken, is left out; reporting those is up to `verify`.
 
     Args:
         output: OUTPUT of a job.
-        stems: which shards.
+        stems: of the shards to count.
     """
     there = set(Output(output).stems())
     counts = {}
@@ -49,20 +47,20 @@ def image_counts(output: str, stems: Iterable[str]) -> dict[str, int]:
 
 
 def evenly(total: int, number: int) -> list[int]:
-    """At most `number` of the places 0 … total - 1, evenly spread, rising."""
+    """At most `number` of the indices 0 … total - 1, evenly spread and rising."""
     number = min(number, total)
     return [(2 * pick + 1) * total // (2 * number) for pick in range(number)]
 
 
 def spread(counts: Mapping[str, int], number: int) -> dict[str, list[int]]:
-    """Spread `number` picks evenly over all rows, or take every row where there are not so many.
+    """Spread `number` picks evenly over all rows, or pick every row if there are not that many.
 
     Args:
-        counts: rows of each shard.
-        number: how many to pick.
+        counts: the number of rows of each shard.
+        number: how many rows to pick.
 
     Returns:
-        For each shard with a pick, which of its rows, from 0, rising.
+        For each shard with a pick, the indices of its picked rows, from 0 and rising.
     """
     places = iter(evenly(sum(counts.values()), number))
     picks: dict[str, list[int]] = {}
@@ -81,7 +79,7 @@ def picked_rows(
     """Yield, for each shard with a pick, its part's metadata and the picked rows with an image.
 
     Raises:
-        UncommittedError: a part is broken, or gone.
+        UncommittedError: a part is broken or gone.
     """
     for stem, places in picks.items():
         with _reading(output, stem) as stream:
@@ -93,12 +91,12 @@ def find_sample(output: str, sample_id: str) -> tuple[Mapping[str, Any], Row]:
     """Find the first row with an image that has a sample id, and its part's metadata.
 
     Args:
-        output: OUTPUT of a job; of it only `manifest/` is read.
-        sample_id: whole, or its beginning: at least 8 characters that no other id begins with.
+        output: OUTPUT of a job; only its `manifest/` is read.
+        sample_id: whole, or at least its first 8 characters, with which no other id may begin.
 
     Raises:
-        ConfigError: there is no such row, or more than one id begins so, or no such output.
-        UncommittedError: it was not found, but a part that may hold it is broken.
+        ConfigError: there is no such output or row, or more than one id begins like that.
+        UncommittedError: no row was found, but a part that may hold it is broken.
     """
     if not _SHORTEST_ID <= len(sample_id) <= _WHOLE_ID:
         raise ConfigError(
@@ -118,11 +116,12 @@ def find_sample(output: str, sample_id: str) -> tuple[Mapping[str, Any], Row]:
                     found.setdefault(id, (stem, place))
                 if len(found) > 1:
                     raise ConfigError(
-                        f"sample id {sample_id}: {' and '.join(found)} begin so: give more of it"
+                        f"sample id {sample_id}: {' and '.join(found)} both begin with it: give "
+                        "more characters"
                     )
         except UncommittedError as error:
             broken.append(error)
-        if sample_id in found:  # a whole id: no need to see whether another begins so
+        if sample_id in found:  # a whole id, with which no other can begin
             break
     if not found and broken:
         raise broken[0]
@@ -141,7 +140,7 @@ def _made_ids(output: str, stem: str) -> Iterator[str]:
 
 
 def _made_rows(output: str, stem: str, places: set[int]) -> Iterator[Row]:
-    """The rows with an image that are at these places among them."""
+    """Of the rows with an image, those with these indices."""
     place, last = 0, max(places)
     with _reading(output, stem) as stream:
         for row in iter_rows(stream):
@@ -155,7 +154,7 @@ def _made_rows(output: str, stem: str, places: set[int]) -> Iterator[Row]:
 
 @contextmanager
 def _reading(output: str, stem: str) -> Iterator[IO[bytes]]:
-    """Open a part; what is wrong with it is said of it."""
+    """Open a part; errors within the context name it."""
     url = Output(output).part(stem)
     try:
         with storage.open_read(url) as stream:

@@ -1,4 +1,4 @@
-"""The state of a whole output, counted from its manifest parts without reading a row."""
+"""The state of a whole output, counted from its parts' footers without reading a row."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Summary:
 
     Attributes:
         shards: source shards planned.
-        committed: of them, how many are done.
-        planned: images planned in those.
-        ok: of these, how many came out and stayed.
-        filtered: how many a filter turned away.
-        failed: how many have no image.
+        committed: shards that are done.
+        planned: images planned in committed shards.
+        ok: images that were made and kept.
+        filtered: images that a filter rejected.
+        failed: planned images that could not be made.
         output_bytes: size of the tars in shards/.
         rejects_bytes: size of the tars in rejects/.
-        seconds: what the shards took, added up over all processes.
+        seconds: time the shards took, summed over all processes.
     """
 
     shards: int
@@ -44,7 +44,7 @@ class Summary:
 
     @property
     def failed_fraction(self) -> float:
-        """Failed rows by planned rows."""
+        """Failed images divided by planned images; 0 if none are planned."""
         return self.failed / self.planned if self.planned else 0.0
 
     def __str__(self) -> str:
@@ -55,10 +55,10 @@ class Summary:
 
 
 def summarise(output: str) -> Summary:
-    """Count an output as it stands.
+    """Count the current state of an output.
 
     Raises:
-        ConfigError: it is not the output of a job, or holds a part of another.
+        ConfigError: it is not the output of a job, or holds a part of another job.
         UncommittedError: a part of its manifest is broken.
         OSError: storage failed.
     """

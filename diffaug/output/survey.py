@@ -1,4 +1,4 @@
-"""Shard reports: what is committed of an output, told by its parts' footers without a row read."""
+"""Shard reports: which shards of an output are committed, by its parts' footers."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ __all__ = [
 ]
 
 _FEW = 64
-"""So many parts of a remote store are each asked for: its folder may hold a hundred thousand."""
+"""Up to so many parts are requested one by one, since the folder may hold a hundred thousand."""
 
 _CLOCKS = timedelta(minutes=1)
-"""How far a store's clock may be from that of the machine that read from it."""
+"""How much the clocks of a store and of a machine that reads from it may differ."""
 
 
 class ShardReport(BaseModel):
-    """What became of one source shard; kept in its part's metadata as `diffaug.report`.
+    """The outcome of one source shard, kept in its part's metadata as `diffaug.report`.
 
     Attributes:
         source: URL of the source shard.
-        source_bytes: its size as it is stored.
-        source_sha256: of its bytes as they are stored, in hex.
-        source_read_at: when their reading began, UTC, ISO 8601.
-        stem: the name its tar and its manifest part go by.
+        source_bytes: its stored size.
+        source_sha256: of its stored bytes, in hex.
+        source_read_at: when reading began, UTC, ISO 8601.
+        stem: names its tar and its manifest part.
         planned: rows; always ok + filtered + failed.
         ok: images in the tar.
-        filtered: images turned away by a filter.
+        filtered: images that a filter rejected.
         failed: rows without an image.
-        output_shard: the tar's path below OUTPUT; None when no image came out.
+        output_shard: the tar's path below OUTPUT; None if no image was made.
         output_sha256: of the whole tar.
         output_bytes: size of the tar.
-        rejects_shard: the path of the tar of what filters turned away; None without one.
+        rejects_shard: path of the tar of rejected images; None if there is none.
         rejects_sha256: of that whole tar.
         rejects_bytes: its size.
         started_at: UTC, ISO 8601.
         seconds: from the shard's first row to its commit.
-        host: the machine.
-        pid: the process.
+        host: name of the machine.
+        pid: of the process.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,7 +84,7 @@ class ShardReport(BaseModel):
 
     @property
     def tars(self) -> dict[str, str]:
-        """The sha256 of each tar it names, by its path below OUTPUT."""
+        """The sha256 of each tar of the shard, by its path below OUTPUT."""
         named = {
             self.output_shard: self.output_sha256,
             self.rejects_shard: self.rejects_sha256,
@@ -94,11 +94,11 @@ class ShardReport(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
         committed: the reports of committed shards, by stem.
-        missing: the other shards, in their order.
+        missing: the other shards, in order.
     """
 
     committed: dict[str, ShardReport]
@@ -106,7 +106,7 @@ class Survey:
 
 
 def survey(shards: Iterable[SourceShard], output: str) -> Survey:
-    """See how far a job is with these shards.
+    """Find out which of these shards are committed.
 
     Raises:
         ConfigError: a shard's part belongs to another source.
@@ -144,12 +144,12 @@ def _report_if_there(output: str, shard: SourceShard) -> ShardReport | None:
 
 
 def refuse_changed(reports: Iterable[ShardReport]) -> None:
-    """Check that the sources of committed shards are still what they were.
+    """Check that the sources of committed shards have not changed.
 
-    A file of the same size that was not written since is taken for the same.
+    A file of the same size that has not been written since counts as unchanged.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: a source has changed.
     """
     by_source = {report.source: report for report in reports}
     now = storage.stats(by_source)
@@ -157,13 +157,13 @@ def refuse_changed(reports: Iterable[ShardReport]) -> None:
     if changed:
         more = f" and {len(changed) - 1} more have" if len(changed) > 1 else " has"
         raise ConfigError(
-            f"{changed[0]}{more} changed since being augmented. What was made stays as it is: give "
-            "what changed a new name, or choose a new OUTPUT"
+            f"{changed[0]}{more} changed since being augmented, and existing output is never "
+            "replaced: give what changed a new name, or choose a new OUTPUT"
         )
 
 
 def own_report(output: str, shard: SourceShard) -> ShardReport:
-    """The report in the part that goes by a shard's stem.
+    """The report in the part named by a shard's stem.
 
     Raises:
         ConfigError: the part belongs to another source.
@@ -173,24 +173,24 @@ def own_report(output: str, shard: SourceShard) -> ShardReport:
     report = read_report(url)
     if report.source != shard.url:
         raise ConfigError(
-            f"{storage.public_url(url)} belongs to {report.source}, not to {shard.url}: two jobs "
-            "were planned at once; choose a new OUTPUT"
+            f"{storage.public_url(url)} belongs to {report.source}, not to {shard.url}, since two "
+            "jobs were planned at once: choose a new OUTPUT"
         )
     return report
 
 
 def read_report(url: str) -> ShardReport:
-    """The report in a part's metadata, read without its rows.
+    """The report in a part's metadata, read without the part's rows.
 
     Raises:
-        UncommittedError: the file is there, but is no manifest part.
+        UncommittedError: the file exists, but is not a manifest part.
     """
     try:
         with storage.open_read(url) as stream:
             return _read(stream)
     except FileNotFoundError:
         raise
-    except OSError:  # pyarrow's, of a broken footer? The store would raise its own again
+    except OSError:  # pyarrow's, for a broken footer? An error of the store would come again
         data = io.BytesIO(storage.read_bytes(url))
     except (pa.ArrowException, ValueError, KeyError) as error:
         raise broken_part(url, error) from error
@@ -205,7 +205,7 @@ def _read(stream: IO[bytes]) -> ShardReport:
 
 
 def _has_changed(report: ShardReport, stat: storage.Stat) -> bool:
-    """Told by size; the bytes are read again only of what was written since."""
+    """Compare sizes; only a file written since is read and digested again."""
     if stat.size != report.source_bytes:
         return stat.size is not None
     begun = datetime.fromisoformat(report.source_read_at)

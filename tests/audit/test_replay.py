@@ -233,7 +233,7 @@ def test_made_elsewhere_with_nothing_to_measure_against_differs(rounded: Path) -
     rows, metadata = part(rounded)
     found = list(replay_rows([row | ELSEWHERE for row in rows], metadata))
     (reason,) = {replayed.reason for replayed in found if replayed.verdict == "differs"}
-    assert "there is no OUTPUT to measure it against" in reason
+    assert "there is no OUTPUT to compare it with" in reason
 
 
 # --- what differs
@@ -246,11 +246,11 @@ ROW_DIFFERS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "pixels' digest alone": (
         {"output_pixel_sha256": "0" * 64},
-        "bytes are the same, output_pixel_sha256 is not that of their pixels",
+        "bytes are the same, but output_pixel_sha256 does not match their pixels",
     ),
     "the same, elsewhere": (
         {"output_pixel_sha256": "0" * 64, "device": "cpu/abacus"},
-        "bytes are the same, output_pixel_sha256 is not that of their pixels",
+        "bytes are the same, but output_pixel_sha256 does not match their pixels",
     ),
     "sample_id": (
         {"sample_id": "0" * 32},
@@ -267,7 +267,7 @@ ROW_DIFFERS: dict[str, tuple[dict[str, Any], str]] = {
     "source offset": ({"source_offset": 3}, "the source has changed: "),
     "source far offset": ({"source_offset": 10**9}, "the source has changed: "),
     "source in data": ({"source_offset": 512 + 100}, "has no member at 612"),
-    "source gone": ({"source_shard": "/nowhere/s.tar"}, "there is no /nowhere/s.tar any more"),
+    "source gone": ({"source_shard": "/nowhere/s.tar"}, "/nowhere/s.tar no longer exists"),
     "source protocol": (
         {"source_shard": "s4://a/s.tar"},
         "cannot be read: s4://a/s.tar is not a URL",

@@ -111,7 +111,7 @@ def test_a_spoilt_copy_is_named(output: Path, tmp_path: Path) -> None:
     data[int(str(row.output_offset)) + 60] ^= 1
     shard(spoilt).write_bytes(data)
     said = differences(spoilt)
-    assert any(f"{row.output_member}: its bytes or place" in line for line in said)
+    assert any(f"{row.output_member}: its bytes or offset" in line for line in said)
 
 
 def test_a_source_is_there_once_one_of_its_copies_came_out(tmp_path: Path) -> None:

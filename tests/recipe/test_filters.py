@@ -277,7 +277,7 @@ def test_a_spoilt_or_missing_reject_is_named(output: Path) -> None:
     second.unlink()
     found = differences(output)
     assert any(line.startswith(f"rejects/{first.name}: its sha256 is") for line in found)
-    assert any("its bytes or place are not those of its row" in line for line in found)
+    assert any("its bytes or offset differ from its row" in line for line in found)
     assert f"rejects/{second.name}: missing" in found
 
 
