@@ -331,7 +331,7 @@ def test_verify_cleans_what_nothing_names(output: Path, cli: Cli) -> None:
     said = cli("verify", output, "--clean")
     assert said.code == 0
     assert said.out == (
-        "removed .diffaug-0123456789ab: a job that was killed left it unfinished\n"
+        "removed .diffaug-0123456789ab: a killed job left it unfinished\n"
         "removed shards/stray.tar: no manifest part names this tar\n"
         "3 shards checked, 0 differences\n"
     )

@@ -140,7 +140,7 @@ def test_verification_as_a_deployment(environment: dict[str, str], tmp_path: Pat
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     summary = found["verify-summary"]
     assert "| 2 of 2 | 3 | 79 | 0 |" in summary
-    assert f"- `shards/{tar.name} 00000-a0.png: its bytes or place are not" in summary
+    assert f"- `shards/{tar.name} 00000-a0.png: its bytes or offset differ from its row" in summary
     assert f"- `{source} {frame['source_key'].max()} copy 0: the source has changed" in summary
 
 
