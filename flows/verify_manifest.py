@@ -16,7 +16,7 @@ from prefect.states import Failed
 from pydantic import BaseModel, Field
 
 from diffaug import ConfigError, storage
-from diffaug.audit.replay import Tally, replay_parts
+from diffaug.audit.replay import Verdicts, replay_parts
 from diffaug.audit.verify import rest, verify_shards
 from diffaug.output.run import the_run
 from diffaug.output.select import image_counts, picked_rows, spread
@@ -62,7 +62,7 @@ def verify_group(
             checked.found(difference)
         if not shard.has_rows:
             picks = {stem: places for stem, places in picks.items() if stem != shard.stem}
-    tally = Tally()
+    tally = Verdicts()
     for replayed in replay_parts(picked_rows(output, picks), output):
         tally.add(replayed)
         if replayed.verdict == "differs":

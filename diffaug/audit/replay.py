@@ -30,7 +30,7 @@ from diffaug.pictures.codec import decode, pixel_sha256
 from diffaug.shards.members import Members
 from diffaug.shards.reading import Label
 
-__all__ = ["TOLERANCE", "Replayed", "Tally", "member_name", "replay_parts", "replay_rows"]
+__all__ = ["TOLERANCE", "Replayed", "Verdicts", "member_name", "replay_parts", "replay_rows"]
 
 TOLERANCE = {"float32": 1.0, "bfloat16": 4.0}
 """The largest distance at which a picture rebuilt elsewhere counts as `near` the stored one, by
@@ -78,7 +78,7 @@ class Replayed:
 
 
 @dataclass
-class Tally:
+class Verdicts:
     """Counts of replayed rows; `elsewhere` counts the near ones by how their making differs."""
 
     equal: int = 0
@@ -243,7 +243,7 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
         image=editor.medium.read(data, recipe.max_pixels),
         label=Label(row["label"], row["label_text"]),
         key=row["source_key"],
-        # sample_id tells whether it is still the same mask
+        # whether it is still the same mask shows in sample_id
         mask=editor.medium.read_mask(masks[0], recipe.max_pixels) if masks else None,
     )
     (draft,) = editor.plan(source, [row["copy"]])

@@ -11,7 +11,7 @@ from diffaug.errors import ConfigError
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
-    from diffaug.pack import Tally
+    from diffaug.pack import Totals
 
 __all__ = ["pack"]
 
@@ -85,7 +85,7 @@ def pack(
         label_column=label_column,
     )
     name = packing.safe_name(source) if name is None else name
-    tally = packing.Tally()
+    tally = packing.Totals()
     outcomes = packing.pack(
         opened,
         output,
@@ -105,7 +105,7 @@ def pack(
     return _conclude(tally, f"{where}/{tally.pattern} and {where}/{name}.yaml", max_failed)
 
 
-def _conclude(tally: Tally, files: str, max_failed: float) -> int:
+def _conclude(tally: Totals, files: str, max_failed: float) -> int:
     count = len(tally.shards) + 1
     kept = (
         "" if tally.written == count else "; the others were there already, with the same content"

@@ -67,10 +67,10 @@ def _shown(differences: list[Difference]) -> int:
 
 def _replay_some(output: str, number: int, stems: list[str]) -> int:
     """Make images of these shards again, and say which differ; how many do."""
-    from diffaug.audit.replay import Tally, replay_parts
+    from diffaug.audit.replay import Verdicts, replay_parts
     from diffaug.output.select import image_counts, picked_rows, spread
 
-    tally = Tally()
+    tally = Verdicts()
     picks = spread(image_counts(output, stems), number)
     rebuilt = replay_parts(picked_rows(output, picks), output)
     total = sum(len(places) for places in picks.values())

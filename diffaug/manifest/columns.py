@@ -35,10 +35,11 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "source_sha256": ("string", "of the image member's bytes"),
     "source_width": ("int32", "pixels, EXIF rotation applied"),
     "source_height": ("int32", "pixels, EXIF rotation applied"),
-    "label": ("int64", "the class; null where the label member is no integer"),
+    "label": ("int64", "the class; null where the label member is not an integer"),
     "label_text": (
         "string",
-        f"the .txt member, or a label member that is no integer; its first {LONGEST_TEXT:,} bytes",
+        "the .txt member, or a label member that is not an integer; its first "
+        f"{LONGEST_TEXT:,} bytes",
     ),
     # what
     "model": ("string", "the model as the recipe names it"),
@@ -94,16 +95,16 @@ JUDGED: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "score_phash_copies": (
             "double",
-            "the least such distance to the copies of the same source with a lower number that "
-            "have an image; 64, the most there is, where there is none",
+            "the smallest such distance to the copies of the same source with a lower number that "
+            "have an image; 64, the largest possible, if there is no such copy",
         ),
     },
     "label": {
         "score_label": (
             "double",
             "1 where the classifier's first class is the sample's label, else 0; null where the "
-            "sample has no integer label, where it is none of the classifier's classes, or where "
-            "the classifier gives no finite numbers",
+            "sample has no integer label, where the classifier has no such class, or where its "
+            "output is not finite",
         ),
         "score_label_confidence": (
             "double",

@@ -56,10 +56,10 @@ def fetch_pipeline(reference: str) -> Path:
                 f"{kind_of(names)}"
             ) from None
         used = parts(read_index(reference, folder))
-        wanted = ["README.md", *(f"{part}/{name}" for part in used for name in _OF_A_PART)]
-        for patterns in (wanted, list(_FLAT)):
+        patterns = ["README.md", *(f"{part}/{name}" for part in used for name in _OF_A_PART)]
+        for allowed in (patterns, list(_FLAT)):
             snapshot_download(
-                name, revision=folder.name, allow_patterns=patterns, ignore_patterns=_VARIANTS
+                name, revision=folder.name, allow_patterns=allowed, ignore_patterns=_VARIANTS
             )
             if any((folder / part).is_dir() for part in used):
                 break  # the weights at the top do not belong to it
@@ -208,7 +208,7 @@ def _answer(page: str, revision: str | None, error: Exception) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return f"it has no revision {revision}: its commits and branches are at {page}/commits"
     if isinstance(error, errors.DisabledRepoError):
-        return f"the hub has disabled it: {page} may say why"
+        return f"the hub has disabled it: see {page}"
     status = error.response.status_code
     if status == 401:
         return f"the hub rejects the token: {log_in} again, or unset HF_TOKEN"

@@ -159,10 +159,10 @@ def _record_set(mlc: Any, name: str, what: str, files: str, fields: Iterable[_Fi
             mlc.Field(
                 id=f"{name}/{field}",
                 name=field,
-                description=said,
+                description=text,
                 data_types=[kind],
                 source=mlc.Source(file_set=files, extract=mlc.Extract(**extract)),
             )
-            for field, kind, said, extract in fields
+            for field, kind, text, extract in fields
         ],
     )

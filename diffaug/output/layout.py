@@ -103,9 +103,9 @@ def copy_key(source_key: object, copy: object) -> str:
 
 def broken_part(url: str, error: Exception) -> UncommittedError:
     """The error for a manifest part that cannot be read."""
-    said = str(error).strip()
+    reason = str(error).strip()
     return UncommittedError(
-        f"{storage.public_url(url)} cannot be read ({said}): if it is broken, delete it and run "
+        f"{storage.public_url(url)} cannot be read ({reason}): if it is broken, delete it and run "
         "the job again, which writes it again"
     )
 

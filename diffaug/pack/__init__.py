@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diffaug.pack.entry import Tally
+from diffaug.pack.entry import Totals
 from diffaug.pack.open import open_source, safe_name
 from diffaug.pack.source import Listed, PictureSource
 from diffaug.pack.write import Limits, Outcome, pack
@@ -12,7 +12,7 @@ __all__ = [
     "Listed",
     "Outcome",
     "PictureSource",
-    "Tally",
+    "Totals",
     "open_source",
     "pack",
     "safe_name",

@@ -14,14 +14,14 @@ from diffaug.errors import ConfigError
 from diffaug.pack.check import Checked
 from diffaug.pack.source import PictureSource, base_name
 
-__all__ = ["Tally", "publish_entry"]
+__all__ = ["Totals", "publish_entry"]
 
 _FOR_PEOPLE = ("licence", "source")
 """The fields that a person fills in: a difference in them is no reason to refuse."""
 
 
 @dataclass
-class Tally:
+class Totals:
     """Counts of a source's pictures so far: `found = packed + left_out`.
 
     Attributes:
@@ -90,7 +90,7 @@ def _widen(bounds: tuple[int, int] | None, value: int) -> tuple[int, int]:
 
 
 def publish_entry(
-    tally: Tally, source: PictureSource, output: str, name: str, folder: Path
+    tally: Totals, source: PictureSource, output: str, name: str, folder: Path
 ) -> None:
     """Write OUTPUT/<name>.yaml, by way of a local folder, unless it already exists.
 
@@ -114,7 +114,7 @@ def publish_entry(
         )
 
 
-def _entry(tally: Tally, source: PictureSource, name: str) -> dict[str, Any]:
+def _entry(tally: Totals, source: PictureSource, name: str) -> dict[str, Any]:
     where = source.url
     return {
         "name": name,
@@ -133,7 +133,7 @@ def _entry(tally: Tally, source: PictureSource, name: str) -> dict[str, Any]:
     }
 
 
-def _per_class(tally: Tally, classes: tuple[str, ...] | None) -> dict[int, int]:
+def _per_class(tally: Totals, classes: tuple[str, ...] | None) -> dict[int, int]:
     labels = sorted(tally.counts) if classes is None else range(len(classes))
     return {label: tally.counts[label] for label in labels}
 

@@ -29,7 +29,7 @@ class Records(Protocol):
 
     Attributes:
         columns: the names of the columns, in order.
-        typed: whether the table itself tells text from numbers, so that "7" is meant as text.
+        typed: whether the table has types, so that "7" in a text column is text.
     """
 
     columns: list[str]

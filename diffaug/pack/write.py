@@ -14,7 +14,7 @@ from types import TracebackType
 from diffaug import storage
 from diffaug.errors import ConfigError, DiffaugError
 from diffaug.pack.check import Checked, checked
-from diffaug.pack.entry import Tally, publish_entry
+from diffaug.pack.entry import Totals, publish_entry
 from diffaug.pack.source import PictureSource, file_system
 from diffaug.recipe import Recipe
 from diffaug.shards import ShardWriter
@@ -54,7 +54,7 @@ def pack(
     output: str,
     name: str,
     *,
-    tally: Tally,
+    tally: Totals,
     limits: Limits | None = None,
     shuffle: int | None = None,
     max_pixels: int = Recipe.model_fields["max_pixels"].default,
@@ -133,7 +133,7 @@ class _Shards:
     Use it as a context manager: leaving it removes unfinished files.
     """
 
-    def __init__(self, output: str, name: str, limits: Limits, tally: Tally) -> None:
+    def __init__(self, output: str, name: str, limits: Limits, tally: Totals) -> None:
         self.output = output
         self.name = name
         self.tally = tally
@@ -234,7 +234,7 @@ def _refuse_more(output: str, name: str, expected: Collection[str]) -> None:
         )
 
 
-def _refuse_loss(source: PictureSource, tally: Tally) -> None:
+def _refuse_loss(source: PictureSource, tally: Totals) -> None:
     if tally.found != len(source):
         raise ConfigError(
             f"{storage.public_url(source.url)} changed while it was being packed, from "

@@ -68,9 +68,9 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
     except (DefectError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        said, _, _ = str(error).partition(", could be")
+        reason, _, _ = str(error).partition(", could be")
         raise DefectError(
-            "too_many_pixels", f"the image declares more pixels than Pillow decodes: {said}"
+            "too_many_pixels", f"the image declares more pixels than Pillow decodes: {reason}"
         ) from error
     except UnidentifiedImageError:
         known = ", ".join(_FORMATS)

@@ -45,7 +45,7 @@ class Fit:
     def of(
         cls, image: Image.Image, shape: tuple[int, int, int], fit: str, result: str = "source"
     ) -> Fit:
-        """Choose the frame for a picture and a model of `shape` (C, H, W).
+        """Choose the fit for a picture and a model of `shape` (C, H, W).
 
         Args:
             image: the picture; only its size counts.

@@ -17,7 +17,7 @@ from PIL import Image
 
 import diffaug
 from diffaug import storage
-from diffaug.audit.replay import TOLERANCE, Replayed, Tally, replay_parts, replay_rows
+from diffaug.audit.replay import TOLERANCE, Replayed, Verdicts, replay_parts, replay_rows
 from diffaug.errors import DefectError
 from diffaug.manifest.part import Row, read_metadata
 from diffaug.output.select import find_sample, image_counts, picked_rows, spread
@@ -461,7 +461,7 @@ def test_members_of_an_object_store(finished: Path) -> None:
 
 
 def test_a_tally_says_what_is_not_proven(finished: Path) -> None:
-    tally = Tally()
+    tally = Verdicts()
     rows, metadata = part(finished)
     elsewhere = [rows[1] | {"device": "cpu/abacus"}, rows[2] | {"source_shard": "/nowhere"}]
     for replayed in replay_rows([rows[0], *elsewhere], metadata):

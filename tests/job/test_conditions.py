@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import diffaug
-from diffaug.audit.replay import Tally, replay_parts
+from diffaug.audit.replay import Verdicts, replay_parts
 from diffaug.models import find_checkpoint
 from diffaug.output.select import image_counts, picked_rows, spread
 from tests.conftest import SHARDS
@@ -45,9 +45,9 @@ def job(folder: Path, output: Path, **fields: Any) -> Any:
     return augmented([folder / "masked.tar"], output, **chosen)
 
 
-def replayed(output: Path) -> Tally:
+def replayed(output: Path) -> Verdicts:
     """How every image of an output compares with itself rebuilt."""
-    tally = Tally()
+    tally = Verdicts()
     (part,) = (output / "manifest").glob("*.parquet")
     picks = spread(image_counts(str(output), [part.stem]), 1000)
     for one in replay_parts(picked_rows(str(output), picks), str(output)):

@@ -10,7 +10,7 @@ import pytest
 import webdataset as wds
 import yaml
 
-from diffaug.pack import Limits, Tally, open_source, pack, safe_name
+from diffaug.pack import Limits, Totals, open_source, pack, safe_name
 from tests.support.hostile import encoded
 from tests.support.packing import (
     as_csv,
@@ -28,7 +28,7 @@ def test_the_entry_says_what_is_in_the_shards(tmp_path: Path) -> None:
         mode = "L" if name == "a/1.png" else "RGB"
         kind = "PNG" if name.endswith("png") else "JPEG"
         write(tmp_path / f"My set/{name}", encoded(picture(seed, size, mode), kind))
-    tally = Tally()
+    tally = Totals()
     out = tmp_path / "out"
     list(pack(open_source(f"{tmp_path}/My set/"), str(out), "n", tally=tally, limits=Limits(2)))
     entry = yaml.safe_load((out / "n.yaml").read_text())

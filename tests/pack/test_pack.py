@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from diffaug import DiffaugError
-from diffaug.pack import Limits, Listed, Tally, open_source, pack
+from diffaug.pack import Limits, Listed, Totals, open_source, pack
 from diffaug.pack.source import order
 from diffaug.shards import read_samples
 from tests.support.hostile import encoded, png
@@ -113,7 +113,7 @@ def test_a_shard_ends_at_a_number_of_images(
 def test_a_shard_ends_before_a_size_and_not_much_before(
     limit: int, many: Path, tmp_path: Path
 ) -> None:
-    tally = Tally()
+    tally = Totals()
     packed(many, tmp_path / "out", limits=Limits(bytes=limit), tally=tally)
     tars = sorted((tmp_path / "out").glob("*.tar"))
     assert len(samples(tmp_path / "out")) == 25
@@ -179,7 +179,7 @@ def test_packing_again_changes_nothing_and_finishes_what_is_missing(
     many: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    first, again, repaired = Tally(), Tally(), Tally()
+    first, again, repaired = Totals(), Totals(), Totals()
     packed(many, out, limits=Limits(10), tally=first)
     before = tree(out)
     packed(many, out, limits=Limits(10), tally=again)
@@ -247,7 +247,7 @@ def test_an_output_inside_its_source_is_refused(many: Path, tmp_path: Path) -> N
 
 def test_a_pack_that_is_given_up_leaves_whole_shards_only(many: Path, tmp_path: Path) -> None:
     outcomes = pack(
-        open_source(str(many)), str(tmp_path / "out"), "set", tally=Tally(), limits=Limits(4)
+        open_source(str(many)), str(tmp_path / "out"), "set", tally=Totals(), limits=Limits(4)
     )
     for _ in range(10):
         next(outcomes)
@@ -286,7 +286,7 @@ def test_counts_add_up_when_images_are_broken(many: Path, tmp_path: Path) -> Non
     for name, data in broken.items():
         write(many / name, data)
     (many / "b/gone.png").symlink_to(many / "nowhere.png")
-    tally = Tally()
+    tally = Totals()
     outcomes = packed(many, tmp_path / "out", tally=tally, max_pixels=200)
     reasons = {outcome.name: outcome.reason for outcome in outcomes if outcome.reason}
     assert reasons.keys() == {*broken, "b/gone.png"}

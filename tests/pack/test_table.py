@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from diffaug import DiffaugError
-from diffaug.pack import Tally, open_source
+from diffaug.pack import Totals, open_source
 from tests.support.hostile import encoded, png
 from tests.support.jobs import members
 from tests.support.packing import (
@@ -137,7 +137,7 @@ def test_rows_without_image_or_label_are_left_out(tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "t.parquet")
     frame.astype({"label": "Float64"}).to_parquet(tmp_path / "float.parquet")
     for name in ("t.csv", "t.parquet", "float.parquet"):
-        tally = Tally()
+        tally = Totals()
         outcomes = packed(tmp_path / name, tmp_path / f"out-{name}", tally=tally)
         assert [outcome.name for outcome in outcomes] == [
             f"row {number} ({path})" if path else f"row {number}"

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from diffaug.pack import Outcome, PictureSource, Tally, open_source, pack
+from diffaug.pack import Outcome, PictureSource, Totals, open_source, pack
 from tests.support.hostile import png
 from tests.support.jobs import pixels, webdataset
 
@@ -35,7 +35,7 @@ def write(path: Path, data: bytes) -> Path:
 def packed(source: str | Path | PictureSource, output: str | Path, **options: Any) -> list[Outcome]:
     """Pack all of a source under the name `set`."""
     opened = open_source(str(source)) if isinstance(source, (str, Path)) else source
-    return list(pack(opened, str(output), "set", tally=options.pop("tally", Tally()), **options))
+    return list(pack(opened, str(output), "set", tally=options.pop("tally", Totals()), **options))
 
 
 def tars(output: Path) -> dict[str, bytes]:
