@@ -1,4 +1,4 @@
-"""A medium: what a sample is to diffaug, at the five joints where its kind matters.
+"""The medium of a sample: how it is read, identified, fitted, written and compared.
 
 Everything else (shards, lanes, lineage, commits) handles samples of any kind. So far there is one
 medium, the still image.
@@ -23,7 +23,7 @@ X = TypeVar("X")
 
 
 class Fitted(Protocol[X]):
-    """How one sample meets a model's shape, and how a result returns from it."""
+    """How one sample is fitted to a model's shape, and a result back to the sample."""
 
     def to_model(self, x: X, /) -> NDArray[np.float32]:
         """The sample in the model's shape, in [-1, 1]."""
@@ -32,20 +32,20 @@ class Fitted(Protocol[X]):
         """A mask in the model's shape with one channel: 1 where the sample may change, else 0."""
 
     def from_model(self, x_0: NDArray[np.float32], /) -> X:
-        """A result of the model as a sample again."""
+        """Convert a result of the model to a sample."""
 
     def keep(self, result: X, source: X, mask: X, /) -> X:
         """The result with the source's own values outside the mask."""
 
     def seen(self, x: X, /) -> X:
-        """The sample as a result should be compared with it."""
+        """The sample in the form in which a result is compared with it."""
 
 
 class Medium(Protocol[X]):
-    """A kind of sample, read, identified, fitted, written and compared.
+    """A kind of sample, with the operations that depend on the kind.
 
     Attributes:
-        name: the recipe's word for it.
+        name: its name in a recipe.
     """
 
     @property
@@ -56,36 +56,36 @@ class Medium(Protocol[X]):
         """Decode a member.
 
         Raises:
-            DefectError: it cannot be decoded, or is larger than that.
+            DefectError: it cannot be decoded, or has more than `max_pixels` pixels.
         """
 
     def read_mask(self, data: bytes, max_pixels: int) -> X:
-        """Decode a mask; errors are those of `read`."""
+        """Decode a mask; raises what `read` raises."""
 
     def digest(self, x: X) -> str:
-        """The sha256 in hex that identifies a decoded sample, whatever file it came from."""
+        """The sha256, in hex, that identifies a decoded sample, whatever file it came from."""
 
     def facts(self, x: X) -> dict[str, int]:
-        """What the manifest records of its size, by the columns' names behind `source_`."""
+        """The size that the manifest records, by column name without the prefix `source_`."""
 
     def fit(self, x: X, shape: tuple[int, ...], how: str, result: str) -> Fitted[X]:
-        """How the sample meets a model of this shape.
+        """Fit the sample to a model's shape.
 
         Args:
             x: the sample.
-            shape: of the model's samples, channels first.
+            shape: of the model's input, channels first.
             how: the recipe's `fit`.
             result: the recipe's `result`.
 
         Raises:
-            DefectError: it cannot.
+            DefectError: the sample cannot be fitted as the recipe asks.
         """
 
     def write(self, x: X, format: str) -> bytes:
-        """The bytes of a member in this format: a function of the sample alone."""
+        """Encode the sample in this format; the bytes depend on the sample alone."""
 
     def compare(self, pairs: Sequence[tuple[X, X]]) -> list[dict[str, float | None]]:
-        """The `score_<name>` that every job records, of each (source, output)."""
+        """The scores `score_<name>` that every job records, for each (source, output)."""
 
 
 class _Image:
