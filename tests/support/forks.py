@@ -27,7 +27,7 @@ DIFFAUG = "diffaug.cli:main"
 MODULES = (
     *("diffusers", "pandas", "s3fs", "skimage.metrics", "torch"),
     *(f"diffaug.audit.{name}" for name in ("clean", "replay", "verify")),
-    *(f"diffaug.evaluation.{name}" for name in ("experiment", "generation", "prepare")),
+    *("diffaug.evaluation.images.prepare", "diffaug.evaluation.trials.run"),
     *(f"diffaug.job.{name}" for name in ("augment", "finish", "plan")),
     *("diffaug.models.families.unet2d", "diffaug.output.summary", "diffaug.report"),
     "diffaug.train.loop",
