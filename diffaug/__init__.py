@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         DefectError,
         DiffaugError,
         DivergedError,
+        OutOfMemoryError,
         UncommittedError,
     )
     from diffaug.job import Job
@@ -39,6 +40,7 @@ __all__ = [
     "DiffusionModel",
     "DivergedError",
     "Job",
+    "OutOfMemoryError",
     "Recipe",
     "ShardReport",
     "Summary",
@@ -62,6 +64,7 @@ _HOMES = {
     "DiffusionModel": "models.module",
     "DivergedError": "errors",
     "Job": "job",
+    "OutOfMemoryError": "errors",
     "Recipe": "recipe",
     "ShardReport": "output.survey",
     "Summary": "output.summary",

@@ -267,6 +267,11 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
         for field in ("prompt", "negative_prompt", "lora", "embeddings"):
             if getattr(recipe, field):
                 raise ConfigError(f"{field}: {name} is not a text-to-image model; leave it out")
+        if denoiser.requires_class and recipe.condition == "none":
+            raise ConfigError(
+                f"condition: {name} requires a class for every image, because it has no class that "
+                "means none; use condition=label"
+            )
         denoiser.check_classes(recipe.condition == "label", recipe.guidance)
     if model.embed_guidance is not None:
         for field, default in (("negative_prompt", None), ("guidance_interval", "0.0:1.0")):

@@ -4,6 +4,7 @@ DiffaugError
 ├── ConfigError       a mistake in what was asked: recipe, model, source or output (exit code 2)
 ├── DefectError       a defect of a source's bytes; in a job it becomes a `failed` row
 ├── DivergedError     a training's loss is no longer a finite number (exit code 1)
+├── OutOfMemoryError  a network's call does not fit into memory (exit code 1)
 └── UncommittedError  storage or memory failed: some shards are left to be done again (exit code 1)
 """
 
@@ -18,6 +19,7 @@ __all__ = [
     "DefectError",
     "DiffaugError",
     "DivergedError",
+    "OutOfMemoryError",
     "UncommittedError",
     "as_os_error",
     "explain",
@@ -49,6 +51,24 @@ class DefectError(DiffaugError, ValueError):
 
 class DivergedError(DiffaugError):
     """A training's loss is no longer finite. The text names the last good checkpoint."""
+
+
+class OutOfMemoryError(DiffaugError):
+    """A network's call does not fit into memory. The text says what does, or what to free.
+
+    Attributes:
+        device: where.
+        batch_size: how many samples the call had.
+        fits: a smaller batch size that was tried and fits; None where not even one sample does.
+    """
+
+    def __init__(
+        self, text: str, *, device: str = "cpu", batch_size: int = 1, fits: int | None = None
+    ) -> None:
+        super().__init__(text)
+        self.device = device
+        self.batch_size = batch_size
+        self.fits = fits
 
 
 class UncommittedError(DiffaugError):

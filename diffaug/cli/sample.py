@@ -89,7 +89,9 @@ def sample(
             "pipeline; diffaug augments with it"
         )
     labels = list(islice(cycle(_labels(label, model.denoiser.classes)), number))
-    model.denoiser.check_classes(labels[0] is not None, guidance)
+    if model.denoiser.requires_class and label == "none":
+        raise ConfigError(f"--label: {checkpoint} requires a class for every image: all, or 0,3")
+    model.denoiser.check_classes(label != "none", guidance)
     images = generate(
         model,
         [model.condition(label, None) for label in labels],

@@ -7,6 +7,7 @@ threads, where these share a call; so a call has one thread, and several calls k
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from diffaug.errors import UncommittedError
+from diffaug.errors import OutOfMemoryError
 
 __all__ = ["Batched", "at_once", "is_out_of_memory", "side_by_side"]
 
@@ -67,7 +68,7 @@ class Batched:
         """The network's output (n, ...) for `inputs`, each (n, ...) with n at least 1.
 
         Raises:
-            UncommittedError: there is too little memory; it says what batch size there is for.
+            OutOfMemoryError: a call does not fit into memory.
         """
         try:
             return self._called(inputs, self.batch_size)
@@ -75,13 +76,22 @@ class Batched:
             if not is_out_of_memory(error):
                 raise
             said = str(error).strip().partition("\n")[0]
-        raise UncommittedError(
-            f"out of memory on {self._device} with {self.batch_size} images a call: "
-            f"{self._cure(inputs)}; what was committed stays ({said})"
+        fits = self._fits(inputs)
+        cure = (
+            f"a batch_size of {fits} fits"
+            if fits
+            else "not even one fits; use a smaller model, or free some memory"
+        )
+        raise OutOfMemoryError(
+            f"out of memory on {self._device} with {self.batch_size} images a call: {cure} "
+            f"({said})",
+            device=str(self._device),
+            batch_size=self.batch_size,
+            fits=fits,
         )
 
-    def _cure(self, inputs: tuple[Tensor, ...]) -> str:
-        """Halve the batch until it fits."""
+    def _fits(self, inputs: tuple[Tensor, ...]) -> int | None:
+        """The first half, quarter, … of the batch size that fits; None where one does not."""
         size = self.batch_size // 2
         while size:
             if self._device.type == "cuda":
@@ -93,8 +103,8 @@ class Batched:
                     raise
                 size //= 2
             else:
-                return f"a batch_size of {size} fits, which wants a new OUTPUT"
-        return "not even one fits; take a smaller model, or free some memory"
+                return size
+        return None
 
     def _called(self, inputs: tuple[Tensor, ...], size: int) -> Tensor:
         count = len(inputs[0])
@@ -133,16 +143,21 @@ def _pool(size: int) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(size, "diffaug-call")
     list(pool.map(begin, range(size)))
     torch.set_num_threads(threads)  # it is also what threads yet to come begin with
+    _prepare_for_forks()
     return pool
 
 
-def _begin_anew() -> None:
-    """In a forked process the parent's threads are not there, and OpenMP waits for its own forever.
+@cache
+def _prepare_for_forks() -> None:
+    """Let forks of this process use the engine too. One that never made a pool is left alone."""
+    if sys.platform != "win32":
+        os.register_at_fork(after_in_child=_start_over)
+
+
+def _start_over() -> None:
+    """In a forked process the parent's threads do not exist, and OpenMP waits for its own forever.
 
     So torch has one thread here, as it has in the workers of a data loader.
     """
     _pool.cache_clear()
     torch.set_num_threads(1)
-
-
-os.register_at_fork(after_in_child=_begin_anew)

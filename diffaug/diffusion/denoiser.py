@@ -96,21 +96,27 @@ class Denoiser:
 
     @property
     def no_class(self) -> int:
-        """What a network is given that is told no class; one that takes none passes over it."""
+        """What the network is given for "no class"; one that takes no classes ignores it."""
         return self.null_class or 0
 
-    def check_classes(self, told: bool, guidance: float = 1.0) -> None:
-        """Check that it can do with a class, or without one, at this guidance scale.
+    @property
+    def requires_class(self) -> bool:
+        """Whether every sample needs a class: it knows classes, and none that means "no class"."""
+        return self.classes > 0 and self.null_class is None
+
+    def check_classes(self, given: bool, guidance: float = 1.0) -> None:
+        """Check that it can run with classes, or without, at this guidance scale.
+
+        Args:
+            given: whether each sample has a class.
+            guidance: the scale.
 
         Raises:
-            ConfigError: it wants a class, or there is none to guide towards or away from.
+            ConfigError: it requires a class, or has none to guide towards or away from.
         """
-        if not told and self.classes and self.null_class is None:
-            raise ConfigError(
-                "condition: the model wants a class for every image, since its card names no "
-                "null_class; use condition=label (of diffaug sample, --label)"
-            )
-        if guidance != 1 and (not told or self.null_class is None):
+        if self.requires_class and not given:
+            raise ConfigError("condition: the model requires a class for every image; give classes")
+        if guidance != 1 and (not given or self.null_class is None):
             raise ConfigError(
                 "guidance: the model is given no class to guide towards, or knows none that means "
                 "no class; give classes, or use guidance=1"

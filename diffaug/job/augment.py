@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from diffaug import storage
 from diffaug.diffusion.edit import Edit
 from diffaug.editor import Draft, Editor
-from diffaug.errors import ConfigError, DefectError, UncommittedError
+from diffaug.errors import ConfigError, DefectError, OutOfMemoryError, UncommittedError
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.copy import Copy, Item, ShardEnd
 from diffaug.job.rows import failed_row, run_row, size_row, source_row
@@ -51,7 +51,8 @@ def augment_shards(
 
     Raises:
         ConfigError: there is no run.json, or the model or a judge is not the plan's.
-        UncommittedError: some shards could not be read; run the job again for them.
+        UncommittedError: some shards could not be read, or a network ran out of memory; run the
+            job again for the rest.
     """
     run = run or read_run(output)
     if run is None:
@@ -65,11 +66,15 @@ def augment_shards(
     with storage.scratch(output) as folder:
         writer = Writer(run, output, editor.medium, panel, folder, tally or Tally())
         copies = ahead(_planned(missing, editor, run), 4 * run.execution.batch_size)
-        for outcome in behind(writer, editor.lanes().run_steps(copies), _STEPS_BEHIND):
-            if isinstance(outcome, Uncommitted):
-                left.append(outcome)
-            else:
-                yield outcome
+        try:
+            for outcome in behind(writer, editor.lanes().run_steps(copies), _STEPS_BEHIND):
+                if isinstance(outcome, Uncommitted):
+                    left.append(outcome)
+                else:
+                    yield outcome
+        except OutOfMemoryError as error:
+            advice = "; another batch_size requires a new OUTPUT" if error.fits else ""
+            raise UncommittedError(f"{error}; what was committed stays{advice}") from error
     if left:
         names = "; ".join(f"{one.shard.url}: {one.error}" for one in left[:_NAMED])
         names += f"; and {len(left) - _NAMED} more" if len(left) > _NAMED else ""

@@ -18,7 +18,7 @@ from diffaug.diffusion.latents import Autoencoder, LatentSteps, Stages
 from diffaug.diffusion.ordered import Ordered
 from diffaug.diffusion.process import Gaussian
 from diffaug.diffusion.steps import Steps
-from diffaug.errors import UncommittedError
+from diffaug.errors import OutOfMemoryError
 
 __all__ = ["Condition", "Pretrained", "Prompts"]
 
@@ -44,7 +44,11 @@ class Prompts:
         self._known: OrderedDict[str | None, Condition] = OrderedDict()
 
     def __call__(self, prompt: str | None) -> Condition:
-        """What conditions the network on `prompt`, always encoded alone."""
+        """What conditions the network on `prompt`, always encoded alone.
+
+        Raises:
+            OutOfMemoryError: encoding it does not fit into memory.
+        """
         with self._lock:
             if prompt not in self._known:
                 self._known[prompt] = condition = self._encoded(prompt)
@@ -59,9 +63,10 @@ class Prompts:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise UncommittedError(
-                f"out of memory on {self._device} while a prompt was encoded: free some memory, or "
-                "take a smaller model; what was committed stays"
+            raise OutOfMemoryError(
+                f"out of memory on {self._device} while encoding a prompt: free some memory, or "
+                "use a smaller model",
+                device=str(self._device),
             ) from error
         return condition
 

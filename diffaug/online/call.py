@@ -47,6 +47,7 @@ def augment(
 
     Raises:
         ConfigError: the recipe cannot be carried out here.
+        OutOfMemoryError: a network's call does not fit into memory; the text says what does.
         DefectError: an image or label is not usable; the text says which.
         TypeError: not images.
         ValueError: tensors of another shape or range.

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SHARDS, Cli
+from tests.support import tiny
 from tests.support.forks import Forks
 from tests.support.hostile import fashion, png, write_samples
 
@@ -78,3 +79,13 @@ def test_a_mistake_is_one_sentence(
     said = cli(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
     assert said.code == 2
     assert re.search(says, said.err.replace("\n", " ")), said
+
+
+def test_sample_names_its_own_flag_for_a_class_that_is_missing(tmp_path: Path, cli: Cli) -> None:
+    folder = tiny.consistency(tmp_path / "conditional", num_class_embeds=5)
+    said = cli("sample", folder, "-o", tmp_path / "x.png")
+    assert said.code == 2
+    assert "conditional requires a class for every image: all, or 0,3" in said.err.replace(
+        "\n", " "
+    )
+    assert cli("sample", folder, "-n", "2", "--label", "all", "-o", tmp_path / "x.png").code == 0

@@ -62,11 +62,35 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
+FORKS = """
+import os, torch
+from diffaug.diffusion.batched import side_by_side
+
+def threads_in_a_fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(torch.get_num_threads())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+torch.set_num_threads(3)
+found = [threads_in_a_fork()]
+for _ in range(2):
+    side_by_side([lambda: 1, lambda: 2], torch.device("cpu"))
+    found.append(threads_in_a_fork())
+print(*found, torch.get_num_threads())
+"""
+
+
+def test_forks_are_left_alone_until_the_engine_has_threads() -> None:
+    ran = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True)
+    assert ran.stdout == "3 1 1 3\n", ran
+
+
 SHORT = """
 import resource, sys
 import torch
 from diffaug.diffusion.batched import Batched
-from diffaug.errors import UncommittedError
+from diffaug.errors import OutOfMemoryError
 
 def network(x):
     torch.empty(len(x) * (GIGABYTES << 30), dtype=torch.uint8)
@@ -79,17 +103,22 @@ with open("/proc/self/statm") as file:
 resource.setrlimit(resource.RLIMIT_AS, (used + (5 << 30),) * 2)
 try:
     batched(torch.zeros(8))
-except UncommittedError as error:
-    print(error)
+except OutOfMemoryError as error:
+    print(error, error.device, error.batch_size, error.fits)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets the limit of address space")
 @pytest.mark.parametrize(
-    ("gigabytes", "cure"),
-    [(0, ""), (1, "a batch_size of 4 fits"), (2, "a batch_size of 2 fits"), (9, "not even one")],
+    ("gigabytes", "cure", "fits"),
+    [
+        (0, "", None),
+        (1, "a batch_size of 4 fits", 4),
+        (2, "a batch_size of 2 fits", 2),
+        (9, "not even one", None),
+    ],
 )
-def test_too_little_memory_says_what_fits(gigabytes: int, cure: str) -> None:
+def test_too_little_memory_says_what_fits(gigabytes: int, cure: str, fits: int | None) -> None:
     script = SHORT.replace("GIGABYTES", str(gigabytes))
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -99,3 +128,4 @@ def test_too_little_memory_says_what_fits(gigabytes: int, cure: str) -> None:
     assert "out of memory on cpu with 8 images a call" in ran.stdout
     assert cure in ran.stdout
     assert "can't allocate memory" in ran.stdout
+    assert ran.stdout.endswith(f" cpu 8 {fits}\n")

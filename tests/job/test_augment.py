@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import pickle
 import shutil
 import tarfile
 import threading
@@ -20,10 +21,12 @@ from typing import IO, Any, ClassVar
 import fsspec
 import pandas as pd
 import pytest
+import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 import diffaug
+from diffaug.diffusion.batched import Batched
 from diffaug.job.augment import Tally
 from diffaug.output.run import SourceShard
 from tests.support.hostile import broken_images, fashion, write_files, write_samples
@@ -384,3 +387,40 @@ def test_images_with_several_image_members_use_the_preferred(tmp_path: Path) -> 
     assert list(rows["reason_code"].fillna("ok")) == ["ok", "no_image"]
     rows = augmented([source], tmp_path / "out2", image_key="mask.png")
     assert list(rows["source_member"].dropna()) == ["b.mask.png"]
+
+
+@pytest.fixture
+def room_for_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which no network can be called for more than four images."""
+    called = Batched._called
+
+    def short(self: Batched, inputs: tuple[torch.Tensor, ...], size: int) -> torch.Tensor:
+        if size > 4:
+            raise MemoryError("no more")
+        return called(self, inputs, size)
+
+    monkeypatch.setattr(Batched, "_called", short)
+
+
+@pytest.mark.usefixtures("room_for_four")
+def test_too_little_memory_leaves_shards_uncommitted(tmp_path: Path) -> None:
+    source = write_samples(tmp_path / "s.tar", fashion(9))
+    with pytest.raises(diffaug.UncommittedError) as caught:
+        augmented([source], tmp_path / "out", batch_size=16)
+    assert str(caught.value) == (
+        "out of memory on cpu with 16 images a call: a batch_size of 4 fits (no more); what was "
+        "committed stays; another batch_size requires a new OUTPUT"
+    )
+    assert not list((tmp_path / "out").glob("manifest/*.parquet"))
+    assert len(augmented([source], tmp_path / "other", batch_size=4)) == 9
+
+
+@pytest.mark.usefixtures("room_for_four")
+def test_too_little_memory_for_pictures_in_hand() -> None:
+    images = [Image.new("L", (28, 28))] * 9
+    with pytest.raises(diffaug.OutOfMemoryError) as caught:
+        diffaug.augment(images, diffaug.Recipe(sampler="one-step"), batch_size=12)
+    assert (caught.value.device, caught.value.batch_size, caught.value.fits) == ("cpu", 12, 3)
+    assert str(caught.value).endswith("12 images a call: a batch_size of 3 fits (no more)")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.fits) == (str(caught.value), 3)

@@ -426,7 +426,7 @@ def test_augment_refuses_a_label_that_is_no_class(
         ("conditional", {"condition": "label", "guidance": 4}, "guidance: .* use guidance=1"),
         ("unconditional", {"guidance": 4}, "guidance: .* use guidance=1"),
         ("dit", {"guidance": 4}, "guidance: .* is given no class to guide towards"),
-        ("conditional", {}, "condition: .* wants a class for every image"),
+        ("conditional", {}, "condition: .* requires a class for every image.* use condition=label"),
         ("unconditional", {"condition": "label"}, "condition: .* takes no class"),
         ("dit", {"prompt": "a cat"}, "prompt: .* is not a text-to-image model"),
     ],
