@@ -1,7 +1,8 @@
 """Network calls at one batch shape, side by side, each in one thread: always the same bits.
 
-At another batch shape torch's kernels add up in another order. So they do for another number of
-threads, where these share a call; so a call has one thread, and several calls keep the cores busy.
+Torch's kernels sum in an order that depends on the batch shape, and on the number of threads that
+share a call. So every call has the same shape and one thread, and several calls at the same time
+keep the cores busy.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ __all__ = ["Batched", "at_once", "is_out_of_memory", "side_by_side"]
 T = TypeVar("T")
 
 _MOST = 8
-"""More calls than this would wait for the interpreter; a machine of more cores runs more jobs."""
+"""More calls than this would wait for the interpreter; with more cores, run more jobs."""
 
 
 def at_once(device: torch.device) -> int:
-    """How many calls a device is kept busy with: a GPU with one, a processor with one a core.
+    """How many calls at the same time keep a device busy: one on a GPU, one a core on a CPU.
 
-    Cores are counted by the threads that torch may use here.
+    The number of cores is the number of threads that torch may use in this process.
     """
     return min(torch.get_num_threads(), _MOST) if device.type == "cpu" else 1
 
 
 def side_by_side(calls: Iterable[Callable[[], T]], device: torch.device) -> list[T]:
-    """The results of `calls`, which run at the same time; on a GPU one after the other."""
+    """The results of `calls`, run at the same time on a CPU, one after the other on a GPU."""
     count = at_once(device)
     if count == 1:
         return [call() for call in calls]
@@ -44,11 +45,11 @@ def side_by_side(calls: Iterable[Callable[[], T]], device: torch.device) -> list
 
 
 class Batched:
-    """A network that takes any number of rows, and is called at one batch shape for all of them.
+    """A network for any number of rows, called at one batch shape whatever their number.
 
     Args:
-        network: tensors (B, ...) in, a tensor (B, ...) out, each row for itself.
-        batch_size: B of every call; rows are filled up to it with the first one.
+        network: tensors (B, ...) in, a tensor (B, ...) out, each row independent of the others.
+        batch_size: B of every call; the last call is padded with the first row of all.
         device: where it runs.
     """
 
@@ -61,7 +62,7 @@ class Batched:
 
     @property
     def rows(self) -> int:
-        """How many rows keep the device busy."""
+        """How many rows keep the device busy: `at_once` calls of `batch_size`."""
         return self.batch_size * at_once(self._device)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class Batched:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether it is memory, of the machine or of the device, that there was too little of."""
+    """Whether an error says that memory, the machine's or the device's, ran out."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         "can't allocate memory" in str(error)  # torch's allocator on the CPU has no type for it
     )
@@ -132,17 +133,17 @@ def _inferring(call: Callable[[], T]) -> T:
 
 @cache
 def _pool(size: int) -> ThreadPoolExecutor:
-    """Threads in each of which torch uses no others; elsewhere it goes on using what it did."""
+    """Threads in each of which torch computes alone; in others it uses as many as before."""
     threads, all_begun = torch.get_num_threads(), threading.Barrier(size)
 
     def begin(_: int) -> None:
-        torch.get_num_threads()  # torch sets up a thread when it is first asked: before, not after
+        torch.get_num_threads()  # torch sets a thread up at its first call, which must not be later
         torch.set_num_threads(1)
         all_begun.wait()
 
     pool = ThreadPoolExecutor(size, "diffaug-call")
     list(pool.map(begin, range(size)))
-    torch.set_num_threads(threads)  # it is also what threads yet to come begin with
+    torch.set_num_threads(threads)  # also the number that later threads start with
     _prepare_for_forks()
     return pool
 

@@ -1,4 +1,19 @@
-"""A pretrained network behind one call: `(x_t, t, *condition) -> x_0 estimate`."""
+"""Denoisers: a pretrained network behind one call, `(x_t, t, *condition) -> x_0 estimate`.
+
+Networks are trained to predict different things of `x_t = alpha_t x_0 + sigma_t z`. Each gives an
+estimate of the clean sample:
+
+    epsilon (z)                       x_0 = (x_t - sigma_t output) / alpha_t
+    v (alpha_t z - sigma_t x_0)       x_0 = alpha_t x_t - sigma_t output
+    flow (z - x_0)                    x_0 = x_t - sigma_t output
+    sample (x_0)                      x_0 = output
+
+so samplers and guidance know nothing of predictions (Ho et al. 2020; Salimans & Ho 2022; Lipman et
+al. 2023).
+
+https://arxiv.org/abs/2006.11239, https://arxiv.org/abs/2202.00512,
+https://arxiv.org/abs/2210.02747
+"""
 
 from __future__ import annotations
 
@@ -17,8 +32,8 @@ __all__ = ["Boundary", "Clip", "Denoiser", "Network", "Prediction"]
 
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 Network = Callable[..., "Tensor"]
-"""`(x_t (B, *), t (B,), *condition) -> prediction (B, *)`: what conditions it is one or
-more tensors (B, ...), such as classes (B,), or a prompt's embeddings (B, tokens, width)."""
+"""`(x_t (B, *), t (B,), *condition) -> prediction (B, *)`: the condition is
+one or more tensors (B, ...), such as classes (B,), or a prompt's embeddings (B, tokens, width)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +42,9 @@ class Clip:
 
     Attributes:
         bound: estimates are clamped to [-bound, bound]; None leaves them alone.
-        quantile: with dynamic thresholding (Saharia et al. 2022, Imagen), the share of absolute
-            values that sets each sample's own bound, between 1 and `bound`.
+        quantile: for dynamic thresholding (Saharia et al. 2022, https://arxiv.org/abs/2205.11487):
+            the quantile of absolute values that sets each sample's own bound, between 1 and
+            `bound`.
     """
 
     bound: float | None = None
@@ -47,9 +63,10 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """How a consistency model's estimate nears the image itself as its noise goes to nothing.
+    """What makes a consistency model's estimate approach the sample itself as noise vanishes.
 
-    `x_0 = skip_t * x_t + out_t * estimate` (Song et al. 2023, "Consistency models", eq. 5).
+    `x_0 = skip_t * x_t + out_t * estimate` (Song et al. 2023, eq. 5,
+    https://arxiv.org/abs/2303.01469).
 
     Attributes:
         skip: (T,), float32.
@@ -150,10 +167,10 @@ class Denoiser:
         return noise - x_0 if self.prediction == "flow" else noise
 
     def loss_weight(self, t: Tensor, min_snr_gamma: float | None) -> Tensor:
-        """What an error of the prediction at times `t` (B,) counts in the training loss: (B,).
+        """The weight of the prediction's error at times `t` (B,) in the training loss: (B,).
 
-        Min-SNR weighting (Hang et al. 2023, "Efficient diffusion training via min-SNR weighting
-        strategy"): that for which an error of x_0 counts min(SNR, gamma). None: 1 at all times.
+        Min-SNR weighting (Hang et al. 2023, https://arxiv.org/abs/2303.09556): the weight under
+        which an error of x_0 counts min(SNR, gamma). None: 1 at all times.
         """
         alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
         if min_snr_gamma is None:

@@ -25,10 +25,10 @@ class Edit:
     """What a lane is given. Arrays and tensors have no batch axis.
 
     Attributes:
-        x_0: the clean sample (*), float32, nominally in [-1, 1]: a picture (C, H, W), or its
-            latents. None starts from the noise itself.
-        noise: standard normal values (1 + draws, *), float32: what the sample is noised with, then
-            what its trajectory's steps add.
+        x_0: the clean sample, float32, nominally in [-1, 1]: a picture (C, H, W), or its latents.
+            None starts from the noise itself.
+        noise: standard normal values (1 + draws, ...), float32: what the sample is noised with,
+            then what its trajectory's steps add.
         trajectory: when the network is called, and what each step makes of its estimate.
         condition: what the network is given next to sample and time.
         away: the same, for what guidance leads away from.

@@ -1,8 +1,10 @@
 """Randomness that follows identity: noise is a function of (seed, pixels, copy, draw) alone.
 
-The bits come from Philox 4x64, a counter-based generator (Salmon et al. 2011, "Parallel random
-numbers: as easy as 1, 2, 3"), the normals from numpy's float32 ziggurat. Both run on the CPU
-whatever the model runs on; a test pins the first values, and NOISE_VERSION names them.
+So no order, worker, batch or retry can change an image. The bits come from Philox 4x64, a
+counter-based generator (Salmon et al. 2011), the normals from numpy's float32 ziggurat. Both run on
+the CPU, whatever the model runs on; a test pins the first values, and NOISE_VERSION names them.
+
+https://doi.org/10.1145/2063384.2063405
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class SampleRandom:
     Attributes:
         seed: the recipe's seed.
         pixel_sha256: digest of the source's decoded pixels, in hex.
-        copy: which copy, from 0; in a loader the epoch moves it.
+        copy: which copy, from 0; in a loader it depends on the epoch.
     """
 
     seed: int
@@ -39,7 +41,7 @@ class SampleRandom:
         return self._generator(_NORMAL, draw).standard_normal(shape, dtype=np.float32)
 
     def noise(self, shape: tuple[int, ...], draws: int) -> NDArray[np.float32]:
-        """What an image is noised with, then what `draws` steps add: (1 + draws, *shape)."""
+        """The noise of an image, then that of `draws` steps: (1 + draws, *shape)."""
         return np.stack([self.normal(shape, draw) for draw in range(1 + draws)])
 
     def uniform(self, draw: int = 0) -> float:
@@ -49,7 +51,7 @@ class SampleRandom:
     def chance(self) -> float:
         """One uniform value in [0, 1) that decides whether the copy is made at all.
 
-        It is independent of all that makes the copy what it is.
+        It is independent of every draw that its pixels depend on.
         """
         return float(self._generator(_CHANCE, 0).random())
 

@@ -57,7 +57,7 @@ class Process(Protocol):
         """
 
     def result(self, lanes: Sequence[int]) -> Download:
-        """The samples of these lanes (n, *), on their way to the CPU."""
+        """The samples of these lanes (n, ...), on their way to the CPU."""
         ...
 
 
@@ -169,5 +169,5 @@ class Gaussian(Process):
 
     @torch.inference_mode()
     def result(self, lanes: Sequence[int]) -> Download:
-        """The samples of these lanes (n, *), float32, on their way to the CPU."""
+        """The samples of these lanes (n, ...), float32, on their way to the CPU."""
         return Download(self._x[list(lanes)])

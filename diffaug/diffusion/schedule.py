@@ -1,4 +1,16 @@
-"""How much signal and noise at each time, and the forward noising process itself."""
+"""Schedules: how much signal and noise there is at each time.
+
+A schedule maps times t = 0 … T - 1 to (alpha_t, sigma_t), and with them noises a sample:
+
+    x_t = alpha_t x_0 + sigma_t z,    z ~ N(0, I).
+
+Variance-preserving diffusion (Ho et al. 2020), flow matching (Lipman et al. 2023; Liu et al. 2023)
+and variance-exploding diffusion (Karras et al. 2022) differ in these two tables alone, so nothing
+else needs to know which of them a model was trained on.
+
+https://arxiv.org/abs/2006.11239, https://arxiv.org/abs/2210.02747,
+https://arxiv.org/abs/2209.03003, https://arxiv.org/abs/2206.00364
+"""
 
 from __future__ import annotations
 
@@ -33,9 +45,9 @@ class Schedule:
     """`t -> (alpha_t, sigma_t)` with `x_t = alpha_t * x_0 + sigma_t * noise`, t = 0 … T - 1.
 
     Args:
-        alpha: shape (T,): how much of the image is left at each time.
-        sigma: shape (T,), rising: how much noise is there.
-        config: the fields of a diffusers scheduler that make it, where it came from one.
+        alpha: (T,): how much of the sample is left at each time.
+        sigma: (T,), rising: how much noise there is.
+        config: the fields of the diffusers scheduler that it came from; None if it came from none.
 
     Attributes:
         alpha_t: alpha, float64.
@@ -63,7 +75,7 @@ class Schedule:
         `alpha_t = sqrt(alphas_cumprod[t])`, `sigma_t = sqrt(1 - alphas_cumprod[t])`.
 
         Args:
-            alphas_cumprod: shape (T,), falling, in [0, 1]: what a checkpoint's scheduler brings.
+            alphas_cumprod: (T,), falling, in [0, 1], as a checkpoint's scheduler has it.
             config: as of the class.
         """
         if alphas_cumprod.ndim != 1 or len(alphas_cumprod) < 2:
@@ -73,28 +85,27 @@ class Schedule:
 
     @classmethod
     def flow(cls, sigma: Tensor) -> Schedule:
-        """The straight way from image to noise of flow matching (Lipman et al. 2023; Liu et al.
-        2023, "Flow straight and fast"): `alpha_t = 1 - sigma_t`.
+        """Flow matching, a straight line from sample to noise: `alpha_t = 1 - sigma_t`.
 
         Args:
-            sigma: shape (T,), rising, in (0, 1].
+            sigma: (T,), rising, in (0, 1].
         """
         table = sigma.double()
         return cls(1 - table, table)
 
     @classmethod
     def exploding(cls, sigma: Tensor) -> Schedule:
-        """Noise added to an image that is left as it is (Karras et al. 2022): `alpha_t = 1`.
+        """Noise added to a sample that is not scaled down (Karras et al. 2022): `alpha_t = 1`.
 
         Args:
-            sigma: shape (T,), rising, positive.
+            sigma: (T,), rising, positive.
         """
         table = sigma.double()
         return cls(table.new_ones(table.shape), table)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Schedule:
-        """The schedule of a diffusers scheduler's betas, its other fields left aside.
+        """The schedule of a diffusers scheduler's betas; its other fields are ignored.
 
         Raises:
             ValueError, TypeError, NotImplementedError: diffusers cannot make a schedule of it.
@@ -112,8 +123,8 @@ class Schedule:
 
     @property
     def noisiest(self) -> float:
-        """How strong pure noise is, from which images are generated: sigma at the last time where
-        noise is added to a whole image, else 1.
+        """The scale of the pure noise that images are generated from: sigma at the last time of an
+        exploding schedule, else 1.
         """
         return max(1.0, float(self.sigma_t[-1]))
 
@@ -136,7 +147,7 @@ class Schedule:
         return self._sigma[t]
 
     def log_snr(self, t: int) -> float:
-        """Log of alpha_t² / sigma_t², in nats: how much of the image is left at time t."""
+        """Log of alpha_t² / sigma_t², in nats: how much of the sample is left at time t."""
         with np.errstate(divide="ignore"):  # minus infinity where no signal is left
             return float(2 * (np.log(self.alpha_t[t]) - np.log(self.sigma_t[t])))
 

@@ -1,4 +1,7 @@
-"""Between numpy and the device: asynchronous through pinned memory on CUDA, direct on the CPU."""
+"""Copies between numpy and the device: asynchronous on CUDA, through pinned memory; none on a CPU.
+
+The lanes start the next network call while results of the last one are still on their way.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ __all__ = ["Arrival", "Download", "upload"]
 
 
 def upload(array: NDArray[Any], device: torch.device) -> Tensor:
-    """The array as a tensor on `device`. On the CPU it shares the array's memory."""
+    """The array as a tensor on `device`; on the CPU the tensor shares the array's memory."""
     tensor = torch.from_numpy(array)
     if device.type == "cpu":
         return tensor
-    # pinned memory is kept by torch until the copy is over
+    # torch keeps pinned memory until the copy is over
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Download:
-    """A tensor's way to the CPU, which nobody has to wait for before it is needed.
+    """A copy of a tensor to the CPU, started at once and waited for when its values are needed.
 
     Args:
-        tensor: float32, on any device; not written to again.
+        tensor: on any device; not written to again.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -44,7 +47,7 @@ class Download:
         return self._event is None or bool(self._event.query())
 
     def numpy(self) -> NDArray[np.float32]:
-        """The values, as soon as they are here."""
+        """The values; waits until they have arrived."""
         if self._event is not None:
             self._event.synchronize()
         values: NDArray[np.float32] = self._host.numpy()
@@ -69,6 +72,6 @@ class Arrival:
         return self.download.landed
 
     def numpy(self) -> NDArray[np.float32]:
-        """The row's values (*), as soon as they are here."""
+        """The row's values (*); waits until they have arrived."""
         row: NDArray[np.float32] = self.download.numpy()[self.row]
         return row

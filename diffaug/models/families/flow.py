@@ -1,4 +1,7 @@
-"""What the adapters of flow-matching transformers share: their schedule, and what is refused."""
+"""What the adapters of flow-matching transformers share: denoiser, schedule, and what is refused.
+
+https://arxiv.org/abs/2210.02747, https://arxiv.org/abs/2403.03206
+"""
 
 from __future__ import annotations
 
@@ -7,39 +10,56 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
+from diffaug.diffusion.denoiser import Clip, Denoiser
 from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.models.checkpoint import Checkpoint
 
-__all__ = ["check_channels", "flow_schedule", "network_times"]
+__all__ = ["check_channels", "flow_denoiser", "flow_schedule", "network_times"]
 
 _SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "shift_terminal")
-"""Options that place sigmas by how many of them a run has."""
+"""Options that place sigmas by their number in a run."""
+
+
+def flow_denoiser(
+    network: nn.Module, schedule: Schedule, shape: tuple[int, ...], device: torch.device
+) -> Denoiser:
+    """A network that predicts the flow, without classes or bounds, on its device."""
+    return Denoiser(
+        network=network.eval().to(device),
+        schedule=schedule.to(device),
+        prediction="flow",
+        clip=Clip(),
+        shape=shape,
+        classes=0,
+        null_class=None,
+        device=device,
+    )
 
 
 def flow_schedule(checkpoint: Checkpoint, config: Mapping[str, Any], tokens: int) -> Schedule:
     """The schedule of a `FlowMatchEulerDiscreteScheduler`: T evenly spaced sigmas, then shifted.
 
-    `sigma = s u / (1 + (s - 1) u)` with `u = 1/T … 1` (Esser et al. 2024, "Scaling rectified flow
-    transformers for high-resolution image synthesis", eq. 23). The shift s is the configuration's,
-    or, where that is dynamic, follows from how many tokens an image has. How each step is taken,
-    which `stochastic_sampling` is about, is the recipe's sampler's to say.
+    `sigma = s u / (1 + (s - 1) u)` with `u = 1/T … 1` (Esser et al. 2024, eq. 23). The shift s is
+    the configuration's or, where it is dynamic, follows from an image's number of tokens. Its
+    `stochastic_sampling` is ignored: the recipe's sampler decides how a step is taken.
 
     Args:
-        checkpoint: named in what is refused.
+        checkpoint: named in errors.
         config: the scheduler's configuration.
         tokens: patches of an image at the model's size.
 
     Raises:
-        ConfigError: the scheduler is another one, or makes its sigmas in a way of its own.
+        ConfigError: it is another scheduler, or spaces its sigmas differently.
     """
     name = f"model {checkpoint.reference}"
     kind = config.get("_class_name")
     if kind != "FlowMatchEulerDiscreteScheduler":
         raise ConfigError(
-            f"{name}: its scheduler, {kind}, is not supported; models of this family want "
-            "FlowMatchEulerDiscreteScheduler"
+            f"{name}: its scheduler, {kind}, is not supported; models of this family "
+            "require FlowMatchEulerDiscreteScheduler"
         )
     if config["invert_sigmas"]:
         raise ConfigError(
@@ -49,9 +69,9 @@ def flow_schedule(checkpoint: Checkpoint, config: Mapping[str, Any], tokens: int
     for option in _SPACINGS:
         if config[option]:
             raise ConfigError(
-                f"{name}: its scheduler has {option}, by which noise levels depend on the number "
-                "of steps, where here a strength always means the same one; turn it off in "
-                "scheduler/scheduler_config.json to have them evenly spaced, then shifted"
+                f"{name}: its scheduler has {option}, which makes noise levels depend on the "
+                "number of steps, while in diffaug a strength always means the same level; turn it "
+                "off in scheduler/scheduler_config.json to space them evenly, then shift them"
             )
     shift = _dynamic_shift(config, tokens) if config["use_dynamic_shifting"] else config["shift"]
     count = config["num_train_timesteps"]
@@ -60,7 +80,7 @@ def flow_schedule(checkpoint: Checkpoint, config: Mapping[str, Any], tokens: int
 
 
 def _dynamic_shift(config: Mapping[str, Any], tokens: int) -> float:
-    """As diffusers' pipelines have it: on a line between those of a small and of a large image."""
+    """As in diffusers' pipelines: on a line between the shifts of a small and a large image."""
     small, large = config["base_image_seq_len"], config["max_image_seq_len"]
     slope = (config["max_shift"] - config["base_shift"]) / (large - small)
     mu: float = config["base_shift"] + slope * (tokens - small)
@@ -68,7 +88,7 @@ def _dynamic_shift(config: Mapping[str, Any], tokens: int) -> float:
 
 
 def network_times(schedule: Schedule) -> torch.Tensor:
-    """Each time as diffusers' pipelines name it: sigma as a share of T; (T,), float32."""
+    """Each time as diffusers' pipelines give it to a network: sigma times T; (T,), float32."""
     return torch.from_numpy(schedule.sigma_t * schedule.num_train_timesteps).float()
 
 
@@ -76,12 +96,12 @@ def check_channels(checkpoint: Checkpoint, pipe: Any, channels: int) -> None:
     """Refuse a transformer whose latents, of `channels`, are not the autoencoder's.
 
     Raises:
-        ConfigError: it wants more than an image, or the autoencoder is of another family.
+        ConfigError: it requires more than an image, or the autoencoder is of another family.
     """
     given = pipe.vae.config.latent_channels
     if channels != given:
         raise ConfigError(
             f"model {checkpoint.reference}: its transformer takes latents of {channels} channels, "
-            f"and its autoencoder makes {given}: take the plain text-to-image model, not one that "
-            "wants more than an image, and an autoencoder of the same family"
+            f"and its autoencoder makes {given}: use the plain text-to-image model, not one that "
+            "requires more than an image, and an autoencoder of the same family"
         )

@@ -1,8 +1,8 @@
 """FLUX.1 (Black Forest Labs 2024), a flow-matching transformer over latents packed two by two.
 
-"dev" was distilled from its own guidance and is given a scale as an input; "schnell" is not, and is
-guided, where a recipe asks for it, by a second call, which diffusers calls `true_cfg_scale`.
-diffusers' own pipeline loads the parts and encodes prompts; the loop is the lanes'.
+"dev" was distilled from its own guidance and takes a scale as an input. "schnell" was not; where a
+recipe asks for guidance, it is called a second time, which diffusers calls `true_cfg_scale`.
+diffusers' own pipeline loads the parts and encodes prompts; the lanes run the loop.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffaug.diffusion.denoiser import Clip, Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.families.flow import check_channels, flow_schedule, network_times
+from diffaug.models.families.flow import (
+    check_channels,
+    flow_denoiser,
+    flow_schedule,
+    network_times,
+)
 from diffaug.models.families.parts import autoencoder
 from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
@@ -25,15 +29,15 @@ from diffaug.models.pretrained import Condition, Pretrained, Prompts
 __all__ = ["load"]
 
 _T5_TOKENS = {True: 512, False: 256}
-"""How many tokens the T5 encoder reads of a prompt, by whether guidance is embedded: so many dev
-and schnell were trained with."""
+"""How many tokens the T5 encoder reads of a prompt, by whether guidance is embedded: the numbers
+that dev and schnell were trained with."""
 
 
 class _Transformer(nn.Module):
     """diffusers' `FluxTransformer2DModel` as a `denoiser.Network` over latents as they are.
 
-    Conditions are a prompt's token embeddings (B, tokens, width), its pooled one (B, width) and,
-    where it was distilled to take one, the guidance scale (B,).
+    Conditions are a prompt's token embeddings (B, tokens, width), its pooled embedding (B, width)
+    and, for a model distilled to take one, the guidance scale (B,).
     """
 
     times: Tensor
@@ -54,7 +58,7 @@ class _Transformer(nn.Module):
         packed = _packed(x_t).to(self.transformer.dtype)
         flow: Tensor = self.transformer(
             hidden_states=packed,
-            # in the order that diffusers rounds it in
+            # rounded and divided in diffusers' order
             timestep=self.times[t].to(packed.dtype) / 1000,
             guidance=guidance,
             encoder_hidden_states=prompt,
@@ -67,14 +71,14 @@ class _Transformer(nn.Module):
 
 
 def _packed(latents: Tensor) -> Tensor:
-    """Latents (B, C, H, W) as tokens of two by two of them (B, H/2 * W/2, 4 C)."""
+    """Latents (B, C, H, W) as tokens of two by two latents (B, H/2 * W/2, 4 C)."""
     count, channels, height, width = latents.shape
     blocks = latents.view(count, channels, height // 2, 2, width // 2, 2)
     return blocks.permute(0, 2, 4, 1, 3, 5).reshape(count, -1, 4 * channels)
 
 
 def _unpacked(tokens: Tensor, height: int) -> Tensor:
-    """Tokens as latents of that height again."""
+    """Tokens as latents of that height: the inverse of `_packed`."""
     count, _, width = tokens.shape
     blocks = tokens.view(count, height // 2, -1, width // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
     return blocks.reshape(count, width // 4, height, -1)
@@ -83,8 +87,8 @@ def _unpacked(tokens: Tensor, height: int) -> Tensor:
 def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it at the size that its autoencoder was made for.
 
-    Its transformer names no size. The `sample_size` of its own autoencoder is 1024 in what was
-    published, which is also the default of diffusers' pipeline, and that is taken without one.
+    The transformer names no size. The published autoencoders have a `sample_size` of 1024; without
+    one, the default of diffusers' pipeline is used, which is also 1024.
 
     Raises:
         ConfigError: a part is missing or broken, or it is no model of this family after all.
@@ -100,16 +104,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     schedule = flow_schedule(checkpoint, pipe.scheduler.config, size[0] // 2 * (size[1] // 2))
     network = _Transformer(pipe.transformer, network_times(schedule), size)
     return Pretrained(
-        denoiser=Denoiser(
-            network=network.eval().to(device),
-            schedule=schedule.to(device),
-            prediction="flow",
-            clip=Clip(),
-            shape=(channels, *size),
-            classes=0,
-            null_class=None,
-            device=device,
-        ),
+        denoiser=flow_denoiser(network, schedule, (channels, *size), device),
         shape=(3, height, width),
         autoencoder=coder,
         prompts=Prompts(_encoder(pipe, _T5_TOKENS[config.guidance_embeds]), device),
@@ -118,20 +113,20 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
 
 
 def _size(checkpoint: Checkpoint, pipe: Any) -> tuple[int, int]:
-    """(H, W) of a picture; the checkpoint's own autoencoder says it, not one in its place."""
+    """(H, W) of a picture, by the checkpoint's own autoencoder, not by one that replaces it."""
     own = json.loads((checkpoint.part("vae") / "config.json").read_text(encoding="utf-8"))
     size = own.get("sample_size") or pipe.default_sample_size * pipe.vae_scale_factor
     height, width = (size, size) if isinstance(size, int) else size
     if height % (2 * pipe.vae_scale_factor) or width % (2 * pipe.vae_scale_factor):
         raise ConfigError(
             f"model {checkpoint.reference}: pictures of {height}x{width}, the sample_size of its "
-            f"autoencoder, do not fall into patches of {2 * pipe.vae_scale_factor} pixels"
+            f"autoencoder, cannot be divided into patches of {2 * pipe.vae_scale_factor} pixels"
         )
     return height, width
 
 
 def _check_encoders(checkpoint: Checkpoint, pipe: Any) -> None:
-    """Refuse what diffusers loads and then fails on."""
+    """Refuse parts missing that diffusers loads without, and then fails."""
     needed = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     if lacking := [name for name in needed if getattr(pipe, name) is None]:
         raise ConfigError(
@@ -141,7 +136,7 @@ def _check_encoders(checkpoint: Checkpoint, pipe: Any) -> None:
 
 
 def _encoder(pipe: Any, tokens: int) -> Any:
-    """Prompts: all tokens of the T5, and CLIP's pooled embedding; no prompt is the empty one."""
+    """Prompts: all tokens of the T5, and CLIP's pooled embedding; no prompt means the empty one."""
 
     def encode(prompt: str | None) -> Condition:
         embedded, pooled, _ = pipe.encode_prompt(

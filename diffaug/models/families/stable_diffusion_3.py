@@ -1,7 +1,8 @@
-"""Stable Diffusion 3 and 3.5 (Esser et al. 2024, "Scaling rectified flow transformers for
-high-resolution image synthesis").
+"""Stable Diffusion 3 and 3.5, flow-matching transformers over latents (Esser et al. 2024).
 
-diffusers' own pipeline loads the parts and encodes prompts; the loop is the lanes'.
+diffusers' own pipeline loads the parts and encodes prompts; the lanes run the loop.
+
+https://arxiv.org/abs/2403.03206
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffaug.diffusion.denoiser import Clip, Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.families.flow import check_channels, flow_schedule, network_times
+from diffaug.models.families.flow import (
+    check_channels,
+    flow_denoiser,
+    flow_schedule,
+    network_times,
+)
 from diffaug.models.families.parts import autoencoder
 from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
@@ -23,13 +28,14 @@ from diffaug.models.pretrained import Condition, Pretrained, Prompts
 __all__ = ["load"]
 
 _T5_TOKENS = 256
-"""How many tokens the T5 encoder reads of a prompt, as diffusers' pipeline has it."""
+"""How many tokens the T5 encoder reads of a prompt, as in diffusers' pipeline."""
 
 
 class _Transformer(nn.Module):
     """diffusers' `SD3Transformer2DModel` as a `denoiser.Network`.
 
-    Conditions are a prompt's token embeddings (B, tokens, width) and its pooled one (B, width).
+    Conditions are a prompt's token embeddings (B, tokens, width) and its pooled embedding (B,
+    width).
     """
 
     times: Tensor
@@ -52,7 +58,7 @@ class _Transformer(nn.Module):
 
 
 def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
-    """Load a checkpoint to run it at the size that its transformer names.
+    """Load a checkpoint to run it at its transformer's `sample_size`.
 
     Raises:
         ConfigError: a part is missing or broken, or it is no model of this family after all.
@@ -65,20 +71,12 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     size, coder = config.sample_size, autoencoder(pipe.vae)
     tokens = (size // config.patch_size) ** 2
     schedule = flow_schedule(checkpoint, pipe.scheduler.config, tokens)
-    # diffusers looks at its first tensor, a table that is float32 in any case, and may leave it so
+    # diffusers reads the dtype off the first tensor, a table that is always float32, and may leave
+    # the network in float32
     transformer = pipe.transformer.to(getattr(torch, execution.dtype))
     network = _Transformer(transformer, network_times(schedule))
     return Pretrained(
-        denoiser=Denoiser(
-            network=network.eval().to(device),
-            schedule=schedule.to(device),
-            prediction="flow",
-            clip=Clip(),
-            shape=(config.in_channels, size, size),
-            classes=0,
-            null_class=None,
-            device=device,
-        ),
+        denoiser=flow_denoiser(network, schedule, (config.in_channels, size, size), device),
         shape=(3, size * coder.factor, size * coder.factor),
         autoencoder=coder,
         prompts=Prompts(_encoder(pipe), device),
@@ -86,7 +84,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
 
 
 def _check_encoders(checkpoint: Checkpoint, pipe: Any) -> None:
-    """Refuse what diffusers loads and then fails on; only the T5 encoder may be left out."""
+    """Refuse parts missing that diffusers loads without, and then fails; the T5 may be."""
     lacking = [
         name
         for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
@@ -102,7 +100,7 @@ def _check_encoders(checkpoint: Checkpoint, pipe: Any) -> None:
 
 
 def _encoder(pipe: Any) -> Any:
-    """Prompts: what three encoders say, zeros for a T5 left out; no prompt is the empty one."""
+    """Prompts: three encoders, zeros for a T5 left out; no prompt means the empty one."""
 
     def encode(prompt: str | None) -> Condition:
         tokens, _, pooled, _ = pipe.encode_prompt(
