@@ -269,8 +269,8 @@ def _refuse(recipe: Recipe, model: Pretrained) -> None:
                 raise ConfigError(f"{field}: {name} is not a text-to-image model; leave it out")
         if denoiser.requires_class and recipe.condition == "none":
             raise ConfigError(
-                f"condition: {name} requires a class for every image, because it has no class that "
-                "means none; use condition=label"
+                f"condition: {name} requires a class for every image, because its card names no "
+                "null_class; use condition=label"
             )
         denoiser.check_classes(recipe.condition == "label", recipe.guidance)
     if model.embed_guidance is not None:

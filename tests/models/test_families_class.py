@@ -460,9 +460,9 @@ def with_scheduler(folder: Path, name: str, **fields: Any) -> Path:
 @pytest.mark.parametrize(
     ("scheduler", "fields", "sentence"),
     [
-        ("FlowMatchEulerDiscreteScheduler", {}, "is no plain diffusion of betas"),
-        ("EDMEulerScheduler", {}, "is no plain diffusion of betas"),
-        ("LCMScheduler", {}, "is no plain diffusion of betas"),
+        ("FlowMatchEulerDiscreteScheduler", {}, "is not a plain diffusion of betas"),
+        ("EDMEulerScheduler", {}, "is not a plain diffusion of betas"),
+        ("LCMScheduler", {}, "is not a plain diffusion of betas"),
         (
             "DPMSolverMultistepScheduler",
             {"prediction_type": "flow_prediction"},
@@ -501,8 +501,8 @@ def test_dit_of_pictures_that_are_none_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scheduler", "fields", "sentence"),
     [
-        ("DDPMScheduler", {}, "its scheduler, DDPMScheduler, is none of consistency models"),
-        ("EDMEulerScheduler", {}, "its scheduler, EDMEulerScheduler, is none of consistency"),
+        ("DDPMScheduler", {}, "its scheduler, DDPMScheduler, is not one of consistency models"),
+        ("EDMEulerScheduler", {}, "its scheduler, EDMEulerScheduler, is not one of consistency"),
         ("CMStochasticIterativeScheduler", {"s_noise": 1.01}, "1.01 times as much"),
     ],
 )

@@ -1,4 +1,7 @@
-"""What a recipe puts on a loaded pipeline: LoRA weights merged in, tokens that were learned."""
+"""A recipe's add-ons to a loaded pipeline: LoRA weights merged in, learned tokens.
+
+https://arxiv.org/abs/2106.09685, https://arxiv.org/abs/2208.01618
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,20 @@ from diffaug.errors import ConfigError, require_extra
 __all__ = ["attach_embeddings", "attach_lora"]
 
 _DOWN = ("lora_A.", "lora_down.", "lora.down.", "lora_linear_layer.down.")
-"""What the first of a LoRA's two matrices is called: one for each layer that it changes."""
+"""Names of the first of a LoRA's two matrices, of which each layer that it changes has one."""
 
 
 def attach_lora(pipe: Any, name: str, path: Path, scale: float) -> None:
-    """Merge LoRA weights into a pipeline's networks (Hu et al. 2022, "LoRA: low-rank adaptation").
+    """Merge LoRA weights into a pipeline's networks (Hu et al. 2022).
 
     Args:
         pipe: a diffusers pipeline.
-        name: what an error calls the model.
+        name: the model's name in errors.
         path: a safetensors file.
-        scale: how much they count.
+        scale: the weight of the LoRA.
 
     Raises:
-        ConfigError: the model takes none, or they are not all for this model.
+        ConfigError: the model takes no LoRA, or the weights are not all for this model.
     """
     if not hasattr(pipe, "load_lora_weights"):
         raise ConfigError(f"lora: {name} is not a text-to-image model; leave it out")
@@ -40,7 +43,7 @@ def attach_lora(pipe: Any, name: str, path: Path, scale: float) -> None:
     with safe_open(path, framework="pt") as file:
         wanted = sum(any(down in key for down in _DOWN) for key in file.keys())  # noqa: SIM118
     found = _changed_layers(pipe)
-    if not found or found < wanted:  # diffusers passes over those it does not know
+    if not found or found < wanted:  # diffusers ignores those it does not know
         raise ConfigError(
             f"lora: {path.name} changes {wanted} layers, and {name} has {found} of them: it was "
             "made for another model"
@@ -50,15 +53,15 @@ def attach_lora(pipe: Any, name: str, path: Path, scale: float) -> None:
 
 
 def attach_embeddings(pipe: Any, name: str, path: Path) -> None:
-    """Let prompts name the tokens of a file of textual inversions (Gal et al. 2023).
+    """Make the tokens of a file of textual inversions known to prompts (Gal et al. 2023).
 
     Args:
         pipe: a diffusers pipeline.
-        name: what an error calls the model.
-        path: a safetensors file: a tensor (width,) or (vectors, width) by each token's name.
+        name: the model's name in errors.
+        path: a safetensors file: for each token, a tensor (width,) or (vectors, width).
 
     Raises:
-        ConfigError: the model takes none, or they are not for this model.
+        ConfigError: the model takes no embeddings, or they are not for this model.
     """
     takes = hasattr(pipe, "load_textual_inversion") and not hasattr(pipe, "text_encoder_2")
     if not takes:
@@ -67,8 +70,8 @@ def attach_embeddings(pipe: Any, name: str, path: Path) -> None:
     for token, vector in load_file(path).items():
         if token == "emb_params":
             raise ConfigError(
-                f"embeddings: {path.name} does not name its token: save it anew as a tensor under "
-                "the token that prompts are to name"
+                f"embeddings: {path.name} does not name its token: save it again as a tensor under "
+                "the token that prompts are to use"
             )
         if vector.shape[-1] != width:
             raise ConfigError(

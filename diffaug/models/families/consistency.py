@@ -1,5 +1,8 @@
-"""Consistency models in pixel space (Song et al. 2023, "Consistency models"), unconditional or
-class-conditional. They estimate the image in one call; the sampler `lcm` takes several.
+"""Consistency models in pixel space, unconditional or class-conditional (Song et al. 2023).
+
+They estimate the image in one call; the sampler `lcm` makes several.
+
+https://arxiv.org/abs/2303.01469
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ __all__ = ["load"]
 
 
 class _Scaled(nn.Module):
-    """A UNet2D as a `denoiser.Network` of t = 0 … T - 1, given the image and time that it knows.
+    """A UNet2D as a `denoiser.Network` of t = 0 … T - 1, its inputs scaled as it was trained.
 
     Args:
         unet: diffusers' `UNet2DModel`.
-        scale: (T,), float32: what x_t is multiplied by.
-        time: (T,), float32: what the UNet is told.
+        scale: (T,), float32: what x_t is multiplied by at each time.
+        time: (T,), float32: the UNet's own name for each time.
     """
 
     scale: Tensor
@@ -51,7 +54,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it.
 
     Raises:
-        ConfigError: a part is missing or broken, or it is no model of this family after all.
+        ConfigError: a part is missing or broken, or it is not a model of this family.
     """
     pipe = pipeline(checkpoint, execution)
     unet, scheduler = pipe.unet, pipe.scheduler
@@ -86,27 +89,27 @@ def _refuse(checkpoint: Checkpoint, unet: Any, scheduler: Any) -> None:
     name, more = f"model {checkpoint.reference}", scheduler.config.get("s_noise", 1.0)
     if not isinstance(scheduler, CMStochasticIterativeScheduler):
         raise ConfigError(
-            f"{name}: its scheduler, {type(scheduler).__name__}, is none of consistency models; "
-            "they want CMStochasticIterativeScheduler"
+            f"{name}: its scheduler, {type(scheduler).__name__}, is not one of consistency "
+            "models, which require CMStochasticIterativeScheduler"
         )
     if more != 1:
         raise ConfigError(
-            f"{name}: its scheduler noises {more:g} times as much as its times say; set s_noise "
-            "to 1 in scheduler/scheduler_config.json"
+            f"{name}: its scheduler adds {more:g} times as much noise as its times state; set "
+            "s_noise to 1 in scheduler/scheduler_config.json"
         )
     if unet.sample_size is None:
         raise ConfigError(
             f"{name}: its sample_size is not set: write the image size into unet/config.json"
         )
     if unet.in_channels not in (1, 3):
-        raise ConfigError(f"{name}: {unet.in_channels} channels; grey (1) or RGB (3) wanted")
+        raise ConfigError(f"{name}: {unet.in_channels} channels; must be grey (1) or RGB (3)")
     if unet.out_channels != unet.in_channels:
         raise ConfigError(
             f"{name}: its UNet gives {unet.out_channels} channels for {unet.in_channels}; a "
-            "consistency model gives the image itself"
+            "consistency model returns the image itself"
         )
     if unet.class_embed_type is not None:
         raise ConfigError(
-            f"{name}: its classes are embedded as {unet.class_embed_type!r}; a table of classes "
-            "wanted"
+            f"{name}: its classes are embedded as {unet.class_embed_type!r}; must be a table of "
+            "classes"
         )

@@ -1,5 +1,8 @@
-"""Class-conditional latent transformers: DiT (Peebles & Xie 2023, "Scalable diffusion models with
-transformers"), its guidance between a class and the null class.
+"""DiT: class-conditional latent transformers (Peebles & Xie 2023).
+
+Guidance leads towards a class and away from the null class.
+
+https://arxiv.org/abs/2212.09748
 """
 
 from __future__ import annotations
@@ -33,14 +36,14 @@ class _Transformer(nn.Module):
         sample: Tensor = self.transformer(
             x_t.to(self.transformer.dtype), timestep=t, class_labels=condition, return_dict=False
         )[0]
-        return sample[:, : x_t.shape[1]]  # a learned variance rides behind the prediction
+        return sample[:, : x_t.shape[1]]  # a learned variance follows the prediction
 
 
 def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it.
 
     Raises:
-        ConfigError: a part is missing or broken, or it is no model of this family after all.
+        ConfigError: a part is missing or broken, or it is not a model of this family.
     """
     pipe = pipeline(checkpoint, execution)
     config = dict(pipe.scheduler.config)
@@ -57,7 +60,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
             clip=Clip(bound=config["clip_sample_range"] if config.get("clip_sample") else None),
             shape=(pipe.transformer.config.in_channels, size, size),
             classes=classes,
-            null_class=classes,  # diffusers puts one embedding behind those of the classes
+            null_class=classes,  # diffusers puts its embedding after those of the classes
             device=device,
         ),
         shape=(pipe.vae.config.in_channels, size * coder.factor, size * coder.factor),
@@ -70,8 +73,8 @@ def _refuse(checkpoint: Checkpoint, pipe: Any) -> None:
     name = f"model {checkpoint.reference}"
     if isinstance(pipe.scheduler, LCMScheduler):
         raise ConfigError(
-            f"{name}: its scheduler, LCMScheduler, is no plain diffusion of betas: such a variant "
-            "is not supported"
+            f"{name}: its scheduler, LCMScheduler, is not a plain diffusion of betas: such a "
+            "variant is not supported"
         )
     channels, latent = pipe.transformer.config.in_channels, pipe.vae.config.latent_channels
     if channels != latent:
@@ -82,10 +85,10 @@ def _refuse(checkpoint: Checkpoint, pipe: Any) -> None:
     if pipe.transformer.out_channels not in (channels, 2 * channels):
         raise ConfigError(
             f"{name}: its transformer gives {pipe.transformer.out_channels} channels for "
-            f"{channels}; as many, or with a variance twice as many, wanted"
+            f"{channels}; must be as many, or with a variance twice as many"
         )
     if pipe.vae.config.in_channels not in (1, 3):
         raise ConfigError(
-            f"{name}: pictures of {pipe.vae.config.in_channels} channels; grey (1) or RGB (3) "
-            "wanted"
+            f"{name}: pictures of {pipe.vae.config.in_channels} channels; must be grey (1) or RGB "
+            "(3)"
         )

@@ -91,7 +91,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     one, the default of diffusers' pipeline is used, which is also 1024.
 
     Raises:
-        ConfigError: a part is missing or broken, or it is no model of this family after all.
+        ConfigError: a part is missing or broken, or it is not a model of this family.
     """
     pipe = pipeline(checkpoint, execution)
     config = pipe.transformer.config

@@ -22,7 +22,7 @@ _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 def autoencoder(vae: Any) -> Autoencoder:
     """diffusers' `AutoencoderKL` or `AutoencoderTiny`, its latents scaled and shifted.
 
-    An image is encoded to its most likely latents, where diffusers' pipelines draw some.
+    An image is encoded to its most likely latents; diffusers' pipelines sample them instead.
     """
     vae = vae.to(memory_format=torch.channels_last)
     blocks = getattr(vae.config, "block_out_channels", ()) or vae.config.encoder_block_out_channels
@@ -45,9 +45,9 @@ def autoencoder(vae: Any) -> Autoencoder:
 
 
 def activate_in_place(network: nn.Module) -> None:
-    """Let SiLU write over the feature maps it gets, each fresh from a group norm: the same bits.
+    """Let SiLU overwrite feature maps, each freshly made by a group norm: the same bits.
 
-    It keeps off what is no feature map, such as the time embedding, which every block reads.
+    Other inputs, such as the time embedding, which every block reads, are left alone.
     """
     for module in network.modules():
         for name in ("nonlinearity", "conv_act"):
@@ -61,10 +61,10 @@ class _FeatureSiLU(nn.Module):
 
 
 def latent_diffusion(checkpoint: Checkpoint, scheduler: Any) -> tuple[Schedule, Prediction]:
-    """The schedule of a diffusers scheduler that is a diffusion of betas, and what is predicted.
+    """The schedule of a diffusers scheduler that is a plain diffusion of betas, and its prediction.
 
     Raises:
-        ConfigError: it is none, or its configuration asks for what is not done here.
+        ConfigError: it is not one, or its configuration asks for what diffaug does not support.
     """
     name, kind = f"model {checkpoint.reference}", type(scheduler).__name__
     config = dict(scheduler.config)
@@ -75,8 +75,8 @@ def latent_diffusion(checkpoint: Checkpoint, scheduler: Any) -> tuple[Schedule, 
     )
     if not same or "sigma_data" in config:
         raise ConfigError(
-            f"{name}: its scheduler, {kind}, is no plain diffusion of betas: such a variant is not "
-            "supported"
+            f"{name}: its scheduler, {kind}, is not a plain diffusion of betas: such a variant is "
+            "not supported"
         )
     if prediction not in _PREDICTIONS:
         raise ConfigError(
@@ -85,8 +85,8 @@ def latent_diffusion(checkpoint: Checkpoint, scheduler: Any) -> tuple[Schedule, 
         )
     if schedule.alpha_t[-1] == 0 and prediction == "epsilon":
         raise ConfigError(
-            f"{name}: its schedule ends without signal, where an epsilon prediction says nothing "
-            "of the image; such a schedule wants v_prediction"
+            f"{name}: its schedule ends without signal, where an epsilon prediction holds "
+            "nothing of the image; such a schedule requires v_prediction"
         )
     if config.get("thresholding"):
         raise ConfigError(

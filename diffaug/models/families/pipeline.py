@@ -1,4 +1,4 @@
-"""A diffusers pipeline loaded for inference, with what a recipe puts on it."""
+"""A diffusers pipeline loaded for inference, with a recipe's add-ons."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def pipeline(checkpoint: Checkpoint, execution: Execution) -> Any:
 
 
 def _left_out(checkpoint: Checkpoint) -> list[str]:
-    """The parts that are not loaded, or that the index says are not there, which diffusers asks
-    to be told."""
+    """The parts not to load: unused ones, and those that the index calls absent, which diffusers
+    requires to be named."""
     absent = [name for name in _MAY_LACK if checkpoint.index.get(name) == [None, None]]
     return [*absent, *(name for name in UNUSED if name in checkpoint.index)]
 
 
 def _add(checkpoint: Checkpoint, pipe: Any, execution: Execution) -> None:
-    """Put on the model what is to be put on it."""
+    """Put a recipe's autoencoder, LoRA and embeddings on the model."""
     import diffusers
 
     name = f"model {checkpoint.reference}"
@@ -92,7 +92,7 @@ def _parts(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
 
 
 def _networks(checkpoint: Checkpoint, execution: Execution) -> dict[str, Any]:
-    """The networks among the parts, which a pipeline would load without a word of what it lacks."""
+    """The networks among the parts; a pipeline would not report weights that they lack."""
     found = {}
     for name, (library, kind) in _parts(checkpoint).items():
         if library in ("diffusers", "transformers"):
@@ -105,7 +105,7 @@ def _networks(checkpoint: Checkpoint, execution: Execution) -> dict[str, Any]:
 def _network(
     checkpoint: Checkpoint, name: str, kind: Any, folder: Path, execution: Execution
 ) -> Any:
-    """A network with all its weights: those that a file lacks would be drawn at random."""
+    """A network with all its weights; those missing from a file would be random."""
     of_diffusers = kind.__module__.startswith("diffusers.")
     network, loading = kind.from_pretrained(
         folder,

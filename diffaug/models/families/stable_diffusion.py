@@ -1,6 +1,10 @@
-"""Latent text-to-image UNets: Stable Diffusion 1, 2 and XL, and what was distilled from them.
+"""Latent text-to-image UNets: Stable Diffusion 1, 2 and XL, and models distilled from them.
 
-diffusers' own pipeline loads the parts and encodes prompts; the loop is the lanes'.
+diffusers' own pipeline loads the parts and encodes prompts; the lanes run the loop (Rombach et al.
+2022; Podell et al. 2023; Luo et al. 2023).
+
+https://arxiv.org/abs/2112.10752, https://arxiv.org/abs/2307.01952,
+https://arxiv.org/abs/2310.04378
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ __all__ = ["load"]
 class _UNet(nn.Module):
     """diffusers' `UNet2DConditionModel` as a `denoiser.Network`, channels last.
 
-    Conditions are a prompt's token embeddings (B, tokens, width); for XL its pooled embedding
-    (B, width) and the picture's sizes (B, 5 or 6) too; and a guidance embedding (B, width) where it
-    was distilled to take one.
+    Conditions are a prompt's token embeddings (B, tokens, width); for XL also its pooled embedding
+    (B, width) and the picture's sizes (B, 5 or 6); and for a model distilled to take one, a
+    guidance embedding (B, width).
     """
 
     def __init__(self, unet: Any) -> None:
@@ -58,7 +62,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it.
 
     Raises:
-        ConfigError: a part is missing or broken, or it is no model of this family after all.
+        ConfigError: a part is missing or broken, or it is not a model of this family.
     """
     pipe = pipeline(checkpoint, execution)
     config = dict(pipe.scheduler.config)
@@ -94,13 +98,13 @@ def _refuse(checkpoint: Checkpoint, pipe: Any) -> None:
     if pipe.unet.config.in_channels != pipe.vae.config.latent_channels:
         raise ConfigError(
             f"{name}: its UNet takes {pipe.unet.config.in_channels} channels and latents have "
-            f"{pipe.vae.config.latent_channels}: it wants more than an image (inpainting, depth, "
-            "upscaling); take the plain text-to-image model"
+            f"{pipe.vae.config.latent_channels}: it requires more than an image (inpainting, "
+            "depth, upscaling); use the plain text-to-image model"
         )
 
 
 def _boundary(config: dict[str, Any], schedule: Schedule, device: torch.device) -> Boundary | None:
-    """That of latent consistency models (Luo et al. 2023), as diffusers' `LCMScheduler` has it."""
+    """The boundary of latent consistency models, as in diffusers' `LCMScheduler`."""
     if config.get("_class_name") != "LCMScheduler":
         return None
     sigma_data = 0.5
@@ -114,7 +118,7 @@ def _is_xl(pipe: Any) -> bool:
 
 
 def _first(pipe: Any) -> Any:
-    """Prompts of Stable Diffusion 1 and 2; no prompt is the empty one."""
+    """Prompts of Stable Diffusion 1 and 2; no prompt means the empty one."""
 
     def encode(prompt: str | None) -> Condition:
         tokens, _ = pipe.encode_prompt(prompt or "", pipe.device, 1, False)
@@ -124,11 +128,11 @@ def _first(pipe: Any) -> Any:
 
 
 def _xl(pipe: Any, shape: tuple[int, int, int]) -> Any:
-    """Prompts of XL: what two encoders say, and the size of the picture, which is not cropped."""
+    """Prompts of XL: two encoders, and the size of the picture, which is not cropped."""
     _, height, width = shape
     sizes: list[float] = [height, width, 0, 0]
     if pipe.config.get("requires_aesthetics_score", False):
-        sizes += [6.0]  # the refiner's, as diffusers gives it
+        sizes += [6.0]  # of the refiner, as in diffusers
     else:
         sizes += [height, width]
     none_is_zero = pipe.config.get("force_zeros_for_empty_prompt", True)

@@ -61,7 +61,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it at its transformer's `sample_size`.
 
     Raises:
-        ConfigError: a part is missing or broken, or it is no model of this family after all.
+        ConfigError: a part is missing or broken, or it is not a model of this family.
     """
     pipe = pipeline(checkpoint, execution)
     config = pipe.transformer.config

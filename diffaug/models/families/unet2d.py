@@ -36,7 +36,7 @@ class UNet2D(nn.Module):
         x_t = x_t.to(self.unet.dtype, memory_format=torch.channels_last)
         labels = condition if self.unet.class_embedding is not None else None
         sample: Tensor = self.unet(x_t, t, class_labels=labels).sample
-        return sample[:, : x_t.shape[1]]  # a learned variance rides behind the prediction
+        return sample[:, : x_t.shape[1]]  # a learned variance follows the prediction
 
 
 def create(
@@ -46,9 +46,9 @@ def create(
 
     Args:
         config: fields of `UNet2DModel`; the class embedding is added to them.
-        schedule: what it is to be trained on.
-        prediction: what it is to predict.
-        classes: how many condition it; 0 makes it unconditional. One more is added, the last,
+        schedule: the schedule to train it on.
+        prediction: what it will predict.
+        classes: the number of classes; 0 makes it unconditional. One more is added after them,
             which means "no class".
 
     Raises:
@@ -72,7 +72,7 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     """Load `unet/` and `scheduler/` of a checkpoint onto a device, in a dtype.
 
     Raises:
-        ConfigError: a part is missing or broken, or does not make a pixel-space image model.
+        ConfigError: a part is missing or broken, or it is not a pixel-space image model.
     """
     unet_config = _read_config(checkpoint, "unet", "config.json")
     config = _read_config(checkpoint, "scheduler", "scheduler_config.json")
@@ -112,7 +112,7 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
 
 
 def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
-    """Load a checkpoint to run it: the same bits as `read` gives, sooner.
+    """Load a checkpoint to run it: the same bits as by `read`, faster.
 
     Raises:
         ConfigError: as for `read`.
@@ -128,7 +128,7 @@ def save(denoiser: Denoiser, folder: Path) -> None:
     """Write a denoiser as a `DDPMPipeline`, in its network's dtype.
 
     Raises:
-        TypeError: its network is no UNet2D, or its schedule came from no configuration.
+        TypeError: its network is not a UNet2D, or its schedule came from no configuration.
     """
     if not isinstance(denoiser.network, UNet2D) or not denoiser.schedule.config:
         raise TypeError("only a UNet2D on a schedule made from a configuration can be saved")
@@ -148,7 +148,7 @@ def save(denoiser: Denoiser, folder: Path) -> None:
 
 
 def _tidy(unet: Path) -> None:
-    """Take out where the weights were loaded from, and let those read them who read the rest."""
+    """Remove the path that weights were loaded from, and give weights the mode of other files."""
     path = unet / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
@@ -170,7 +170,7 @@ def _read_config(checkpoint: Checkpoint, part: str, file: str) -> dict[str, Any]
 
 
 def _shape(config: dict[str, Any]) -> tuple[int, int, int]:
-    """(C, H, W) of a sample, as a UNet's configuration says."""
+    """(C, H, W) of a sample, by a UNet's configuration."""
     size = config["sample_size"]
     if size is None:
         raise ValueError("its sample_size is not set: write the image size into unet/config.json")
@@ -194,7 +194,7 @@ def _refuse(
                 f"{len(loading[kind])} {kind.replace('_', ' ')}, such as {sorted(loading[kind])[0]}"
             )
     if shape[0] not in (1, 3):
-        raise ConfigError(f"model {reference}: {shape[0]} channels; grey (1) or RGB (3) wanted")
+        raise ConfigError(f"model {reference}: {shape[0]} channels; must be grey (1) or RGB (3)")
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in _PREDICTIONS:
         raise ConfigError(
@@ -204,7 +204,7 @@ def _refuse(
     if ends_in_pure_noise and prediction == "epsilon":
         raise ConfigError(
             f"model {reference}: its schedule ends without signal, where an epsilon prediction "
-            "says nothing of the image; such a schedule wants v_prediction"
+            "holds nothing of the image; such a schedule requires v_prediction"
         )
 
 
