@@ -516,7 +516,7 @@ def test_consistency_of_another_scheduler_is_refused(
     ("fields", "sentence"),
     [
         ({"sample_size": None}, "its sample_size is not set"),
-        ({"in_channels": 4, "out_channels": 4}, "4 channels; grey"),
+        ({"in_channels": 4, "out_channels": 4}, "4 channels; must be grey"),
         ({"out_channels": 6}, "gives 6 channels for 3"),
         ({"class_embed_type": "timestep"}, "embedded as 'timestep'"),
     ],
