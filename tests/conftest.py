@@ -36,6 +36,7 @@ MLCROISSANT = pytest.mark.filterwarnings(  # its own warnings, and rdflib's
     "ignore:The inplace keyword in DataFrame.reset_index",
     "ignore:.*PngImageFile:ResourceWarning",
     "ignore:.*unclosed file:ResourceWarning",
+    "ignore:Python 3.14 will, by default, filter:DeprecationWarning",
 )
 
 
