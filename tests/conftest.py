@@ -139,7 +139,7 @@ def python(capsys: pytest.CaptureFixture[str]) -> Python:
     return run
 
 
-SERVERS = {"store", "environment"}
+SERVERS = ("environment", "store")
 """Fixtures of a whole session that start a server."""
 
 LONG = ("services", "process", "pages", "numerics")
@@ -147,9 +147,10 @@ LONG = ("services", "process", "pages", "numerics")
 
 
 def group_of(item: pytest.Item) -> str:
-    """What one process runs: a file, since its tests share fixtures, or all that share a server."""
-    shared = SERVERS & set(getattr(item, "fixturenames", ()))
-    return "servers" if shared else str(item.path.relative_to(ROOT))
+    """What one process runs: all that share a server, or else a file, which shares fixtures."""
+    fixtures = getattr(item, "fixturenames", ())
+    file = str(item.path.relative_to(ROOT))
+    return next((server for server in SERVERS if server in fixtures), file)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -158,7 +159,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long groups come first, so that no process is left alone with one at the end."""
-    ranks: dict[str, int] = {"servers": -1}
+    ranks = dict.fromkeys(SERVERS, -1)
     for item in items:
         rank = min((n for n, mark in enumerate(LONG) if mark in item.keywords), default=len(LONG))
         ranks[group_of(item)] = min(rank, ranks.get(group_of(item), rank))

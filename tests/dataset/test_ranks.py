@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 
 import diffaug
-from tests.conftest import ROOT
+from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import augmented
 from tests.support.services import free_ports
@@ -28,25 +27,20 @@ WORLD_SIZE = 2
 
 
 def test_an_all_reduce_for_each_batch_does_not_hang_and_evaluation_is_exact(
-    tmp_path: Path,
+    tmp_path: Path, forked: Forks
 ) -> None:
     for number, size in enumerate((1, 17, 2)):
         write_samples(tmp_path / f"in/{number}.tar", fashion(size, 20 * number))
     augmented([tmp_path / "in/*.tar"], tmp_path / "out", copies=2)
     address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")}
-    command = [sys.executable, "-m", "tests.dataset.test_ranks", address, str(tmp_path)]
     ranks = [
-        subprocess.Popen(
-            [*command, str(rank)], stdout=subprocess.PIPE, cwd=ROOT, env=environment, text=True
-        )
+        forked.start(address, tmp_path, str(rank), entry=f"{__name__}:main", env=environment)
         for rank in range(WORLD_SIZE)
     ]
-    try:
-        said = [json.loads(process.communicate(timeout=300)[0]) for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
+    for process in ranks:
+        assert process.wait() == 0, process.err
+    said = [json.loads(process.out) for process in ranks]
     assert said[0]["batches"] == said[1]["batches"] == [5, 6]
     assert said[0]["sums"] == said[1]["sums"]
     for kind in ("forked", "spawned"):
@@ -54,8 +48,9 @@ def test_an_all_reduce_for_each_batch_does_not_hang_and_evaluation_is_exact(
         assert found == Counter(pd.read_parquet(tmp_path / "out/manifest")["output_key"])
 
 
-def main(address: str, folder: str, rank: int) -> None:
+def main() -> None:
     """What one rank does: its process group is all that tells which it is."""
+    address, folder, rank = sys.argv[1], sys.argv[2], int(sys.argv[3])
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=WORLD_SIZE)
     dataset = diffaug.AugmentedDataset(f"{folder}/out", real=f"{folder}/in/*.tar", samples=40)
     batches, sums = [], []
@@ -76,7 +71,3 @@ def main(address: str, folder: str, rank: int) -> None:
         found[f"{kind}ed"] = [sample["__key__"] for batch in loader for sample in batch]
     print(json.dumps({"batches": batches, "sums": sums, **found}))
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -19,6 +19,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.train.loop import train
 from tests.conftest import SHARDS
+from tests.support.forks import Forks
 from tests.support.training import WEIGHTS, events, run, state, tiny, two_shards
 
 
@@ -64,22 +65,24 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(source: list[str], tmp_path
 
 
 @pytest.mark.process
-def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(tmp_path: Path) -> None:
+def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(
+    tmp_path: Path, forked: Forks
+) -> None:
     """The command itself, killed without warning somewhere past its hundredth step."""
-    arguments = [
-        *("--network", "tiny", "--size", "16", "--steps", "200", "--batch-size", "8"),
-        *("--classes", "10", "--shuffle", "50", "--preview-steps", "150"),
-        *("--checkpoint-minutes", "0.01", "--dtype", "float32"),
-    ]
-
-    def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "diffaug", "train", *map(str, SHARDS), str(folder)]
-        alone = os.environ | {"OMP_NUM_THREADS": "1"}  # two of them share the machine
-        return subprocess.Popen([*command, *arguments, *more], stderr=subprocess.DEVNULL, env=alone)
-
+    sources, flags = (
+        list(map(str, SHARDS)),
+        [
+            *("--network", "tiny", "--size", "16", "--steps", "200", "--batch-size", "8"),
+            *("--classes", "10", "--shuffle", "50", "--preview-steps", "150"),
+            *("--checkpoint-minutes", "0.01", "--dtype", "float32"),
+        ],
+    )
     killed, straight = tmp_path / "killed", tmp_path / "straight"
-    process, other = start(killed), start(straight)
-    deadline = time.monotonic() + 300
+    command = [sys.executable, "-m", "diffaug", "train", *sources, str(killed), *flags]
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}  # as the other has it
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=alone)
+    other = forked.start("train", *sources, straight, *flags)
+    deadline = time.monotonic() + 480
     while not (killed / "training/state.pt").exists() or state(killed)["trainer"]["step"] < 100:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
@@ -88,8 +91,9 @@ def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(tmp_path: Path) ->
     process.wait()
     stood = state(killed)["trainer"]["step"]
     assert 100 <= stood < 200
-    assert start(killed, "--resume").wait(timeout=300) == 0
-    assert other.wait(timeout=300) == 0
+    resumed = forked("train", *sources, killed, *flags, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert other.wait() == 0, other.err
     same(straight, killed)
     assert not list(killed.rglob(".*"))
     steps = [event.step for event in events(killed).Scalars("loss")]
