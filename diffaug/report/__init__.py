@@ -1,4 +1,4 @@
-"""What people look at: a sheet of pictures, and a page."""
+"""Views of an output for people: a contact sheet, and an HTML page."""
 
 from diffaug.report.page import write_report
 from diffaug.report.sheet import contact_sheet

@@ -1,4 +1,4 @@
-"""Images as a page shows them: each beside its source, with all that its row says."""
+"""Images as a page shows them: each next to its source, with all columns of its row."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Card", "Cards", "Strip"]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An image, or what should have been one.
+    """An image, or a failed attempt at one.
 
     Attributes:
-        name: which one it is, on the page.
-        row: all columns of it.
-        picture: what came out; without a URI where nothing did.
+        name: its identifier on the page.
+        row: all columns of its row.
+        picture: the image made; without a URI if there is none.
         source: the name of its source's picture.
     """
 
@@ -32,21 +32,27 @@ class Card:
 
     @property
     def label(self) -> str:
-        """The class, in words or a number; empty without one."""
+        """The class as text or number; empty without one."""
         text, number = self.row["label_text"], self.row["label"]
         return text or ("" if number is None else str(number))
 
     @property
     def caption(self) -> str:
-        """The strength, and that it was turned away."""
+        """The strength, and whether filters rejected the image."""
         strength = self.row["strength"]
-        said = self.row["status"] if strength is None else f"{strength:.2f}"
-        return f"{said}, filtered" if self.row["status"] == "filtered" else said
+        text = self.row["status"] if strength is None else f"{strength:.2f}"
+        return f"{text}, filtered" if self.row["status"] == "filtered" else text
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """A source image and what came out of it."""
+    """A source image and the images made from it.
+
+    Attributes:
+        source: the source picture.
+        label: its class; empty without one.
+        cards: the images made from it.
+    """
 
     source: Embedded
     label: str
@@ -54,12 +60,12 @@ class Strip:
 
 
 class Cards:
-    """The cards of some rows of an output, by their places.
+    """Cards of some rows of an output, by the rows' places.
 
     Args:
-        rows: all columns of each.
+        rows: all columns of each row, by its place.
         output: OUTPUT of the job.
-        prefix: of names, where a page shows several outputs.
+        prefix: prefix of all names, for a page that shows several outputs.
     """
 
     def __init__(self, rows: Mapping[int, Row], output: str, prefix: str = "") -> None:
@@ -77,16 +83,16 @@ class Cards:
             self._cards[place] = Card(f"{prefix}{place}", row, made, name)
 
     def of(self, places: Iterable[int]) -> list[Card]:
-        """The cards of these rows."""
+        """The cards of the rows at these places."""
         return [self._cards[place] for place in places]
 
     def strip(self, places: Iterable[int]) -> Strip:
-        """The cards of one source."""
+        """The strip of one source, whose rows are at these places."""
         cards = self.of(places)
         return Strip(self._sources[cards[0].source], cards[0].label, cards)
 
     def details(self) -> dict[str, Any]:
-        """What a click shows: rows, commands and source pictures."""
+        """The data behind a click: rows, commands and source pictures."""
         return {
             "sources": {name: source.uri for name, source in self._sources.items()},
             "cards": {
@@ -100,7 +106,7 @@ class Cards:
         }
 
     def _command(self, row: Row) -> str:
-        """What makes the image again."""
+        """The command that makes the image again; empty if there is no image."""
         if row["output_shard"] is None:
             return ""
         output = storage.public_url(self._output)
@@ -108,7 +114,7 @@ class Cards:
 
 
 def _source(row: Row) -> Embedded:
-    """A defective one is no picture."""
+    """The source picture of a row; a defective source has none."""
     if row["status"] == "failed":
         return Embedded(why="no picture")
     return embed(row)

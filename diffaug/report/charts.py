@@ -1,4 +1,4 @@
-"""Distributions of scores, drawn as SVG whose ink is that of the page it stands in."""
+"""Distributions of scores, drawn as SVG in the text colour of the page."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["score_chart"]
 
 _COLOURS = ("#3b82f6", "#f97316", "#14b8a6", "#a855f7", "#eab308", "#ef4444")
 _INK = "#010203"
-"""Stands for the page's own colour."""
+"""Placeholder for the page's text colour."""
 _BINS = 40
 _CLASSES = 20
 
 
 def score_chart(frame: pd.DataFrame, score: str, bounds: Sequence[Bound]) -> str:
-    """One score by strength and by class, with the bounds that filters put on it, as SVG.
+    """Draw one score by strength and by class, with the filters' bounds on it, as an SVG element.
 
     Args:
-        frame: see `Rows.frame`; rows without the score are passed over.
-        score: its column.
-        bounds: on this score.
+        frame: see `Rows.frame`; rows without the score are skipped.
+        score: column of the score.
+        bounds: bounds on this score.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ _STYLE: Any = {
     **dict.fromkeys(("xtick.color", "ytick.color"), _INK),
     **{"axes.spines.top": False, "axes.spines.right": False, "font.size": 9},
     **{"svg.fonttype": "none", "svg.hashsalt": "diffaug", "legend.frameon": False},
-    "text.parse_math": False,  # a class may be called anything
+    "text.parse_math": False,  # a class may have any name
 }
 
 
@@ -74,7 +74,7 @@ def _by_strength(axis: Any, known: pd.DataFrame, score: str) -> None:
 
 
 def _edges(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Of bins; those of whole numbers, such as distances in bits, each hold as many of them."""
+    """Bin edges; for whole numbers, such as distances in bits, each bin spans equally many."""
     if not values.size:
         return np.array([0.0, 1.0])
     low, high = values.min(), values.max()
@@ -101,6 +101,6 @@ def _by_class(axis: Any, known: pd.DataFrame, score: str) -> None:
 
 
 def _inline(svg: str, label: str) -> str:
-    """An SVG file as an element of a page, in the page's colour."""
+    """An SVG file as an element of a page, in the page's text colour."""
     element = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     return element.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)

@@ -1,4 +1,4 @@
-"""`diffaug report`: one HTML file that needs nothing beside it."""
+"""`diffaug report`: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _EXTREMES, _FILTERED, _FAILED, _CLASSES = 8, 24, 50, 50
 
 
 def write_report(output: str) -> str:
-    """Write OUTPUT/report/index.html, and say where it is.
+    """Write OUTPUT/report/index.html, and return its URL.
 
     Args:
-        output: OUTPUT of a job, or of an evaluation that is finished.
+        output: OUTPUT of a job, or of a finished evaluation.
 
     Raises:
-        ConfigError: it is neither, or nothing has come out yet.
+        ConfigError: it is neither, or no shard is committed yet.
         OSError: storage failed.
     """
     page = evaluation_page(output) if is_evaluation(output) else _job_page(output)
@@ -37,7 +37,7 @@ def write_report(output: str) -> str:
 
 
 def _job_page(output: str) -> str:
-    """Of a large output a sample is shown, and the page says so; all rows are counted."""
+    """The page of a job. It counts all rows, and shows a sample of the images of a large output."""
     run, summary = the_run(output), summarise(output)
     if not summary.committed:
         raise ConfigError(
@@ -81,21 +81,21 @@ def _job_page(output: str) -> str:
 
 
 def _tiles(run: Run, summary: Summary) -> list[tuple[str, str]]:
-    """Numbers to see first, each with what it counts."""
+    """The main numbers, each with its caption."""
     rate = summary.planned / summary.seconds if summary.seconds else 0.0
     return [
         (f"{summary.ok:,}", f"ok, of {summary.planned:,} planned"),
         (f"{summary.filtered:,}", "filtered"),
         (f"{summary.failed:,}", "failed"),
         (f"{summary.committed:,} of {summary.shards:,}", "shards committed"),
-        (f"{rate:,.1f}", f"images a second of work, on {run.device_class}"),
+        (f"{rate:,.1f}", f"images per second of work, on {run.device_class}"),
         (_time(summary.seconds), "of work"),
         (f"{(summary.output_bytes + summary.rejects_bytes) / 1e6:,.1f} MB", "of images"),
     ]
 
 
 def _time(seconds: float) -> str:
-    """Of two units at most."""
+    """A duration in at most two units."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -103,19 +103,19 @@ def _time(seconds: float) -> str:
 
 
 def _asked(run: Run) -> str:
-    """The recipe in a sentence."""
+    """The recipe as a sentence."""
     recipe = run.recipe
     copies = "one copy" if recipe.copies == 1 else f"{recipe.copies} copies"
-    said = f"{copies} of each image, noised to strength {_shown(recipe.strength)} "
-    said += f"and denoised by {recipe.sampler}"
+    text = f"{copies} of each image, noised to strength {_shown(recipe.strength)} "
+    text += f"and denoised with {recipe.sampler}"
     if recipe.sampler != "one-step":
-        said += f" with {recipe.steps} steps"
-    told = "its class" if recipe.condition == "label" else "no class"
-    return f"{said}, the model {run.model.name} being told {told}."
+        text += f" in {recipe.steps} steps"
+    given = "conditioned on the class" if recipe.condition == "label" else "without a class"
+    return f"{text} by the model {run.model.name}, {given}."
 
 
 def _fields(recipe: Recipe) -> list[tuple[str, str, bool]]:
-    """Name and value of each field, and whether it is not the default; those come first."""
+    """Name and value of each field, and whether it differs from the default; those come first."""
     defaults = {name: field.default for name, field in type(recipe).model_fields.items()}
     values = {name: getattr(recipe, name) for name in defaults}
     fields = [(name, _shown(value), value != defaults[name]) for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""Pictures of rows, read from their shards, and made ready to stand within a page."""
+"""Pictures of rows, read from their shards and embedded in a page."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Embedded", "data_uri", "embed", "output_picture", "source_picture"]
 
 _MAX_PIXELS = 50_000_000
 _SIDE = 256
-"""Larger pictures are shown smaller, in pixels."""
+"""Longest side of a picture, in pixels; larger ones are scaled down."""
 
 
 def source_picture(row: Row) -> Image.Image:
     """The source image of a row.
 
     Raises:
-        OSError: its shard is not there.
+        OSError: its shard cannot be read.
         DefectError: it is no longer an image.
     """
     with storage.open_read(row["source_shard"]) as stream:
@@ -33,10 +33,10 @@ def source_picture(row: Row) -> Image.Image:
 
 
 def output_picture(output: str, row: Row) -> Image.Image:
-    """The image that came out, of a row that has one.
+    """The image made for a row that has one.
 
     Raises:
-        OSError: its tar is not there.
+        OSError: its tar cannot be read.
         DefectError: it is no longer an image.
     """
     with storage.open_read(storage.join(output, row["output_shard"])) as stream:
@@ -45,13 +45,13 @@ def output_picture(output: str, row: Row) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A picture as a page holds it.
+    """A picture in a page.
 
     Attributes:
-        uri: a data URI; empty where there is no picture.
-        width: in pixels, as it was.
-        height: likewise.
-        why: why there is no picture, a sentence.
+        uri: a data URI; empty if there is no picture.
+        width: original width in pixels.
+        height: original height in pixels.
+        why: why there is no picture; empty if there is one.
     """
 
     uri: str = ""
@@ -61,11 +61,11 @@ class Embedded:
 
 
 def embed(row: Row, output: str | None = None) -> Embedded:
-    """The source image of a row or, given OUTPUT, what came out of it."""
+    """The source image of a row or, given OUTPUT, the image made from it."""
     try:
         image = source_picture(row) if output is None else output_picture(output, row)
     except (OSError, DefectError) as error:
-        return Embedded(why=f"not to be read: {error}")
+        return Embedded(why=f"cannot be read: {error}")
     stored, (width, height) = io.BytesIO(), image.size
     if max(image.size) > _SIDE:
         image.thumbnail((_SIDE, _SIDE))
@@ -78,5 +78,5 @@ def embed(row: Row, output: str | None = None) -> Embedded:
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """An image file, png or webp, as an address that holds it."""
+    """The bytes of a png or webp file as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""Templates filled in, with style and script within, so that a page needs nothing beside it."""
+"""Pages from templates, with style and script inlined, so that a page is one file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["render"]
 
 
 def render(template: str, **given: object) -> str:
-    """A page, from a template of this package."""
+    """Render a template of this package."""
     return _environment().get_template(template).render(given)
 
 
@@ -24,7 +24,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # columns in their order
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # keeps the order of columns
     folder = files("diffaug.report") / "templates"
     for name in ("page.css", "page.js"):
         environment.globals[name.replace(".", "_")] = (folder / name).read_text(encoding="utf-8")

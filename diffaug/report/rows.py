@@ -1,4 +1,4 @@
-"""What a page says of an output's rows: a few columns of all of them, and all columns of a few."""
+"""Rows of an output for a page: a few columns of all of them, and all columns of a few."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from diffaug.storage.find import filesystem
 
 __all__ = ["Rows"]
 
-_ASKED = [
+_COLUMNS = [
     *("source_shard", "source_key", "copy", "label", "label_text"),
     *("strength", "output_shard", "status", "reason_code", "reason"),
 ]
 
 
 class Rows:
-    """The manifest of an output, whose rows go by their places in it.
+    """The manifest of an output; rows are identified by their place in it.
 
     Args:
         output: OUTPUT of a job.
+
+    Attributes:
+        scores: columns of scores.
     """
 
     def __init__(self, output: str) -> None:
@@ -35,24 +38,24 @@ class Rows:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """The columns that all rows are counted by, and `class`: the class in words or a number."""
-        frame: pd.DataFrame = self._parts.to_table(columns=[*_ASKED, *self.scores]).to_pandas(
+        """The columns that rows are counted by, and `class`: the class as text or number."""
+        frame: pd.DataFrame = self._parts.to_table(columns=[*_COLUMNS, *self.scores]).to_pandas(
             integer_object_nulls=True, strings_to_categorical=True
         )
         text, number = frame["label_text"].astype(object), frame["label"]
         return frame.assign(**{"class": text.where(text.notna(), number.map(_numbered))})
 
     def whole(self, places: Iterable[int]) -> dict[int, Row]:
-        """All columns of these rows, by their places."""
-        wanted = sorted(set(places))
-        return dict(zip(wanted, self._parts.take(wanted).to_pylist(), strict=True))
+        """All columns of the rows at these places, by place."""
+        order = sorted(set(places))
+        return dict(zip(order, self._parts.take(order).to_pylist(), strict=True))
 
     def sources(self, count: int, copies: int | None = None) -> list[list[int]]:
-        """The stored copies of so many sources, spread evenly over the shards.
+        """Places of the stored copies of some sources, spread evenly over the shards.
 
         Args:
-            count: sources at most.
-            copies: of each at most, those of the lowest numbers; all by default.
+            count: maximum number of sources.
+            copies: maximum number of copies of each, lowest numbers first; all if None.
         """
         stored = self.frame[self.frame["output_shard"].notna()]
         source = ["source_shard", "source_key"]
@@ -64,23 +67,23 @@ class Rows:
         ]
 
     def count_sources(self) -> int:
-        """How many source images have a stored image."""
+        """Number of source images with at least one stored copy."""
         stored = self.frame[self.frame["output_shard"].notna()]
         return len(stored.drop_duplicates(["source_shard", "source_key"]))
 
     def extremes(self, score: str, count: int) -> tuple[list[int], list[int]]:
-        """The stored images of the lowest and of the highest scores, none in both."""
+        """Places of the stored images with the lowest and the highest scores, without overlap."""
         known = self.frame[score][self.frame["output_shard"].notna()].dropna().sort_values()
         count = min(count, len(known) // 2)
         return known.index[:count].tolist(), known.index[len(known) - count :][::-1].tolist()
 
     def of_status(self, status: str, count: int) -> list[int]:
-        """Rows of a status, spread evenly."""
+        """Places of rows with a status, spread evenly."""
         places = self.frame.index[self.frame["status"] == status].tolist()
         return [int(places[place]) for place in evenly(len(places), count)]
 
     def reasons(self, status: str) -> list[tuple[str, int, str]]:
-        """Why rows have a status: the word, how many, and the sentence of the first."""
+        """Why rows have a status: reason code, number of rows, and reason of the first."""
         rows = self.frame[self.frame["status"] == status]
         found = [
             (str(code), len(group), str(group["reason"].iloc[0]))
@@ -89,7 +92,7 @@ class Rows:
         return sorted(found, key=lambda each: -each[1])
 
     def classes(self) -> pd.DataFrame:
-        """Source images and images that are ok, by class, the largest first."""
+        """Number of source images and of ok images by class, largest first."""
         named = self.frame[self.frame["class"].notna()]
         sources = named.drop_duplicates(["source_shard", "source_key"])["class"].value_counts()
         kept = named["class"][named["status"] == "ok"].value_counts()

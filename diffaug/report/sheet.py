@@ -1,4 +1,4 @@
-"""Pictures of an output, for people who would rather look."""
+"""The contact sheet: sources and their augmentations in one PNG."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["contact_sheet"]
 
 _GAP = 10
 _CAPTION = 16
-_INK, _PAPER, _FAINT, _TURNED_AWAY = "#1b1b1f", "#ffffff", "#6b6b76", "#b3261e"
+_INK, _PAPER, _FAINT, _REJECTED = "#1b1b1f", "#ffffff", "#6b6b76", "#b3261e"
 
 
 def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 2) -> int:
-    """Draw sources beside their augmentations, with class and strengths, into a PNG.
+    """Draw sources next to their augmentations, with class and strengths, into a PNG.
 
-    The sources are spread evenly over the committed shards. What filters turned away is marked so,
-    where it was kept.
+    The sources are spread evenly over the committed shards. Stored images that filters rejected are
+    marked.
 
     Args:
         output: OUTPUT of a job.
         path: the PNG to write.
-        sources: how many source images to show at most.
-        columns: how many of them side by side.
+        sources: maximum number of source images.
+        columns: number of them side by side.
 
     Returns:
-        How many sources are shown; nothing is written when there are none.
+        The number of sources shown; if 0, nothing is written.
 
     Raises:
         OSError: storage failed.
@@ -57,7 +57,7 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
 
 
 def _groups(output: str, sources: int) -> list[list[Row]]:
-    """The rows of so many source images that have a stored one, its copies in order."""
+    """The stored rows of up to `sources` source images, copies in order."""
     if not Output(output).stems():
         return []
     rows = Rows(output)
@@ -85,5 +85,5 @@ def _strip(output: str, rows: list[Row]) -> Image.Image:
 
 def _caption(row: Row) -> tuple[str, str]:
     if row["status"] == "filtered":
-        return f"filtered: {row['strength']:.2f}", _TURNED_AWAY
+        return f"filtered: {row['strength']:.2f}", _REJECTED
     return f"strength {row['strength']:.2f}", _FAINT

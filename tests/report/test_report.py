@@ -7,6 +7,8 @@ import html
 import io
 import json
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,14 @@ def test_the_page_says_what_the_manifest_says(tmp_path: Path, cli: Cli) -> None:
     assert (output / "report/index.html").is_file()
 
 
+def test_it_is_written_without_torch(output: Path) -> None:
+    command = "import sys; from diffaug.cli import app; "
+    command += "app.meta(['report', sys.argv[1]], result_action='return_value'); "
+    command += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command, str(output)]).returncode == 0
+    assert (output / "report/index.html").is_file()
+
+
 def test_its_pictures_are_those_of_the_shards(tmp_path: Path, cli: Cli) -> None:
     output = tmp_path / "out"
     augmented([SHARDS[0]], output, copies=1)
@@ -123,7 +133,7 @@ def test_a_source_that_is_gone_and_defects_are_said(tmp_path: Path, cli: Cli) ->
     augmented([source], output, copies=1)
     source.unlink()
     page = page_of(output, cli)
-    assert page.count("not to be read: ") == 3
+    assert page.count("cannot be read: ") == 3
     (failed,) = [one for one in details_of(page)["cards"].values() if one["row"]["reason"]]
     assert failed["command"] == ""
     assert f"{source} {failed['row']['source_key']}: {failed['row']['reason']}" in page

@@ -1,7 +1,7 @@
 "use strict";
 const details = JSON.parse(document.getElementById("details").textContent);
 
-// which images are shown
+// filters for the images shown
 const controls = document.getElementById("controls");
 if (controls) {
   const strips = [...document.querySelectorAll(".strip")];
