@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from diffaug.cli.app import OK, app, err, flag, out
+from diffaug.cli.app import OK, app, err, out
+from diffaug.cli.flags import Flags
 from diffaug.cli.progress import counted
 from diffaug.errors import ConfigError, require_extra
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
@@ -20,12 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
-def _setting(name: str) -> Parameter:
-    return flag(Evaluation, name, group="Settings (override --settings)")
+class SettingsFlags(Flags, of=Evaluation, group="Settings (override --settings)"):
+    """The flags of the settings."""
 
 
-def _recipe(name: str) -> Parameter:
-    return flag(Recipe, name, defaults=DEFAULT_RECIPE)
+_FIELDS = ("model", "condition", "guidance", "steps", "sampler", "copies", "seed", "label_key")
+
+
+class RecipeFlags(Flags, of=Recipe, only=_FIELDS, defaults=DEFAULT_RECIPE):
+    """The flags of the recipe; the settings or the evaluation itself determine the rest."""
+
+
+_NO_SETTINGS, _NO_FIELDS = SettingsFlags(), RecipeFlags()
 
 
 @app.command(usage="diffaug evaluate SOURCE... OUTPUT --test SHARDS [OPTIONS]")
@@ -34,29 +41,9 @@ def evaluate(
     test: Annotated[list[str] | None, Parameter(negative=())] = None,
     validation_source: Annotated[list[str] | None, Parameter(negative=())] = None,
     settings: Path | None = None,
-    labels: Annotated[str | None, _setting("labels")] = None,
-    seeds: Annotated[str | None, _setting("seeds")] = None,
-    validation: Annotated[str | None, _setting("validation")] = None,
-    arms: Annotated[str | None, _setting("arms")] = None,
-    strengths: Annotated[str | None, _setting("strengths")] = None,
-    one_step_strengths: Annotated[str | None, _setting("one_step_strengths")] = None,
-    classifier: Annotated[str | None, _setting("classifier")] = None,
-    train_steps: Annotated[str | None, _setting("train_steps")] = None,
-    train_batch: Annotated[str | None, _setting("train_batch")] = None,
-    learning_rate: Annotated[str | None, _setting("learning_rate")] = None,
-    corruptions: Annotated[str | None, _setting("corruptions")] = None,
-    severities: Annotated[str | None, _setting("severities")] = None,
-    size: Annotated[str | None, _setting("size")] = None,
-    model_saw: Annotated[str | None, _setting("model_saw")] = None,
+    setting_flags: SettingsFlags = _NO_SETTINGS,
     recipe: Path | None = None,
-    model: Annotated[str | None, _recipe("model")] = None,
-    condition: Annotated[str | None, _recipe("condition")] = None,
-    guidance: Annotated[str | None, _recipe("guidance")] = None,
-    steps: Annotated[str | None, _recipe("steps")] = None,
-    sampler: Annotated[str | None, _recipe("sampler")] = None,
-    copies: Annotated[str | None, _recipe("copies")] = None,
-    seed: Annotated[str | None, _recipe("seed")] = None,
-    label_key: Annotated[str | None, _recipe("label_key")] = None,
+    recipe_flags: RecipeFlags = _NO_FIELDS,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -92,14 +79,12 @@ def evaluate(
     budget
         number of trainings that a search may take, at least 8
     """
-    given = {name: value for name, value in locals().items() if value is not None}
     if len(paths) < 2:
         raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then a folder")
     require_extra("evaluate", "evaluate", "matplotlib", "pandas", "scipy")
     *sources, output = paths
-    asked = {name: given[name] for name in Evaluation.model_fields if name in given}
-    requested = Evaluation.from_yaml(settings, **asked) if settings else Evaluation.of(asked)
-    fields = {name: given[name] for name in Recipe.model_fields if name in given}
+    given, fields = setting_flags.given(), recipe_flags.given()
+    requested = Evaluation.from_yaml(settings, **given) if settings else Evaluation.of(given)
 
     if (search is None) == (not test):
         raise ConfigError("evaluate requires either --test SHARDS or --search strength=lo:hi")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin
 from cyclopts import Parameter
 
 from diffaug.cli.app import flag
-from diffaug.recipe.fields import COMMAS, Fields
+from diffaug.recipe.fields import Commas, Fields
 
 __all__ = ["Flags"]
 
@@ -49,7 +49,8 @@ class Flags:
         types: dict[str, Any] = {}
         for name in only or dict.fromkeys([*own, *of.model_fields]):
             info = of.model_fields[name]
-            several = get_origin(info.annotation) is tuple and COMMAS not in info.metadata
+            commas = any(isinstance(mark, Commas) for mark in info.metadata)
+            several = get_origin(info.annotation) is tuple and not commas
             types[name] = Annotated[
                 list[str] | None if several else str | None,
                 flag(of, name, group, defaults),

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from diffaug.cli.app import OK, app, err, flag, out
+from diffaug.cli.app import OK, app, err, out
+from diffaug.cli.flags import Flags
 from diffaug.cli.progress import Pace, counted
 from diffaug.errors import ConfigError, require_extra
 from diffaug.train.recipe import TrainRecipe
@@ -17,33 +18,18 @@ __all__ = ["train"]
 _SAY_EVERY = 100
 
 
+class RecipeFlags(Flags, of=TrainRecipe):
+    """The flags of a training recipe."""
+
+
+_NONE_GIVEN = RecipeFlags()
+
+
 @app.command(usage="diffaug train SOURCE... CHECKPOINT [OPTIONS]")
 def train(
     *paths: Annotated[str, Parameter(name="SOURCE... CHECKPOINT", show_default=False)],
     recipe: Path | None = None,
-    network: Annotated[str | None, flag(TrainRecipe, "network")] = None,
-    init: Annotated[str | None, flag(TrainRecipe, "init")] = None,
-    size: Annotated[str | None, flag(TrainRecipe, "size")] = None,
-    channels: Annotated[str | None, flag(TrainRecipe, "channels")] = None,
-    classes: Annotated[str | None, flag(TrainRecipe, "classes")] = None,
-    unlabelled: Annotated[str | None, flag(TrainRecipe, "unlabelled")] = None,
-    class_dropout: Annotated[str | None, flag(TrainRecipe, "class_dropout")] = None,
-    schedule: Annotated[str | None, flag(TrainRecipe, "schedule")] = None,
-    prediction: Annotated[str | None, flag(TrainRecipe, "prediction")] = None,
-    min_snr_gamma: Annotated[str | None, flag(TrainRecipe, "min_snr_gamma")] = None,
-    steps: Annotated[str | None, flag(TrainRecipe, "steps")] = None,
-    batch_size: Annotated[str | None, flag(TrainRecipe, "batch_size")] = None,
-    learning_rate: Annotated[str | None, flag(TrainRecipe, "learning_rate")] = None,
-    warmup_steps: Annotated[str | None, flag(TrainRecipe, "warmup_steps")] = None,
-    weight_decay: Annotated[str | None, flag(TrainRecipe, "weight_decay")] = None,
-    clip_norm: Annotated[str | None, flag(TrainRecipe, "clip_norm")] = None,
-    ema_decay: Annotated[str | None, flag(TrainRecipe, "ema_decay")] = None,
-    shuffle: Annotated[str | None, flag(TrainRecipe, "shuffle")] = None,
-    seed: Annotated[str | None, flag(TrainRecipe, "seed")] = None,
-    fit: Annotated[str | None, flag(TrainRecipe, "fit")] = None,
-    image_key: Annotated[str | None, flag(TrainRecipe, "image_key")] = None,
-    label_key: Annotated[str | None, flag(TrainRecipe, "label_key")] = None,
-    max_pixels: Annotated[str | None, flag(TrainRecipe, "max_pixels")] = None,
+    flags: RecipeFlags = _NONE_GIVEN,
     held_back: Annotated[list[str] | None, Parameter(negative=())] = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -73,12 +59,11 @@ def train(
     resume
         continue the training in CHECKPOINT, if there is one, as if it had not stopped
     """
-    given = {name: value for name, value in locals().items() if name in TrainRecipe.model_fields}
-    fields = {name: value for name, value in given.items() if value is not None}
     if len(paths) < 2:
         raise ConfigError("train requires SOURCE... CHECKPOINT: at least one shard, then a folder")
     require_extra("train", "train", "tensorboardX", "webdataset")
     *sources, checkpoint = paths
+    fields = flags.given()
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
 
     from diffaug.train.loop import train as start

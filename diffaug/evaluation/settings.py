@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from diffaug.recipe import Recipe
-from diffaug.recipe.fields import Fields, Names
+from diffaug.recipe.fields import Commas, Fields, Names
 
 __all__ = ["CORRUPTIONS", "DEFAULT_RECIPE", "FAMILIES", "SEVERITIES", "Evaluation"]
 
@@ -38,7 +38,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def _numbers(value: Any) -> Any:
-    """`20,50,100`, or one number, or a list."""
+    """Take `20,50,100`, one number, or a list of them."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return (value,) if isinstance(value, (int, float)) else value
@@ -53,7 +53,7 @@ class Evaluation(Fields):
 
     what: ClassVar[str] = "evaluation"
 
-    labels: Annotated[tuple[_Count, ...], BeforeValidator(_numbers)] = Field(
+    labels: Annotated[tuple[_Count, ...], Commas(_numbers)] = Field(
         (20, 50, 100), min_length=1, description="labelled images per class: one budget, or several"
     )
     seeds: int = Field(
@@ -68,10 +68,10 @@ class Evaluation(Fields):
     arms: Names = Field(
         tuple(FAMILIES), min_length=1, description="arms to train; flips-crops is always one"
     )
-    strengths: Annotated[tuple[_Strength, ...], BeforeValidator(_numbers)] = Field(
+    strengths: Annotated[tuple[_Strength, ...], Commas(_numbers)] = Field(
         (0.3, 0.5, 0.7), min_length=1, description="strengths of reconstruct and filtered"
     )
-    one_step_strengths: Annotated[tuple[_Strength, ...], BeforeValidator(_numbers)] = Field(
+    one_step_strengths: Annotated[tuple[_Strength, ...], Commas(_numbers)] = Field(
         (0.2, 0.4, 0.6), min_length=1, description="strengths of one-step"
     )
     classifier: str = Field(
@@ -96,7 +96,7 @@ class Evaluation(Fields):
     corruptions: Names = Field(
         CORRUPTIONS, min_length=1, description="corruptions of validation and test images"
     )
-    severities: Annotated[tuple[int, ...], BeforeValidator(_numbers)] = Field(
+    severities: Annotated[tuple[int, ...], Commas(_numbers)] = Field(
         (1, 3, 5), min_length=1, description="severities of each corruption, from 1 to 5"
     )
     size: int | None = Field(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from diffaug.errors import ConfigError, explain
 
-__all__ = ["COMMAS", "DEFAULT_IMAGE_KEYS", "Fields", "Names", "ShardFields", "as_list"]
+__all__ = ["DEFAULT_IMAGE_KEYS", "Commas", "Fields", "Names", "ShardFields", "as_list"]
 
 DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
 
@@ -32,10 +32,12 @@ def _split_names(value: Any) -> Any:
 _NULLS = ("null", "~", "")
 """What leaves a field its default."""
 
-COMMAS = BeforeValidator(_split_names)
-"""Marks a field whose names come in one text, separated by commas."""
 
-Names = Annotated[tuple[str, ...], COMMAS]
+class Commas(BeforeValidator):
+    """Marks a field whose values come in one text, separated by commas; it splits the text."""
+
+
+Names = Annotated[tuple[str, ...], Commas(_split_names)]
 
 
 class Fields(BaseModel):
