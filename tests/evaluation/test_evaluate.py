@@ -53,8 +53,8 @@ def output(tmp_path_factory: pytest.TempPathFactory, forked: Forks) -> Path:
 def test_it_reports_its_progress(output: Path) -> None:
     """The sources are read twice: to draw from them, and for what was drawn; the test shard too."""
     events = map(json.loads, output.with_name("log.jsonl").read_text().splitlines())
-    told = [(one["what"], one["total"]) for one in events if one["event"] == "progress"]
-    stages = [stage for stage, _ in groupby(told)]
+    progress = [(one["what"], one["total"]) for one in events if one["event"] == "progress"]
+    stages = [stage for stage, _ in groupby(progress)]
     assert stages[:4] == [("reading shards", count) for count in (2, 1, 2, 1)]
     others = [what for what, _ in stages[4:]]
     assert others == ["generating pools", "training classifiers", "training classifiers"]
@@ -82,15 +82,15 @@ def test_it_leaves_a_row_a_score(output: Path) -> None:
 
 
 def test_it_leaves_a_verdict_and_plots(output: Path) -> None:
-    told = json.loads((output / "results/results.json").read_text())
-    assert [(one["labels"], one["of"]) for one in told["verdicts"]] == [
+    results = json.loads((output / "results/results.json").read_text())
+    assert [(one["labels"], one["of"]) for one in results["verdicts"]] == [
         (labels, of) for labels in (2, 3) for of in ("clean", "corrupted")
     ]
-    assert {one["word"] for one in told["verdicts"]} <= {"helps", "no evidence", "hurts"}
-    assert "trained on other images of this kind, with their classes" in told["leakage"]
-    assert told["cost"]["generated_images"] == 2 * 2 * 30 * 2  # seeds, jobs, images, copies
+    assert {one["word"] for one in results["verdicts"]} <= {"helps", "no evidence", "hurts"}
+    assert "trained on other images of this kind, with their classes" in results["leakage"]
+    assert results["cost"]["generated_images"] == 2 * 2 * 30 * 2  # seeds, jobs, images, copies
     page = (output / "results/README.md").read_text()
-    for one in told["verdicts"]:
+    for one in results["verdicts"]:
         assert one["sentence"] in page
     for name in ("gains", "corruptions", "strengths"):
         with Image.open(output / f"results/{name}.png") as picture:
@@ -108,12 +108,12 @@ def test_its_images_are_jobs_like_any_other(output: Path, cli: Cli) -> None:
 
 def test_run_again_it_does_nothing_and_says_the_same(output: Path, cli: Cli) -> None:
     before = contents(output)
-    told = (output / "results/results.json").read_bytes()
+    results = (output / "results/results.json").read_bytes()
     said = cli("evaluate", *SOURCE, output, *SMALL)
     assert said.code == 0, said
     assert "trainings to do" not in said.err
     assert contents(output) == before
-    assert (output / "results/results.json").read_bytes() == told
+    assert (output / "results/results.json").read_bytes() == results
 
 
 def test_a_lost_training_comes_out_as_it_was(output: Path, cli: Cli) -> None:

@@ -129,8 +129,8 @@ def test_controls_are_as_far_from_their_images_as_the_copies_they_are_matched_to
     for n, k in np.argwhere(pool.there):
         assert _psnr(noise.copies[n, k], images[n]) == pytest.approx(pool.psnr[n, k], abs=0.3)
         # a blur comes in steps, and at its strongest it is a grey plane
-        wanted = max(pool.psnr[n, k], strongest)
-        assert _psnr(blur.copies[n, k], images[n]) == pytest.approx(wanted, abs=2)
+        target = max(pool.psnr[n, k], strongest)
+        assert _psnr(blur.copies[n, k], images[n]) == pytest.approx(target, abs=2)
     assert np.array_equal(noise.there, pool.there)
     alone = Pool(pool.copies[[2]], pool.there[[2]], pool.psnr[[2]])
     other = matched_noise(images[[2]], (PIXELS[2],), alone)
@@ -225,7 +225,7 @@ def test_a_wrong_setting_is_named(field: str, value: object, said: str) -> None:
 
 
 def test_a_transformers_model_is_given_images_as_its_processor_would(tmp_path: Path) -> None:
-    """Its body is kept, its head is new; one that is none is named."""
+    """Its body is kept, its head is new; what is not a model is named."""
     vit(tmp_path / "vit")
     model = new_classifier(str(tmp_path / "vit"), Task(channels=3, classes=4), seed=0)
     images = torch.from_numpy(pictures(2, 3)).permute(0, 3, 1, 2) / 255

@@ -1,4 +1,4 @@
-"""What an evaluation says of numbers that are known."""
+"""The verdict of an evaluation on known numbers."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_differences_are_paired_and_corrected() -> None:
     table = summary_table(scores, ARMS)
     values = per_seed(scores, 20, "test", "corrupted")
     test = stats.ttest_rel(values["mixup"], values["flips-crops"])
-    interval = test.confidence_interval(1 - 0.05 / 7)  # seven arms beside the baseline
+    interval = test.confidence_interval(1 - 0.05 / 7)  # seven arms in addition to the baseline
     row = table[(table["of"] == "corrupted") & (table["arm"] == "mixup")].iloc[0]
     assert (row["gain_low"], row["gain_high"]) == pytest.approx((interval.low, interval.high))
     of_mixup = scores[(scores["arm"] == "mixup") & (scores["split"] == "test")]
@@ -138,7 +138,7 @@ def test_where_nothing_differs_it_seldom_helps() -> None:
 def test_leakage_is_named(
     saw: str, condition: str, one_set: bool, judges: list[str], said: str
 ) -> None:
-    told = leakage(saw, condition, one_set, judges)
-    assert told.startswith("Leakage: ")
-    assert said in told
-    assert ("none known" in told) == ("none known" in said)
+    sentence = leakage(saw, condition, one_set, judges)
+    assert sentence.startswith("Leakage: ")
+    assert said in sentence
+    assert ("none known" in sentence) == ("none known" in said)

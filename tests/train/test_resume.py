@@ -1,4 +1,4 @@
-"""A training that was stopped or killed goes on, bit for bit, as if it had not."""
+"""A training that was stopped or killed continues, bit for bit, as if it had not."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_what_cannot_be_held_back_is_named(
 
 
 def test_it_begins_with_the_weights_of_another_model(source: list[str], tmp_path: Path) -> None:
-    """And after a kill it goes on without that model."""
+    """And after a kill it continues without that model."""
     recipe = tiny(steps=3, learning_rate=1e-30, weight_decay=0)
     run(source, tmp_path / "first", tiny(seed=1))
     recipe = recipe.model_copy(update={"init": str(tmp_path / "first")})
