@@ -205,7 +205,7 @@ def test_a_mistake_is_one_sentence_and_exit_2(
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--strength", "0.7"], "strength (0.4 there, 0.7 asked)"),
+        (["--strength", "0.7"], "strength (0.2:0.4 there, 0.7 asked)"),
         (["--copies", "3"], "copies (1 there, 3 asked)"),
         (["--batch-size", "16"], "batch_size (8 there, 16 asked)"),
         (["--carry", "txt"], "carry ( there, txt asked)"),
@@ -236,7 +236,7 @@ def test_a_vanished_shard_is_named_and_exits_with_1(source: Path, tmp_path: Path
     planned([source, gone], tmp_path / "out")
     gone.unlink()
     for _ in range(2):
-        said = cli("augment", tmp_path / "in/*.tar", tmp_path / "out", *FAST)
+        said = cli("augment", tmp_path / "in/*.tar", tmp_path / "out", *FAST, "--strength", "0.4")
         assert said.code == 1
         assert (
             "shards could not be read and remain for the next run of the same command" in said.err

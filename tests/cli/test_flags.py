@@ -36,7 +36,8 @@ def test_every_field_is_a_flag_with_its_description_and_default(
         assert text.startswith(info.description)
         default = info.default
         if isinstance(default, (int, float, str)) and default != "":
-            assert text.endswith(f"[default: {default}]")
+            card = "the model card's suggestion, else " if name in fields.suggested else ""
+            assert text.endswith(f"[default: {card}{default}]")
 
 
 def test_a_flag_not_given_is_no_field() -> None:

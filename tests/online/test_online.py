@@ -327,8 +327,9 @@ def test_colour_comes_back_as_the_job_makes_it(tmp_path: Path) -> None:
     bands = _pictures(3)
     colour = Image.merge("RGB", bands).resize((45, 30))
     source = write_files(tmp_path / "s.tar", [("a.png", encoded(colour, "PNG"))])
-    augmented([source], tmp_path / "out", sampler=RECIPE.sampler, steps=5)
+    fields = {"strength": 0.4, "steps": 5, "sampler": RECIPE.sampler}
+    augmented([source], tmp_path / "out", **fields)
     (tar,) = (tmp_path / "out/shards").glob("*.tar")
-    result = _augment(colour, diffaug.Recipe(steps=5))
+    result = _augment(colour, diffaug.Recipe.of(fields))
     assert (result.mode, result.size) == ("RGB", (45, 30))
     assert _same(result.convert("L"), pixels(members(tar)["a-a0.png"]))
