@@ -379,7 +379,7 @@ def test_sixteen_bits_and_rotation_are_read_as_a_job_reads_them(
         ({"p": 0.5, "ratio": (1, 1)}, "give one of the two"),
         ({"ratio": (0, 0)}, "ratio must be"),
         ({"samples": 0}, "samples must be at least 1"),
-        ({"samples": 5, "train": False}, "leave it out"),
+        ({"samples": 5, "train": False}, "leave samples out"),
         ({"shuffle": -1}, "shuffle must be"),
         ({"soft_labels": True}, "soft_labels must be the number of classes"),
         ({"mode": "CMYK"}, "mode must be RGB or L"),

@@ -145,7 +145,7 @@ ADDONS: dict[str, tuple[Callable[[str], Addons], Files, str]] = {
     "unet as autoencoder": (
         lambda at: Addons(autoencoder=at),
         VAE | {"config.json": text({"_class_name": "UNet2DModel"})},
-        "it is a UNet2DModel, no autoencoder",
+        "it is a UNet2DModel, not an autoencoder",
     ),
     "broken autoencoder": (
         lambda at: Addons(autoencoder=at),
