@@ -28,7 +28,7 @@ __all__ = ["Draft", "Editor", "Finish", "Source", "sample_id"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
-    """A picture that copies are made of, with what of its sample counts.
+    """A picture that copies are made of, and the parts of its sample that matter.
 
     Attributes:
         image: mode L or RGB, upright (see `codec.picture`).
@@ -102,7 +102,7 @@ class Draft:
 
 
 class Editor:
-    """A recipe bound to a loaded model: it plans edits and turns results back into pictures.
+    """Plans the edits of a recipe on a loaded model; each draft can turn its result into a picture.
 
     Raises:
         ConfigError: the recipe asks for what the model cannot do.
@@ -119,6 +119,9 @@ class Editor:
 
     def read(self, sample: Sample) -> Source:
         """Decode a sample's picture and mask.
+
+        A mask that cannot be used becomes the source's `defect`, so that the row still records the
+        picture's size.
 
         Raises:
             DefectError: there is no picture that can be decoded.
@@ -164,9 +167,9 @@ class Editor:
             else:
                 yield self._draft(Finish(source, fit), x_0, mask, pixels, copy, label, prompt)
 
-    def lanes(self) -> Steps[Any]:
-        """New lanes over the model, at the execution's batch size."""
-        return self.model.lanes(self.execution.batch_size)
+    def steps(self) -> Steps[Any]:
+        """New lanes over the model at the execution's batch size, whose results come in order."""
+        return self.model.steps(self.execution.batch_size)
 
     def _label(self, label: int | None) -> int | None:
         """The class that conditions the model; None where none does."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +12,11 @@ from diffaug import storage
 from diffaug.audit.verify import Difference, strays
 from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import check_part
-from diffaug.output.layout import Output, part_path
+from diffaug.output.layout import Output, part_path, stem_of_tar
 from diffaug.output.run import the_run
 from diffaug.output.survey import read_report
 
 __all__ = ["clean"]
-
-_TAR = re.compile(r"(shards|rejects)/(?P<stem>.+)-[0-9a-f]{8}\.tar")
 
 
 def clean(output: str) -> Iterator[Difference]:
@@ -64,15 +61,15 @@ def _remove(path: Path) -> None:
 def _keep(output: str, name: str, planned: set[str]) -> bool:
     if name.endswith(".parquet"):
         return _is_commit(output, name)
-    tar = _TAR.fullmatch(name)
-    if tar is None:
+    stem = stem_of_tar(name)
+    if stem is None:
         return False
     storage.forget_listings(output)
-    part = Output(output).part(tar["stem"])
+    part = Output(output).part(stem)
     try:
         return name in read_report(part).tars  # committed since the parts were listed
     except FileNotFoundError:
-        return not storage.is_local(output) and tar["stem"] in planned
+        return not storage.is_local(output) and stem in planned
     except (UncommittedError, OSError):
         return True
 

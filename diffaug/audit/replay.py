@@ -194,7 +194,7 @@ def _replay(
         yield from (task.differs(task.error or error) for task in tasks)
         return
     with Members() as sources, Members() as outputs:
-        for task, x_0 in editor.lanes().run(_drafted(tasks, editor, sources)):
+        for task, x_0 in editor.steps().run(_drafted(tasks, editor, sources)):
             if task.finish is None or x_0 is None:
                 yield task.differs(task.error)
                 continue

@@ -12,7 +12,7 @@ from diffaug import storage
 from diffaug.errors import DiffaugError, UncommittedError
 from diffaug.manifest.part import Row, check_part
 from diffaug.output.compact import stale
-from diffaug.output.layout import Output, part_path
+from diffaug.output.layout import Output, part_path, stem_of_tar
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, read_report, survey
 from diffaug.shards import read_samples
@@ -90,7 +90,7 @@ def strays(output: str, run: Run) -> list[Difference]:
             named |= read_report(layout.part(stem)).tars.keys()
         except (UncommittedError, OSError):
             unreadable.add(stem)
-    named |= {tar for tar in tars if tar.partition("/")[2].rpartition("-")[0] in unreadable}
+    named |= {tar for tar in tars if stem_of_tar(tar) in unreadable}
     planned = {shard.stem for shard in run.sources}
     return [
         *(Difference(tar, "no manifest part names this tar") for tar in tars if tar not in named),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["NOISE_VERSION", "SampleRandom"]
 
 NOISE_VERSION = "philox4x64-ziggurat-1"
+"""Recorded in every part. Change it with any change here that alters a value."""
 
 _NORMAL, _UNIFORM, _CHANCE = 0, 1, 2
 

@@ -8,6 +8,9 @@ of where the sample is, the network's estimate of the clean sample, the estimate
 fresh noise. The four weights depend on the times alone, so they are computed beforehand, in
 float64, and a batch in which every sample has its own times takes its step in a few
 multiplications.
+
+To add one: subclass `Sampler`, and name it in `SamplerName` and `SAMPLERS`. Its name is also in the
+description of the column `sampler` (manifest/columns.py) and in docs/samplers.md.
 """
 
 from __future__ import annotations

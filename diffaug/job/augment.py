@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 
 from diffaug import storage
 from diffaug.diffusion.edit import Edit
@@ -11,7 +12,7 @@ from diffaug.editor import Draft, Editor
 from diffaug.errors import ConfigError, DefectError, OutOfMemoryError, UncommittedError
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.copy import Copy, Item, ShardEnd
-from diffaug.job.rows import failed_row, run_row, size_row, source_row
+from diffaug.job.rows import run_row, size_row, source_row
 from diffaug.job.writer import Tally, Uncommitted, Writer
 from diffaug.manifest.part import Row
 from diffaug.output.run import Run, SourceShard, read_run
@@ -20,9 +21,12 @@ from diffaug.shards import Sample, read_samples
 from diffaug.storage import Fingerprint
 from diffaug.threads import ahead, behind
 
-__all__ = ["Tally", "augment_shards"]
+__all__ = ["augment_shards"]
 
 _log = logging.getLogger(__name__)
+
+_COPIES_AHEAD = 4
+"""How many copies are read ahead of the lanes, for each row of a batch."""
 
 _STEPS_BEHIND = 4
 """How many network calls' finished images may wait to be written."""
@@ -41,7 +45,7 @@ def augment_shards(
     """Augment shards, yielding a report of each once it is committed.
 
     Shards whose manifest part is already there are skipped. Where storage fails while a shard is
-    read, that shard stays uncommitted, the others go on, and the error comes at the end.
+    read, that shard stays uncommitted, the others continue, and the error comes at the end.
 
     Args:
         shards: which of the job's source shards, in any order.
@@ -53,6 +57,7 @@ def augment_shards(
         ConfigError: there is no run.json, or the model or a judge is not the plan's.
         UncommittedError: some shards could not be read, or a network ran out of memory; run the
             job again for the rest.
+        OSError: storage failed while a shard was committed.
     """
     run = run or read_run(output)
     if run is None:
@@ -63,11 +68,12 @@ def augment_shards(
     editor = Binding.of_run(run).editor()
     panel = panel_of(run)
     left: list[Uncommitted] = []
-    with storage.scratch(output) as folder:
+    count = _COPIES_AHEAD * run.execution.batch_size
+    copies = ahead(_planned(missing, editor, run), count)
+    with storage.scratch(output) as folder, closing(copies):
         writer = Writer(run, output, editor.medium, panel, folder, tally or Tally())
-        copies = ahead(_planned(missing, editor, run), 4 * run.execution.batch_size)
         try:
-            for outcome in behind(writer, editor.lanes().run_steps(copies), _STEPS_BEHIND):
+            for outcome in behind(writer, editor.steps().run_steps(copies), _STEPS_BEHIND):
                 if isinstance(outcome, Uncommitted):
                     left.append(outcome)
                 else:
@@ -99,7 +105,7 @@ def _planned(
                 outcome: Fingerprint | OSError = source.fingerprint()
         except OSError as error:
             outcome = error
-        if not masked:
+        if not masked and isinstance(outcome, Fingerprint):
             _log.warning(
                 "no sample of %s has the member %s: no part of its images is kept by a mask",
                 shard.url,
@@ -111,14 +117,14 @@ def _planned(
 def _copies(
     sample: Sample, shard: SourceShard, shared: Row, editor: Editor
 ) -> Iterator[tuple[Copy, Edit | None]]:
-    """The planned copies of a sample; of a defect of the shard itself, one without a number."""
+    """The planned copies of a sample; for a defect of the shard itself, one without a number."""
     row = shared | source_row(sample, shard.url, editor.reading)
     copies = range(editor.recipe.copies)
     try:
         source = editor.read(sample)
     except DefectError as defect:
         for number in [None] if sample.key is None else copies:
-            yield Copy(shard, row | failed_row(defect, number)), None
+            yield Copy.failed(shard, row, defect, number), None
         return
     row |= size_row(source, editor.medium)
     for number, draft in zip(copies, editor.plan(source, copies), strict=True):

@@ -22,7 +22,7 @@ from diffaug.execution import device_class, versions
 from diffaug.job.copy import Copy
 from diffaug.job.rows import Place, lineage, output_row
 from diffaug.manifest.part import Part, Row
-from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key
+from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
 from diffaug.pictures.medium import Medium
@@ -34,7 +34,7 @@ __all__ = ["ShardSink"]
 
 _log = logging.getLogger(__name__)
 
-_LINEAGE = "diffaug.json"
+_LINEAGE_MEMBER = "diffaug.json"
 """The extension of an image's short lineage."""
 
 
@@ -66,7 +66,7 @@ class _Tar:
             return _Published()
         with self._path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        name, size = f"{folder}/{stem}-{digest[:8]}.tar", self._path.stat().st_size
+        name, size = tar_path(folder, stem, digest), self._path.stat().st_size
         storage.publish(self._path, Output(output).at(name))
         return _Published(name, digest, size)
 
@@ -113,7 +113,7 @@ class ShardSink:
     def add_image(self, copy: Copy) -> None:
         """Add the image of a copy that is kept, its short lineage, and its row.
 
-        In the layout `each` it is a sample of its own, with what is carried; in `paired` its
+        In the layout `each` it is its own sample, with what is carried; in `paired` its
         source's sample comes first, once, and the image is a member of that.
         """
         image, sample, row = _made(copy)
@@ -128,9 +128,9 @@ class ShardSink:
         self._counts["ok"] += 1
 
     def add_filtered(self, copy: Copy, verdict: Row) -> None:
-        """Add the image of a copy that was turned away, and its row; see `add_image`.
+        """Add the image and the row of a copy that filters rejected.
 
-        The image goes to the rejects, as in the layout `each`, or nowhere where those are not kept.
+        The image goes to the rejects as its own sample, or nowhere if the recipe keeps no rejects.
 
         Args:
             copy: the copy.
@@ -147,9 +147,9 @@ class ShardSink:
         self._counts["filtered"] += 1
 
     def _add_each(self, tar: _Tar, row: Row, data: bytes, sample: Sample) -> Place:
-        """Add an image as a sample of its own."""
-        key, format = copy_key(row["source_key"], row["copy"]), self._run.recipe.format
-        taken, carried = (format, _LINEAGE), self._reading.carried(sample)
+        """Add an image as its own sample."""
+        key, format = copy_key(str(sample.key), row["copy"]), self._run.recipe.format
+        taken, carried = (format, _LINEAGE_MEMBER), self._reading.carried(sample)
         carried = {name: one for name, one in carried.items() if name not in taken}
         return self._add(tar, key, key, data, row, carried)
 
@@ -167,7 +167,7 @@ class ShardSink:
         offset = tar.add(name, data)
         for extension, member in carried.items():
             tar.add(f"{stem}.{extension}", member.data)
-        tar.add(f"{stem}.{_LINEAGE}", lineage(row))
+        tar.add(f"{stem}.{_LINEAGE_MEMBER}", lineage(row))
         return Place(key, name, offset)
 
     def _add_source(self, sample: Sample) -> None:
@@ -205,7 +205,11 @@ class ShardSink:
             return report
         theirs = own_report(self._output, self._shard)
         if theirs.tars != report.tars:
-            _log.warning("%s was committed by another writer with other bytes", report.source)
+            _log.warning(
+                "%s was committed by another writer with other bytes; the tars of this one are no "
+                "longer named by a part: `diffaug verify --clean` removes them",
+                report.source,
+            )
         return theirs
 
     def _publish_tars(self, source: Fingerprint) -> ShardReport:

@@ -43,18 +43,31 @@ class Copy:
     ) -> Copy:
         """A copy as the editor plans it; with a defect it has failed already."""
         if isinstance(draft, DefectError):
-            return cls(shard, row | failed_row(draft, copy), source)
+            return cls.failed(shard, row, draft, copy, source)
         return cls(shard, row | draft_row(draft), source, draft.finish)
 
+    @classmethod
+    def failed(
+        cls,
+        shard: SourceShard,
+        row: Row,
+        defect: DefectError,
+        copy: int | None,
+        source: Source | None = None,
+    ) -> Copy:
+        """A copy that cannot be made; `copy` is None for a defect of the shard itself."""
+        return cls(shard, row | failed_row(defect, copy), source)
+
     @property
-    def siblings(self) -> object:
+    def origin(self) -> object:
         """An object that it shares with the other copies of its source, and with nothing else."""
         return self if self.source is None else self.source
 
     def make(self, x_0: NDArray[np.float32] | None) -> None:
-        """Take in the lanes' result, if there is one."""
-        if self.finish is None or x_0 is None:
+        """Take in the lanes' result, if the copy went through them."""
+        if self.finish is None:
             return
+        assert x_0 is not None
         try:
             self.image = self.finish.picture(x_0)
         except DefectError as defect:
@@ -69,7 +82,7 @@ class Copy:
             output=self.image,
             label=self.row.get("label"),
             label_text=self.row.get("label_text"),
-            origin=self.siblings,
+            origin=self.origin,
         )
 
 

@@ -143,7 +143,7 @@ def _in_tar(size: int) -> int:
 def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> tuple[float, float, float]:
     """Image-calls a second with all lanes full, what an image takes in a tar, in bytes, and how
     long the recipe's judges take for one, in seconds."""
-    steps = editor.lanes().run_steps((draft, draft.edit) for draft in cycle(drafts))
+    steps = editor.steps().run_steps((draft, draft.edit) for draft in cycle(drafts))
     next(steps)
     sizes: list[int] = []
     pictures: list[Image.Image] = []

@@ -1,4 +1,4 @@
-"""`Job`: an augmentation from its plan to its summary, in the order that keeps every promise."""
+"""`Job`: a whole augmentation, planned, frozen, run and finished."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Job:
     planned: Run
     suggestion: Suggestion
     tally: Tally = field(default_factory=Tally)
-    _frozen: bool = False
-    _committed: dict[str, ShardReport] | None = None
+    _frozen: bool = field(default=False, init=False, repr=False)
+    _committed: dict[str, ShardReport] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def plan(
@@ -55,7 +55,7 @@ class Job:
         device: str | None = None,
         allow_mixed: bool = False,
     ) -> Job:
-        """Plan a job, or the rest of one already begun in `output`; nothing is written.
+        """Plan a job, or the rest of one that `output` already holds; nothing is written.
 
         The arguments are those of `plan_run`.
 
@@ -77,7 +77,7 @@ class Job:
         """Write the plan to OUTPUT/run.json, unless this job did so already.
 
         Returns:
-            The plan as it is there, with the sources that other jobs added.
+            The plan that run.json now holds, with the sources that other jobs added.
 
         Raises:
             ConfigError: the output cannot be written, or holds another job.
@@ -112,10 +112,12 @@ class Job:
 
         Raises:
             ConfigError: as `freeze` and `committed` do; or model or judges are not the plan's.
-            UncommittedError: some shards could not be read; run the job again for them.
+            UncommittedError: some shards could not be read, or a network ran out of memory; run the
+                job again for the rest.
+            OSError: storage failed while a shard was committed.
         """
         self.freeze()
-        missing, committed = self.missing, self.committed
+        missing, committed = self.missing, self.committed  # which this updates as it goes
         reports = augment_shards(missing, self.output, run=self.planned, tally=self.tally)
         for report in reports:
             committed[report.stem] = report
@@ -123,6 +125,8 @@ class Job:
 
     def finish(self) -> Summary:
         """Count the output and, when it is complete, list its tars in OUTPUT/shards.txt.
+
+        Sources that another job added to run.json meanwhile are kept.
 
         Raises:
             ConfigError: run.json or a part is another job's.

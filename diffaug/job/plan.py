@@ -36,7 +36,7 @@ def plan_run(
     device: str | None = None,
     allow_mixed: bool = False,
 ) -> Run:
-    """Plan a job, or the rest of one already begun in `output`; nothing is written.
+    """Plan a job, or the rest of one that `output` already holds; nothing is written.
 
     Args:
         sources: files, globs, brace ranges or lists, on any fsspec URL.

@@ -1,4 +1,9 @@
-"""Manifest rows: every column of a copy, from its run and its source to its image."""
+"""Manifest rows: the columns of a copy, from its run and its source to its image.
+
+The groups of columns that the docstrings name (`from`, `out`, …) are those of manifest/columns.py.
+The status `failed` is set here; `ok` by commit.py, once the image is in its tar; `filtered` by
+recipe/filters.py.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +34,7 @@ __all__ = [
     "source_row",
 ]
 
-_LINEAGE = (
+_LINEAGE_COLUMNS = (
     "sample_id",
     "copy",
     "source_key",
@@ -80,9 +85,9 @@ def run_row(run: Run) -> Row:
     }
 
 
-def source_row(sample: Sample, shard: str, reading: Reading) -> Row:
+def source_row(sample: Sample, url: str, reading: Reading) -> Row:
     """The `from` columns of a sample, as far as its members give them without being decoded."""
-    row: Row = {"source_shard": shard, "source_key": sample.key, "source_offset": sample.offset}
+    row: Row = {"source_shard": url, "source_key": sample.key, "source_offset": sample.offset}
     if (image := sample.first(reading.image_keys)) is not None:
         row |= {
             "source_member": image.name,
@@ -150,7 +155,7 @@ class Place:
 
 def lineage(row: Row) -> bytes:
     """The short lineage stored next to an image, as JSON; it names no shard."""
-    short = {name: row[name] for name in _LINEAGE if row.get(name) is not None}
+    short = {name: row[name] for name in _LINEAGE_COLUMNS if row.get(name) is not None}
     if not math.isfinite(short.get("log_snr", 0.0)):
         del short["log_snr"]  # an image taken to pure noise: JSON has no infinity
     return json.dumps(short, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from diffaug.diffusion.steps import Finished
 from diffaug.job.commit import ShardSink
 from diffaug.job.copy import Copy, Item
 from diffaug.judges import Panel
@@ -25,12 +24,16 @@ __all__ = ["Tally", "Uncommitted", "Writer"]
 
 _log = logging.getLogger(__name__)
 
-Step = list[tuple[Item, NDArray[np.float32] | None]]
-
 
 @dataclass
 class Tally:
-    """Counts that move while a job runs, for a progress display."""
+    """Counts that move while a job runs, for a progress display.
+
+    Attributes:
+        images: planned images that are settled: kept, filtered or failed.
+        filtered: how many of them filters rejected.
+        failed: how many of them have no image.
+    """
 
     images: int = 0
     filtered: int = 0
@@ -74,7 +77,7 @@ class Writer:
         self._folder = folder
         self._tally = tally
 
-    def __call__(self, steps: Iterator[Step]) -> Iterator[ShardReport | Uncommitted]:
+    def __call__(self, steps: Iterator[Finished[Item]]) -> Iterator[ShardReport | Uncommitted]:
         """Write what the steps bring, in their order."""
         sink: ShardSink | None = None
         try:
@@ -97,7 +100,7 @@ class Writer:
             if sink is not None:
                 sink.discard()
 
-    def _judged(self, steps: Iterator[Step]) -> Iterator[Item]:
+    def _judged(self, steps: Iterator[Finished[Item]]) -> Iterator[Item]:
         """Each item, made and with its scores; the judges are given many at a time."""
         waiting: list[Item] = []
         for step in steps:
@@ -129,7 +132,7 @@ class Writer:
     def _groups(self, scored: Iterator[Item]) -> Iterator[list[Item]]:
         if not self._filters.compare_copies:
             return ([item] for item in scored)
-        return (list(group) for _, group in groupby(scored, key=_siblings))
+        return (list(group) for _, group in groupby(scored, key=_origin))
 
     def _add(self, sink: ShardSink, copy: Copy, verdict: Row) -> None:
         self._tally.images += 1
@@ -143,5 +146,5 @@ class Writer:
             sink.add_image(copy)
 
 
-def _siblings(item: Item) -> object:
-    return item.siblings if isinstance(item, Copy) else item
+def _origin(item: Item) -> object:
+    return item.origin if isinstance(item, Copy) else item

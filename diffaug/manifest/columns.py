@@ -2,6 +2,8 @@
 
 Names and types are in the bytes of every part; the descriptions are here and in the documentation
 only, so that they can be improved.
+
+After a change here, run `python manifests/write_readme.py`.
 """
 
 from __future__ import annotations

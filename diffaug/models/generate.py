@@ -62,6 +62,6 @@ def generate(
             )
             yield None, edit
 
-    for _, image in model.lanes(batch_size).run(edits()):
+    for _, image in model.steps(batch_size).run(edits()):
         assert image is not None
         yield image

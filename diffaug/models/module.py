@@ -192,7 +192,7 @@ class DiffusionModel(nn.Module):
                 yield None, Edit(x_0=image, noise=noise, trajectory=way, condition=(label,))
 
         with self._evaluating():
-            done = Pretrained.of_pictures(self.denoiser).lanes(batch_size).run(edits())
+            done = Pretrained.of_pictures(self.denoiser).steps(batch_size).run(edits())
             edited = [image for _, image in done if image is not None]
         return torch.from_numpy(np.stack(edited)).to(x_0.device) if edited else x_0.clone()
 

@@ -105,9 +105,13 @@ class Pretrained:
             return self.prompts(prompt)
         return (torch.tensor(self.denoiser.no_class if label is None else label),)
 
-    def lanes(self, batch_size: int) -> Steps[Any]:
-        """New lanes from picture to picture, whose results come in order."""
-        steps = Ordered[Any](Lanes(Gaussian(self.denoiser, batch_size)))
+    def lanes(self, batch_size: int) -> Lanes[Any]:
+        """New lanes over the denoiser, for a policy of one's own; of latents, not of pictures."""
+        return Lanes(Gaussian(self.denoiser, batch_size))
+
+    def steps(self, batch_size: int) -> Steps[Any]:
+        """New lanes from picture to picture under the policy `ordered`."""
+        steps = Ordered[Any](self.lanes(batch_size))
         if self.autoencoder is None:
             return steps
         return LatentSteps(

@@ -91,7 +91,7 @@ class Engine:
         planned = self._planned(images, copies)
         for copy, edit in planned:
             if edit is not None:
-                lanes = self._editor.lanes()
+                lanes = self._editor.steps()
                 for one, x_0 in lanes.run(chain([(copy, edit)], planned)):
                     yield one.of.tag, one.number, self._result(one, x_0)
                 return

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 
-__all__ = ["REJECTS", "SHARDS", "Output", "broken_part", "copy_key", "part_path"]
+__all__ = [
+    "REJECTS",
+    "SHARDS",
+    "Output",
+    "broken_part",
+    "copy_key",
+    "part_path",
+    "stem_of_tar",
+    "tar_path",
+]
 
 SHARDS, REJECTS = "shards", "rejects"
 """The folders of tars: those of kept images, and those of images that filters rejected."""
 
 _MANIFEST, _LINEAGE, _REPORT = "manifest", "lineage", "report"
+
+_TAR = re.compile(rf"({SHARDS}|{REJECTS})/(?P<stem>.+)-[0-9a-f]{{8}}\.tar")
 
 _REQUESTS = 32
 """Concurrent requests to a remote store, which answers many as fast as one."""
@@ -86,9 +98,20 @@ class Output:
         """The names of the files in `lineage`."""
         return _parquet(self.lineage)
 
-    def no_output(self) -> ConfigError:
+    def not_an_output(self) -> ConfigError:
         """The error for a folder or URL that no job has written."""
         return ConfigError(f"{self.public} is not an output of diffaug: it has no run.json")
+
+
+def tar_path(folder: str, stem: str, sha256: str) -> str:
+    """The path of a tar below OUTPUT: its name holds the first 8 hex digits of its digest."""
+    return f"{folder}/{stem}-{sha256[:8]}.tar"
+
+
+def stem_of_tar(path: str) -> str | None:
+    """The stem in a tar's path below OUTPUT; None where no job gives a file such a name."""
+    named = _TAR.fullmatch(path)
+    return named and named["stem"]
 
 
 def part_path(stem: str) -> str:
@@ -96,7 +119,7 @@ def part_path(stem: str) -> str:
     return f"{_MANIFEST}/{stem}.parquet"
 
 
-def copy_key(source_key: object, copy: object) -> str:
+def copy_key(source_key: str, copy: int) -> str:
     """The webdataset key of a copy: `<source key>-a<copy>`."""
     return f"{source_key}-a{copy}"
 

@@ -89,5 +89,5 @@ def the_run(output: str) -> Run:
     """
     run = read_run(output)
     if run is None:
-        raise Output(output).no_output()
+        raise Output(output).not_an_output()
     return run

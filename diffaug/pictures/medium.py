@@ -1,7 +1,8 @@
 """The medium of a sample: how it is read, identified, fitted, written and compared.
 
-Everything else (shards, lanes, lineage, commits) handles samples of any kind. So far there is one
-medium, the still image.
+Shards, lanes and commits handle samples of any kind. So far there is one medium, the still image.
+A second one also concerns the columns of widths and heights, `online`, which takes pictures in
+hand, the judges, and `Pretrained.shape`.
 """
 
 from __future__ import annotations

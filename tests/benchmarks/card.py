@@ -222,7 +222,7 @@ def edited(
         draft_copies(editor, Image.fromarray(image), {"label": int(label)}, [0])[0]
         for image, label in zip(images, labels, strict=True)
     )
-    made = editor.lanes().run((draft, draft.edit) for draft in drafts)
+    made = editor.steps().run((draft, draft.edit) for draft in drafts)
     return np.stack([np.asarray(draft.finish.fit.from_model(x_0)) for draft, x_0 in made])
 
 

@@ -82,7 +82,7 @@ def reconstruct(
             found.append((frame, edit))
         return found
 
-    results = model.lanes(32).run(edits())
+    results = model.steps(32).run(edits())
     return [np.asarray(frame.from_model(x_0)) for frame, x_0 in results if x_0 is not None]
 
 

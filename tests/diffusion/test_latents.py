@@ -54,7 +54,7 @@ def editor(folder: Path, batch_size: int = 4, dtype: str = "float32", **fields: 
 
 
 def run(one: Editor, drafts: Sequence[Draft]) -> list[NDArray[np.float32]]:
-    made = list(one.lanes().run((number, draft.edit) for number, draft in enumerate(drafts)))
+    made = list(one.steps().run((number, draft.edit) for number, draft in enumerate(drafts)))
     assert [tag for tag, _ in made] == list(range(len(drafts)))
     return [x_0 for _, x_0 in made if x_0 is not None]
 
@@ -198,7 +198,7 @@ def test_rows_with_guidance_share_calls_with_those_without(folder: Path) -> None
     ]
     model = replace(one.model, denoiser=replace(one.model.denoiser, network=counting))
     with threads(4):
-        list(model.lanes(4).run((None, draft.edit) for draft in plans))
+        list(model.steps(4).run((None, draft.edit) for draft in plans))
     assert shapes == [4] * 4
 
 
@@ -232,7 +232,7 @@ def toy_lanes(lanes: int = 4) -> Steps[int]:
         shape=(3, 8, 8),
         autoencoder=Autoencoder(encode=encode, decode=decode, factor=2),
     )
-    made = model.lanes(lanes)
+    made = model.steps(lanes)
     assert isinstance(made, LatentSteps)
     return made
 

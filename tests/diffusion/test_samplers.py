@@ -92,7 +92,7 @@ def ours(
         )
         for i in range(BATCH)
     ]
-    results = [result for _, result in Pretrained.of_pictures(denoiser).lanes(BATCH).run(edits)]
+    results = [result for _, result in Pretrained.of_pictures(denoiser).steps(BATCH).run(edits)]
     return torch.from_numpy(np.stack([result for result in results if result is not None]))
 
 

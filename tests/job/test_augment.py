@@ -27,7 +27,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.diffusion.batched import Batched
-from diffaug.job.augment import Tally
+from diffaug.job.writer import Tally
 from diffaug.output.run import SourceShard
 from tests.support.hostile import broken_images, fashion, write_files, write_samples
 from tests.support.jobs import augmented, manifest, planned, tars, tree, webdataset

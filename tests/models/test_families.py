@@ -59,7 +59,7 @@ def ours(folder: Path, prompts: Sequence[str] = PROMPTS, **fields: Any) -> tuple
         levels = ((picture + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
         (draft,) = draft_copies(editor, image_of(levels), {}, [number])
         edits.append(draft.edit)
-    made = [x_0 for _, x_0 in editor.lanes().run((None, edit) for edit in edits)]
+    made = [x_0 for _, x_0 in editor.steps().run((None, edit) for edit in edits)]
     found = torch.from_numpy(np.stack([one for one in made if one is not None]))
     return (found / 2 + 0.5).clamp(0, 1), edits
 
@@ -135,7 +135,7 @@ def test_a_latent_consistency_model_takes_its_guidance_in_one_call(
         )
         for number, (picture, prompt) in enumerate(zip(pictures(), PROMPTS, strict=True))
     ]
-    made = [x_0 for _, x_0 in model.lanes(4).run((None, edit) for edit in edits)]
+    made = [x_0 for _, x_0 in model.steps(4).run((None, edit) for edit in edits)]
     noises(LCM_MODULE, edits)
     fresh = iter(noise[1:])
     monkeypatch.setattr(

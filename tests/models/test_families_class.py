@@ -84,7 +84,7 @@ def drafts(
 
 
 def results(model: Pretrained, edits: Sequence[Edit], batch_size: int = BATCH) -> list[Any]:
-    return [x_0 for _, x_0 in model.lanes(batch_size).run((None, edit) for edit in edits)]
+    return [x_0 for _, x_0 in model.steps(batch_size).run((None, edit) for edit in edits)]
 
 
 def made(model: Pretrained, edits: Sequence[Edit]) -> Tensor:

@@ -277,7 +277,7 @@ def test_each_sample_is_as_if_alone(
 
 
 def run(editor: Editor, edits: Sequence[Edit]) -> list[Any]:
-    return [x_0 for _, x_0 in editor.lanes().run((None, edit) for edit in edits)]
+    return [x_0 for _, x_0 in editor.steps().run((None, edit) for edit in edits)]
 
 
 @FAMILIES
