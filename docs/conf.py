@@ -16,13 +16,13 @@ extensions = [
 exclude_patterns = ["_build"]
 
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]  # of the model's card, beside whose folder this is not
+suppress_warnings = ["myst.xref_missing"]  # in the cards, which are in other folders
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 
-for name in ("augment", "evaluate", "train"):  # cyclopts puts a command's name in by itself
+for name in ("augment", "evaluate", "train"):  # cyclopts adds the command's name itself
     app[name].usage = str(app[name].usage).replace(f"diffaug {name}", "diffaug")
 
 html_theme = "furo"

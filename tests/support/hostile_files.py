@@ -24,7 +24,7 @@ RAN = "run-by-an-image"
 """The file, in the current folder, that the tests' own Ghostscript leaves when it is run."""
 
 FILES = Group(
-    "files", "Image files that lie, are broken, or are no images", fields={"max_pixels": 1_000_000}
+    "files", "Image files that lie, are broken, or are not images", fields={"max_pixels": 1_000_000}
 )
 
 
@@ -122,7 +122,7 @@ _image(
 )
 _image(
     "jpeg_half_and_end",
-    "half a JPEG with an end put on",
+    "half a JPEG with an end marker appended",
     encoded(GREY, "JPEG")[:450] + b"\xff\xd9",
     BROKEN,
 )
@@ -180,7 +180,7 @@ for _format, _ending in {
     )
 _image(
     "wrong_checksum",
-    "a PNG one pixel of which is another than its checksum says",
+    "a PNG with one pixel that does not match its checksum",
     patched(_stored_png(), 200, b"\x55"),
     BROKEN,
 )

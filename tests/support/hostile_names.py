@@ -46,7 +46,7 @@ def key_of_100000() -> Files:
 
 @NAMES.between(("b\0", NAME))
 def nul() -> bytes:
-    """A NUL in the name, by way of a PAX record"""
+    """A NUL in the name, from a PAX record"""
     return header("b.png", png(1), pax_headers={"path": "b\0.png"})
 
 
@@ -72,7 +72,7 @@ def only_normal_form_differs() -> Files:
 
 @NAMES.between()
 def no_key() -> Files:
-    """`.png` and `._mac.png`: hidden files, passed over as webdataset does"""
+    """`.png` and `._mac.png`: hidden files, skipped as webdataset does"""
     return files([".png", "in/._mac.png"])
 
 
@@ -96,7 +96,7 @@ def no_image() -> Files:
 
 @SAMPLES.between(("b", None))
 def label_first() -> Files:
-    """The label stands before its image"""
+    """The label comes before its image"""
     return [("b.cls", b"1"), ("b.png", png(1))]
 
 
@@ -120,7 +120,7 @@ def key_twice_apart() -> Files:
 
 @SAMPLES.between(("b", None))
 def two_images() -> Files:
-    """Two images in one sample: the first by the order of image_key is taken"""
+    """Two images in one sample: the first in the order of image_key is used"""
     return [("b.jpg", b"not looked at"), ("b.png", png(1))]
 
 

@@ -55,7 +55,7 @@ def overwritten_with_zeros() -> bytes:
 
 @TARS.shard(("a", None), ("b", None), (None, "data_after_end"))
 def joined() -> bytes:
-    """Two tars joined with cat: the second stands behind the first one's end."""
+    """Two tars joined with cat: the second begins after the first one's end."""
     return _good() + END + blocks(LAST) + END
 
 
@@ -161,13 +161,13 @@ def terabytes() -> bytes:
 
 @TARS.shard(("a", None), ("b", CUT), (None, CUT))
 def exabytes_passed_over() -> bytes:
-    """A member that nobody asks for, and that declares eight exabytes to be passed over."""
+    """A member that nobody asks for, and that declares eight exabytes to skip."""
     return blocks(FIRST) + header("b.bin", size=1 << 63) + blocks(LAST) + END
 
 
 @TARS.shard(("a", None), ("b", CUT), (None, CUT))
 def negative_size() -> bytes:
-    """A member of a negative size."""
+    """A member with a negative size."""
     return blocks(FIRST) + header("b.png", size=-1000) + blocks(LAST) + END
 
 
@@ -194,14 +194,14 @@ def petabyte_of_holes() -> bytes:
 
 @TARS.shard(("a", CUT), (None, CUT))
 def garbled_holes() -> bytes:
-    """A sparse image whose map of holes is no map."""
+    """A sparse image whose map of holes is not a map."""
     holes = {"GNU.sparse.map": "x,y", "GNU.sparse.size": "10"}
     return blocks(FIRST) + header("b.png", pax_headers=holes) + blocks(LAST) + END
 
 
 @TARS.shard(("a", CUT), (None, CUT))
 def holes_cut_short() -> bytes:
-    """A sparse image whose map of holes goes on behind the end of the file."""
+    """A sparse image whose map of holes continues past the end of the file."""
     odd = bytearray(header("b.png", type=tarfile.GNUTYPE_SPARSE))
     odd[482] = 1  # the map goes on in another block
     odd[148:156] = b" " * 8
@@ -211,13 +211,13 @@ def holes_cut_short() -> bytes:
 
 @TARS.between(("b", None))
 def odd_pax_values() -> bytes:
-    """PAX records with a time that is no number, an owner of 40 digits and a user without name."""
+    """PAX records with a time that is not a number, an owner of 40 digits and an unnamed user."""
     return header("b.png", png(1), pax_headers={"mtime": "nan", "uid": "9" * 40, "uname": ""})
 
 
 @TARS.shard(("a", None), ("b", "too_large_member"), (None, CUT))
 def pax_size_lies() -> bytes:
-    """A PAX record that says a member is larger than the file."""
+    """A PAX record that declares a member larger than the file."""
     odd = header("b.png", png(1), pax_headers={"size": str(1 << 40)})
     return blocks(FIRST) + odd + blocks(LAST) + END
 
@@ -254,7 +254,7 @@ def folder() -> bytes:
 
 @TARS.between(("b", NO_FILE))
 def unknown_kind() -> bytes:
-    """A member of a kind that no tar knows."""
+    """A member of a kind that tar does not define."""
     return header("b.png", type=b"Q")
 
 
