@@ -12,8 +12,8 @@ from tests.support.services import Store, bad_network, use
 from tests.support.storm import storm
 
 
-def shards(folder: Path) -> str:
-    for number in range(8):
+def shards(folder: Path, count: int = 8) -> str:
+    for number in range(count):
         write_samples(folder / f"in/s{number}.tar", fashion(4, 4 * number))
     return f"{folder}/in/*.tar"
 
@@ -36,7 +36,7 @@ def test_on_a_store_by_a_bad_network(
     store: Store, bucket: str, tmp_path: Path, forked: Forks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every fifth request of which goes wrong."""
-    store.files().put(shards(tmp_path), f"{bucket}/in/")
+    store.files().put(shards(tmp_path, 4), f"{bucket}/in/")
     with bad_network(store, 0.2) as (seen, _):
         use(seen, monkeypatch)
         counted = storm(forked, f"{bucket}/in/*.tar", f"{bucket}/out", 4)

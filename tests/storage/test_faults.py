@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Cli
+from tests.support.forks import PROGRAM, fork_server
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import augmented, tars, tree
 
 FAST = ("--sampler=one-step", "--batch-size=8")
-DIFFAUG = shlex.quote(str(Path(sys.executable).with_name("diffaug")))
+
+Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -25,64 +24,60 @@ def sources(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def on_small_disk(tmp_path: Path) -> Callable[[str], str]:
-    """Run a shell script with a disk of its own of 400 kB at `tmp_path/out`; what it printed."""
+def on_small_disk(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """`on_small_disk("diffaug", …)`: a command where `out` is a disk of its own of 400 kB.
+
+    Yields what returns the exit status and all that was printed.
+    """
     (tmp_path / "out").mkdir()
-    mount = f"mount -t tmpfs -o size=400k tmpfs {tmp_path}/out"
-    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+    own, mount = ["unshare", "-rm", "sh", "-c"], f"mount -t tmpfs -o size=400k tmpfs {tmp_path}/out"
+    if subprocess.run([*own, mount], capture_output=True).returncode:
         pytest.skip("this system lets no user mount a disk of their own (unshare -rm)")
+    within = [*own, f'{mount} && exec "$@"', "sh"]
+    with fork_server(tmp_path_factory.mktemp("disk"), within=within) as forks:
 
-    def run(script: str) -> str:
-        done = subprocess.run(
-            ["unshare", "-rm", "sh", "-c", f"{mount}\n{script}"],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONFAULTHANDLER": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.stdout + done.stderr
+        def run(*command: str) -> tuple[int, str]:
+            if command[0] == "diffaug":
+                done = forks(*command[1:], cwd=tmp_path)
+            else:
+                done = forks(*command, cwd=tmp_path, entry=PROGRAM)
+            assert "Traceback" not in done.stderr, done.stderr
+            return done.returncode, done.stdout + done.stderr
 
-    return run
+        yield run
 
 
 @pytest.mark.process
 @pytest.mark.usefixtures("sources")
 def test_a_full_disk_is_said_and_the_job_goes_on_when_there_is_room(
-    tmp_path: Path, on_small_disk: Callable[[str], str]
+    tmp_path: Path, on_small_disk: Run
 ) -> None:
-    augment = f"{DIFFAUG} augment 'in/*.tar' out {' '.join(FAST)}"
-    said = on_small_disk(f"""
-        {augment}; echo "code $?"
-        ls -A out out/manifest
-        mount -o remount,size=20M out
-        {DIFFAUG} verify out | tail -1
-        {augment}; echo "code $?"
-        {DIFFAUG} verify out; cp -r out copy
-    """)
+    augment = ("diffaug", "augment", "in/*.tar", "out", *FAST)
+    code, said = on_small_disk(*augment)
+    assert code == 1
     assert "diffaug: storage failed: [Errno 28] " in said
     assert "No space left on device. What was committed stays; run it again" in said
-    assert said.index("code 1") < said.index("s0.parquet") < said.index("code 0")
-    first, _, _ = said.partition("code 0")
-    assert ".diffaug-" not in first.partition("code 1")[2]
-    assert "3 shards checked, 0 differences" in said
+    _, there = on_small_disk("ls", "-A", "out", "out/manifest")
+    assert "s0.parquet" in there
+    assert ".diffaug-" not in there
+    assert on_small_disk("mount", "-o", "remount,size=20M", "out") == (0, "")
+    on_small_disk("diffaug", "verify", "out")
+    assert on_small_disk(*augment)[0] == 0
+    assert "3 shards checked, 0 differences" in on_small_disk("diffaug", "verify", "out")[1]
+    assert on_small_disk("cp", "-r", "out", "copy") == (0, "")
     augmented([tmp_path / "in/*.tar"], tmp_path / "calm")
     assert tars(tmp_path / "copy") == tars(tmp_path / "calm")
 
 
 @pytest.mark.process
 @pytest.mark.usefixtures("sources")
-def test_an_output_that_turned_read_only_is_said(on_small_disk: Callable[[str], str]) -> None:
-    said = on_small_disk(f"""
-        {DIFFAUG} augment in/s0.tar out {" ".join(FAST)}; echo "code $?"
-        mount -o remount,ro out
-        {DIFFAUG} augment 'in/*.tar' out {" ".join(FAST)}; echo "code $?"
-        {DIFFAUG} verify out
-    """)
-    assert said.index("code 0") < said.index("code 2")
+def test_an_output_that_turned_read_only_is_said(on_small_disk: Run) -> None:
+    assert on_small_disk("diffaug", "augment", "in/s0.tar", "out", *FAST)[0] == 0
+    assert on_small_disk("mount", "-o", "remount,ro", "out") == (0, "")
+    code, said = on_small_disk("diffaug", "augment", "in/*.tar", "out", *FAST)
+    assert code == 2
     assert "cannot write to out: Read-only file system: choose an OUTPUT that can be" in said
-    assert "1 shards checked, 0 differences" in said
+    assert "1 shards checked, 0 differences" in on_small_disk("diffaug", "verify", "out")[1]
 
 
 def test_a_source_that_changed_is_refused(sources: list[Path], tmp_path: Path, cli: Cli) -> None:

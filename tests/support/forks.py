@@ -24,6 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 DIFFAUG = "diffaug.cli:main"
 
+PROGRAM = "tests.support.forks:program"
+"""The entry of a process that runs a program, with its arguments, where the server is."""
+
 MODULES = (
     *("diffusers", "pandas", "s3fs", "skimage.metrics", "torch"),
     *(f"diffaug.audit.{name}" for name in ("clean", "replay", "verify")),
@@ -54,7 +57,7 @@ class Forked:
             self._read_code()
         return self._code
 
-    def wait(self, seconds: float = 300) -> int:
+    def wait(self, seconds: float = 480) -> int:
         """The exit status, once it has ended.
 
         Raises:
@@ -149,7 +152,11 @@ class Forks:
         out, err = (self._folder / f"{len(self._started)}.{name}" for name in ("out", "err"))
         with there, out.open("wb") as to_out, err.open("wb") as to_err:
             streams = [one.fileno() for one in (there, to_out, to_err)]
-            socket.send_fds(self._control, [b"x"], streams)
+            try:
+                socket.send_fds(self._control, [b"x"], streams)
+            except BrokenPipeError:
+                log = (self._folder / "server.log").read_text()
+                raise AssertionError(f"the fork server has ended:\n{log}") from None
         name, *_ = entry.partition(".")
         asked = {
             "arguments": [name, *map(str, arguments)],
@@ -170,7 +177,10 @@ class Forks:
 
 @contextmanager
 def fork_server(
-    folder: Path, modules: Sequence[str] = MODULES, environment: Mapping[str, str] | None = None
+    folder: Path,
+    modules: Sequence[str] = MODULES,
+    environment: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[Forks]:
     """A process that has imported modules, and forks for each that is started with what it yields.
 
@@ -178,12 +188,13 @@ def fork_server(
         folder: for its log, and what the processes write.
         modules: to import.
         environment: of the server, and of what is started without one of its own.
+        within: a command that the server's own is appended to, such as `unshare`.
     """
     here, there = socket.socketpair()
-    command = [sys.executable, "-m", "tests.support.forks", str(there.fileno()), *modules]
+    server_command = [sys.executable, "-m", "tests.support.forks", str(there.fileno())]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            command,
+            [*within, *server_command, *modules],
             cwd=ROOT,
             env={**(environment or os.environ), "OMP_NUM_THREADS": "1"},  # threads bar a fork
             pass_fds=[there.fileno()],
@@ -202,6 +213,11 @@ def fork_server(
 
 
 # --- in the server
+
+
+def program() -> int:
+    """Run the program that the arguments name; its exit status."""
+    return subprocess.call(sys.argv[1:])
 
 
 def _serve(control: socket.socket) -> Callable[[], int | None]:

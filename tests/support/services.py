@@ -93,7 +93,9 @@ def object_store(folder: Path) -> Iterator[Store]:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
         store = Store(ports["s3.port"])
         try:
-            wait_until(lambda: _has_bucket(store), 90, f"SeaweedFS; its log is {log.name}", process)
+            wait_until(
+                lambda: _has_bucket(store), 300, f"SeaweedFS; its log is {log.name}", process
+            )
             yield store
         finally:
             process.send_signal(signal.SIGKILL)
