@@ -225,7 +225,7 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
     try:
         places = [offset]
         if reading.mask_key is not None:
-            place = sources.offset(url, row["source_key"], reading.mask_key, reading.wants)
+            place = sources.offset(url, row["source_key"], reading.mask_key, reading.reads)
             places += [] if place is None else [place]
         found = {place: sources.read(url, place) for place in sorted(places)}
     except FileNotFoundError:

@@ -77,7 +77,7 @@ class Real:
 
     def _in(self, url: str) -> Iterator[Sample]:
         with storage.open_read(url) as stream:
-            yield from read_samples(stream, self.reading.wants)
+            yield from read_samples(stream, self.reading.reads)
 
     def _raw(self, found: tuple[str, Sample]) -> Raw:
         url, sample = found

@@ -99,7 +99,7 @@ def _planned(
         masked = reading.mask_key is None
         try:
             with storage.open_whole(shard.url) as source:
-                for sample in read_samples(source.stream, reading.wants):
+                for sample in read_samples(source.stream, reading.reads):
                     masked = masked or reading.mask(sample) is not None
                     yield from _copies(sample, shard, shared, editor)
                 outcome: Fingerprint | OSError = source.fingerprint()

@@ -78,7 +78,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     members: list[float] = []
     for shard in (missing[place] for place in evenly(len(missing), _SHARDS)):
         with storage.open_whole(shard.url) as source:
-            for sample in islice(read_samples(source.stream, editor.reading.wants), _SAMPLES):
+            for sample in islice(read_samples(source.stream, editor.reading.reads), _SAMPLES):
                 samples += sample.key is not None
                 if found := _drafts(sample, editor):
                     planned += len(found)

@@ -119,7 +119,7 @@ def _look(run: Run, count: int) -> list[list[Sample]]:
     looked = []
     for place in places:
         with storage.open_whole(run.sources[place].url) as source:
-            read = read_samples(source.stream, Reading.of(run.recipe).wants)
+            read = read_samples(source.stream, Reading.of(run.recipe).reads)
             looked.append([one for one in islice(read, each) if one.key is not None])
     return looked
 

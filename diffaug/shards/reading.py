@@ -71,7 +71,7 @@ class Reading:
         images = tuple(key for key in recipe.image_key if key != recipe.mask_key)
         return cls(images, recipe.label_key, recipe.mask_key, recipe.carry)
 
-    def wants(self, extension: str) -> bool:
+    def reads(self, extension: str) -> bool:
         """Whether members with this extension are read."""
         named = (*self.image_keys, *self.carry, self.label_key, self.mask_key, TEXT)
         return extension in named

@@ -139,7 +139,7 @@ def read_pictures(patterns: list[str], count: int | None) -> tuple[Images, Label
     images, labels, reading = [], [], Reading(IMAGE_KEYS, "cls")
     for url in storage.expand(patterns):
         with storage.open_read(url) as stream:
-            for sample in read_samples(stream, reading.wants):
+            for sample in read_samples(stream, reading.reads):
                 images.append(decode(reading.image(sample).data, 10_000))
                 labels.append(reading.class_number(sample))
     mode = "RGB" if any(image.mode == "RGB" for image in images) else "L"  # some JPEGs are grey

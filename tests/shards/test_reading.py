@@ -67,8 +67,8 @@ def test_the_image_is_the_first_by_preference_and_never_the_mask() -> None:
 def test_it_reads_what_it_names_and_nothing_else() -> None:
     reading = Reading.of(Recipe(image_key="png", carry="json", mask_key="mask.png"))
     wanted = ("png", "cls", "txt", "json", "mask.png")
-    assert all(map(reading.wants, wanted))
-    assert not any(map(reading.wants, ("pkl", "jpg", "")))
+    assert all(map(reading.reads, wanted))
+    assert not any(map(reading.reads, ("pkl", "jpg", "")))
     members = sample(png=b"", json=b"{}", mask_png=b"")
     assert list(reading.carried(members)) == ["json"]
 

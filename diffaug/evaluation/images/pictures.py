@@ -147,7 +147,7 @@ def each_picture(urls: Iterable[str], recipe: Recipe, left_out: LeftOut) -> Iter
     reading = Reading.of(recipe)
     for url in urls:
         with storage.open_read(url) as stream:
-            for sample in read_samples(stream, reading.wants):
+            for sample in read_samples(stream, reading.reads):
                 try:
                     yield _picture(sample, reading, recipe.max_pixels)
                 except DefectError as defect:
