@@ -39,9 +39,9 @@ def storm(
     random_, counts, started = random.Random(seed), Counter[str](), time.monotonic()
     reference = storage.join(output, "reference")
     calm = _start(forks, source, reference)
-    begun = time.monotonic()  # not before the server has its imports
+    since = time.monotonic()  # not before the server has its imports
     assert calm.wait() == 0, calm.err
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - since
     expected = contents(reference)
     while counts["kills"] < kills:
         counts["outputs"] += 1
