@@ -170,9 +170,9 @@ def _shuffled(shards: list[str], recipe: TrainRecipe, epoch: int) -> Iterator[tu
 
 
 def _read(shard: str, recipe: TrainRecipe) -> Iterator[Sample]:
-    wanted = {*recipe.image_key, recipe.label_key} if recipe.class_count else {*recipe.image_key}
+    names = {*recipe.image_key, recipe.label_key} if recipe.class_count else {*recipe.image_key}
     with storage.open_read(shard) as stream:
-        yield from read_samples(stream, wanted.__contains__)
+        yield from read_samples(stream, names.__contains__)
 
 
 def _reading(recipe: TrainRecipe) -> Reading:

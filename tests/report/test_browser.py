@@ -85,9 +85,9 @@ def test_a_click_shows_the_row_and_a_command_that_replays_it(
 ) -> None:
     card = page.locator("#images .card").nth(3)
     card.click()
-    told = page.locator("dialog tr")
+    lines = page.locator("dialog tr")
     cells = {
-        line.locator("th").inner_text(): line.locator("td").inner_text() for line in told.all()
+        line.locator("th").inner_text(): line.locator("td").inner_text() for line in lines.all()
     }
     rows = pd.read_parquet(output / "manifest")
     assert list(cells) == list(rows.columns)
