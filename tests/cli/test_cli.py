@@ -155,7 +155,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown judge": (["{src}", "{tmp}/out", "--judges", "fid"], "there is no judge 'fid'"),
     "no such classifier": (
         ["{src}", "{tmp}/out", "--judges", "label=nowhere"],
-        "label=nowhere: it is neither a folder that transformers saved, nor org/name",
+        "label=nowhere: it is neither a folder saved by transformers, nor org/name",
     ),
     "no such module": (
         ["{src}", "{tmp}/out", "--judges", "label=nowhere:classify"],

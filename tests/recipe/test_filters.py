@@ -247,6 +247,7 @@ def test_columns_of_judges_stand_with_the_scores(finished: Path) -> None:
     for path in (finished / "manifest").iterdir():
         schema = pq.read_schema(path)
         assert schema.field("score_phash_source").metadata is None
+        assert str(schema.field("score_phash_source").type) == "double"
         assert json.loads(schema.metadata[b"diffaug.judges"]) == {"phash": "phash-1"}
         assert str(schema.field("score_phash_copies").type) == "double"
     run = json.loads((finished / "run.json").read_text())
