@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import inspect
 import pkgutil
@@ -12,6 +13,7 @@ from importlib.metadata import version
 import pytest
 
 import diffaug
+from tests.conftest import ROOT
 
 HEAVY = {"torch", "diffusers", "transformers", "pandas", "pyarrow", "prefect", "skimage"}
 
@@ -67,6 +69,23 @@ def test_every_error_is_in_one_tree() -> None:
     for name in (name for name in diffaug.errors.__all__ if name.endswith("Error")):
         assert name in diffaug.errors.__doc__
         assert name == "DiffaugError" or name in diffaug.__all__
+
+
+EXAMPLES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted((ROOT / "diffaug").rglob("*.py"))
+    if any(
+        ">>> " in line and "+SKIP" not in line
+        for line in path.read_text(encoding="utf-8").splitlines()
+    )
+]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_a_docstring_run(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted > 0
+    assert found.failed == 0
 
 
 def test_version_is_the_installed_one() -> None:

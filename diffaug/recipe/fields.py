@@ -86,10 +86,6 @@ class Fields(BaseModel):
         fields = self.model_dump(mode="json")
         return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
-    def to_yaml(self, path: str | Path) -> None:
-        """Write every field to a file."""
-        Path(path).write_text(self.as_yaml(), encoding="utf-8")
-
 
 class ShardFields(Fields):
     """How the samples of a shard are read."""

@@ -271,7 +271,7 @@ def test_a_model_that_makes_nothing_is_a_mistake(tmp_path: Path, cli: Cli) -> No
 
 def test_filters_of_the_recipe_make_the_filtered_arm(tmp_path: Path, cli: Cli) -> None:
     recipe = diffaug.Recipe(copies=3, steps=4, filters=["ssim >= 0.6"], strength=0.4)
-    recipe.to_yaml(tmp_path / "recipe.yaml")
+    (tmp_path / "recipe.yaml").write_text(recipe.as_yaml())
     flags = ["--recipe", str(tmp_path / "recipe.yaml"), "--labels", "3", "--seeds", "2"]
     flags += ["--arms", "reconstruct,filtered", "--strengths", "0.4", "--train-steps", "2"]
     flags += ["--validation", "1", "--severities", "3", "--test", str(SHARDS[2])]

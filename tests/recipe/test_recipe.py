@@ -160,7 +160,7 @@ def test_yaml_brings_back_the_same_recipe(
     recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "recipe.yaml"
-    recipe.to_yaml(path)
+    path.write_text(recipe.as_yaml(), encoding="utf-8")
     assert Recipe.from_yaml(path) == recipe
 
 
