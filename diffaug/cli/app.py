@@ -43,7 +43,7 @@ def run(
     Parameters
     ----------
     log_json
-        tell progress and messages on standard error as JSON, one object a line
+        write progress and messages to standard error as JSON, one object a line
     """
     err.json = log_json
     return app(tokens, exit_on_error=False, result_action="return_value")

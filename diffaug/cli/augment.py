@@ -61,18 +61,18 @@ def augment(
     max_failed
         exit with 1 when more than this fraction of the images failed
     allow_mixed
-        go on with an output begun on another kind of device or other versions
+        continue an output begun on another kind of device or with other versions
     dry_run
-        say what would be done and how much it is, timing the network for a few seconds, and do
-        nothing
+        print what would be done and an estimate of its cost, timing the network for a few
+        seconds; write nothing
     pilot
-        augment so many images at several strengths, spread over shards and classes; say what came
-        out, what the whole job would cost and what strength to choose; and do nothing else
+        augment this many images at several strengths, spread over shards and classes; print the
+        scores, the cost of the whole job and the strength to choose; do nothing else
     """
     if len(paths) < 2:
-        raise ConfigError("augment wants SOURCE... OUTPUT: at least one shard, then the output")
+        raise ConfigError("augment requires SOURCE... OUTPUT: at least one shard, then the output")
     if not 0 <= max_failed <= 1:
-        raise ConfigError(f"--max-failed is a fraction in [0, 1], got {max_failed:g}")
+        raise ConfigError(f"--max-failed must be a fraction in [0, 1], got {max_failed:g}")
     if pilot is not None:
         require_extra("augment --pilot", "report", "jinja2", "pandas")
     *sources, output = paths

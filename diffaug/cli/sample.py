@@ -40,8 +40,8 @@ def sample(
     checkpoint
         a shipped name, a local diffusers folder, or org/name[@revision] on the hub
     output
-        x.png for one grid, replacing what is there; x-{000000..000003}.tar for shards; else a
-        folder, with a folder for each class if there are classes
+        x.png for one grid, which replaces an existing file; x-{000000..000003}.tar for shards; else
+        a folder, with a folder for each class if there are classes
     number
         how many images
     label
@@ -54,11 +54,11 @@ def sample(
     eta
         of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)
     guidance
-        how far to lead images towards their classes; 1 is not at all, and costs half the calls
+        classifier-free guidance scale; 1 turns guidance off and halves the network calls
     seed
-        of all randomness; image i is the same however many there are
+        the seed of all randomness; image i does not depend on the number of images
     columns
-        images side by side in a grid
+        images in a row of the grid
     batch_size
         lanes in the one fixed batch shape [default: 32]
     dtype
@@ -85,8 +85,8 @@ def sample(
     model = load_model(found, execution)
     if model.prompts is not None:
         raise ConfigError(
-            f"{checkpoint} takes prompts, and sample knows classes: generate with diffusers' own "
-            "pipeline; diffaug augments with it"
+            f"{checkpoint} takes prompts, and sample supports classes only: generate with "
+            "diffusers' own pipeline; diffaug augments with it"
         )
     labels = list(islice(cycle(_labels(label, model.denoiser.classes)), number))
     if model.denoiser.requires_class and label == "none":

@@ -16,7 +16,7 @@ DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff",
 
 
 def as_list(value: Any) -> Any:
-    """Take one text as a list of one."""
+    """Read a single text as a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -55,7 +55,7 @@ class Fields(BaseModel):
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> Self:
-        """Read a file of fields; `overrides` take their place, no value or `null` leaves a default.
+        """Read a file of fields, replaced by `overrides`; no value or `null` means the default.
 
         Raises:
             ConfigError: the file cannot be read, is no mapping, or a field is wrong.
@@ -75,7 +75,7 @@ class Fields(BaseModel):
 
     @classmethod
     def of(cls, fields: dict[str, Any], where: str = "") -> Self:
-        """Make it of plain fields, a mistake being a ConfigError that names `where`."""
+        """Build it from plain fields; a mistake is a ConfigError that names `where`."""
         try:
             return cls.model_validate(fields)
         except ValidationError as error:

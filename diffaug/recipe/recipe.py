@@ -111,7 +111,7 @@ class Recipe(ShardFields):
         20,
         ge=1,
         le=1000,
-        description="calls a whole trajectory would have; strength scales them",
+        description="network calls of a whole trajectory; strength scales their number",
     )
     sampler: SamplerName = Field(
         "dpmsolver++",
@@ -127,35 +127,35 @@ class Recipe(ShardFields):
     )
     prompt: Templates = Field(
         (),
-        description="what a text-to-image model is told: a template over {label}, {label_text} "
+        description="the prompt for a text-to-image model: a template over {label}, {label_text} "
         "and {key}; several are cycled over copies",
     )
     negative_prompt: str | None = Field(
-        None, description="what guidance leads away from; by default what no prompt means"
+        None, description="the prompt that guidance leads away from; by default, no prompt"
     )
     guidance: float = Field(
-        1.0, ge=0, le=100, description="how hard class or prompt pull; at 1 at no cost"
+        1.0, ge=0, le=100, description="classifier-free guidance scale; 1 turns guidance off"
     )
     guidance_interval: Annotated[str, BeforeValidator(_check_interval)] = Field(
-        "0.0:1.0", description="times, as strengths, between which guidance acts: lo:hi"
+        "0.0:1.0", description="the times between which guidance acts, given as strengths: lo:hi"
     )
     lora: str | None = Field(
         None,
         min_length=1,
         description="LoRA weights: a safetensors file, a folder, or org/name@revision",
     )
-    lora_scale: float = Field(1.0, ge=-10, le=10, description="how much the LoRA counts")
+    lora_scale: float = Field(1.0, ge=-10, le=10, description="weight of the LoRA")
     autoencoder: str | None = Field(
         None,
         min_length=1,
-        description="an autoencoder in the place of the model's, such as a tiny one: a folder or "
+        description="an autoencoder that replaces the model's, such as a tiny one: a folder or "
         "org/name@revision",
     )
     embeddings: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_list)
     ] = Field(
         (),
-        description="files of textual inversions, whose tokens the prompts can name",
+        description="files of textual inversions, whose tokens prompts can use",
     )
     mask_key: Annotated[str | None, BeforeValidator(_one_name)] = Field(
         None,
@@ -167,23 +167,26 @@ class Recipe(ShardFields):
         "source", description="the size of the result: the source's, or the model's"
     )
     format: Literal["png", "jpg", "webp"] = Field("png", description="png, jpg or webp")
-    carry: Names = Field((), description="members copied to the output as they are (txt,json)")
+    carry: Names = Field((), description="members copied to the output unchanged (txt,json)")
     judges: Annotated[tuple[str, ...], BeforeValidator(_check_judges)] = Field(
         (),
-        description="what else scores each image: phash, label=CLASSIFIER (a transformers folder "
-        "or module:callable), clip=MODEL (a folder or org/name@revision)",
+        description="what scores each image, besides SSIM and PSNR: phash, label=CLASSIFIER (a "
+        "transformers folder or module:callable), clip=MODEL (a folder or org/name@revision)",
     )
     filters: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (), description="bounds that an image's scores must pass, such as score_ssim >= 0.4"
     )
     keep_best: int | None = Field(
-        None, ge=1, description="how many copies of a source are kept, of those that pass"
+        None,
+        ge=1,
+        description="how many copies of a source are kept, of those that pass the filters",
     )
     keep_best_by: str | None = Field(
-        None, description="the score that tells the best: larger is better, smaller with a - before"
+        None,
+        description="the score that ranks copies: larger is better, or smaller with a leading -",
     )
     keep_rejects: bool = Field(
-        True, description="whether what filters turn away is kept, in OUTPUT/rejects"
+        True, description="whether images that filters reject are kept, in OUTPUT/rejects"
     )
     layout: Literal["each", "paired"] = Field(
         "each",
@@ -211,7 +214,7 @@ class Recipe(ShardFields):
     @model_validator(mode="after")
     def _check_keeping(self) -> Recipe:
         if (self.keep_best is None) != (self.keep_best_by is None):
-            raise ValueError("keep_best and keep_best_by want each other: give both or neither")
+            raise ValueError("keep_best and keep_best_by require each other: give both or neither")
         if self.keep_best is not None and self.keep_best >= self.copies:
             raise ValueError(
                 f"keep_best does nothing: {self.keep_best} of {self.copies} copies are all of "
