@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +41,6 @@ class ScoredSet:
     labels: NDArray[np.int64]
 
 
-@lru_cache(maxsize=1)
 def labelled(output: str, seed: int) -> Pictures:
     """A seed's labelled images, at the largest budget; a smaller budget has the first of them."""
     return read_pictures(EvaluationOutput(output).labelled(seed), read_found(output).mode)
@@ -55,7 +53,7 @@ def scored_sets(output: str, seed: int) -> Iterator[ScoredSet]:
     if plan.test:
         shards["test"] = files.test
     for split, shard in shards.items():
-        labels = _labels(shard, mode)
+        labels = read_pictures(shard, mode).labels
         for corruption, severity in _corruptions(plan.settings):
             images = np.load(_path(shard, corruption, severity), mmap_mode="r")
             yield ScoredSet(split, corruption, severity, images, labels)
@@ -75,11 +73,6 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
         if (corruption, severity) != _CLEAN:
             images = corrupt(images, pictures.pixels, corruption, severity)
         np.save(_path(shard, corruption, severity), images)
-
-
-@lru_cache(maxsize=2)
-def _labels(shard: Path, mode: str) -> NDArray[np.int64]:
-    return read_pictures(shard, mode).labels
 
 
 def _corruptions(settings: Evaluation) -> list[tuple[str, int]]:

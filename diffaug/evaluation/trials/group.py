@@ -46,10 +46,13 @@ class _Group:
 
     def __init__(self, plan: EvaluationPlan, output: str, labels: int, seed: int) -> None:
         self._plan, self._output, self._labels, self._seed = plan, output, labels, seed
-        whole = labelled(output, seed)
-        classes = np.unique(whole.labels)
-        self._classes = classes
-        self._pictures = whole.first(labels * len(classes))
+        self._whole = labelled(output, seed)
+        self._classes = np.unique(self._whole.labels)
+        self._pictures = self._whole.first(labels * len(self._classes))
+        # what trials share is kept for as long as their group: another evaluation may come to lie
+        # under the same path
+        self._sets = list(scored_sets(output, seed))
+        self._pool = lru_cache(maxsize=2)(self._read_pool)
         self._judge: Trained | None = None
 
     def trial(self, arm: Arm) -> Trial:
@@ -108,8 +111,11 @@ class _Group:
             return self._filtered(Arm("reconstruct", arm.strength))
         return self._made(arm)
 
+    def _read_pool(self, arm: Arm) -> tuple[Pool, NDArray[np.bool_]]:
+        return read_pool(EvaluationOutput(self._output).pool(self._seed, arm.name), self._whole)
+
     def _made(self, arm: Arm) -> Pool:
-        whole, _ = _pool(self._output, self._seed, arm)
+        whole, _ = self._pool(arm)
         return whole.first(len(self._pictures))
 
     def _matched(self, family: str, like: Pool) -> Pool:
@@ -125,7 +131,7 @@ class _Group:
         """
         pool = self._made(reconstruct)
         if self._plan.recipe.turns_away:
-            _, passed = _pool(self._output, self._seed, reconstruct)
+            _, passed = self._pool(reconstruct)
             return pool.kept(passed[: len(self._pictures)])
         if self._judge is None:
             self._judge = self._train(Arm(BASELINE), None)
@@ -135,7 +141,7 @@ class _Group:
         return pool.kept(named == self._targets(self._pictures.labels)[:, None])
 
     def _scores(self, model: Trained) -> Iterator[Score]:
-        for scored in scored_sets(self._output, self._seed):
+        for scored in self._sets:
             named = model.confidences(scored.images).argmax(axis=1)
             yield Score(
                 split=scored.split,
@@ -151,8 +157,3 @@ def _mean_psnr(pool: Pool | None) -> float | None:
     if pool is None or not pool.there.any():
         return None
     return float(np.minimum(pool.psnr[pool.there], 99.0).mean())
-
-
-@lru_cache(maxsize=2)
-def _pool(output: str, seed: int, arm: Arm) -> tuple[Pool, NDArray[np.bool_]]:
-    return read_pool(EvaluationOutput(output).pool(seed, arm.name), labelled(output, seed))
