@@ -1,7 +1,7 @@
-"""Augmenting outside a job: `augment` for images in hand, `Augment` and `Augmenter` in a loader.
+"""Augmenting outside a job: `augment` for images in memory, `Augment` and `Augmenter` in a loader.
 
-All give, for the same picture, recipe and batch size, what a job writes, pixel for pixel. A
-result is widened to RGB where the input was RGB and the model is grey; colour is never taken away.
+For the same picture, recipe and batch size, each returns what a job writes, pixel for pixel. If the
+input is RGB and the model is greyscale, the result is widened to RGB; colour is never removed.
 """
 
 from diffaug.online.call import augment

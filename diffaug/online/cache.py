@@ -1,4 +1,4 @@
-"""Results kept in a folder: an image is generated once, and then read."""
+"""A cache of results in a folder: each image is generated once, then read."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from diffaug.pictures.codec import pixel_sha256
 
 __all__ = ["Cache"]
 
-_WORD = "diffaug"
+_KEYWORD = "diffaug"
+"""The PNG text chunk that holds a file's mark."""
 
 
 class Cache:
-    """A folder of PNG files, each named by all that makes its pixels what they are.
+    """A folder of PNG files, each named by a digest of everything that determines its pixels.
 
-    Any number of processes can share one. A file tells its own name and the digest of its
-    pixels; one that does not, be it torn or of somebody else, counts as missing and is written
-    anew. Nothing is ever removed.
+    Any number of processes can share one. A file holds its own name and the digest of its pixels.
+    A file without them, whether truncated or foreign, counts as missing and is written again.
+    Nothing is ever removed.
 
     Args:
-        folder: a local path; it is made when the first file is written.
+        folder: a local path; it is created when the first file is written.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder).expanduser().resolve()
 
     def key(self, sample_id: str, execution: Execution) -> str:
-        """The name of a copy made by this machine's kind of device and these versions."""
+        """The name of a copy made on this kind of device with the installed versions."""
         here = versions()
         made = [
             f"{name} {here[name]}" for name in (*CHANGES_PIXELS, "transformers") if name in here
@@ -44,23 +45,23 @@ class Cache:
         return hashlib.sha256("|".join([sample_id, *made]).encode()).hexdigest()[:32]
 
     def read(self, key: str) -> Image.Image | None:
-        """The picture of this name, L or RGB; None if there is none that is whole."""
+        """The picture of this name, L or RGB; None if it is missing or damaged."""
         try:
             data = self._path(key).read_bytes()
         except FileNotFoundError:
             return None
-        # of broken bytes, Pillow's readers raise nearly anything
+        # on damaged bytes, Pillow's readers raise nearly anything
         with suppress(Exception), Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            said = image.info.get(_WORD)
-            if isinstance(said, str) and said.startswith(key):
+            mark = image.info.get(_KEYWORD)
+            if isinstance(mark, str) and mark.startswith(key):
                 found = image.copy()
                 found.info.clear()
-                if said == _said(key, found):
+                if mark == _mark(key, found):
                     return found
         return None
 
     def write(self, key: str, image: Image.Image) -> None:
-        """Keep a picture under this name, in the place of whatever is there.
+        """Store a picture under this name, replacing any file that is there.
 
         Raises:
             OSError: the folder cannot be written to.
@@ -68,7 +69,7 @@ class Cache:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         info = PngInfo()
-        info.add_text(_WORD, _said(key, image))
+        info.add_text(_KEYWORD, _mark(key, image))
         fresh = path.with_name(f".{key}-{uuid.uuid4().hex}")
         try:
             image.save(fresh, "PNG", compress_level=1, pnginfo=info)
@@ -80,5 +81,5 @@ class Cache:
         return self._folder / key[:2] / key[2:4] / f"{key}.png"
 
 
-def _said(key: str, image: Image.Image) -> str:
+def _mark(key: str, image: Image.Image) -> str:
     return f"{key} {pixel_sha256(image)}"

@@ -1,4 +1,4 @@
-"""`augment`: images in hand, one or a batch."""
+"""`augment`: one image or a batch, in memory."""
 
 from __future__ import annotations
 
@@ -32,28 +32,29 @@ def augment(
 
     Args:
         images: a PIL image, a tensor (C, H, W), or a batch: a list of either, or a tensor
-            (B, C, H, W). C is 1 or 3. Tensors are uint8 in [0, 255] or floating in [0, 1],
-            which is rounded to 8 bits.
-        recipe: what to do to each.
-        labels: their classes, one for one image or one for each: integers, or words, which are
-            a prompt's {label_text}. Needed where the recipe's condition or prompt names them.
-        batch_size: lanes of the fixed batch shape, 32 by default. It is part of what a result is.
-        dtype: float32 or bfloat16; by default what this machine is fast at.
-        device: cpu, cuda or cuda:N; by default cuda where there is one.
+            (B, C, H, W). C is 1 or 3. Tensors are uint8 in [0, 255], or floating point in
+            [0, 1], which are rounded to 8 bits.
+        recipe: what to do to each image.
+        labels: the classes, one for a single image, else one per image: integers, or words, which
+            become a prompt's {label_text}. Required if the recipe's condition or prompt uses them.
+        batch_size: lanes in the fixed batch shape, 32 by default. Pixels can depend on it.
+        dtype: float32 or bfloat16; by default the faster one on this machine.
+        device: cpu, cuda or cuda:N; by default cuda if available.
 
     Returns:
-        What came in, augmented: PIL for PIL, tensors of the same dtype for tensors, a batch
-        tensor for a batch tensor. With `copies` above 1, a list of copies in each image's place.
+        The images, augmented, in the form they were given: PIL for PIL, tensors of the same dtype
+        for tensors, a batch tensor for a batch tensor. With `copies` above 1, each image becomes a
+        list of its copies.
 
     Raises:
-        ConfigError: the recipe cannot be carried out here.
-        OutOfMemoryError: a network's call does not fit into memory; the text says what does.
-        DefectError: an image or label is not usable; the text says which.
-        TypeError: not images.
-        ValueError: tensors of another shape or range.
+        ConfigError: the recipe cannot be run here.
+        OutOfMemoryError: a network call does not fit into memory; the message states what fits.
+        DefectError: an image or label is unusable; the message names it.
+        TypeError: what was given is not images.
+        ValueError: a tensor has another shape or range.
     """
     if recipe.mask_key is not None:
-        raise ConfigError("mask_key: images have no members: use Augmenter, or leave it out")
+        raise ConfigError("mask_key: bare images have no members: use Augmenter, or leave it out")
     engine = Engine(recipe, Execution.choose(batch_size, dtype, device))
     batch, single = _as_list(images)
     known = _labels(labels, len(batch))
@@ -69,7 +70,7 @@ def augment(
 
 
 def _as_list(images: Any) -> tuple[list[Any], bool]:
-    """The images as a list, and whether there was just one."""
+    """The images as a list, and whether a single one was given."""
     if isinstance(images, Tensor) and images.ndim == 4:
         return list(images), False
     if isinstance(images, (Tensor, Image.Image)):

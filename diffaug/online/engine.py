@@ -1,4 +1,4 @@
-"""A recipe at work in this process: images in, copies out, by the lanes or out of a cache."""
+"""A recipe run in this process: images in, copies out, from the lanes or from a cache."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Given(Generic[T]):
-    """One image as it was given.
+    """One image, as the caller gave it.
 
     Attributes:
-        tag: what its results come back with.
-        name: what an error calls it.
+        tag: returned with each of its results.
+        name: what errors call it.
         image: PIL or a tensor.
         label: its class, which can condition the model.
         key: its webdataset key, which a prompt can name.
-        mask: where it may change, PIL or a tensor; None: everywhere.
+        mask: where it may change, PIL or a tensor; None means everywhere.
     """
 
     tag: T
@@ -51,9 +51,9 @@ class Given(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _Copy(Generic[T]):
-    """A copy that is planned: one that was found, or what becomes of the lanes' result.
+    """A planned copy: either found in the cache, or with how to finish the lanes' result.
 
-    It holds the image until its result is there, and nothing of what the lanes were given.
+    It holds the given image until the result is there, and nothing that the lanes hold.
     """
 
     of: Given[T]
@@ -64,15 +64,15 @@ class _Copy(Generic[T]):
 
 
 class Engine:
-    """A recipe bound to what runs it. The model is loaded when it is first needed, if at all.
+    """A recipe bound to its model, which is loaded when it is first needed, if at all.
 
     Args:
         recipe: what to do to each image.
-        execution: on what.
-        cache: where results are kept; None: nowhere.
+        execution: batch shape, dtype and device.
+        cache: where results are kept; None to keep none.
 
     Raises:
-        ConfigError: the recipe names no model that is here.
+        ConfigError: the recipe's model is not available here.
     """
 
     def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
@@ -85,8 +85,8 @@ class Engine:
         """Yield (tag, copy, result) for each copy of each image, in order, in the image's form.
 
         Raises:
-            ConfigError: the recipe asks for what the model cannot do.
-            DefectError: an image or what is to condition it is not usable; it says which.
+            ConfigError: the recipe requires something that the model cannot do.
+            DefectError: an image or its condition is unusable; the message names it.
         """
         planned = self._planned(images, copies)
         for copy, edit in planned:
@@ -98,7 +98,7 @@ class Engine:
             yield copy.of.tag, copy.number, self._result(copy, None)
 
     def chance(self, image: Given[T], copy: int, p: float) -> bool:
-        """Whether an image is one of those that are augmented, of which there are a share of p."""
+        """Whether to augment an image, drawn with probability p from its pixels and the copy."""
         if p in (0, 1):
             return p == 1
         with _naming(image.name):
@@ -142,7 +142,7 @@ class Engine:
         return drafts
 
     def _key(self, source: Source, copy: int) -> str:
-        """What a copy's file in the cache is called."""
+        """The name of a copy's file in the cache."""
         if self._cache is None:
             return ""
         recipe = self._recipe
@@ -167,7 +167,7 @@ class Engine:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Say in a defect or a mistake which image has it."""
+    """Prefix the image's name to an error about it."""
     try:
         yield
     except DefectError as defect:

@@ -1,4 +1,4 @@
-"""The forms an image comes in, PIL and tensors: to a picture, and back to the form it had."""
+"""Conversion between the forms an image is given in, PIL or tensor, and PIL."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ ImageLike = TypeVar("ImageLike", Image.Image, Tensor)
 
 
 def to_pil(image: Any, what: str = "images") -> Image.Image:
-    """A PIL image as it is, or a tensor (1 or 3, H, W), uint8 or floating in [0, 1], as one.
+    """A PIL image unchanged; a tensor (1 or 3, H, W), uint8 or floating in [0, 1], as a PIL image.
 
     Args:
         image: what was given.
-        what: what an error calls it.
+        what: what errors call it.
 
     Raises:
         TypeError: it is neither.
-        ValueError: a tensor of another shape, type or range.
+        ValueError: a tensor has another shape, type or range.
     """
     if isinstance(image, Image.Image):
         return image
@@ -45,7 +45,7 @@ def to_pil(image: Any, what: str = "images") -> Image.Image:
 
 
 def like(result: Image.Image, given: ImageLike) -> ImageLike:
-    """The result in the form of what was given; grey is widened where RGB was given."""
+    """The result in the form of what was given; grey becomes RGB if RGB was given."""
     if isinstance(given, Image.Image):
         grey = given.mode in ("1", "L", "LA", "I;16")
         return result if grey else result.convert("RGB")

@@ -1,7 +1,7 @@
-"""Augmenting in a data loader: `Augment`, a sample at a time, and `Augmenter`, a stream of them.
+"""Augmenting in a data loader: `Augment` takes one sample at a time, `Augmenter` a stream of them.
 
 Both draw their randomness from each image and the epoch, so workers and order change nothing.
-Both pickle without the model, which each process loads when it first needs it.
+Both pickle without the model; each process loads it when it first needs it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Augment", "Augmenter"]
 
 
 class _InLoader:
-    """What the two share: recipe, execution, cache and epoch, without a model."""
+    """What both share: recipe, execution, cache and epoch, but no model."""
 
     def __init__(
         self,
@@ -38,13 +38,13 @@ class _InLoader:
         self._epoch = Epoch()
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the randomness of an epoch, counted from 0, from the next pass on.
+        """Use the randomness of an epoch, counted from 0, from the next pass on.
 
-        It reaches the workers of a `DataLoader` too, persistent ones included. Call it between
-        two passes: during one, it depends on the workers' progress which samples it meets.
+        It reaches the workers of a `DataLoader` too, including persistent ones. Call it between two
+        passes: during a pass, which samples it affects depends on the workers' progress.
 
         Raises:
-            ValueError: it is negative.
+            ValueError: the epoch is negative.
         """
         self._epoch.set(epoch)
 
@@ -53,26 +53,26 @@ class _InLoader:
 
 
 class Augment(_InLoader):
-    """Augments one image at a time, at batch shape 1: simple, and slower than `Augmenter`.
+    """Augments one image at a time, at batch shape 1: simple, but slower than `Augmenter`.
 
-    Use it as a transform, in torchvision's `Compose` or webdataset's `map`: a PIL image or a
-    tensor (see `augment`) gives one of its kind; a sample, a dict, gives a new one with its image
-    replaced and all else as it was, `__key__` too.
+    Use it as a transform, in torchvision's `Compose` or webdataset's `map`. A PIL image or a tensor
+    (see `augment`) becomes one of the same kind. A sample, a dict, becomes a new one with its image
+    replaced and everything else unchanged, including `__key__`.
 
-    One image gives one image: the epoch takes the copy's place, so `copies` of the recipe counts
-    for nothing, and lists of strengths or prompts are cycled over epochs. Epoch 0 gives what a
-    job of `batch_size` 1 writes as copy 0. Whether an image is augmented is drawn from the image
-    and the epoch, as its noise is.
+    One image gives one image: the epoch acts as the copy's number, so the recipe's `copies` has no
+    effect, and lists of strengths or prompts are cycled over epochs. Epoch 0 gives what a job of
+    `batch_size` 1 writes as copy 0. Whether an image is augmented is drawn from the image and the
+    epoch, as its noise is.
 
     Args:
-        recipe: what to do to each image. Its keys say which members of a sample are read.
-        p: the share of images that are augmented, in [0, 1]; the others come out as they are.
-        cache: a folder in which results are kept, to be read instead of made again; see `Cache`.
-        dtype: float32 or bfloat16; by default what this machine is fast at.
-        device: cpu, cuda or cuda:N; by default cuda where there is one.
+        recipe: what to do to each image. Its keys name the members of a sample that are read.
+        p: the probability that an image is augmented, in [0, 1]; the others pass unchanged.
+        cache: a folder that keeps results, so that they are read, not made again; see `Cache`.
+        dtype: float32 or bfloat16; by default the faster one on this machine.
+        device: cpu, cuda or cuda:N; by default cuda if available.
 
     Raises:
-        ConfigError: `dtype` or `device` cannot be had here.
+        ConfigError: `dtype` or `device` is not available here.
         ValueError: `p` is not in [0, 1].
     """
 
@@ -86,19 +86,19 @@ class Augment(_InLoader):
         device: str | None = None,
     ) -> None:
         if not 0 <= p <= 1:
-            raise ValueError(f"p must be in [0, 1], the share of images to augment, got {p:g}")
+            raise ValueError(f"p must be a probability in [0, 1], got {p:g}")
         super().__init__(recipe, Execution.choose(1, dtype, device), cache)
         self.p = p
         self._loaded: Engine | None = None
 
     def __call__(self, sample: Any) -> Any:
-        """The image, or the sample with its image, augmented; or what was given.
+        """The image, or the sample with its image, augmented; if not drawn, what was given.
 
         Raises:
-            ConfigError: the recipe cannot be carried out here, or needs more than a bare image.
-            DefectError: there is no image, or it or what conditions it is not usable.
+            ConfigError: the recipe cannot be run here, or requires more than a bare image.
+            DefectError: there is no image, or it or its condition is unusable.
             TypeError: it is neither an image nor a sample.
-            ValueError: a tensor of another shape or range.
+            ValueError: a tensor has another shape or range.
         """
         if self._loaded is None:
             self._loaded = self._engine()
@@ -115,18 +115,18 @@ class Augment(_InLoader):
         return self.__dict__ | {"_loaded": None}
 
     def _bare(self, image: Any) -> Given[Any]:
-        """An image by itself, under a recipe that needs nothing else."""
+        """A bare image, for a recipe that requires nothing else of a sample."""
         recipe = self.recipe
         parsed = (part for prompt in recipe.prompt for part in Formatter().parse(prompt))
-        wants = {
+        required = {
             "condition": recipe.condition == "label",
             "prompt": any(name is not None for _, name, _, _ in parsed),
             "mask_key": recipe.mask_key is not None,
         }
-        for name in (name for name, wanted in wants.items() if wanted):
+        for name in (name for name, is_required in required.items() if is_required):
             raise ConfigError(
-                f"{name}: the recipe reads it from a sample, and an image has no members: give "
-                "Augment or Augmenter samples (dicts), or diffaug.augment the labels"
+                f"{name}: the recipe reads it from a sample, and a bare image has no members: pass "
+                "samples (dicts) to Augment or Augmenter, or labels to diffaug.augment"
             )
         return Given(image, "the image", image)
 
@@ -135,19 +135,19 @@ class Augmenter(_InLoader):
     """Augments a stream of samples, batched through the lanes.
 
     Use it with `webdataset`'s `compose` after `decode("pil")` or `decode("torchrgb")`, or on any
-    iterable of dicts. For each sample it yields its copies as samples of the same form, in
-    order, `__key__` ending in `-a<copy>`. It reads two batches ahead.
+    iterable of dicts. For each sample it yields the copies as samples of the same form, in order,
+    with a `__key__` that ends in `-a<copy>`. It reads two batches ahead.
 
     Args:
-        recipe: what to do to each image. Its keys say which members of a sample are read.
-        keep: whether each sample itself is yielded too, before its copies.
-        cache: a folder in which results are kept, to be read instead of made again; see `Cache`.
-        batch_size: lanes of the fixed batch shape, 32 by default.
-        dtype: float32 or bfloat16; by default what this machine is fast at.
-        device: cpu, cuda or cuda:N; by default cuda where there is one.
+        recipe: what to do to each image. Its keys name the members of a sample that are read.
+        keep: whether to yield each sample itself too, before its copies.
+        cache: a folder that keeps results, so that they are read, not made again; see `Cache`.
+        batch_size: lanes in the fixed batch shape, 32 by default.
+        dtype: float32 or bfloat16; by default the faster one on this machine.
+        device: cpu, cuda or cuda:N; by default cuda if available.
 
     Raises:
-        ConfigError: `batch_size`, `dtype` or `device` cannot be had here.
+        ConfigError: `batch_size`, `dtype` or `device` is not available here.
     """
 
     def __init__(
@@ -164,11 +164,11 @@ class Augmenter(_InLoader):
         self.keep = keep
 
     def __call__(self, samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield each sample's copies; epoch e has those from e * copies on.
+        """Yield each sample's copies; epoch e yields numbers e * copies to (e + 1) * copies - 1.
 
         Raises:
-            ConfigError: the recipe cannot be carried out here.
-            DefectError: a sample has no image, or it or what conditions it is not usable.
+            ConfigError: the recipe cannot be run here.
+            DefectError: a sample has no image, or it or its condition is unusable.
         """
         recipe = self.recipe
         first = self._epoch.get() * recipe.copies

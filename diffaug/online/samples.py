@@ -1,4 +1,4 @@
-"""What of a loader's sample, a dict, is the image, its mask, and what can condition the model."""
+"""Which members of a loader's sample, a dict, are the image, its mask, and its condition."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from diffaug.shards.reading import TEXT, Reading, label_of
 __all__ = ["Sample", "given", "image_key"]
 
 Sample = dict[str, Any]
-"""As webdataset yields them: members by their extension, and `__key__`."""
+"""As webdataset yields it: members by extension, and `__key__`."""
 
 
 def given(sample: Sample, recipe: Recipe) -> Given[Sample]:
-    """The image of a sample, with what a job would read besides it.
+    """The image of a sample, and whatever else a job would read from it.
 
     Raises:
         DefectError: there is no image member.
@@ -35,7 +35,7 @@ def image_key(sample: Sample, recipe: Recipe) -> str:
     """The member that holds the image.
 
     Raises:
-        DefectError: there is none.
+        DefectError: there is no such member.
     """
     try:
         return Reading.of(recipe).image_key(sample)

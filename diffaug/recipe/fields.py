@@ -1,4 +1,4 @@
-"""What recipes are made of: immutable, checked fields, from YAML or from flags."""
+"""Recipes' base class: immutable, validated fields, read from YAML or from flags."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff",
 
 
 def as_list(value: Any) -> Any:
-    """Read a single text as a list of one."""
+    """Wrap a single text in a tuple."""
     return (value,) if isinstance(value, str) else value
 
 
 def _split_names(value: Any) -> Any:
-    """Take ``"txt,json"`` as a list, and names with or without their dot."""
+    """Split ``"txt,json"``, and strip the dots of names."""
     if isinstance(value, str):
         value = value.replace(";", ",").split(",")
     if isinstance(value, (list, tuple)):
@@ -30,21 +30,21 @@ def _split_names(value: Any) -> Any:
 
 
 _NULLS = ("null", "~", "")
-"""What leaves a field its default."""
+"""Values in YAML that leave a field at its default."""
 
 
 class Commas(BeforeValidator):
-    """Marks a field whose values come in one text, separated by commas; it splits the text."""
+    """Marks a field whose values arrive as one comma-separated text, and splits it."""
 
 
 Names = Annotated[tuple[str, ...], Commas(_split_names)]
 
 
 class Fields(BaseModel):
-    """Immutable fields; wrong values raise with a sentence.
+    """Immutable fields; a wrong value raises, with a message.
 
     Attributes:
-        what: what the fields are, in an error's words.
+        what: what errors call the fields, such as "recipe".
         suggested: the fields whose defaults a model's card may suggest.
     """
 
@@ -55,13 +55,13 @@ class Fields(BaseModel):
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: Any) -> Self:
-        """Read a file of fields, replaced by `overrides`; no value or `null` means the default.
+        """Read fields from a file; `overrides` win, and `null` or no value means the default.
 
         Raises:
-            ConfigError: the file cannot be read, is no mapping, or a field is wrong.
+            ConfigError: the file cannot be read, is not a mapping, or a field is wrong.
         """
         try:
-            # every value is read as the flag of its name would be: no octals, no 1:30 as 90
+            # read every value as text, as its flag would give it: no octals, and 1:30 is not 90
             fields = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
         except OSError as error:
             raise ConfigError(f"cannot read the {cls.what} {path}: {error.strerror}") from None
@@ -75,14 +75,18 @@ class Fields(BaseModel):
 
     @classmethod
     def of(cls, fields: dict[str, Any], where: str = "") -> Self:
-        """Build it from plain fields; a mistake is a ConfigError that names `where`."""
+        """Build it from plain fields.
+
+        Raises:
+            ConfigError: a field is wrong; the message begins with `where`.
+        """
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
             raise ConfigError(f"{where or cls.what}: {explain(error)}") from None
 
     def as_yaml(self) -> str:
-        """Every field, so that the text means the same when defaults change."""
+        """Every field as YAML, so that the text keeps its meaning if defaults change."""
         fields = self.model_dump(mode="json")
         return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
@@ -92,9 +96,9 @@ class ShardFields(Fields):
 
     fit: Literal["auto", "pad", "resize", "fit", "exact"] = Field(
         "auto",
-        description="how an image meets the model's size: pad (with black), resize, fit (its "
-        "middle, aspect ratio kept), exact (it must have that size), or auto "
-        "(pad when smaller by at most a quarter, else resize)",
+        description="how an image gets the model's size: pad (with black), resize, fit (crop the "
+        "middle, keeping the aspect ratio), exact (it must have that size), or auto (pad if "
+        "smaller by at most a quarter, else resize)",
     )
     image_key: Names = Field(
         DEFAULT_IMAGE_KEYS, min_length=1, description="members that hold the image, by preference"
@@ -103,6 +107,6 @@ class ShardFields(Fields):
     max_pixels: int = Field(
         50_000_000,
         ge=1,
-        le=178_956_970,  # where Pillow itself refuses
+        le=178_956_970,  # the limit at which Pillow itself refuses
         description="an image that declares more pixels is not decoded",
     )

@@ -1,4 +1,7 @@
-"""Filters: which images are kept, told by their scores alone, so that it can be told again."""
+"""Filters decide which images are kept from their scores alone.
+
+So the decision can be reproduced later, from the scores in the manifest.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +27,14 @@ _PASSES: dict[str, Callable[[float, float], bool]] = {
 _BOUND = re.compile(r"\s*(?:score_)?(\w+)\s*(<=|>=|==|<|>)\s*(\S+)\s*")
 _RANKING = re.compile(r"\s*(-?)\s*(?:score_)?(\w+)\s*")
 _ALONE = ("phash",)
-"""The judges that need no reference."""
+"""The judges that take no reference."""
 
 
 def judge_of(text: str) -> tuple[str, str | None]:
-    """The name and the reference of a judge, as a recipe names it.
+    """The name and the reference of a judge, from its text in a recipe.
 
     Raises:
-        ValueError: there is no such judge, or its reference is missing or one too many.
+        ValueError: there is no such judge, its reference is missing, or it takes none.
     """
     name, sign, reference = (part.strip() for part in text.partition("="))
     if name not in JUDGED:
@@ -39,7 +42,7 @@ def judge_of(text: str) -> tuple[str, str | None]:
     if name in _ALONE and sign:
         raise ValueError(f"judges: {name} takes no reference: write {name}")
     if name not in _ALONE and not reference:
-        raise ValueError(f"judges: {name} wants a reference: write {name}=REFERENCE")
+        raise ValueError(f"judges: {name} requires a reference: write {name}=REFERENCE")
     return name, reference or None
 
 
@@ -53,30 +56,30 @@ def scores_of(judges: Iterable[str]) -> list[str]:
 
 
 def _known(field: str, name: str, judges: Iterable[str]) -> str:
-    """The column of a score that one of the judges gives, or SSIM and PSNR, which are always there.
+    """The column of a score that a judge of the recipe computes, or of SSIM or PSNR, always there.
 
     Raises:
-        ValueError: none gives it; the text says which judge does.
+        ValueError: no judge of the recipe computes it; the message names the judge that does.
     """
     column, there = f"score_{name}", scores_of(judges)
     if column in there:
         return column
     for judge, own in JUDGED.items():
         if column in own:
-            wanted = judge if judge in _ALONE else f"{judge}=REFERENCE"
-            raise ValueError(f"{field}: {column} is given by no judge of the recipe: add {wanted}")
+            missing = judge if judge in _ALONE else f"{judge}=REFERENCE"
+            raise ValueError(f"{field}: no judge of the recipe computes {column}: add {missing}")
     every = ", ".join(scores_of(JUDGED))
     raise ValueError(f"{field}: there is no score {column}: the scores are {every}")
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a score must be.
+    """A bound on a score.
 
     Attributes:
-        score: its column.
+        score: the column.
         sign: <, <=, >, >= or ==.
-        value: what it is compared with.
+        value: what the score is compared with.
     """
 
     score: str
@@ -85,10 +88,10 @@ class Bound:
 
     @classmethod
     def parse(cls, text: str, judges: Iterable[str]) -> Bound:
-        """Read `score_ssim >= 0.4`; the prefix `score_` may be left out.
+        """Parse text such as `score_ssim >= 0.4`; the prefix `score_` is optional.
 
         Raises:
-            ValueError: it is no bound, or on a score that no judge gives.
+            ValueError: it is not a bound, or no judge computes its score.
         """
         found = _BOUND.fullmatch(text)
         value = math.nan
@@ -97,13 +100,13 @@ class Bound:
                 value = float(found[3])
         if found is None or math.isnan(value):
             raise ValueError(
-                f"filters: {text!r} is no bound: write a score, one of < <= > >= == and a number, "
-                "such as score_ssim >= 0.4"
+                f"filters: {text!r} is not a bound: write a score, one of < <= > >= == and a "
+                "number, such as score_ssim >= 0.4"
             )
         return cls(_known("filters", found[1], judges), found[2], value)
 
     def passes(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row's score is within; one that is null never is."""
+        """Whether a row's score is within the bound; null never is."""
         score = _score(row, self.score)
         return score is not None and _PASSES[self.sign](score, self.value)
 
@@ -123,10 +126,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """By which score the best copies are told: the larger the better, or the smaller.
+    """The score that ranks copies, and whether larger or smaller is better.
 
     Attributes:
-        score: its column.
+        score: the column.
         smaller: whether smaller is better.
     """
 
@@ -135,24 +138,24 @@ class Ranking:
 
     @classmethod
     def parse(cls, text: str, judges: Iterable[str]) -> Ranking:
-        """Read `score_clip`, or `-score_phash_source` where smaller is better.
+        """Parse `score_clip`, or `-score_phash_source` if smaller is better.
 
         Raises:
-            ValueError: it is no score, or one that no judge gives.
+            ValueError: it is not a score, or no judge computes it.
         """
         found = _RANKING.fullmatch(text)
         if found is None:
             raise ValueError(
-                f"keep_best_by: {text!r} is no score: write one such as score_ssim, with a - "
-                "before it where smaller is better"
+                f"keep_best_by: {text!r} is not a score: write one such as score_ssim, with a "
+                "leading - if smaller is better"
             )
         return cls(_known("keep_best_by", found[2], judges), bool(found[1]))
 
     def best(self, rows: Sequence[Mapping[str, Any]], number: int) -> list[int]:
-        """The places of the best rows, at most `number`; of equals the first, and never a null."""
-        scores = {place: _score(row, self.score) for place, row in enumerate(rows)}
-        known = {place: score for place, score in scores.items() if score is not None}
-        order = sorted(known, key=lambda place: known[place] if self.smaller else -known[place])
+        """The indices of the best rows, at most `number`; ties go to the first, never to a null."""
+        scores = {index: _score(row, self.score) for index, row in enumerate(rows)}
+        known = {index: score for index, score in scores.items() if score is not None}
+        order = sorted(known, key=lambda index: known[index] if self.smaller else -known[index])
         return order[:number]
 
     def __str__(self) -> str:
@@ -161,12 +164,12 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What turns images away.
+    """What an image must pass to be kept.
 
     Attributes:
-        bounds: what every image's scores must be.
-        keep_best: how many copies of a source are kept at most, of those within the bounds.
-        by: how they are told; None where all are kept.
+        bounds: the bounds on every image's scores.
+        keep_best: the most copies of a source that are kept, of those within the bounds.
+        by: how these are ranked; None if all are kept.
     """
 
     bounds: tuple[Bound, ...] = ()
@@ -175,11 +178,11 @@ class Filters:
 
     @property
     def compare_copies(self) -> bool:
-        """Whether what becomes of a copy depends on the others of its source."""
+        """Whether the verdict on a copy depends on the other copies of its source."""
         return self.by is not None
 
     def verdicts(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-        """What becomes of the copies of one source: the verdict's columns, none where it is kept.
+        """The verdicts on the copies of one source, as columns; empty for a copy that is kept.
 
         Args:
             rows: the copies that have an image, with their scores, in order.
@@ -187,10 +190,10 @@ class Filters:
         found = [self._out_of_bounds(row) for row in rows]
         if self.by is None or self.keep_best is None:
             return found
-        within = [place for place, verdict in enumerate(found) if not verdict]
-        best = self.by.best([rows[place] for place in within], self.keep_best)
-        for place in {*within} - {within[one] for one in best}:
-            found[place] = _verdict("not_best", self._not_best(rows[place], self.by))
+        within = [index for index, verdict in enumerate(found) if not verdict]
+        best = self.by.best([rows[index] for index in within], self.keep_best)
+        for index in {*within} - {within[one] for one in best}:
+            found[index] = _verdict("not_best", self._not_best(rows[index], self.by))
         return found
 
     def _out_of_bounds(self, row: Mapping[str, Any]) -> dict[str, str]:

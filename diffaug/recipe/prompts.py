@@ -1,4 +1,4 @@
-"""What a text-to-image model is told of each image: templates over a sample's fields."""
+"""Prompts for text-to-image models: templates over a sample's fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diffaug.recipe.fields import as_list
 __all__ = ["Templates", "prompt_of"]
 
 _FIELDS = ("label", "label_text", "key")
-"""What of a sample a template can name."""
+"""The fields of a sample that a template can name."""
 
 
 def _check(value: Any) -> Any:
@@ -28,13 +28,13 @@ def _check_one(template: str) -> None:
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        raise ValueError(f"prompt {template!r}: {error}; a brace itself is written twice") from None
+        raise ValueError(f"prompt {template!r}: {error}; write a literal brace twice") from None
     for _, name, spec, conversion in parts:
         if name is not None and (name not in _FIELDS or spec or conversion):
             known = ", ".join(f"{{{one}}}" for one in _FIELDS)
             raise ValueError(
-                f"prompt {template!r} names {{{name}}}: it can name {known} of a sample, as they "
-                "stand; a brace itself is written twice"
+                f"prompt {template!r} names {{{name}}}: it can name {known} of a sample, without a "
+                "format; write a literal brace twice"
             )
 
 
@@ -45,9 +45,9 @@ def prompt_of(templates: Templates, copy: int, fields: Mapping[str, Any]) -> str
     """The prompt of one copy, None without templates; several are cycled over copies.
 
     Args:
-        templates: of prompts.
+        templates: the recipe's prompts.
         copy: which copy, from 0.
-        fields: the sample's label, label_text and key; those it does not have are None.
+        fields: the sample's label, label_text and key; None for one that it does not have.
 
     Raises:
         DefectError: the sample does not have a field that the template names.
@@ -57,5 +57,7 @@ def prompt_of(templates: Templates, copy: int, fields: Mapping[str, Any]) -> str
     template = templates[copy % len(templates)]
     for _, name, _, _ in Formatter().parse(template):
         if name is not None and fields.get(name) is None:
-            raise DefectError(f"no_{name}", f"the prompt names {{{name}}}, which is not there")
+            raise DefectError(
+                f"no_{name}", f"the prompt names {{{name}}}, which the sample does not have"
+            )
     return template.format(**fields)

@@ -34,7 +34,8 @@ def _check_interval(value: Any) -> Any:
         lo, hi = 1.0, 0.0
     if not colon or not 0 <= lo <= hi <= 1:
         raise ValueError(
-            f"guidance_interval is lo:hi with 0 <= lo <= hi <= 1, such as 0.2:0.8, got {value!r}"
+            f"guidance_interval must be lo:hi with 0 <= lo <= hi <= 1, such as 0.2:0.8, "
+            f"got {value!r}"
         )
     return f"{lo}:{hi}"
 
@@ -47,12 +48,12 @@ def _check_judges(value: Any) -> Any:
     names = [name for name, _ in named]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"judges: {name} is there twice: a job has one of a kind")
+            raise ValueError(f"judges: {name} is given twice: a job has one judge of each kind")
     return tuple(name if reference is None else f"{name}={reference}" for name, reference in named)
 
 
 def _one_name(value: Any) -> Any:
-    """A member's name as a sample has it: lower case, without its dot."""
+    """A member's name as samples spell it: lower case, without the dot."""
     return value.strip().lower().lstrip(".") if isinstance(value, str) else value
 
 
@@ -70,22 +71,22 @@ _CHANGES_IMAGES = {
 }
 """The fields that the digest covers.
 
-A field that comes after 0.1.0 is added to the digest only where its value makes a difference to
-what 0.1.0 did, so that the digests of 0.1.0 stay valid.
+A field added after 0.1.0 enters the digest only if its value makes a difference to what 0.1.0
+did, so that the digests of 0.1.0 stay valid.
 """
 
 
 def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
-    """Leave `suggested` fields' defaults out of forms, which would send them as the user's own."""
+    """Drop the defaults of `suggested` fields: a form would send them as values the user set."""
     for name in recipe.suggested:
         del schema["properties"][name]["default"]
 
 
 class Recipe(ShardFields):
-    """What diffaug does to each image. Immutable; wrong values raise with a sentence.
+    """What diffaug does to each image. Immutable; a wrong value raises, with a message.
 
-    Where strength, steps or sampler is not set, jobs and loaders take what the model's card
-    suggests, and only without a suggestion the default here (see `models.resolve`).
+    If strength, steps or sampler is not set, jobs and loaders take what the model's card suggests,
+    and the default here only without a suggestion (see `models.with_suggestions`).
 
     Example:
         >>> Recipe(strength=0.4, copies=2).strength_of(copy=1, u=0.5)
@@ -115,10 +116,13 @@ class Recipe(ShardFields):
     )
     sampler: SamplerName = Field(
         "dpmsolver++",
-        description="ddim, ddpm, dpmsolver++, lcm (of models distilled to few calls) or one-step",
+        description="ddim, ddpm, dpmsolver++, lcm (for models distilled to few calls) or one-step",
     )
     eta: float = Field(
-        0.0, ge=0, le=1, description="of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)"
+        0.0,
+        ge=0,
+        le=1,
+        description="fresh noise in a step of ddim, from 0 (none) to 1 (as ddpm)",
     )
     copies: int = Field(1, ge=1, le=10_000, description="augmented images per source image")
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of all randomness")
@@ -160,7 +164,7 @@ class Recipe(ShardFields):
     mask_key: Annotated[str | None, BeforeValidator(_one_name)] = Field(
         None,
         min_length=1,
-        description="the member that says what may change (white; the rest is kept), such as "
+        description="the member that marks what may change (white; the rest is kept), such as "
         "mask.png; a sample without it may change everywhere",
     )
     result: Literal["source", "model"] = Field(
@@ -190,7 +194,7 @@ class Recipe(ShardFields):
     )
     layout: Literal["each", "paired"] = Field(
         "each",
-        description="each image a sample of its own, or paired: a source and its copies one sample",
+        description="each: every image is its own sample; paired: a source and its copies are one",
     )
 
     @model_validator(mode="after")
@@ -230,15 +234,15 @@ class Recipe(ShardFields):
             for name in (*self.image_key, *self.carry, self.label_key):
                 if _COPY.fullmatch(name):
                     raise ValueError(
-                        f"layout: the member {name} has a name that paired gives to copies: name "
-                        "it otherwise in the source, or use layout=each"
+                        f"layout: the member {name} has a name that paired gives to copies: "
+                        "rename it in the source, or use layout=each"
                     )
         return self
 
     @model_validator(mode="after")
     def _check_what_does_nothing(self) -> Recipe:
         if set(self.image_key) == {self.mask_key}:
-            raise ValueError(f"mask_key: {self.mask_key} is all that image_key names")
+            raise ValueError(f"mask_key: {self.mask_key} is the only member that image_key names")
         if self.guidance == 1:
             for field in ("negative_prompt", "guidance_interval"):
                 if getattr(self, field) != type(self).model_fields[field].default:
@@ -254,12 +258,12 @@ class Recipe(ShardFields):
 
         Args:
             copy: which copy, from 0; a list of strengths is cycled over it.
-            u: the sample's own uniform draw in [0, 1), which places it in a range.
+            u: the sample's own uniform draw in [0, 1): the position in a range.
         """
         return strength_of(self.strength, copy, u)
 
     def prompt_of(self, copy: int, fields: Mapping[str, Any]) -> str | None:
-        """The prompt of one copy, None without one; see `templates.prompt_of`."""
+        """The prompt of one copy, None without one; see `prompts.prompt_of`."""
         return prompt_of(self.prompt, copy, fields)
 
     def scale_of(self, time: float) -> float:
@@ -269,16 +273,16 @@ class Recipe(ShardFields):
 
     @property
     def judge_names(self) -> tuple[str, ...]:
-        """The judges by name, without what they are made of."""
+        """The judges' names, without their references."""
         return _names(self.judges)
 
     @property
     def turns_away(self) -> bool:
-        """Whether an image can be turned away."""
+        """Whether an image can be filtered out."""
         return bool(self.filters) or self.keep_best is not None
 
     def filtering(self) -> Filters:
-        """What turns images away."""
+        """The filters of this recipe."""
         by = self.keep_best_by
         return Filters(
             bounds=tuple(Bound.parse(bound, self.judge_names) for bound in self.filters),
@@ -294,9 +298,9 @@ class Recipe(ShardFields):
     def digest(self, model_digest: str, noise_version: str) -> str:
         """A sha256 in hex over everything that changes an image.
 
-        `copies` is left out, so that raising it keeps the earlier images; so is what only says
-        how shards are read, and what becomes of the images once they are made. The model enters
-        by the digest of its weights, not by its name.
+        `copies` is left out, so that raising it keeps the earlier images. So are the fields that
+        only state how shards are read, or what happens to an image once it is made. The model
+        enters by the digest of its weights, not by its name.
         """
         fields = self.model_dump(mode="json", include=_CHANGES_IMAGES)
         fields |= {"model_digest": model_digest, "noise": noise_version}

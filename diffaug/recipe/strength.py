@@ -1,4 +1,4 @@
-"""How far images are taken, as a recipe says it: a number, a list, or a range."""
+"""How far images are noised, as a recipe states it: a number, a list, or a range."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _check(value: Any) -> Any:
             low, _, high = text.partition(":")
             lo, hi = _check_one(low), _check_one(high)
             if lo > hi:
-                raise ValueError(f"strength range {value!r} runs backwards: write {hi}:{lo}")
+                raise ValueError(f"strength range {value!r} is reversed: write {hi}:{lo}")
             return f"{lo}:{hi}"
         value = text.split(",") if "," in text else text
     if isinstance(value, (list, tuple)):
@@ -44,11 +44,11 @@ def _check_one(value: Any) -> float:
 
 
 Strength = Annotated[float | tuple[float, ...] | str, BeforeValidator(_check)]
-"""One number in (0, 1]; a list, cycled over copies; or ``"lo:hi"``, drawn for each copy."""
+"""One number in (0, 1]; a list, cycled over copies; or ``"lo:hi"``, drawn per copy."""
 
 
 def strength_of(strength: Strength, copy: int, u: float) -> float:
-    """The strength of one copy, in (0, 1]; `u` in [0, 1) places it in a range."""
+    """The strength of one copy, in (0, 1]; `u` in [0, 1) is its position in a range."""
     if isinstance(strength, tuple):
         return strength[copy % len(strength)]
     if isinstance(strength, str):

@@ -58,7 +58,7 @@ def test_the_help_shows_the_defaults_of_another_recipe() -> None:
 
 def test_a_list_is_given_by_its_flag_several_times(cli: Cli) -> None:
     said = cli("augment", "a", "b", "--filters", "ssim > 0.2", "--filters", "clip > 3")
-    said.assert_mistake("filters: score_clip is given by no judge of the recipe")
+    said.assert_mistake("filters: no judge of the recipe computes score_clip")
     said = cli("augment", "a", "b", "--carry", "txt", "--carry", "json")
     said.assert_mistake("Parameter --carry specified multiple times")
 

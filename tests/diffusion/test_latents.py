@@ -304,9 +304,9 @@ def test_a_mask_keeps_latents_on_the_forward_process(folder: Path) -> None:
         ({"lora": "nowhere.safetensors"}, "nowhere.safetensors"),
         ({"autoencoder": "nowhere"}, "nowhere"),
         ({"prompt": "a {label.__class__}"}, "it can name {label}, {label_text}, {key}"),
-        ({"prompt": "a {"}, "a brace itself is written twice"),
-        ({"guidance_interval": "0.8:0.2"}, "guidance_interval is lo:hi"),
-        ({"guidance_interval": "1"}, "guidance_interval is lo:hi"),
+        ({"prompt": "a {"}, "write a literal brace twice"),
+        ({"guidance_interval": "0.8:0.2"}, "guidance_interval must be lo:hi"),
+        ({"guidance_interval": "1"}, "guidance_interval must be lo:hi"),
         ({"guidance": 5.0}, "there is no prompt to guide towards"),
     ],
 )
@@ -337,7 +337,7 @@ def test_a_sample_without_what_its_prompt_names(folder: Path) -> None:
     planned = one.plan(Source(image=picture(0)), range(4))
     assert [isinstance(draft, Draft) for draft in planned] == [True, False, True, False]
     with pytest.raises(
-        diffaug.DefectError, match=r"names .label_text., which is not there"
+        diffaug.DefectError, match=r"names .label_text., which the sample does not have"
     ) as said:
         draft_copies(one, picture(0), {"label": 3}, [0, 1])
     assert said.value.code == "no_label_text"

@@ -181,7 +181,7 @@ def test_masks_that_are_nowhere_are_told_of(
 
 def test_images_in_hand_have_no_mask() -> None:
     recipe = diffaug.Recipe(mask_key="mask.png")
-    with pytest.raises(diffaug.ConfigError, match="mask_key: images have no members"):
+    with pytest.raises(diffaug.ConfigError, match="mask_key: bare images have no members"):
         diffaug.augment(Image.new("L", (28, 28)), recipe)
 
 

@@ -98,7 +98,7 @@ def test_its_digest_is_that_of_the_values_set_by_hand(tmp_path: Path) -> None:
     ("suggested", "says"),
     [
         ({"strength": 3}, r"strength must be in \(0, 1\], got 3"),
-        ({"strength": "0.6:0.2"}, "strength range '0.6:0.2' runs backwards"),
+        ({"strength": "0.6:0.2"}, "strength range '0.6:0.2' is reversed"),
         ({"strength": None}, "strength must be a number"),
         ({"steps": 0}, "steps: "),
         ({"sampler": "euler"}, "sampler: "),

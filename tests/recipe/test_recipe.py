@@ -274,25 +274,31 @@ def test_what_would_do_nothing(field: str) -> None:
     ("fields", "said"),
     [
         ({"judges": "fid"}, "there is no judge 'fid': phash, label=REFERENCE, clip=REFERENCE"),
-        ({"judges": "label"}, "label wants a reference: write label=REFERENCE"),
-        ({"judges": "clip="}, "clip wants a reference"),
+        ({"judges": "label"}, "label requires a reference: write label=REFERENCE"),
+        ({"judges": "clip="}, "clip requires a reference"),
         ({"judges": "phash=x"}, "phash takes no reference"),
-        ({"judges": ["label=a", "label=b"]}, "label is there twice"),
-        ({"filters": "ssim"}, "'ssim' is no bound: write a score, one of < <= > >= == and a"),
-        ({"filters": "ssim => 0.4"}, "is no bound"),
-        ({"filters": "ssim > high"}, "is no bound"),
-        ({"filters": "ssim > nan"}, "is no bound"),
-        ({"filters": "ssim > 0, psnr > 9"}, "is no bound"),
+        ({"judges": ["label=a", "label=b"]}, "label is given twice"),
+        ({"filters": "ssim"}, "'ssim' is not a bound: write a score, one of < <= > >= == and a"),
+        ({"filters": "ssim => 0.4"}, "is not a bound"),
+        ({"filters": "ssim > high"}, "is not a bound"),
+        ({"filters": "ssim > nan"}, "is not a bound"),
+        ({"filters": "ssim > 0, psnr > 9"}, "is not a bound"),
         ({"filters": "fid < 3"}, "there is no score score_fid: the scores are score_ssim, "),
-        ({"filters": "label == 1"}, "given by no judge of the recipe: add label=REFERENCE"),
-        ({"filters": "score_phash_source < 9"}, "score_phash_source is given by no judge of the"),
+        (
+            {"filters": "label == 1"},
+            "no judge of the recipe computes score_label: add label=REFERENCE",
+        ),
+        (
+            {"filters": "score_phash_source < 9"},
+            "no judge of the recipe computes score_phash_source",
+        ),
         ({"judges": "phash", "filters": "clip > 0"}, "add clip=REFERENCE"),
         ({"keep_best": 1, "copies": 2}, "keep_best and keep_best_by require each other"),
         ({"keep_best_by": "ssim", "copies": 2}, "keep_best and keep_best_by require each other"),
         ({"keep_best": 0, "keep_best_by": "ssim"}, "keep_best: "),
         ({"keep_best": 2, "keep_best_by": "ssim", "copies": 2}, "keep_best does nothing: 2 of 2"),
         ({"keep_best": 1, "keep_best_by": "clip", "copies": 2}, "add clip=REFERENCE"),
-        ({"keep_best": 1, "keep_best_by": "- ssim -", "copies": 2}, "is no score"),
+        ({"keep_best": 1, "keep_best_by": "- ssim -", "copies": 2}, "is not a score"),
         ({"keep_rejects": False}, "keep_rejects does nothing without filters or keep_best"),
         ({"layout": "rows"}, "layout: "),
         ({"layout": "paired", "carry": "aug0.png"}, "the member aug0.png has a name that paired"),
@@ -342,7 +348,7 @@ def test_a_mask_is_no_image() -> None:
     recipe = Recipe(mask_key="png")
     assert Reading.of(recipe).image_keys[:2] == ("jpg", "jpeg")
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
-    assert "is all that image_key names" in refusal(mask_key="png", image_key="png")
+    assert "is the only member that image_key names" in refusal(mask_key="png", image_key="png")
 
 
 @pytest.mark.parametrize("nothing", ["", "null", "~"])

@@ -30,7 +30,7 @@ def test_every_strength_of_several_is_checked(strength: Any) -> None:
 
 def test_a_range_that_runs_backwards() -> None:
     said = refusal(strength="0.6:0.2")
-    assert "strength range '0.6:0.2' runs backwards: write 0.2:0.6" in said
+    assert "strength range '0.6:0.2' is reversed: write 0.2:0.6" in said
 
 
 @pytest.mark.parametrize("strength", [[], ()])
