@@ -1,6 +1,6 @@
 """diffaug: audited, reproducible diffusion augmentation for sharded image datasets.
 
-Importing this is light: torch and diffusers are imported when first needed.
+Importing it is cheap: torch and diffusers are imported when first needed.
 """
 
 from __future__ import annotations

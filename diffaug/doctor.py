@@ -1,4 +1,4 @@
-"""What this machine has and lacks: run it before a first long job, or after one that failed."""
+"""A check of this machine: run it before a first long job, or after one that failed."""
 
 from __future__ import annotations
 
@@ -39,36 +39,35 @@ PLATFORMS = {
     _MAC: "never run",
     "Windows": "unsupported",
 }
-"""The rows of docs/platforms.md; a machine of no row is `never run`."""
+"""The rows of docs/platforms.md; a machine in none of them is `never run`."""
 
 _SECONDS = 10
-"""To wait for Prefect's server."""
+"""How long to wait for Prefect's server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: was looked at.
-        said: what was found.
-        state: `ok`; `note` where something optional is missing; `wrong` where something must be
-            mended.
-        cure: what to do about it; empty where nothing is to be done.
+        what: what was checked.
+        found: what was found.
+        state: `ok`; `note` if something optional is missing; `wrong` if something must be fixed.
+        cure: what to do about it; empty if nothing needs to be done.
     """
 
     what: str
-    said: str
+    found: str
     state: Literal["ok", "note", "wrong"] = "ok"
     cure: str = ""
 
 
 def examine(urls: list[str]) -> Iterator[Finding]:
-    """Look at versions, devices, models, these places of storage, and Prefect's server.
+    """Check versions, devices, models, the given places of storage, and Prefect's server.
 
     Args:
-        urls: folders or files, on any fsspec URL. Into a folder a small file is written, and
-            removed again.
+        urls: folders or files, on any fsspec URL. In a folder, a small file is written and then
+            removed.
     """
     yield Finding("diffaug", f"{__version__}, Python {platform.python_version()}")
     yield from _packages()
@@ -81,22 +80,22 @@ def examine(urls: list[str]) -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """Those that diffaug requires; each extra by its own packages, without the extras it names."""
+    """The packages that diffaug requires; per extra its own, without those of extras it names."""
     extras = [name for name in metadata("diffaug").get_all("Provides-Extra") or () if name != "dev"]
-    asked: dict[str, list[Requirement]] = {"": []}
+    groups: dict[str, list[Requirement]] = {"": []}
     for line in requires("diffaug") or ():
         requirement = Requirement(line)
         if requirement.name == "diffaug":
             continue
-        extra = next((name for name in extras if _wants(requirement, name)), None)
+        extra = next((name for name in extras if _belongs(requirement, name)), None)
         if requirement.marker is None:
-            asked[""].append(requirement)
+            groups[""].append(requirement)
         elif extra is not None:
-            asked.setdefault(extra, []).append(requirement)
-    for extra, requirements in asked.items():
+            groups.setdefault(extra, []).append(requirement)
+    for extra, requirements in groups.items():
         name = f"packages of the extra {extra}" if extra else "packages"
         cure = f"pip install 'diffaug[{extra}]'" if extra else "pip install --upgrade diffaug"
-        bad = [said for said in map(_lack, requirements) if said]
+        bad = [fault for fault in map(_fault, requirements) if fault]
         here = ", ".join(f"{one.name} {_version(one.name)}" for one in requirements)
         if not bad:
             yield Finding(name, here)
@@ -104,7 +103,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "; ".join(bad), "note" if extra else "wrong", cure)
 
 
-def _wants(requirement: Requirement, extra: str) -> bool:
+def _belongs(requirement: Requirement, extra: str) -> bool:
     marker = requirement.marker
     return marker is not None and marker.evaluate({"extra": extra})
 
@@ -116,18 +115,18 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _lack(requirement: Requirement) -> str:
-    """What is wrong with a package, if anything is."""
+def _fault(requirement: Requirement) -> str:
+    """What is wrong with a package; empty if nothing is."""
     here = _version(requirement.name)
     if here is None:
         return f"{requirement.name} is not installed"
     if not requirement.specifier.contains(here, prereleases=True):
-        return f"{requirement.name} is {here}, and must be {requirement.specifier}"
+        return f"{requirement.name} is {here}, but must be {requirement.specifier}"
     return ""
 
 
 def _platform() -> Finding:
-    """Which row of the table of platforms this machine is."""
+    """This machine's row in the table of platforms."""
     import torch
 
     name = f"{platform.system()} on {platform.machine()}"
@@ -158,14 +157,14 @@ def _devices() -> Iterator[Finding]:
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
         memory = device.total_memory / 2**30
-        said = f"{device.name}, {memory:.0f} GiB, {device_class(f'cuda:{index}')} in manifests"
-        yield Finding(f"cuda:{index}", said)
+        found = f"{device.name}, {memory:.0f} GiB, {device_class(f'cuda:{index}')} in manifests"
+        yield Finding(f"cuda:{index}", found)
     if not torch.cuda.is_available():
-        cure = "for a GPU, install torch built for it: https://pytorch.org/get-started"
-        yield Finding("GPU", "none that torch can use", "note", cure)
+        cure = "to use a GPU, install the torch build for it: https://pytorch.org/get-started"
+        yield Finding("GPU", "torch finds no usable GPU", "note", cure)
     chosen = Execution.choose()
     slow = " (bfloat16 is not fast here)" if chosen.dtype == "float32" else ""
-    yield Finding("a job's choice", f"{chosen.device}, {chosen.dtype}{slow}, unless told otherwise")
+    yield Finding("defaults of a job", f"{chosen.device}, {chosen.dtype}{slow}")
 
 
 def _models() -> Iterator[Finding]:
@@ -173,9 +172,9 @@ def _models() -> Iterator[Finding]:
         try:
             digest = find_checkpoint(card.name).digest
         except (ConfigError, OSError) as error:
-            yield Finding(f"model {card.name}", str(error), "wrong", "install diffaug anew")
+            yield Finding(f"model {card.name}", str(error), "wrong", "reinstall diffaug")
         else:
-            yield Finding(f"model {card.name}", f"whole, digest {digest[:12]}")
+            yield Finding(f"model {card.name}", f"complete, digest {digest[:12]}")
 
 
 def _place(url: str) -> Finding:
@@ -189,14 +188,14 @@ def _place(url: str) -> Finding:
             return Finding(name, "a file that can be read")
         return _folder(url, name)
     except ConfigError as error:
-        return Finding(name, str(error), "wrong", "see the sentence")
+        return Finding(name, str(error), "wrong", "follow the message")
     except OSError as error:
-        cure = "check the address, the credentials, and that the store is up"
+        cure = "check the address, the credentials, and that the store is running"
         return Finding(name, f"cannot be reached: {error}", "wrong", cure)
 
 
 def _folder(url: str, name: str) -> Finding:
-    """Write, read and remove a file; a local folder that is not there yet is left so."""
+    """Write, read and remove a file; a local folder that does not exist is not created."""
     if storage.is_local(url):
         path = Path(filesystem(url)[1])
         url = str(next(folder for folder in (path, *path.parents) if folder.exists()))
@@ -205,19 +204,19 @@ def _folder(url: str, name: str) -> Finding:
     try:
         storage.replace(data, probe)
     except OSError as error:
-        cure = "an OUTPUT must be; a SOURCE need not"
+        cure = "an OUTPUT must be writable; a SOURCE need not be"
         return Finding(name, f"cannot be written to: {error}", "wrong", cure)
     try:
         same = storage.read_bytes(probe) == data
     finally:
         storage.remove(probe)
     if not same:
-        return Finding(name, "gives back other bytes than were written", "wrong", "do not use it")
+        return Finding(name, "returns other bytes than were written", "wrong", "do not use it")
     return Finding(name, "a file was written, read and removed")
 
 
 def _prefect() -> Finding:
-    """Whether the server that flows would talk to is in health, asked as a client asks."""
+    """Whether the server that flows would use is healthy, queried as a client does."""
     here = _version("prefect")
     if here is None:
         cure = "only flows require it: pip install 'diffaug[flows]'"
@@ -225,8 +224,8 @@ def _prefect() -> Finding:
     url = _prefect_url()
     if not url:
         cure = "prefect server start, then prefect config set PREFECT_API_URL=http://…/api"
-        said = f"{here}, and no server is set: a flow starts one for itself"
-        return Finding("Prefect", said, "note", cure)
+        found = f"{here}; no server is configured, so a flow starts its own"
+        return Finding("Prefect", found, "note", cure)
     name = f"Prefect's server at {storage.public_url(url)}"
     try:
         with urlopen(f"{url}/health", timeout=_SECONDS) as answer:
@@ -234,21 +233,21 @@ def _prefect() -> Finding:
         with urlopen(f"{url}/admin/version", timeout=_SECONDS) as answer:
             version = json.load(answer)
     except HTTPError as error:
-        cure = "is PREFECT_API_URL right? It ends in /api"
-        return Finding(name, f"answers {error.code} {error.reason}", "wrong", cure)
+        cure = "check PREFECT_API_URL: it ends in /api"
+        return Finding(name, f"responds with {error.code} {error.reason}", "wrong", cure)
     except (OSError, ValueError) as error:
-        cure = "start it (prefect server start), or mend PREFECT_API_URL"
-        return Finding(name, f"does not answer: {error}", "wrong", cure)
+        cure = "start it (prefect server start), or correct PREFECT_API_URL"
+        return Finding(name, f"does not respond: {error}", "wrong", cure)
     if not healthy:
-        return Finding(name, "answers, and is not in health", "wrong", "look at its log")
+        return Finding(name, "responds but reports unhealthy", "wrong", "check its log")
     if version != here:
-        said = f"in health, but it is {version} and this is {here}"
-        return Finding(name, said, "note", "run one version at both ends")
-    return Finding(name, f"in health, version {version}")
+        found = f"healthy, but its version is {version}, and the one here is {here}"
+        return Finding(name, found, "note", "run the same version at both ends")
+    return Finding(name, f"healthy, version {version}")
 
 
 def _prefect_url() -> str:
-    """As Prefect's own settings have it: environment, profile, or prefect.toml here."""
+    """The URL in Prefect's own settings: environment, profile, or prefect.toml in this folder."""
     code = "from prefect.settings import get_current_settings as s; print(s().api.url or '')"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return said.stdout.strip().rstrip("/")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return process.stdout.strip().rstrip("/")

@@ -32,8 +32,8 @@ def test_this_machine_is_fit(cli: Cli) -> None:
     assert f"diffaug: {diffaug.__version__}" in said.out
     assert f"processor: {device_class('cpu')}" in said.out
     for name in ("fashion-mnist-32", "cifar10-32"):
-        assert f"model {name}: whole" in said.out
-    assert "no server is set" in said.out
+        assert f"model {name}: complete" in said.out
+    assert "no server is configured" in said.out
 
 
 def test_a_folder_is_written_to_and_left_as_it_was(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_places_that_cannot_be(tmp_path: Path, cli: Cli) -> None:
     file = tmp_path / "shard.tar"
     file.write_bytes(b"x")
     findings = found(file, file / "below", "nosuch://bucket")
-    assert findings[str(file)].said == "a file that can be read"
+    assert findings[str(file)].found == "a file that can be read"
     assert findings[str(file / "below")].state == "wrong"
     assert findings["nosuch://bucket"].state == "wrong"
     said = cli("doctor", file / "below")
@@ -65,7 +65,7 @@ def test_a_server_that_does_not_answer(url: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PREFECT_API_URL", url)
     finding = found()[f"Prefect's server at {url.rstrip('/')}"]
     assert finding.state == "wrong"
-    assert "does not answer" in finding.said
+    assert "does not respond" in finding.found
     assert "prefect server start" in finding.cure
 
 
@@ -76,7 +76,7 @@ def test_an_extra_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "s3fs" else real(name))
     finding = found()["packages of the extra s3"]
     assert finding.state == "note"
-    assert finding.said == "s3fs is not installed"
+    assert finding.found == "s3fs is not installed"
     assert finding.cure == "pip install 'diffaug[s3]'"
 
 
@@ -86,7 +86,7 @@ def test_without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     real = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "prefect" else real(name))
     finding = found()["Prefect"]
-    assert (finding.state, finding.said) == ("note", "not installed")
+    assert (finding.state, finding.found) == ("note", "not installed")
     assert "pip install 'diffaug[flows]'" in finding.cure
 
 
@@ -109,7 +109,7 @@ def test_which_platform_this_is(
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(doctor, "device_class", lambda device_name: device)
     finding = doctor._platform()
-    assert finding.said.startswith(said)
+    assert finding.found.startswith(said)
     assert finding.state == ("ok" if said.endswith(": tested") else "note")
 
 
@@ -126,4 +126,4 @@ def test_a_package_of_the_wrong_version(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(doctor, "_version", lambda name: "1.26" if name == "numpy" else real(name))
     finding = found()["packages"]
     assert finding.state == "wrong"
-    assert finding.said == "numpy is 1.26, and must be >=2"
+    assert finding.found == "numpy is 1.26, but must be >=2"

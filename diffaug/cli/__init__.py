@@ -29,12 +29,14 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """Run the command line; every mistake of the user ends in one sentence."""
+    """Run the command line; each of the user's mistakes ends in one sentence."""
     if sys.platform == "win32":
-        sys.exit(_say("Windows is unsupported: run it on Linux", USAGE))
+        sys.exit(_print("Windows is unsupported: run it on Linux", USAGE))
     signal.signal(signal.SIGTERM, _stop)
-    gc.set_threshold(100_000)  # torch and diffusers bring half a million objects, which all stay:
-    atexit.register(gc.freeze)  # to search them over and over takes a fifth of a short command
+    # torch and diffusers create half a million permanent objects: repeatedly scanning them takes a
+    # fifth of the time of a short command
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     sys.exit(_run(sys.argv[1:]))
 
 
@@ -46,22 +48,22 @@ def _run(tokens: list[str]) -> int:
     try:
         code = app.meta(tokens, exit_on_error=False, result_action="return_value")
     except CycloptsError:
-        return USAGE  # cyclopts has said it
+        return USAGE  # cyclopts has printed it
     except ConfigError as error:
-        return _say(error, USAGE)
+        return _print(error, USAGE)
     except DiffaugError as error:
-        return _say(error, DIFFERS)
+        return _print(error, DIFFERS)
     except OSError as error:
-        return _say(f"storage failed: {error}. What was committed stays; run it again", DIFFERS)
+        return _print(f"storage failed: {error}. What was committed is kept; run it again", DIFFERS)
     except KeyboardInterrupt as interrupt:
         signum = next(iter(interrupt.args), signal.SIGINT)
-        return _say(
-            "interrupted; the same command goes on from there (train with --resume)",
+        return _print(
+            "interrupted; the same command continues from there (train with --resume)",
             SIGNALLED + int(signum),
         )
     return code if isinstance(code, int) else OK
 
 
-def _say(error: object, code: int) -> int:
-    err.say(f"diffaug: {error}", "error")
+def _print(error: object, code: int) -> int:
+    err.print(f"diffaug: {error}", "error")
     return code

@@ -1,4 +1,4 @@
-"""What all commands share: the app, where they print, and their exit codes."""
+"""What all commands share: the app, the consoles, and the exit codes."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from cyclopts import App, Group, Parameter
 from rich.console import Console
 
 from diffaug.cli.progress import Log
-from diffaug.recipe.fields import Fields
 from diffaug.version import __version__
 
-__all__ = ["DIFFERS", "OK", "SIGNALLED", "USAGE", "app", "err", "flag", "out"]
+__all__ = ["DIFFERS", "OK", "SIGNALLED", "USAGE", "app", "err", "out"]
 
 OK, DIFFERS, USAGE = 0, 1, 2
 SIGNALLED = 128
-"""Plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM; what a shell would say."""
+"""Plus the signal's number, as shells report it: 130 after Ctrl-C, 143 after SIGTERM."""
 
 app = App(
     name="diffaug",
     version=__version__,
     help="Audited, reproducible diffusion augmentation for sharded image datasets.",
-    suppress_keyboard_interrupt=False,  # `main` says how to go on
+    suppress_keyboard_interrupt=False,  # `main` prints how to continue
 )
-app.meta.suppress_keyboard_interrupt = False  # nor does what calls it
+app.meta.suppress_keyboard_interrupt = False  # the same for the app around it
 app.register_install_completion_command(
-    help="Have the shell (bash, zsh or fish) complete commands and flags."
+    help="Install completion of commands and flags for the shell: bash, zsh or fish."
 )
 out = Console(soft_wrap=True, highlight=False)
 err = Log(Console(soft_wrap=True, highlight=False, stderr=True))
@@ -38,7 +37,7 @@ def run(
         bool, Parameter(negative=(), group=Group("Every command", sort_key=9))
     ] = False,
 ) -> object:
-    """What every command takes.
+    """Flags of every command.
 
     Parameters
     ----------
@@ -47,25 +46,3 @@ def run(
     """
     err.json = log_json
     return app(tokens, exit_on_error=False, result_action="return_value")
-
-
-def flag(
-    fields: type[Fields],
-    name: str,
-    group: str = "Recipe (overrides --recipe)",
-    defaults: Fields | None = None,
-) -> Parameter:
-    """A flag for a field of a recipe: no default of its own, since the file may give one.
-
-    Its help shows the field's default, or what it is in `defaults`.
-    """
-    info = fields.model_fields[name]
-    default = info.get_default() if defaults is None else getattr(defaults, name)
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    if isinstance(shown, dict):
-        shown = shown["preset"]
-    if defaults is None and name in fields.suggested:
-        shown = f"the model card's suggestion, else {shown}"
-    bare = shown == "" or shown is None
-    help = info.description if bare else f"{info.description} [default: {shown}]"
-    return Parameter(help=help, group=group, show_default=False, negative=())

@@ -55,19 +55,19 @@ def augment(
     batch_size
         lanes in the one fixed batch shape [default: 32]
     dtype
-        float32 or bfloat16 [default: what this machine is fast at]
+        float32 or bfloat16 [default: the faster one on this machine]
     device
-        cpu, cuda or cuda:N [default: cuda where there is one]
+        cpu, cuda or cuda:N [default: cuda if available]
     max_failed
         exit with 1 when more than this fraction of the images failed
     allow_mixed
-        continue an output begun on another kind of device or with other versions
+        continue an output that was started on another kind of device or with other versions
     dry_run
-        print what would be done and an estimate of its cost, timing the network for a few
-        seconds; write nothing
+        print the plan and an estimate of its cost, timing the network for a few seconds; write
+        nothing
     pilot
         augment this many images at several strengths, spread over shards and classes; print the
-        scores, the cost of the whole job and the strength to choose; do nothing else
+        scores, the cost of the whole job and the best strength; do nothing else
     """
     if len(paths) < 2:
         raise ConfigError("augment requires SOURCE... OUTPUT: at least one shard, then the output")
@@ -90,7 +90,7 @@ def augment(
         allow_mixed=allow_mixed,
     )
     if job.suggestion:
-        err.say(str(job.suggestion), "suggested", **job.suggestion.fields)
+        err.print(str(job.suggestion), "suggested", **job.suggestion.fields)
     if pilot is not None:
         return _pilot(job, pilot)
     if dry_run:
@@ -99,15 +99,15 @@ def augment(
     counts = Counts(job.tally, "images", "filtered", "failed")
     for report in counted(job.run(), len(job.missing), "augmenting shards", err, counts):
         if not err.is_live:
-            said = f"{report.stem}: {_counts(report, run)}"
-            err.say(said, "shard", shard=report.stem, **_facts(report))
+            line = f"{report.stem}: {_counts(report, run)}"
+            err.print(line, "shard", shard=report.stem, **_facts(report))
     summary, seconds = job.finish(), time.monotonic() - started
     out.print(str(summary))
-    err.tell("summary", **_facts(summary), planned=summary.planned, shards=summary.shards)
+    err.emit("summary", **_facts(summary), planned=summary.planned, shards=summary.shards)
     if images := job.tally.images:
         out.print(f"{images} images now, {images / seconds:.1f} a second")
     if summary.failed_fraction > max_failed:
-        err.say(
+        err.print(
             f"diffaug: {summary.failed} of {summary.planned} failed, more than "
             f"--max-failed {max_failed:g}: see reason in {output}/manifest"
         )
@@ -143,14 +143,14 @@ def _pilot(job: Job, count: int) -> int:
     from diffaug.job.pilot import run_pilot
 
     if count < 1:
-        raise ConfigError(f"--pilot is how many images to try, at least 1, got {count}")
+        raise ConfigError(f"--pilot is the number of images to try, at least 1, got {count}")
     found = run_pilot(job.planned, job.output, count)
     for table in tables(found):
         out.print(table)
     failed = found.rows[found.rows["status"] == "failed"]
     out.print(f"{len(found.rows)} images tried, {len(failed)} of them failed", markup=False)
     if len(failed):
-        out.print(f"the first one because {failed['reason'].iloc[0]}", markup=False)
+        out.print(f"the first failed because {failed['reason'].iloc[0]}", markup=False)
     if found.sheet:
         out.print(f"pictures: {found.sheet}", markup=False)
     out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}", markup=False)

@@ -12,7 +12,7 @@ __all__ = ["compact"]
 def compact(output: str) -> int:
     """Merge the manifest of a finished job into a few large Parquet files, OUTPUT/lineage/.
 
-    The parts in OUTPUT/manifest stay, and stay what counts. Run it again when the job has grown.
+    The parts in OUTPUT/manifest stay, and remain authoritative. Run it again if the job has grown.
 
     Parameters
     ----------

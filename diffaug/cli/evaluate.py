@@ -60,7 +60,7 @@ def evaluate(
     paths
         one or more shards with classes, to draw labelled images from; then a local output folder
     test
-        shards of test images; nothing is chosen on them
+        shards of test images; never used to choose anything
     validation_source
         shards to draw validation images from [default: SOURCE]
     settings
@@ -77,7 +77,7 @@ def evaluate(
         strength=lo:hi: instead of an evaluation, find the best strength on validation images, and
         write OUTPUT/recipe.yaml for diffaug augment
     budget
-        number of trainings that a search may take, at least 8
+        most trainings that a search may run, at least 8
     """
     if len(paths) < 2:
         raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then a folder")
@@ -116,8 +116,8 @@ def evaluate(
         plan, output, lambda shards: counted(shards, len(shards), "reading shards", err)
     )
     for reason in found.why:
-        err.say(f"left out {reason}")
-    err.say(
+        err.print(f"left out {reason}")
+    err.print(
         f"{found.labelled} labelled and {found.validation} validation images per seed, "
         f"{found.test} test images, {found.left_out} left out"
     )
@@ -135,10 +135,10 @@ def _conclude(plan: EvaluationPlan, output: str) -> int:
     for done in counted(jobs, plan.settings.seeds * len(pools), "generating pools", err):
         if not err.is_live:
             made = f"seed {done.seed}: {done.images} images of {done.arm.name}"
-            err.say(f"{made}, {done.failed} failed, {done.seconds:.0f} s")
+            err.print(f"{made}, {done.failed} failed, {done.seconds:.0f} s")
     while missing := missing_trials(plan, output):
         count = sum(map(len, missing.values()))
-        err.say(f"{count} trainings to do")
+        err.print(f"{count} trainings to do")
         for _ in counted(run_trials(output, missing), count, "training classifiers", err):
             pass
     conclusion = conclude(plan, output)

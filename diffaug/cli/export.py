@@ -23,5 +23,5 @@ def export(output: str, *, format: Literal["croissant"] = "croissant") -> int:
     from diffaug.output.croissant import export_croissant
 
     out.print(f"wrote {export_croissant(output)}", markup=False)
-    out.print("its licence and how to cite it are yours to add: fields license and citeAs")
+    out.print("add its licence and citation yourself: the fields license and citeAs")
     return OK

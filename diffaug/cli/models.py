@@ -22,8 +22,8 @@ def models() -> int:
 
     out.print(_shipped(shipped_cards()), markup=False, soft_wrap=True)
     out.print(
-        "\nKnown public models, as --model takes them and as their publishers' cards describe them."
-        "\nNot run here: diffaug's authors have not tried it; suggestions are where to begin."
+        "\nKnown public models, named as --model takes them, described as their publishers do."
+        "\nNot run here: diffaug's authors have not tried it; suggestions are a starting point."
     )
     for card in known_cards():
         out.print(_known(card), markup=False)
@@ -31,7 +31,7 @@ def models() -> int:
 
 
 def _shipped(cards: list[Card]) -> str:
-    """A line for each, however wide: a table that fits a terminal breaks their names."""
+    """A line per model, however wide: a table that fits a terminal would break their names."""
     from diffaug.models import find_checkpoint
 
     rows = [("model", "size", "licence", "classes", "digest", "suggested")]
@@ -46,7 +46,7 @@ def _shipped(cards: list[Card]) -> str:
 
 
 def _known(card: Card) -> str:
-    """Some lines: hub names and revisions are too long for columns."""
+    """Several lines per model: hub names and revisions are too long for columns."""
     facts = [card.family, card.size, card.licence]
     facts += [f"{card.class_count} classes"] if card.class_count else []
     facts += ["gated"] if card.gated else []

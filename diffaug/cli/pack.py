@@ -32,44 +32,44 @@ def pack(
     max_pixels: int = Recipe.model_fields["max_pixels"].default,
     max_failed: float = 0.01,
 ) -> int:
-    """Make webdataset shards, OUTPUT/NAME-000000.tar and so on, of images in another form.
+    """Pack images in another form into webdataset shards, OUTPUT/NAME-000000.tar and so on.
 
-    Images keep their bytes, and each is decoded once to see that it can be: what cannot be packed
-    is named, counted and left out. OUTPUT/NAME.yaml describes the dataset. Running it again does
-    nothing, or finishes what was interrupted; nothing is ever overwritten.
+    Images keep their bytes, and each is decoded once as a check: one that cannot be packed is
+    named, counted and left out. OUTPUT/NAME.yaml describes the dataset. Running it again
+    finishes what was interrupted, or does nothing; nothing is ever overwritten.
 
     Parameters
     ----------
     source
-        a folder of class folders or of images; a .csv or .parquet table of image paths, or in
-        Parquet of their bytes; or an idx file of images, plain or .gz; on any fsspec URL
+        a folder of class folders or of images; a .csv or .parquet table of image paths, or a
+        Parquet table of image bytes; or an idx file of images, plain or .gz; on any fsspec URL
     output
         folder or URL for the shards
     name
-        what the shards' names begin with [default: SOURCE's name without extension]
+        prefix of the shards' names [default: SOURCE's name without extension]
     labels
-        idx file of labels [default: the one of the usual name beside SOURCE, if any]
+        idx file of labels [default: the one of the usual name next to SOURCE, if any]
     image_column
-        of a table [default: the first of image, path, file, filename, file_name]
+        the table's column of images [default: the first of image, path, file, filename, file_name]
     label_column
-        of a table; '' for no labels [default: the first of label, class, cls, if any]
+        the table's column of labels; '' for none [default: the first of label, class, cls, if any]
     classes
-        names of the classes 0, 1, … (cat,dog) [default: names of folders, or labels of text,
-        sorted; integers have none]
+        names of the classes 0, 1, … (cat,dog) [default: the folders' names, or the text labels,
+        sorted; integer labels have no names]
     shard_count
         images in a shard
     shard_bytes
-        a shard is no larger than this (200MB), unless one image is
+        largest size of a shard (200MB), unless a single image is larger
     shuffle
-        seed of a random order, so that a shard holds a mixture of the classes; not where a table
-        holds the images themselves [default: the order of SOURCE]
+        seed of a random order, so that each shard mixes the classes; not for a table that holds
+        the images themselves [default: the order of SOURCE]
     max_pixels
         an image that declares more pixels is not decoded
     max_failed
-        exit with 1 when more than this fraction of the images was left out
+        exit with 1 if more than this fraction of the images was left out
     """
     if not 0 <= max_failed <= 1:
-        raise ConfigError(f"--max-failed is a fraction in [0, 1], got {max_failed:g}")
+        raise ConfigError(f"--max-failed must be a fraction in [0, 1], got {max_failed:g}")
     Recipe.of({"max_pixels": max_pixels}, where="--max-pixels")
     class_names = None if classes is None else tuple(map(str.strip, classes.split(",")))
 
@@ -96,24 +96,22 @@ def pack(
         max_pixels=max_pixels,
     )
     for note in opened.notes:
-        err.say(note)
+        err.print(note)
     counts = Counts(tally, "packed", "left_out")
     for outcome in counted(outcomes, len(opened), "packing images", err, counts):
         if outcome.reason is not None:
-            err.say(f"left out {outcome.name}: {outcome.reason}")
+            err.print(f"left out {outcome.name}: {outcome.reason}")
     where = storage.public_url(output).rstrip("/")
     return _conclude(tally, f"{where}/{tally.pattern} and {where}/{name}.yaml", max_failed)
 
 
 def _conclude(tally: Totals, files: str, max_failed: float) -> int:
     count = len(tally.shards) + 1
-    kept = (
-        "" if tally.written == count else "; the others were there already, with the same content"
-    )
+    kept = "" if tally.written == count else "; the others already existed with the same content"
     out.print(str(tally))
     out.print(f"{tally.written} of {count} files written{kept}: {files}", markup=False)
     if tally.failed_fraction > max_failed:
-        err.say(
+        err.print(
             f"diffaug: {tally.left_out} of {tally.found} left out, more than --max-failed "
             f"{max_failed:g}"
         )
@@ -122,12 +120,12 @@ def _conclude(tally: Totals, files: str, max_failed: float) -> int:
 
 
 def _size(text: str) -> int:
-    """A number of bytes, such as 200000000, 200MB or 190MiB.
+    """Parse a size such as 200000000, 200MB or 190MiB into a number of bytes.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is not a size.
     """
-    said = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(i?)b?", text.strip().lower())
-    if not said or (said[3] and not said[2]):
-        raise ConfigError(f"--shard-bytes is a size such as 200000000 or 200MB, got {text!r}")
-    return int(float(said[1]) * (1024 if said[3] else 1000) ** " kmgt".index(said[2] or " "))
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)(i?)b?", text.strip().lower())
+    if not parts or (parts[3] and not parts[2]):
+        raise ConfigError(f"--shard-bytes must be a size such as 200000000 or 200MB, got {text!r}")
+    return int(float(parts[1]) * (1024 if parts[3] else 1000) ** " kmgt".index(parts[2] or " "))

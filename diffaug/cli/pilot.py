@@ -14,12 +14,12 @@ __all__ = ["tables"]
 
 
 def tables(pilot: Pilot) -> Iterator[Table]:
-    """Scores by strength, and labels kept by class and strength where a judge tells them."""
+    """Scores by strength and, if a judge predicts labels, labels kept by class and strength."""
     made = pilot.rows[pilot.rows["status"] != "failed"]
     scores = [str(name) for name in made if str(name).startswith("score_")]
     groups = list(made.groupby("strength"))
     table = Table("strength", *(f"{strength:g}" for strength, _ in groups))
-    table.title = "The median, and between which eight of ten lie"
+    table.title = "Median (10th to 90th percentile)"
     table.add_row("images", *(str(len(group)) for _, group in groups))
     table.add_row("calls", *(f"{group['calls'].mean():.0f}" for _, group in groups))
     table.add_row("kept by filters", *(f"{_kept(pilot, group):.0%}" for _, group in groups))
@@ -31,7 +31,7 @@ def tables(pilot: Pilot) -> Iterator[Table]:
 
 
 def _kept(pilot: Pilot, rows: pd.DataFrame) -> float:
-    """The part that is within the bounds."""
+    """The fraction of images within the bounds."""
     found = pilot.filters.verdicts([dict(row) for _, row in rows.iterrows()])
     return found.count({}) / len(found)
 

@@ -1,4 +1,4 @@
-"""How something long goes: a live line on a terminal, JSON for machines, otherwise silence."""
+"""Progress of long operations: a live line on a terminal, JSON for machines, otherwise silence."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 __all__ = ["Counts", "Log", "Pace", "counted"]
 
 _SECONDS = 5
-"""Between two events of progress in a JSON log."""
+"""Time between two progress events in a JSON log."""
 
 T = TypeVar("T")
 
 
 @dataclass
 class Log:
-    """Where a command says how it goes, apart from its results.
+    """Where a command prints messages and progress, separate from its results.
 
     Attributes:
-        console: of standard error.
-        json: write one JSON object a line in place of text, each with `time` and `event`.
+        console: the console of standard error.
+        json: write one JSON object a line instead of text, each with `time` and `event`.
     """
 
     console: Console
@@ -50,18 +50,18 @@ class Log:
 
     @property
     def is_live(self) -> bool:
-        """Whether a person looks on, so that a line may move."""
+        """Whether to draw a live line: standard error is a terminal, and not read by a machine."""
         return self.console.is_terminal and not self.json
 
-    def say(self, message: str, event: str = "message", **facts: Any) -> None:
-        """A line of text; as JSON its facts too."""
+    def print(self, message: str, event: str = "message", **facts: Any) -> None:
+        """Print a line of text; in JSON, emit an event with the facts too."""
         if self.json:
-            self.tell(event, message=message, **facts)
+            self.emit(event, message=message, **facts)
         else:
             self.console.print(message, markup=False)
 
-    def tell(self, event: str, **facts: Any) -> None:
-        """What only machines are told."""
+    def emit(self, event: str, **facts: Any) -> None:
+        """Write an event to a JSON log; otherwise do nothing."""
         if self.json:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             self.console.file.write(json.dumps({"time": now, "event": event} | facts) + "\n")
@@ -69,20 +69,20 @@ class Log:
 
 
 class Watch(Protocol):
-    """What moves while something runs: in words for people, and as facts for machines."""
+    """Figures that change while something runs: as text for people, as facts for machines."""
 
     def __str__(self) -> str: ...
 
     def facts(self) -> dict[str, float]:
-        """Numbers by name."""
+        """The figures by name."""
 
 
 class Counts:
-    """Counts of a tally that moves while a job runs; of the first one also how many a second.
+    """Counts from a tally that grows while a job runs; for the first, also the rate per second.
 
     Args:
-        tally: whose attributes the counts are.
-        names: of these attributes. All but the first are mentioned where they are not zero.
+        tally: the object whose attributes are the counts.
+        names: the attributes' names. All but the first are shown only if they are not zero.
     """
 
     def __init__(self, tally: object, *names: str) -> None:
@@ -92,9 +92,9 @@ class Counts:
     def __str__(self) -> str:
         first, *others = self._names
         facts = self.facts()
-        said = f"{facts[first]:.0f} {first}  {facts[f'{first}_per_second']:.1f}/s"
+        text = f"{facts[first]:.0f} {first}  {facts[f'{first}_per_second']:.1f}/s"
         counts = [f"  {facts[name]:.0f} {name.replace('_', ' ')}" for name in others if facts[name]]
-        return said + "".join(counts)
+        return text + "".join(counts)
 
     def facts(self) -> dict[str, float]:
         """The counts, and `<first>_per_second`."""
@@ -105,17 +105,17 @@ class Counts:
 
 
 class Pace:
-    """Loss and speed of a training, averaged over its last steps."""
+    """Loss and speed of a training, averaged over the most recent steps."""
 
     def __init__(self) -> None:
         self._recent: deque[tuple[float, Step]] = deque(maxlen=101)
 
     def add(self, step: Step) -> None:
-        """Take in a step just made."""
+        """Add a step that has just been made."""
         self._recent.append((time.monotonic(), step))
 
     def left(self, images: int) -> str:
-        """How long so many images will take, in hours, minutes and seconds."""
+        """How long this many images will take, in hours, minutes and seconds."""
         rate = self._rate()
         return str(timedelta(seconds=round(images / rate))) if rate else "?"
 
@@ -123,7 +123,7 @@ class Pace:
         return f"loss {self._loss():.4f}  {self._rate():.0f} images/s" if self._recent else ""
 
     def facts(self) -> dict[str, float]:
-        """Loss, images a second, and the samples left out so far."""
+        """Loss, images a second, and the samples skipped so far."""
         if not self._recent:
             return {}
         skipped = self._recent[-1][1].skipped
@@ -131,7 +131,7 @@ class Pace:
         return {"loss": round(self._loss(), 6), "images_per_second": rate, "skipped": skipped}
 
     def _loss(self) -> float:
-        recent = list(self._recent)  # at once: the thread that tells reads while another adds
+        recent = list(self._recent)  # a snapshot: one thread reads while another adds
         return sum(step.loss for _, step in recent) / len(recent)
 
     def _rate(self) -> float:
@@ -148,15 +148,15 @@ def counted(
     watch: Watch | None = None,
     done: Callable[[T], int] | None = None,
 ) -> Iterator[T]:
-    """Pass items on, telling how far they are.
+    """Yield the items, reporting progress on the way.
 
     Args:
-        items: what comes.
+        items: what to yield.
         total: how many there will be.
-        what: is done to them, and to what: "augmenting shards".
-        log: where to tell it.
-        watch: what else moves meanwhile.
-        done: how many are done once this one has come, where it knows; else they are counted.
+        what: what is done, such as "augmenting shards".
+        log: where to report.
+        watch: figures to show besides.
+        done: how many are done as of an item, if items know; by default they are counted.
     """
     with _events(what, total, log, watch) if log.json else _line(what, total, log, watch) as show:
         for count, item in enumerate(items, start=1):
@@ -164,8 +164,8 @@ def counted(
             yield item
 
 
-class _Said(ProgressColumn):
-    """What a watch says now."""
+class _Figures(ProgressColumn):
+    """The current text of a watch."""
 
     max_refresh = 0.5
 
@@ -179,12 +179,12 @@ class _Said(ProgressColumn):
 
 @contextmanager
 def _line(what: str, total: int, log: Log, watch: Watch | None) -> Iterator[Callable[[int], None]]:
-    """A line that says what, draws a bar, counts, and tells the time gone and left."""
+    """A live line: what is done, a bar, counts, and the time elapsed and remaining."""
     with Progress(
         TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
-        *([] if watch is None else [_Said(watch)]),
+        *([] if watch is None else [_Figures(watch)]),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=log.console,
@@ -200,32 +200,32 @@ def _line(what: str, total: int, log: Log, watch: Watch | None) -> Iterator[Call
 def _events(
     what: str, total: int, log: Log, watch: Watch | None
 ) -> Iterator[Callable[[int], None]]:
-    """An event every few seconds, and one at the end."""
+    """An event every few seconds, and a last one at the end."""
     started, stop = time.monotonic(), threading.Event()
     begin, now = 0, 0
 
     def show(done: int) -> None:
         nonlocal begin, now
         if not now:
-            begin = done - 1  # a training that goes on does not begin at 0
+            begin = done - 1  # a resumed training does not begin at 0
         now = done
 
-    def tell() -> None:
+    def emit() -> None:
         seconds, made = time.monotonic() - started, now - begin
         left = round(seconds * (total - now) / made, 1) if made else None
         facts = {} if watch is None else watch.facts()
         time_taken = {"seconds": round(seconds, 1), "seconds_left": left}
-        log.tell("progress", what=what, done=now, total=total, **time_taken, **facts)
+        log.emit("progress", what=what, done=now, total=total, **time_taken, **facts)
 
-    def keep_telling() -> None:
+    def keep_emitting() -> None:
         while not stop.wait(_SECONDS):
-            tell()
+            emit()
 
-    thread = threading.Thread(target=keep_telling, name="progress", daemon=True)
+    thread = threading.Thread(target=keep_emitting, name="progress", daemon=True)
     thread.start()
     try:
         yield show
     finally:
         stop.set()
         thread.join()
-        tell()
+        emit()

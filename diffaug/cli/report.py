@@ -10,15 +10,15 @@ __all__ = ["report"]
 
 @app.command
 def report(output: str) -> int:
-    """Write OUTPUT/report/index.html: what came out, to look at.
+    """Write OUTPUT/report/index.html: images, scores and counts on one page.
 
     Parameters
     ----------
     output
-        of a job, a folder or URL; or of an evaluation that is finished
+        folder or URL of a job's output, or folder of a finished evaluation
     """
     require_extra("report", "report", "jinja2", "matplotlib", "pandas")
     from diffaug.report import write_report
 
-    out.print(f"look at it: {write_report(output)}", markup=False)
+    out.print(f"open {write_report(output)}", markup=False)
     return OK

@@ -52,7 +52,7 @@ def sample(
         ddim, ddpm, dpmsolver++, lcm or one-step [default: the model card's suggestion, else
         dpmsolver++]
     eta
-        of ddim: fresh noise a step, from 0 (none) to 1 (as ddpm)
+        fresh noise in a step of ddim, from 0 (none) to 1 (as ddpm)
     guidance
         classifier-free guidance scale; 1 turns guidance off and halves the network calls
     seed
@@ -62,9 +62,9 @@ def sample(
     batch_size
         lanes in the one fixed batch shape [default: 32]
     dtype
-        float32 or bfloat16 [default: what this machine is fast at]
+        float32 or bfloat16 [default: the faster one on this machine]
     device
-        cpu, cuda or cuda:N [default: cuda where there is one]
+        cpu, cuda or cuda:N [default: cuda if available]
     """
     if number < 1 or columns < 1:
         raise ConfigError("--number and --columns must be at least 1")
@@ -73,15 +73,15 @@ def sample(
     recipe = Recipe.of({"model": checkpoint, "strength": 1, **given}, where="sample")
 
     from diffaug.execution import Execution
-    from diffaug.models import find_checkpoint, load_model, resolve, suggestion_for
+    from diffaug.models import find_checkpoint, load_model, suggestion_for, with_suggestions
     from diffaug.models.generate import generate
     from diffaug.pictures.gallery import write_images
 
     execution = Execution.choose(batch_size, dtype, device)
     found = find_checkpoint(checkpoint)
     if suggestion := suggestion_for(recipe, found):
-        err.say(str(suggestion), "suggested", **suggestion.fields)
-    recipe = resolve(recipe, found)
+        err.print(str(suggestion), "suggested", **suggestion.fields)
+    recipe = with_suggestions(recipe, found)
     model = load_model(found, execution)
     if model.prompts is not None:
         raise ConfigError(
@@ -109,13 +109,15 @@ def sample(
 
 
 def _labels(text: str, classes: int) -> list[int | None]:
-    """The classes to take in turn."""
+    """The classes, in the order in which images cycle over them."""
     if text == "none":
         return [None]
     try:
         chosen = list(range(classes)) if text == "all" else [int(one) for one in text.split(",")]
     except ValueError:
-        raise ConfigError(f"--label is none, all, or classes such as 0,3, got {text!r}") from None
+        raise ConfigError(
+            f"--label must be none, all, or classes such as 0,3, got {text!r}"
+        ) from None
     if not chosen or any(not 0 <= one < classes for one in chosen):
         raise ConfigError(f"--label {text}: the model has {classes} classes, counted from 0")
     return [*chosen]

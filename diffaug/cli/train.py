@@ -15,7 +15,8 @@ from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["train"]
 
-_SAY_EVERY = 100
+_PRINT_EVERY = 100
+"""Steps between two lines on standard error if there is no live line."""
 
 
 class RecipeFlags(Flags, of=TrainRecipe):
@@ -86,13 +87,13 @@ def train(
     for last in watched:
         pace.add(last)
         for skipped in last.newly_skipped:
-            err.say(f"skipped {skipped}")
+            err.print(f"skipped {skipped}")
         if last.held_back is not None:
             line = f"step {last.step}: held-out noise loss {last.held_back:.5f}"
-            err.say(line, "held_back", step=last.step, loss=last.held_back)
-        if not err.is_live and (last.step % _SAY_EVERY == 0 or last.step == made.steps):
+            err.print(line, "held_back", step=last.step, loss=last.held_back)
+        if not err.is_live and (last.step % _PRINT_EVERY == 0 or last.step == made.steps):
             left = pace.left((made.steps - last.step) * made.batch_size)
-            err.say(f"step {last.step} of {made.steps}: {pace}  {left} left")
+            err.print(f"step {last.step} of {made.steps}: {pace}  {left} left")
     if last is None:
         out.print(f"{checkpoint} is already trained: {made.steps} steps", markup=False)
         return OK

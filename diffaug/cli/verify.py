@@ -1,4 +1,4 @@
-"""`diffaug verify` and `diffaug replay`: is the output what its manifest says?"""
+"""`diffaug verify` and `diffaug replay`: does the output match its manifest?"""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def verify(
     replay: int = 0,
     clean: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Hash every output again and compare with the manifest; exit 1 on any difference.
+    """Hash every output file again and compare with the manifest; exit 1 on any difference.
 
     Parameters
     ----------
     output
         folder or URL of an output
     replay
-        make this many images again, spread evenly over the output, from their manifest parts
-        alone (with source and model), and compare pixels and bytes
+        make this many images again, spread evenly over the output, from only their manifest parts,
+        the source and the model; compare pixels and bytes
     clean
-        first remove the tars and parts that nothing names and what killed jobs left unfinished;
-        not while a job is writing to the output
+        first remove unreferenced tars and parts, and the unfinished files of killed jobs; never use
+        it while a job is writing to the output
     """
     from diffaug.audit.clean import clean as remove_strays
     from diffaug.audit.verify import rest, verify_shards
     from diffaug.output.run import the_run
 
     if replay < 0:
-        raise ConfigError(f"--replay is a number of images, 0 or more, got {replay}")
+        raise ConfigError(f"--replay must be a number of images, 0 or more, got {replay}")
     for removed in remove_strays(output) if clean else ():
         out.print(f"removed {removed}", markup=False)
     run, differences, replayable = the_run(output), 0, []
@@ -59,14 +59,14 @@ def verify(
 
 
 def _shown(differences: list[Difference]) -> int:
-    """Print differences; how many there are."""
+    """Print differences, and return their number."""
     for difference in differences:
         out.print(str(difference), markup=False)
     return len(differences)
 
 
 def _replay_some(output: str, number: int, stems: list[str]) -> int:
-    """Make images of these shards again, and say which differ; how many do."""
+    """Make images of these shards again, print those that differ, and return their number."""
     from diffaug.audit.replay import Verdicts, replay_parts
     from diffaug.output.select import image_counts, picked_rows, spread
 
@@ -90,19 +90,19 @@ def replay(
     *,
     file: Annotated[Path | None, Parameter(name=["--file", "-o"])] = None,
 ) -> int:
-    """Make one image again from its manifest part alone, and compare it with what is recorded.
+    """Make one image again from its manifest part alone, and compare it with the record.
 
-    Exit 0 when it is equal, or within the tolerance where it was made elsewhere; 1 when it
-    differs; 2 when there is no such image.
+    Exit 0 if it is equal, or within the tolerance if it was made on another kind of machine; 1 if
+    it differs; 2 if there is no such image.
 
     Parameters
     ----------
     output
         folder or URL of an output
     sample_id
-        as the manifest has it: whole, or at least the first 8 characters
+        the id in the manifest, or at least its first 8 characters
     file
-        where to write the image, replacing what is there [default: its name in its tar, in the
+        where to write the image, replacing an existing file [default: its name in its tar, in the
         current folder]
     """
     from diffaug.audit.replay import member_name, replay_rows
@@ -116,11 +116,11 @@ def replay(
             path.write_bytes(replayed.data)
         except OSError as error:
             raise ConfigError(
-                f"cannot write {path}: {error.strerror}: give another FILE with -o"
+                f"cannot write {path}: {error.strerror}: name another FILE with -o"
             ) from None
         out.print(f"wrote {path}", markup=False)
     if replayed.verdict == "equal":
-        out.print("equal: its bytes and pixels are the manifest's")
+        out.print("equal: its bytes and pixels match the manifest")
     else:
         out.print(f"{replayed.verdict}: {replayed}", markup=False)
     return DIFFERS if replayed.verdict == "differs" else OK

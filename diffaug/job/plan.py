@@ -15,7 +15,7 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.binding import Binding, different_judges
 from diffaug.judges import judge_digests, load_panel
-from diffaug.models import at_revision, checkpoint_of, placed, resolve
+from diffaug.models import at_revision, checkpoint_of, placed, with_suggestions
 from diffaug.output.layout import Output
 from diffaug.output.run import ModelId, Run, SourceShard, column_types, read_run
 from diffaug.recipe import Recipe
@@ -55,7 +55,7 @@ def plan_run(
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     begun = read_run(output)
     if begun is None:
-        return _new_run(urls, resolve(recipe), Execution.choose(batch_size, dtype, device))
+        return _new_run(urls, with_suggestions(recipe), Execution.choose(batch_size, dtype, device))
     _refuse_changes(begun, recipe, chosen, output)
     if not allow_mixed:
         refuse_mixing(begun, output)
@@ -151,7 +151,7 @@ def _refuse_secrets(urls: list[str]) -> None:
 def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: str) -> None:
     was = placed(begun.recipe).model_dump() | begun.execution.model_dump()
     checkpoint = Binding.of_run(begun).checkpoint()
-    recipe = resolve(_as_named(recipe, begun), checkpoint)
+    recipe = with_suggestions(_as_named(recipe, begun), checkpoint)
     asked = recipe.model_dump() | {key: value for key, value in chosen.items() if value is not None}
     differ = [
         f"{field} ({_show(was[field])} there, {_show(value)} asked)"

@@ -4,7 +4,7 @@ from diffaug.models.card import Card, known_cards, shipped_cards, write_card
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
 from diffaug.models.load import at_revision, checkpoint_of, load_model, placed, read_denoiser
 from diffaug.models.pretrained import Pretrained
-from diffaug.models.suggestion import Suggestion, resolve, suggestion_for
+from diffaug.models.suggestion import Suggestion, suggestion_for, with_suggestions
 
 __all__ = [
     "Addons",
@@ -19,8 +19,8 @@ __all__ = [
     "load_model",
     "placed",
     "read_denoiser",
-    "resolve",
     "shipped_cards",
     "suggestion_for",
+    "with_suggestions",
     "write_card",
 ]

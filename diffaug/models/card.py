@@ -1,4 +1,4 @@
-"""Model cards: of checkpoints, in the front matter of their README.md; of public models, a list."""
+"""Model cards: a checkpoint's is its README.md's front matter; public models' are a list."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ SHIPPED = _HERE / "shipped"
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What is known of a model.
+    """What is known about a model.
 
     Attributes:
         name: what `--model` takes.
         licence: SPDX-like identifier of the weights' licence.
         size: native size and colour.
-        classes: names of its classes, in order; empty when it takes none.
-        null_class: the class that means "no class"; None when it has none.
-        suggested: fields of a recipe to begin with; `resolve` takes strength, steps and sampler.
-        family: the diffusers pipeline class; empty where the folder names none.
+        classes: names of its classes, in order; empty if it takes no class.
+        null_class: the class that means "no class"; None if there is no such class.
+        suggested: a recipe's fields to begin with; `with_suggestions` uses strength, steps and
+            sampler.
+        family: the diffusers pipeline class; empty if the folder names none.
         class_count: how many classes condition it, whether or not their names are known.
-        revision: the hub's commit that is meant; None for checkpoints and where none is known.
-        gated: whether the hub wants its licence accepted, and a token.
-        saw: what it was trained on, as `diffaug evaluate --model-saw` says it.
+        revision: the commit on the hub; None for checkpoints, and if it is not known.
+        gated: whether the hub requires an accepted licence and a token.
+        saw: what it was trained on, in the words of `diffaug evaluate --model-saw`.
         run_here: whether diffaug's authors have run it.
-        note: what to know before a download.
+        note: what to know before downloading it.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Card:
 
 
 def read_card(folder: Path) -> Card | None:
-    """The card of a checkpoint folder; None when its README has no `diffaug` section."""
+    """The card of a checkpoint folder; None if its README has no `diffaug` section."""
     readme = folder / "README.md"
     if not readme.is_file():
         return None
@@ -86,12 +87,12 @@ def read_card(folder: Path) -> Card | None:
 def _family(folder: Path) -> str:
     try:
         return str(read_index(str(folder), folder)["_class_name"])
-    except ConfigError:  # whoever loads the model is told; a card is only looked at
+    except ConfigError:  # loading the model reports this; reading its card need not
         return ""
 
 
 def write_card(folder: Path, classes: Sequence[str], null_class: int | None, text: str) -> None:
-    """Write a new checkpoint's README.md: what diffaug reads of it, then `text` for people."""
+    """Write a new checkpoint's README.md: the fields that diffaug reads, then `text` for people."""
     fields = {"classes": list(classes), "null_class": null_class}
     front = yaml.safe_dump({"library_name": "diffusers", "diffaug": fields}, sort_keys=False)
     (folder / "README.md").write_text(f"---\n{front}---\n\n{text}", encoding="utf-8")
@@ -104,7 +105,7 @@ def shipped_cards() -> list[Card]:
 
 
 def known_cards() -> list[Card]:
-    """The cards of public models on the hub, by family: what their publishers say of them."""
+    """The cards of public models on the hub, by family, as their publishers describe them."""
     entries = yaml.safe_load((_HERE / "known.yaml").read_text(encoding="utf-8"))
     return [
         Card(class_count=entry.pop("classes"), classes=(), null_class=None, **entry)

@@ -35,11 +35,11 @@ _FAMILIES = (
     | dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline"), "flux")
     | {"DiTPipeline": "dit", "ConsistencyModelPipeline": "consistency"}
 )
-"""Each pipeline's adapter: a module in families/, imported when it is needed."""
+"""Each pipeline's adapter: a module in families/, imported when needed."""
 
 
 def checkpoint_of(recipe: Recipe) -> Checkpoint:
-    """The model of a recipe, with what the recipe puts on it.
+    """The model of a recipe, with the recipe's add-ons.
 
     Raises:
         ConfigError: as for `find_checkpoint`.
@@ -56,7 +56,7 @@ def checkpoint_of(recipe: Recipe) -> Checkpoint:
 
 
 def at_revision(recipe: Recipe, revision: str | None) -> Recipe:
-    """The recipe with its model at a commit on the hub; None: as it is."""
+    """The recipe with its model pinned to a commit on the hub; unchanged for None."""
     if revision is None:
         return recipe
     name = recipe.model.partition("@")[0]
@@ -64,7 +64,7 @@ def at_revision(recipe: Recipe, revision: str | None) -> Recipe:
 
 
 def placed(recipe: Recipe) -> Recipe:
-    """The recipe with what lies on this machine by its absolute path: a worker stands elsewhere."""
+    """The recipe with local paths made absolute: a worker runs in another folder."""
     found = {
         "model": recipe.model if is_shipped(recipe.model) else _absolute(recipe.model),
         "lora": recipe.lora and _absolute(recipe.lora),
@@ -84,7 +84,7 @@ def load_model(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it; the last two are kept for the next call.
 
     Raises:
-        ConfigError: the checkpoint is of a family diffaug does not know, or is broken.
+        ConfigError: the checkpoint's family is not supported, or the checkpoint is broken.
     """
     family = _FAMILIES.get(checkpoint.pipeline)
     if family is None:
@@ -98,17 +98,17 @@ def load_model(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
 
 
 def read_denoiser(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
-    """Load a pixel-space UNet2D into a network of the caller's own, which can be trained.
+    """Load a pixel-space UNet2D into a new network, which can be trained.
 
     Raises:
-        ConfigError: the checkpoint is of another family, or is broken.
+        ConfigError: the checkpoint is of another family, or broken.
     """
     from diffaug.models.families import unet2d
 
     if checkpoint.pipeline not in _UNET2D:
         raise ConfigError(
             f"model {checkpoint.reference}: {checkpoint.pipeline} cannot be trained or sampled "
-            f"from here; that is for {' and '.join(_UNET2D)}. To augment with it, use "
-            "diffaug.augment or `diffaug augment`"
+            f"here; only {' and '.join(_UNET2D)} can. To augment with it, use diffaug.augment or "
+            "`diffaug augment`"
         )
     return unet2d.read(checkpoint, device, dtype)

@@ -1,4 +1,4 @@
-"""A pretrained model, all its parts: what a picture is to it, and what can steer it."""
+"""A pretrained model with all its parts: denoiser, autoencoder, and text encoders."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from diffaug.errors import OutOfMemoryError
 __all__ = ["Condition", "Pretrained", "Prompts"]
 
 Condition = tuple[Tensor, ...]
-"""What a network is given beside image and time, without the batch's axis."""
+"""What a network is given besides image and time, without the batch axis."""
 
 _KEPT = 1 << 30
-"""How many bytes of prompts' encodings are kept: a prompt's are a tenth to some megabytes."""
+"""Bytes of prompt encodings to keep: one takes from a tenth of a megabyte to a few."""
 
 
 class Prompts:
-    """A model's text encoders, each prompt encoded once for as long as it is in use.
+    """A model's text encoders; a prompt in use is encoded once.
 
     Args:
-        encode: what conditions the network on a prompt, or on none at all.
+        encode: from a prompt, or None, to what conditions the network on it.
         device: where the encoders run.
     """
 
@@ -78,12 +78,12 @@ class Pretrained:
     Attributes:
         denoiser: over pictures, or over latents.
         shape: (C, H, W) of a picture, C 1 or 3.
-        autoencoder: between pictures and latents; None where the denoiser takes pictures.
-        prompts: the text encoders; None where none steers it.
-        embed_guidance: a guidance scale as the network itself takes it, where it was taught to
-            do with one call what guidance does with two; None elsewhere.
-        grid: the times that a distilled model was taught at, at which alone it is called; None: it
-            can be called at any time.
+        autoencoder: between pictures and latents; None if the denoiser works on pictures.
+        prompts: the text encoders; None if the model takes no prompts.
+        embed_guidance: from a guidance scale to the network's embedding of it, if the network was
+            distilled to do in one call what guidance does in two; else None.
+        grid: the times at which a distilled model was trained, the only ones at which it is called;
+            None if it can be called at any time.
     """
 
     denoiser: Denoiser
@@ -95,22 +95,22 @@ class Pretrained:
 
     @classmethod
     def of_pictures(cls, denoiser: Denoiser) -> Pretrained:
-        """A model of one part: a denoiser over pictures, unconditional or of classes."""
+        """A model that is just a denoiser over pictures, unconditional or class-conditional."""
         channels, height, width = denoiser.shape
         return cls(denoiser=denoiser, shape=(channels, height, width))
 
     def condition(self, label: int | None, prompt: str | None) -> Condition:
-        """What conditions the network on a class or a prompt; with neither, on nothing."""
+        """What conditions the network on a class or a prompt, or on neither."""
         if self.prompts is not None:
             return self.prompts(prompt)
         return (torch.tensor(self.denoiser.no_class if label is None else label),)
 
     def lanes(self, batch_size: int) -> Lanes[Any]:
-        """New lanes over the denoiser, for a policy of one's own; of latents, not of pictures."""
+        """New lanes over the denoiser, for any policy; with an autoencoder, they take latents."""
         return Lanes(Gaussian(self.denoiser, batch_size))
 
     def steps(self, batch_size: int) -> Steps[Any]:
-        """New lanes from picture to picture under the policy `ordered`."""
+        """New lanes from picture to picture, under the policy of `Ordered`."""
         steps = Ordered[Any](self.lanes(batch_size))
         if self.autoencoder is None:
             return steps

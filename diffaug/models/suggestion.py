@@ -12,15 +12,15 @@ from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.load import checkpoint_of
 from diffaug.recipe import Recipe
 
-__all__ = ["Suggestion", "resolve", "suggestion_for"]
+__all__ = ["Suggestion", "suggestion_for", "with_suggestions"]
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The values that a recipe takes from a card; its text states them and their origin.
+    """The values that a recipe takes from a card; `str` of it states them and their origin.
 
     Attributes:
-        origin: whose suggestion it is.
+        origin: where the suggestion comes from.
         fields: the values by field, checked as a recipe's are; empty if the card suggests none, or
             the recipe sets them all.
     """
@@ -45,7 +45,7 @@ def suggestion_for(recipe: Recipe, checkpoint: Checkpoint) -> Suggestion:
     Args:
         recipe: as the user gave it (`model_fields_set` holds what it sets).
         checkpoint: its model. If its own card suggests nothing and it is a public model that
-            diffaug lists, what the list suggests counts.
+            diffaug lists, the list's suggestion applies.
 
     Raises:
         ConfigError: the card suggests a value that no recipe can have.
@@ -61,15 +61,15 @@ def suggestion_for(recipe: Recipe, checkpoint: Checkpoint) -> Suggestion:
     return Suggestion(origin, {name: getattr(checked, name) for name in taken})
 
 
-def resolve(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Recipe:
-    """The recipe with strength, steps and sampler set, as a digest needs them.
+def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Recipe:
+    """The recipe with strength, steps and sampler set, as a digest requires.
 
-    What it does not set itself is the card's suggestion or, without one, the field's default. A
-    recipe that sets all of them is returned as it is, and resolving twice changes nothing.
+    A field that it does not set becomes the card's suggestion or, without one, the field's default.
+    A recipe that sets all of them is returned unchanged, and a second call changes nothing.
 
     Args:
         recipe: as the user gave it.
-        checkpoint: its model; None: found by its name, if it is needed.
+        checkpoint: its model; if None, it is found by its name when needed.
 
     Raises:
         ConfigError: there is no such model, or its card suggests what no recipe can have.
@@ -86,7 +86,7 @@ def _unset(recipe: Recipe) -> list[str]:
 
 
 def _suggested(checkpoint: Checkpoint) -> tuple[Any, str]:
-    """What the card of a model suggests, and whose card it is."""
+    """What a model's card suggests, and which card it is."""
     origin = f"the card of {checkpoint.reference}"
     if checkpoint.card is not None and checkpoint.card.suggested:
         return checkpoint.card.suggested, origin

@@ -16,7 +16,7 @@ from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.editor import Draft, Editor, Finish, Source, sample_id
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
-from diffaug.models import checkpoint_of, resolve
+from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.online.cache import Cache
 from diffaug.online.images import like, to_pil
 from diffaug.pictures.codec import picture, pixel_sha256
@@ -77,7 +77,7 @@ class Engine:
 
     def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
         self._checkpoint = checkpoint_of(recipe)
-        self._recipe = resolve(recipe, self._checkpoint)
+        self._recipe = with_suggestions(recipe, self._checkpoint)
         self._execution = execution
         self._cache = cache
 

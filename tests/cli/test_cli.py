@@ -377,7 +377,7 @@ def test_verify_replays_beside_a_broken_part(output: Path, cli: Cli) -> None:
 def test_verify_replays_no_fewer_than_none(output: Path, cli: Cli) -> None:
     said = cli("verify", output, "--replay", "-1")
     assert said.code == 2
-    assert "--replay is a number of images" in said.err
+    assert "--replay must be a number of images" in said.err
 
 
 # --- replay
@@ -391,7 +391,7 @@ def test_replay_writes_the_image_where_one_stands(
     said = cli("replay", finished / "out", row["sample_id"])
     assert said.code == 0
     assert said.out == (
-        f"wrote {row['output_member']}\nequal: its bytes and pixels are the manifest's\n"
+        f"wrote {row['output_member']}\nequal: its bytes and pixels match the manifest\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == [row["output_member"]]
     assert (tmp_path / row["output_member"]).read_bytes() == output_bytes(finished / "out", row)
@@ -448,8 +448,8 @@ def test_what_was_made_elsewhere_is_never_called_equal(
         ("out", "f", "x.png", "at least the first 8"),
         ("none", "f" * 32, "x.png", "is not an output of diffaug"),
         ("in", "f" * 32, "x.png", "is not an output of diffaug"),
-        ("out", "", "none/x.png", "give another FILE with -o"),
-        ("out", "", ".", "give another FILE with -o"),
+        ("out", "", "none/x.png", "name another FILE with -o"),
+        ("out", "", ".", "name another FILE with -o"),
     ],
 )
 def test_a_mistaken_replay_is_one_sentence_and_exit_2(

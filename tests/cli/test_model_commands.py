@@ -68,7 +68,10 @@ def test_its_model_augments_and_samples(trained: Trained, tmp_path: Path, cli: C
         (["sample", "{tmp}/none"], "no such model"),
         (["sample", "fashion-mnist-32", "-n", "0"], "must be at least 1"),
         (["sample", "fashion-mnist-32", "--label", "10"], "the model has 10 classes"),
-        (["sample", "fashion-mnist-32", "--label", "shoe"], "--label is none, all, or classes"),
+        (
+            ["sample", "fashion-mnist-32", "--label", "shoe"],
+            "--label must be none, all, or classes",
+        ),
         (["sample", "fashion-mnist-32", "--guidance", "2"], "no class to guide towards"),
         (["sample", "fashion-mnist-32", "--eta", "0.5"], "eta belongs to the sampler ddim"),
     ],

@@ -34,8 +34,7 @@ def test_the_command_packs_and_a_rerun_says_that_it_did_nothing(tmp_path: Path) 
     again = diffaug_command("pack", source, tmp_path / "out", *arguments[3:])
     assert again.returncode == 0
     assert (
-        "0 of 4 files written; the others were there already, with the same content: "
-        in again.stdout
+        "0 of 4 files written; the others already existed with the same content: " in again.stdout
     )
 
 

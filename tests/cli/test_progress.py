@@ -82,9 +82,9 @@ def test_on_a_terminal_a_line_counts_and_tells_what_failed() -> None:
 def test_where_no_person_looks_on_nothing_moves() -> None:
     log, stream = log_of()
     assert list(counted(working(Tally()), 4, "doing shards", log)) == [0, 1, 2, 3]
-    log.tell("only", machines=1)
+    log.emit("only", machines=1)
     assert stream.getvalue() == ""
-    log.say("[a line]")
+    log.print("[a line]")
     assert stream.getvalue() == "[a line]\n"
 
 

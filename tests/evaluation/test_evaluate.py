@@ -313,7 +313,7 @@ def test_stopped_it_ends_soon_and_then_continues(tmp_path: Path, cli: Cli) -> No
     running.send_signal(signal.SIGTERM)
     _, said = running.communicate()
     assert running.returncode == 128 + signal.SIGTERM
-    assert "the same command goes on from there" in said
+    assert "the same command continues from there" in said
     _, alive = psutil.wait_procs(family, 120)
     assert not alive
     done = {path.name for path in again.glob("trials/*/*.json")}

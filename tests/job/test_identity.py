@@ -220,7 +220,7 @@ def test_a_job_killed_again_and_again(tmp_path: Path, forked: Forks) -> None:
         moments.append((round(delay, 2), len(list(output.glob("manifest/*.parquet")))))
         assert code == 128 + signum, (moments, process.err)
         assert "Traceback" not in process.err
-        assert "the same command goes on from there" in process.err
+        assert "the same command continues from there" in process.err
         assert not (output / "shards.txt").exists()
     print(f"interrupted after (seconds of work, shards committed so far): {moments}")
     last = forked(*arguments)

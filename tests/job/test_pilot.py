@@ -94,7 +94,7 @@ def test_where_nothing_comes_out_there_is_no_picture(tmp_path: Path, cli: Cli) -
     said = cli("augment", shard, tmp_path / "out", "--pilot", "3")
     assert said.code == 0, said
     assert "12 images tried, 12 of them failed" in said.out
-    assert "the first one because the image cannot be decoded" in said.out
+    assert "the first failed because the image cannot be decoded" in said.out
     assert "pictures:" not in said.out
 
 

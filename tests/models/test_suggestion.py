@@ -13,9 +13,9 @@ from diffaug.models import (
     Checkpoint,
     find_checkpoint,
     known_cards,
-    resolve,
     shipped_cards,
     suggestion_for,
+    with_suggestions,
 )
 
 DEFAULTS = {"strength": 0.4, "steps": 20, "sampler": "dpmsolver++"}
@@ -37,7 +37,7 @@ def chosen(recipe: Recipe) -> dict[str, Any]:
 @pytest.mark.parametrize("field", DEFAULTS)
 def test_each_field_is_taken_by_itself(field: str, tmp_path: Path) -> None:
     only = {field: CARD[field]}
-    found = resolve(Recipe(), checkpoint(tmp_path, only))
+    found = with_suggestions(Recipe(), checkpoint(tmp_path, only))
     assert chosen(found) == DEFAULTS | only
     assert str(suggestion_for(Recipe(), checkpoint(tmp_path, only))) == (
         f"{field} {CARD[field]}: suggested by the card of {tmp_path}"
@@ -47,7 +47,7 @@ def test_each_field_is_taken_by_itself(field: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", DEFAULTS)
 def test_what_the_user_sets_counts_before_the_card(field: str, tmp_path: Path) -> None:
     own = {field: USERS[field]}
-    found = resolve(Recipe.of(own), checkpoint(tmp_path, CARD))
+    found = with_suggestions(Recipe.of(own), checkpoint(tmp_path, CARD))
     assert chosen(found) == CARD | own
 
 
@@ -55,20 +55,22 @@ def test_what_the_user_sets_counts_before_the_card(field: str, tmp_path: Path) -
 def test_a_default_that_the_user_sets_is_the_users(field: str, tmp_path: Path) -> None:
     own = {field: DEFAULTS[field]}
     assert Recipe.of(own) == Recipe()
-    assert chosen(resolve(Recipe.of(own), checkpoint(tmp_path, CARD))) == CARD | own
+    assert chosen(with_suggestions(Recipe.of(own), checkpoint(tmp_path, CARD))) == CARD | own
 
 
 @pytest.mark.parametrize("suggested", [None, {}, {"condition": "label", "guidance": 3}])
 def test_without_a_suggestion_the_defaults_count(suggested: Any, tmp_path: Path) -> None:
     given = Recipe(seed=5)
-    assert resolve(given, checkpoint(tmp_path, suggested)) == given
+    assert with_suggestions(given, checkpoint(tmp_path, suggested)) == given
     assert not suggestion_for(given, checkpoint(tmp_path, suggested))
     (tmp_path / "README.md").unlink()
-    assert resolve(given, Checkpoint(str(tmp_path), tmp_path, None, files=())) == given
+    assert with_suggestions(given, Checkpoint(str(tmp_path), tmp_path, None, files=())) == given
 
 
 def test_condition_and_guidance_are_never_taken(tmp_path: Path) -> None:
-    found = resolve(Recipe(), checkpoint(tmp_path, CARD | {"condition": "label", "guidance": 3}))
+    found = with_suggestions(
+        Recipe(), checkpoint(tmp_path, CARD | {"condition": "label", "guidance": 3})
+    )
     assert (found.condition, found.guidance) == ("none", 1.0)
     assert chosen(found) == CARD
 
@@ -80,16 +82,16 @@ def test_a_list_of_strengths_is_taken_as_one(tmp_path: Path) -> None:
 
 
 def test_a_resolved_recipe_stays_as_it_is_and_needs_no_model(tmp_path: Path) -> None:
-    found = resolve(Recipe(), checkpoint(tmp_path, CARD))
+    found = with_suggestions(Recipe(), checkpoint(tmp_path, CARD))
     assert found.model_fields_set >= DEFAULTS.keys()
-    assert resolve(found.model_copy(update={"model": "nowhere"})).steps == CARD["steps"]
-    assert resolve(found, checkpoint(tmp_path, {"steps": 999})) is found
+    assert with_suggestions(found.model_copy(update={"model": "nowhere"})).steps == CARD["steps"]
+    assert with_suggestions(found, checkpoint(tmp_path, {"steps": 999})) is found
     again = Recipe.model_validate_json(found.model_dump_json())
-    assert resolve(again, checkpoint(tmp_path, {"steps": 999})) is again
+    assert with_suggestions(again, checkpoint(tmp_path, {"steps": 999})) is again
 
 
 def test_its_digest_is_that_of_the_values_set_by_hand(tmp_path: Path) -> None:
-    found = resolve(Recipe(seed=5), checkpoint(tmp_path, CARD))
+    found = with_suggestions(Recipe(seed=5), checkpoint(tmp_path, CARD))
     assert found.digest("m", "n") == Recipe.of({"seed": 5, **CARD}).digest("m", "n")
     assert found.digest("m", "n") != Recipe(seed=5).digest("m", "n")
 
@@ -108,8 +110,8 @@ def test_its_digest_is_that_of_the_values_set_by_hand(tmp_path: Path) -> None:
 def test_a_wrong_card_is_named_with_its_field(suggested: Any, says: str, tmp_path: Path) -> None:
     found = checkpoint(tmp_path, suggested)
     with pytest.raises(ConfigError, match=f"the card of {tmp_path}.*: {says}"):
-        resolve(Recipe(), found)
-    assert chosen(resolve(Recipe.of(USERS), found)) == USERS
+        with_suggestions(Recipe(), found)
+    assert chosen(with_suggestions(Recipe.of(USERS), found)) == USERS
 
 
 @pytest.mark.parametrize("card", known_cards(), ids=lambda card: card.name)
@@ -128,6 +130,6 @@ def test_a_public_models_own_card_counts_before_the_list(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("card", shipped_cards(), ids=lambda card: card.name)
 def test_a_shipped_model_is_run_as_its_card_suggests(card: Any) -> None:
-    found = resolve(Recipe(model=card.name))
+    found = with_suggestions(Recipe(model=card.name))
     assert chosen(found) == {name: card.suggested[name] for name in DEFAULTS}
     assert suggestion_for(Recipe(), find_checkpoint(card.name)).origin == f"the card of {card.name}"

@@ -150,7 +150,9 @@ def test_a_class_conditions_a_sample() -> None:
     "fields", [{"condition": "label"}, {"prompt": ("a", "a {label}")}, {"mask_key": "mask.png"}]
 )
 def test_an_image_alone_has_no_members(fields: dict[str, Any]) -> None:
-    with pytest.raises(diffaug.ConfigError, match=f"{next(iter(fields))}: .* has no members: give"):
+    with pytest.raises(
+        diffaug.ConfigError, match=f"{next(iter(fields))}: .* a bare image has no members: pass"
+    ):
         Augment(diffaug.Recipe(**fields))(pictures(1)[0])
 
 
@@ -175,7 +177,7 @@ def test_what_is_no_image_is_refused(
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_a_share_is_between_none_and_all(p: float) -> None:
-    with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"p must be a probability in \[0, 1\]"):
         Augment(QUICK, p)
 
 

@@ -317,7 +317,7 @@ def test_rejects_that_are_not_kept_can_still_be_rebuilt(
     monkeypatch.chdir(tmp_path)
     said = cli("replay", output, gone[0]["sample_id"])
     name = f"{gone[0]['source_key']}-a{gone[0]['copy']}.png"
-    assert said.out == f"wrote {name}\nequal: its bytes and pixels are the manifest's\n"
+    assert said.out == f"wrote {name}\nequal: its bytes and pixels match the manifest\n"
     assert hashlib.sha256(Path(name).read_bytes()).hexdigest() == gone[0]["output_sha256"]
     assert find_sample(str(output), gone[0]["sample_id"])[1] == gone[0]
 

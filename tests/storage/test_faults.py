@@ -56,7 +56,7 @@ def test_a_full_disk_is_said_and_the_job_goes_on_when_there_is_room(
     code, said = on_small_disk(*augment)
     assert code == 1
     assert "diffaug: storage failed: [Errno 28] " in said
-    assert "No space left on device. What was committed stays; run it again" in said
+    assert "No space left on device. What was committed is kept; run it again" in said
     _, there = on_small_disk("ls", "-A", "out", "out/manifest")
     assert "s0.parquet" in there
     assert ".diffaug-" not in there
