@@ -105,7 +105,7 @@ class Binding:
         if editor.recipe_digest != self.recipe_digest:
             raise ConfigError(
                 f"recipe_digest of {self.record} is {self.recipe_digest[:8]}…, and the recipe "
-                f"recorded beside it has the digest {editor.recipe_digest[:8]}…"
+                f"recorded next to it has the digest {editor.recipe_digest[:8]}…"
             )
         return editor
 

@@ -39,8 +39,8 @@ class Suggestion:
 def suggestion_for(recipe: Recipe, checkpoint: Checkpoint) -> Suggestion:
     """What a recipe takes from the card of its model.
 
-    It takes strength, steps and sampler, each only where the recipe does not set it. It never takes
-    condition or guidance, which are right only where the user's classes are the model's.
+    It takes strength, steps and sampler, each only if the recipe does not set it. It never takes
+    condition or guidance, which are right only if the user's classes are the model's.
 
     Args:
         recipe: as the user gave it (`model_fields_set` holds what it sets).

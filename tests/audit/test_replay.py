@@ -293,7 +293,7 @@ METADATA_DIFFERS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "later recipe": (lambda said: said["recipe"].update(magic=1), "magic: no such field"),
     "other recipe": (
         lambda said: said["recipe"].update(steps=9),
-        "the recipe recorded beside it has the digest",
+        "the recipe recorded next to it has the digest",
     ),
     "other noise": (
         lambda said: said["environment"].update(noise="dice-2"),
