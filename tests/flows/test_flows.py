@@ -214,7 +214,7 @@ def test_what_cannot_be_fails_with_a_sentence(
         (
             "evaluate-augmentation",
             nowhere,
-            "s3://bucket/out: an evaluation wants a local folder",
+            "s3://bucket/out: an evaluation requires a local folder",
         ),
     ]
     asked = json.dumps([(name, parameters) for name, parameters, _ in runs])

@@ -88,7 +88,8 @@ def test_a_task_sees_what_was_committed_since_it_looked(
     run = planned(sources, output)
     assert survey(run.sources, output).missing == list(run.sources)
     assert storage.listing(f"{output}/manifest", "") == []
-    elsewhere = ("augment", *sources, output, "--sampler=one-step", "--batch-size=8")
+    flags = ("--strength=0.4", "--steps=20", "--sampler=one-step", "--batch-size=8")
+    elsewhere = ("augment", *sources, output, *flags)
     assert forked(*elsewhere).returncode == 0
     found = survey(run.sources, output)
     assert found.missing == []
@@ -144,7 +145,8 @@ def test_a_job_on_the_store_is_the_job_on_a_disk(
             assert done.code == 0, done
             told.append(str(done).encode())
     assert sum(made.values()) > made["none"] > 0
-    here = augmented(SHARDS, tmp_path / "out", sampler="dpmsolver++", batch_size=32)
+    suggested = {"strength": "0.2:0.4", "steps": 20, "sampler": "dpmsolver++"}
+    here = augmented(SHARDS, tmp_path / "out", **suggested, batch_size=32)
     there = manifest(store, output)
     pd.testing.assert_frame_equal(
         there.drop(columns="source_shard"), here.drop(columns="source_shard")
