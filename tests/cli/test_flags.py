@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from rich.console import Console
 
+from diffaug.cli.app import app
 from diffaug.cli.flags import Flags
 from diffaug.evaluation.settings import Evaluation
 from diffaug.recipe import Recipe
@@ -24,7 +26,7 @@ class Some(Flags, of=Recipe, only=["judges", "copies"], defaults=Recipe(copies=3
 def test_every_field_is_a_flag_with_its_description_and_default(
     command: str, fields: type[Fields], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr(app, "_console", Console(width=1000))  # or lines break
     lines = {
         name: text.strip()
         for line in cli(command, "--help").out.splitlines()

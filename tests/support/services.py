@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -122,14 +122,23 @@ def use(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.filesystem("s3").clear_instance_cache()
 
 
+_PORTS = 20_000, 32_000
+_RANDOM = random.SystemRandom()  # tests seed the common one
+
+
 def free_ports(count: int) -> list[int]:
-    """So many ports of loopback that nothing listens at."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
+    """So many ports of loopback that nothing uses.
+
+    They are below those that the system gives to connections, which could take one before the
+    server listens at it.
+    """
+    ports: list[int] = []
+    with ExitStack() as stack:
+        while len(ports) < count:
+            one, port = stack.enter_context(socket.socket()), _RANDOM.randrange(*_PORTS)
+            with suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                ports.append(port)
     return ports
 
 
