@@ -88,7 +88,7 @@ def run_row(run: Run) -> Row:
 def source_row(sample: Sample, url: str, reading: Reading) -> Row:
     """The `from` columns of a sample, as far as its members give them without being decoded."""
     row: Row = {"source_shard": url, "source_key": sample.key, "source_offset": sample.offset}
-    if (image := sample.first(reading.image_keys)) is not None:
+    if (image := reading.image_member(sample)) is not None:
         row |= {
             "source_member": image.name,
             "source_offset": image.offset,

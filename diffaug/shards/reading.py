@@ -82,11 +82,15 @@ class Reading:
         Raises:
             DefectError: none of them is.
         """
-        for key in self.image_keys:
-            if key in members:
-                return key
+        if (key := self._image_key(members)) is not None:
+            return key
         known = ", ".join(self.image_keys)
         raise DefectError("no_image", f"the sample has no image member (looked for {known})")
+
+    def image_member(self, sample: Sample) -> Member | None:
+        """The member that holds the image, even of a sample with a defect; None without one."""
+        key = self._image_key(sample.members)
+        return None if key is None else sample.members[key]
 
     def image(self, sample: Sample) -> Member:
         """The member that holds the image.
@@ -122,6 +126,9 @@ class Reading:
         """The members to copy next to each image made from the sample, by extension."""
         names = dict.fromkeys((self.label_key, *self.carry))
         return {name: sample.members[name] for name in names if name in sample.members}
+
+    def _image_key(self, members: Container[str]) -> str | None:
+        return next((key for key in self.image_keys if key in members), None)
 
 
 def label_of(label: Any, text: Any = None) -> Label:

@@ -13,7 +13,7 @@ import re
 import tarfile
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
@@ -81,11 +81,6 @@ class Sample:
     members: dict[str, Member] = field(default_factory=dict)
     defect: DefectError | None = None
     offset: int | None = None
-
-    def first(self, extensions: Iterable[str]) -> Member | None:
-        """The first of these members that the sample has."""
-        found = (self.members.get(extension) for extension in extensions)
-        return next((member for member in found if member is not None), None)
 
 
 def integer(text: str) -> int | None:
