@@ -124,7 +124,8 @@ def augment_dataset(
         why = f" ({failures[0]})" if failures else ""
         return Failed(message=f"{summary}{why}: run it again to do the rest")
     if summary.failed_fraction > max_failed:
-        return Failed(message=f"{summary}: more failed than max_failed={max_failed:g}")
+        why = f"more failed than max_failed={max_failed:g}"
+        return Failed(message=f"{summary}: {why if summary.planned else 'no sample was found'}")
     return {name: getattr(summary, name) for name in ("planned", "ok", "filtered", "failed")}
 
 

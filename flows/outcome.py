@@ -97,6 +97,7 @@ def _link(report: str) -> None:
 
 
 def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
+    others = f"\n{summary.passed_over} other keys passed over.\n" if summary.passed_over else ""
     picture = f"\n![some sources next to their augmentations]({sheet})\n" if sheet else ""
     return f"""\
 # {output}
@@ -105,7 +106,7 @@ def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
 | ---: | ---: | ---: | ---: | ---: |
 | {summary.planned} | {summary.ok} | {summary.filtered} | {summary.failed} \
 | {summary.committed} of {summary.shards} |
-{picture}
+{others}{picture}
 {summary.output_bytes:,} bytes of images, {summary.rejects_bytes:,} of rejects, and the lineage \
 of each in `pandas.read_parquet("{output}/manifest")`. The report: `diffaug report {output}`.
 """

@@ -96,7 +96,7 @@ def augment(
     if dry_run:
         return _show_plan(job)
     started, run = time.monotonic(), job.freeze()
-    counts = Counts(job.tally, "images", "filtered", "failed")
+    counts = Counts(job.tally, "images", "filtered", "failed", "passed_over")
     for report in counted(job.run(), len(job.missing), "augmenting shards", err, counts):
         if not err.is_live:
             line = f"{report.stem}: {_counts(report, run)}"
@@ -110,18 +110,22 @@ def augment(
         err.print(
             f"diffaug: {summary.failed} of {summary.planned} failed, more than "
             f"--max-failed {max_failed:g}: see reason in {output}/manifest"
+            if summary.planned
+            else "diffaug: the source has no sample: check SOURCE, image_key and label_key"
         )
         return DIFFERS
     return OK
 
 
 def _facts(counts: ShardReport | Summary) -> dict[str, int]:
-    return {"ok": counts.ok, "filtered": counts.filtered, "failed": counts.failed}
+    names = ("ok", "filtered", "failed", "passed_over")
+    return {name: getattr(counts, name) for name in names}
 
 
 def _counts(report: ShardReport, run: Run) -> str:
     filtered = f"{report.filtered} filtered, " if run.recipe.turns_away else ""
-    return f"{report.ok} ok, {filtered}{report.failed} failed"
+    passed = f", {report.passed_over} passed over" if report.passed_over else ""
+    return f"{report.ok} ok, {filtered}{report.failed} failed{passed}"
 
 
 def _show_plan(job: Job) -> int:

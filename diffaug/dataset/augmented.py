@@ -7,6 +7,7 @@ It is built from webdataset's parts: `split_by_node` and `split_by_worker` divid
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import webdataset as wds
@@ -145,10 +146,11 @@ def _reading(
     recipe: Recipe, image_key: str | Sequence[str] | None, label_key: str | None
 ) -> Reading:
     """How real samples are read: as the job did, unless the user names other members."""
-    keys = recipe.image_key if image_key is None else image_key
-    keys = tuple(keys.split(",") if isinstance(keys, str) else keys)
-    keys = tuple(key for key in keys if key != recipe.mask_key)
-    return Reading(keys, label_key or recipe.label_key)
+    named = {"image_key": image_key, "label_key": label_key}
+    given = {name: value for name, value in named.items() if value is not None}
+    fields = recipe.model_dump(include={"image_key", "label_key", "mask_key"}) | given
+    reading = Reading.of(Recipe.of(fields, where="AugmentedDataset"))
+    return replace(reading, mask_key=None)
 
 
 def _real_shards(

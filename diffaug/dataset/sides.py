@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol
@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from diffaug import storage
 from diffaug.dataset.index import Index
 from diffaug.errors import DefectError
-from diffaug.shards import Sample, read_samples
+from diffaug.shards import Sample
+from diffaug.shards.census import Census
 from diffaug.shards.reading import Reading
 
 __all__ = ["Augmented", "Raw", "Real", "Side", "Split"]
@@ -70,6 +71,10 @@ class Real:
     shards: list[str]
     reading: Reading
     name: str = "real"
+    _census: Census = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_census", Census(self.reading))
 
     def read(self, shards: Iterable[str], split: Split) -> Iterator[Raw]:
         """See `Side`. A defect of a tar is a sample too."""
@@ -77,7 +82,7 @@ class Real:
 
     def _in(self, url: str) -> Iterator[Sample]:
         with storage.open_read(url) as stream:
-            yield from read_samples(stream, self.reading.reads)
+            yield from self._census.of(url).samples(stream)
 
     def _raw(self, found: tuple[str, Sample]) -> Raw:
         url, sample = found

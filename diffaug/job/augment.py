@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 
@@ -17,13 +16,12 @@ from diffaug.job.writer import Tally, Uncommitted, Writer
 from diffaug.manifest.part import Row
 from diffaug.output.run import Run, SourceShard, read_run
 from diffaug.output.survey import ShardReport, survey
-from diffaug.shards import Sample, read_samples
+from diffaug.shards import Sample
+from diffaug.shards.census import Census
 from diffaug.storage import Fingerprint
 from diffaug.threads import ahead, behind
 
 __all__ = ["augment_shards"]
-
-_log = logging.getLogger(__name__)
 
 _COPIES_AHEAD = 4
 """How many copies are read ahead of the lanes, for each row of a batch."""
@@ -94,24 +92,17 @@ def _planned(
     shards: Iterable[SourceShard], editor: Editor, run: Run
 ) -> Iterator[tuple[Item, Edit | None]]:
     """The reading thread: every planned copy of every shard, then the shard's end."""
-    reading, shared = editor.reading, run_row(run)
+    census, shared = Census(editor.reading), run_row(run)
     for shard in shards:
-        masked = reading.mask_key is None
+        found = census.of(shard.url)
         try:
             with storage.open_whole(shard.url) as source:
-                for sample in read_samples(source.stream, reading.reads):
-                    masked = masked or reading.mask(sample) is not None
+                for sample in found.samples(source.stream):
                     yield from _copies(sample, shard, shared, editor)
                 outcome: Fingerprint | OSError = source.fingerprint()
         except OSError as error:
             outcome = error
-        if not masked and isinstance(outcome, Fingerprint):
-            _log.warning(
-                "no sample of %s has the member %s: no part of its images is kept by a mask",
-                shard.url,
-                reading.mask_key,
-            )
-        yield ShardEnd(shard, outcome), None
+        yield ShardEnd(shard, outcome, found.passed_over), None
 
 
 def _copies(

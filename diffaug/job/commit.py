@@ -186,16 +186,17 @@ class ShardSink:
         for tar in (self._tar, self._rejects):
             tar.discard()
 
-    def commit(self, source: Fingerprint) -> ShardReport:
+    def commit(self, source: Fingerprint, passed_over: int = 0) -> ShardReport:
         """Publish the tars, then the part; if another writer was first, its part counts.
 
         Args:
             source: the shard as it was read.
+            passed_over: how many of its keys are no sample.
 
         Raises:
             ConfigError: the part's name is taken by another source.
         """
-        report = self._publish_tars(source)
+        report = self._publish_tars(source, passed_over)
         self._part.write(
             self._part_path, report.output_shard, self._metadata(report), report.rejects_shard
         )
@@ -212,7 +213,7 @@ class ShardSink:
             )
         return theirs
 
-    def _publish_tars(self, source: Fingerprint) -> ShardReport:
+    def _publish_tars(self, source: Fingerprint, passed_over: int) -> ShardReport:
         kept = self._tar.publish(self._output, SHARDS, self._shard.stem)
         turned_away = self._rejects.publish(self._output, REJECTS, self._shard.stem)
         return ShardReport(
@@ -223,6 +224,7 @@ class ShardSink:
             stem=self._shard.stem,
             planned=sum(self._counts.values()),
             **self._counts,
+            passed_over=passed_over,
             output_shard=kept.name,
             output_sha256=kept.sha256,
             output_bytes=kept.bytes,

@@ -88,10 +88,17 @@ class Copy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShardEnd:
-    """After a shard's last copy: the shard's fingerprint, or why it was not read to its end."""
+    """After a shard's last copy.
+
+    Attributes:
+        shard: the source shard.
+        outcome: its fingerprint, or why it was not read to its end.
+        passed_over: how many of its keys are no sample (see `Census`).
+    """
 
     shard: SourceShard
     outcome: Fingerprint | OSError
+    passed_over: int = 0
 
 
 Item = Copy | ShardEnd

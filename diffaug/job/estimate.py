@@ -19,7 +19,8 @@ from diffaug.job.binding import Binding, panel_of
 from diffaug.judges import Candidate
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.select import evenly
-from diffaug.shards import Sample, read_samples
+from diffaug.shards import Sample
+from diffaug.shards.census import Census
 
 __all__ = ["Estimate", "estimate"]
 
@@ -76,9 +77,10 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
     planned = calls = 0
     members: list[float] = []
+    census = Census(editor.reading)
     for shard in (missing[place] for place in evenly(len(missing), _SHARDS)):
         with storage.open_whole(shard.url) as source:
-            for sample in islice(read_samples(source.stream, editor.reading.reads), _SAMPLES):
+            for sample in islice(census.of(shard.url).samples(source.stream), _SAMPLES):
                 samples += sample.key is not None
                 if found := _drafts(sample, editor):
                     planned += len(found)

@@ -21,7 +21,8 @@ from diffaug.output.select import evenly
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import Filters
 from diffaug.report import contact_sheet
-from diffaug.shards import Sample, ShardWriter, read_samples
+from diffaug.shards import Sample, ShardWriter
+from diffaug.shards.census import Census
 from diffaug.shards.reading import Reading
 
 __all__ = ["KEPT", "Choice", "Pilot", "run_pilot"]
@@ -116,10 +117,11 @@ def _look(run: Run, count: int) -> list[list[Sample]]:
     """Samples of some shards, spread over all of them."""
     places = evenly(len(run.sources), min(_SHARDS, count))
     each = -(-count * _EACH // len(places))
-    looked = []
+    looked, census = [], Census(Reading.of(run.recipe))
     for place in places:
-        with storage.open_whole(run.sources[place].url) as source:
-            read = read_samples(source.stream, Reading.of(run.recipe).reads)
+        url = run.sources[place].url
+        with storage.open_whole(url) as source:
+            read = census.of(url).samples(source.stream)
             looked.append([one for one in islice(read, each) if one.key is not None])
     return looked
 

@@ -33,11 +33,13 @@ class Tally:
         images: planned images that are settled: kept, filtered or failed.
         filtered: how many of them filters rejected.
         failed: how many of them have no image.
+        passed_over: keys of the source that are no sample and have no row.
     """
 
     images: int = 0
     filtered: int = 0
     failed: int = 0
+    passed_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class Writer:
                     self._add(sink, item, verdict)
                     continue
                 if isinstance(item.outcome, Fingerprint):
-                    yield sink.commit(item.outcome)
+                    self._tally.passed_over += item.passed_over
+                    yield sink.commit(item.outcome, item.passed_over)
                 else:
                     sink.discard()
                     _log.warning("%s was not read to its end: %s", item.shard.url, item.outcome)

@@ -16,9 +16,11 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.online.cache import Cache
 from diffaug.online.engine import Engine, Given
-from diffaug.online.samples import given, image_key
+from diffaug.online.samples import given, image_key, only_samples
 from diffaug.output.layout import copy_key
 from diffaug.recipe import Recipe
+from diffaug.shards.census import Census
+from diffaug.shards.reading import Reading
 
 __all__ = ["Augment", "Augmenter"]
 
@@ -136,7 +138,8 @@ class Augmenter(_InLoader):
 
     Use it with `webdataset`'s `compose` after `decode("pil")` or `decode("torchrgb")`, or on any
     iterable of dicts. For each sample it yields the copies as samples of the same form, in order,
-    with a `__key__` that ends in `-a<copy>`. It reads two batches ahead.
+    with a `__key__` that ends in `-a<copy>`. It reads two batches ahead. Like a job, it passes over
+    what is no sample, such as a README.txt in a tar, and logs that.
 
     Args:
         recipe: what to do to each image. Its keys name the members of a sample that are read.
@@ -162,6 +165,7 @@ class Augmenter(_InLoader):
     ) -> None:
         super().__init__(recipe, Execution.choose(batch_size, dtype, device), cache)
         self.keep = keep
+        self._census = Census(Reading.of(recipe))
 
     def __call__(self, samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield each sample's copies; epoch e yields numbers e * copies to (e + 1) * copies - 1.
@@ -172,7 +176,7 @@ class Augmenter(_InLoader):
         """
         recipe = self.recipe
         first = self._epoch.get() * recipe.copies
-        images = (given(sample, recipe) for sample in samples)
+        images = (given(sample, recipe) for sample in only_samples(samples, self._census))
         copies = range(first, first + recipe.copies)
         for sample, copy, result in self._engine().run(images, copies):
             if self.keep and copy == first:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from diffaug.errors import DefectError
 from diffaug.online.engine import Given
 from diffaug.recipe import Recipe
+from diffaug.shards.census import Census
 from diffaug.shards.reading import TEXT, Reading, label_of
 
-__all__ = ["Sample", "given", "image_key"]
+__all__ = ["Sample", "given", "image_key", "only_samples"]
 
 Sample = dict[str, Any]
 """As webdataset yields it: members by extension, and `__key__`."""
+
+
+def only_samples(stream: Iterable[Sample], census: Census) -> Iterator[Sample]:
+    """Those that a job would take for samples; what else there is, the log says at the end."""
+    found = census.of("the stream")
+    for sample in stream:
+        if found.takes(str(sample.get("__key__")), _members(sample)):
+            yield sample
+    found.end()
 
 
 def given(sample: Sample, recipe: Recipe) -> Given[Sample]:
@@ -38,11 +49,13 @@ def image_key(sample: Sample, recipe: Recipe) -> str:
         DefectError: there is no such member.
     """
     try:
-        return Reading.of(recipe).image_key(sample)
+        return Reading.of(recipe).image_key(_members(sample))
     except DefectError as defect:
-        raise DefectError(
-            defect.code, f"{_name(sample)}: {defect.reason}; set the recipe's image_key"
-        ) from None
+        raise DefectError(defect.code, f"{_name(sample)}: {defect.reason}") from None
+
+
+def _members(sample: Sample) -> list[str]:
+    return [name for name in sample if not name.startswith("__")]
 
 
 def _name(sample: Sample) -> str:

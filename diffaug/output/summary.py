@@ -22,6 +22,7 @@ class Summary:
         ok: images that were made and kept.
         filtered: images that a filter rejected.
         failed: planned images that could not be made.
+        passed_over: keys of the sources that are no sample and have no row, such as README.txt.
         output_bytes: size of the tars in shards/.
         rejects_bytes: size of the tars in rejects/.
         seconds: time the shards took, summed over all processes.
@@ -33,6 +34,7 @@ class Summary:
     ok: int
     filtered: int
     failed: int
+    passed_over: int = 0
     output_bytes: int
     rejects_bytes: int
     seconds: float
@@ -44,13 +46,19 @@ class Summary:
 
     @property
     def failed_fraction(self) -> float:
-        """Failed images divided by planned images; 0 if none are planned."""
-        return self.failed / self.planned if self.planned else 0.0
+        """Failed images divided by planned images.
+
+        If none are planned, it is 0, or 1 if there was something to read and no sample in it.
+        """
+        if not self.planned:
+            return 1.0 if self.passed_over else 0.0
+        return self.failed / self.planned
 
     def __str__(self) -> str:
         return (
             f"{self.planned} planned = {self.ok} ok + {self.filtered} filtered + "
             f"{self.failed} failed; {self.committed} of {self.shards} shards committed"
+            + (f"; {self.passed_over} other keys passed over" if self.passed_over else "")
         )
 
 
@@ -75,6 +83,7 @@ def count(run: Run, reports: Collection[ShardReport]) -> Summary:
         ok=sum(report.ok for report in reports),
         filtered=sum(report.filtered for report in reports),
         failed=sum(report.failed for report in reports),
+        passed_over=sum(report.passed_over for report in reports),
         output_bytes=sum(report.output_bytes for report in reports),
         rejects_bytes=sum(report.rejects_bytes for report in reports),
         seconds=sum(report.seconds for report in reports),

@@ -48,6 +48,7 @@ class ShardReport(BaseModel):
         ok: images in the tar.
         filtered: images that a filter rejected.
         failed: rows without an image.
+        passed_over: keys of the source that are no sample and have no row, such as README.txt.
         output_shard: the tar's path below OUTPUT; None if no image was made.
         output_sha256: of the whole tar.
         output_bytes: size of the tar.
@@ -71,6 +72,7 @@ class ShardReport(BaseModel):
     ok: int
     filtered: int
     failed: int
+    passed_over: int = 0  # not recorded by version 0.1.0
     output_shard: str | None
     output_sha256: str | None
     output_bytes: int

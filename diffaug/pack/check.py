@@ -14,6 +14,7 @@ from itertools import islice
 from PIL import Image
 
 from diffaug.errors import DefectError, as_os_error
+from diffaug.extensions import USUAL
 from diffaug.pack.source import Listed
 from diffaug.pictures.codec import decode
 
@@ -31,8 +32,10 @@ _EXTENSIONS = {
     "GIF": "gif",
     "TIFF": "tif",
     "PPM": "ppm",
+    "AVIF": "avif",
+    "JPEG2000": "jp2",
 }
-"""The extension for a file that has none, by Pillow's name of its format."""
+"""The usual extension of each format that the codec reads, by Pillow's name of the format."""
 
 _NO_FILE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
@@ -45,7 +48,8 @@ class Checked:
         picture: as the source lists it.
         defect: why it cannot be packed; None for a good picture, and only then is the rest set.
         data: the file's bytes.
-        extension: the file's, in lower case, without the dot.
+        extension: the file's, in lower case, without the dot, if it is a usual one (see
+            `extensions.USUAL`); else the usual one of its format.
         mode: L (grey) or RGB.
         size: (width, height), upright.
     """
@@ -84,7 +88,8 @@ def _check(picture: Listed, max_pixels: int) -> Checked:
     try:
         data = _load(picture)
         image = decode(data, max_pixels)
-        extension = picture.extension or _extension(data)
+        named = picture.extension
+        extension = named if named in USUAL else _extension(data)
     except DefectError as defect:
         return Checked(picture, defect)
     return Checked(picture, None, data, extension, image.mode, image.size)
@@ -106,7 +111,4 @@ def _load(picture: Listed) -> bytes:
 
 def _extension(data: bytes) -> str:
     with Image.open(io.BytesIO(data)) as image:
-        format = str(image.format)
-    if format not in _EXTENSIONS:
-        raise DefectError("unknown_format", f"shards do not take images of format {format}")
-    return _EXTENSIONS[format]
+        return _EXTENSIONS[str(image.format)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ __all__ = ["Totals", "publish_entry"]
 
 _FOR_PEOPLE = ("licence", "source")
 """The fields that a person fills in: a difference in them is no reason to refuse."""
+
+_SINCE_0_1_0 = ("class_numbers",)
+"""The fields that entries of version 0.1.0 lack, which is no reason either."""
 
 
 @dataclass
@@ -106,7 +110,8 @@ def publish_entry(
         tally.written += 1
         return
     there = _read_entry(url)
-    differ = [key for key in entry if key not in _FOR_PEOPLE and entry[key] != there.get(key)]
+    free = {*_FOR_PEOPLE, *(key for key in _SINCE_0_1_0 if key not in there)}
+    differ = [key for key in entry if key not in free and entry[key] != there.get(key)]
     if differ:
         raise ConfigError(
             f"{storage.public_url(url)} already exists and differs in {', '.join(differ)}: "
@@ -115,7 +120,7 @@ def publish_entry(
 
 
 def _entry(tally: Totals, source: PictureSource, name: str) -> dict[str, Any]:
-    where = source.url
+    where, names = source.url, source.classes
     return {
         "name": name,
         "licence": None,
@@ -127,8 +132,9 @@ def _entry(tally: Totals, source: PictureSource, name: str) -> dict[str, Any]:
         "colour": tally.colour,
         "width": dict(zip(("min", "max"), tally.widths or (), strict=False)),
         "height": dict(zip(("min", "max"), tally.heights or (), strict=False)),
-        "classes": len(tally.counts) if source.classes is None else list(source.classes),
-        "images_per_class": _per_class(tally, source.classes),
+        "classes": max(tally.counts, default=-1) + 1 if names is None else list(names),
+        **({"class_numbers": dict(zip(names, count(), strict=False))} if names else {}),
+        "images_per_class": _per_class(tally, names),
         "sha256": tally.shards,
     }
 

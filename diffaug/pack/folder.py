@@ -10,8 +10,10 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.pack.source import Listed, class_numbers, file_system, order, printable
-from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS
+from diffaug.extensions import READ
+from diffaug.pack.source import Listed, class_numbers, file_system, order, printable, renumbered
+from diffaug.pack.splits import refuse_folders
+from diffaug.shards.reading import listed
 
 __all__ = ["FolderSource"]
 
@@ -22,14 +24,17 @@ class FolderSource:
     A class folder counts as a class even if it holds no image, so that two sources with the same
     folders number them the same way. Names that begin with a dot are skipped. Memory holds the
     names of the images.
+
+    Attributes:
+        tables: the Parquet files below the folder, by their paths relative to it.
     """
 
     def __init__(self, url: str, classes: tuple[str, ...] | None) -> None:
         """List `url`; `classes` gives the order of its class folders, sorted by default.
 
         Raises:
-            ConfigError: images lie both outside and inside class folders, or `classes` lacks a
-                class folder.
+            ConfigError: images lie both outside and inside class folders, `classes` lacks a class
+                folder, or the folders are the parts of a dataset, such as train and test.
         """
         self.url = url
         self._where = storage.public_url(url)
@@ -37,7 +42,9 @@ class FolderSource:
         self._root = root.rstrip("/")
         files = _scan(self._fs, self._root)
         images = {folder: list(filter(_is_image, paths)) for folder, paths in files.items()}
-        self.notes = _count_others(sum(map(len, files.values())) - sum(map(len, images.values())))
+        others = [path for paths in files.values() for path in paths if not _is_image(path)]
+        self.notes = _count_others(others)
+        self.tables = list(filter(_is_table, others))
         loose = images.pop("")
         self.classes: tuple[str, ...] | None = None
         self._images: list[tuple[str, int | None]] = [(path, None) for path in loose]
@@ -45,7 +52,9 @@ class FolderSource:
             self._refuse_classes(loose, [path for paths in images.values() for path in paths])
             if classes is not None:
                 raise ConfigError(f"{self._where} has no class folders for --classes to name")
-        else:
+        elif any(images.values()) or not self.tables:
+            if classes is None and any(images.values()):
+                refuse_folders(self._where, {name: images[name] for name in images if images[name]})
             self._take_classes(images, classes)
 
     def __len__(self) -> int:
@@ -61,6 +70,7 @@ class FolderSource:
     def _take_classes(self, images: dict[str, list[str]], given: tuple[str, ...] | None) -> None:
         numbers = class_numbers(images, given, self._where)
         self.classes = tuple(numbers)
+        self.notes += [*renumbered(numbers), *_count_deep(images)]
         for name, number in numbers.items():
             if printable(name) != name:
                 raise ConfigError(f"the class folder {printable(name)} is not UTF-8: rename it")
@@ -123,14 +133,34 @@ def _refuse_loop(link: Path) -> None:
 
 
 def _is_image(path: str) -> bool:
-    return _extension(path) in DEFAULT_IMAGE_KEYS
+    return _extension(path) in READ
+
+
+def _is_table(path: str) -> bool:
+    """Whether a file is a part of a Parquet table; names that begin with _ are of its metadata."""
+    return _extension(path) == "parquet" and not posixpath.basename(path).startswith("_")
 
 
 def _extension(path: str) -> str:
     return posixpath.basename(path).rpartition(".")[2].lower()
 
 
-def _count_others(count: int) -> list[str]:
-    if count == 1:
-        return ["1 file does not have an image's extension"]
-    return [f"{count} files do not have an image's extension"] if count else []
+def _count_others(paths: list[str]) -> list[str]:
+    """A sentence on the files that are not packed; none if there are none."""
+    if not paths:
+        return []
+    names = {f".{_extension(path)}" if "." in posixpath.basename(path) else path for path in paths}
+    found = listed([printable(name) for name in sorted(names)])
+    if len(paths) == 1:
+        return [f"1 file does not have an image's extension: {found}"]
+    return [f"{len(paths)} files do not have an image's extension: {found}"]
+
+
+def _count_deep(images: dict[str, list[str]]) -> list[str]:
+    """A sentence if every image lies in a folder of a class folder, and those are several."""
+    paths = [path.split("/") for some in images.values() for path in some]
+    below = {path[1] for path in paths if len(path) > 2}
+    if len(below) < 2 or any(len(path) == 2 for path in paths):
+        return []
+    first = printable("/".join(paths[0][:2]))
+    return [f"every image lies deeper than a class folder, as in {first}: are those the classes?"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice, repeat
 from typing import Any, Literal, Protocol
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 
 from diffaug import storage
 from diffaug.errors import ConfigError
+from diffaug.shards import integer
 
 __all__ = ["CsvRecords", "Kind", "ParquetRecords", "Records"]
 
@@ -22,6 +25,9 @@ Kind = Literal["integer", "text", "bytes", "unknown"]
 
 _BUFFER = 1 << 20
 _AT_ONCE = 64
+
+_NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
+"""What stands for null in the name of a folder."""
 
 
 class Records(Protocol):
@@ -94,38 +100,113 @@ class CsvRecords:
 
 
 class ParquetRecords:
-    """A Parquet file. Memory holds the pages being read, never whole row groups."""
+    """Parquet files that are one table, in order. Memory holds schemas and the pages being read.
+
+    Folders named `column=value` add columns, as Spark, Hive and pandas write them.
+    """
 
     typed = True
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        with self._open() as file:
-            self._schema = file.schema_arrow
-            self._count: int = file.metadata.num_rows
-        self.columns: list[str] = self._schema.names
+    def __init__(self, urls: Sequence[str], depth: int) -> None:
+        """Read the schema of each file.
+
+        Args:
+            urls: of the files.
+            depth: how many parts of each URL, between slashes, lead to the table; the folders after
+                those may be columns.
+        """
+        self._parts = [_ParquetPart(url, depth) for url in urls]
+        self.columns: list[str] = self._parts[0].columns
 
     def count(self) -> int:
-        """The number of rows, from the file's footer."""
-        return self._count
+        """The number of rows, from the files' footers."""
+        return sum(part.count for part in self._parts)
 
     def kind(self, column: str) -> Kind:
-        """What a column holds, from the schema."""
-        return _kind(self._schema.field(column).type)
+        """What a column holds, from the schemas.
+
+        Raises:
+            ConfigError: the files differ in it.
+        """
+        first, *others = self._parts
+        for part in others:
+            if part.kind(column) != first.kind(column):
+                raise ConfigError(
+                    f"{part.where} holds {part.kind(column) or 'nothing'} in the column {column}, "
+                    f"and {first.where} {first.kind(column)}: pack them one by one, or make them "
+                    "one table"
+                )
+        if column in first.folders and all(part.has_integer(column) for part in self._parts):
+            return "integer"
+        return first.kind(column) or "unknown"
 
     def class_names(self, column: str) -> tuple[str, ...] | None:
         """The class names that Hugging Face datasets keeps in the schema."""
+        return self._parts[0].class_names(column)
+
+    def read(self, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+        """The values of these columns, row by row."""
+        folders = self._parts[0].folders
+        integers = {name for name in columns if name in folders and self.kind(name) == "integer"}
+        for part in self._parts:
+            yield from part.read(columns, integers)
+
+
+class _ParquetPart:
+    """One file of a Parquet table.
+
+    Attributes:
+        where: its URL, for people.
+        columns: the names of its columns, those that its folders add included.
+        folders: the values of the latter, None where it is null.
+        count: the number of its rows.
+    """
+
+    def __init__(self, url: str, depth: int) -> None:
+        self._url = url
+        self.where = storage.public_url(url)
+        with self._open() as file:
+            self._schema = file.schema_arrow
+            self.count: int = file.metadata.num_rows
+        pairs = (part.partition("=") for part in url.split("/")[depth:-1] if "=" in part)
+        self.folders = {
+            name: None if value == _NULL_FOLDER else unquote(value)
+            for name, _, value in pairs
+            if name not in self._schema.names
+        }
+        self.columns = [*self._schema.names, *self.folders]
+
+    def kind(self, column: str) -> Kind | None:
+        """What a column holds; None if there is no such column."""
+        if column in self.folders:
+            return "text"
+        return _kind(self._schema.field(column).type) if column in self._schema.names else None
+
+    def has_integer(self, column: str) -> bool:
+        """Whether the value that a folder gives a column is an integer, or null."""
+        value = self.folders.get(column)
+        return value is None or integer(value) is not None
+
+    def class_names(self, column: str) -> tuple[str, ...] | None:
+        """The class names in the schema."""
         try:
             kept = json.loads(self._schema.metadata[b"huggingface"])
             return tuple(map(str, kept["info"]["features"][column]["names"]))
         except (KeyError, TypeError, ValueError):
             return None
 
-    def read(self, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-        """The values of these columns, row by row."""
+    def read(self, columns: list[str], integers: Collection[str]) -> Iterator[tuple[Any, ...]]:
+        """The values of these columns, row by row; those of `integers` are given by folders."""
+        stored = [column for column in columns if column not in self.folders]
+        given: dict[str, Any] = dict(self.folders)
+        given |= {name: integer(given[name] or "") for name in integers}
         with self._open() as file:
-            for batch in file.iter_batches(_AT_ONCE, columns=columns, use_threads=False):
-                yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+            for batch in file.iter_batches(_AT_ONCE, columns=stored, use_threads=False):
+                values = (
+                    batch.column(name).to_pylist() if name in stored else repeat(given[name])
+                    for name in columns
+                )
+                yield from islice(zip(*values, strict=False), batch.num_rows)
 
     @contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,11 +18,15 @@ __all__ = [
     "PictureSource",
     "base_name",
     "class_numbers",
+    "class_order",
     "cover",
     "file_system",
     "order",
     "printable",
+    "renumbered",
 ]
+
+_WHOLE = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +86,31 @@ def order(count: int, shuffle: int | None) -> list[int] | range:
     return permuted
 
 
+def class_order(names: Iterable[str]) -> list[str]:
+    """The names of classes, sorted: as numbers if all are whole numbers, so that 10 follows 9."""
+    names = list(names)
+    if all(_WHOLE.fullmatch(name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def renumbered(numbers: Mapping[str, int]) -> list[str]:
+    """A sentence for people if classes named by numbers have other ones; else none."""
+    for name, number in numbers.items():
+        if _WHOLE.fullmatch(name) and int(name) != number:
+            return [f"classes are numbered from 0 in order: {name} is class {number}, and so on"]
+    return []
+
+
 def class_numbers(
     found: Collection[str], given: tuple[str, ...] | None, where: str
 ) -> dict[str, int]:
-    """The number of each class: its place among `given`, by default among those found, sorted.
+    """The number of each class: its place among `given`, by default in their `class_order`.
 
     Raises:
         ConfigError: a class was found that `given` lacks.
     """
-    names = sorted(found) if given is None else given
+    names = class_order(found) if given is None else given
     unknown = sorted(set(found) - set(names))
     if unknown:
         shown = ", ".join(map(printable, unknown[:5])) + (", …" if len(unknown) > 5 else "")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
 from diffaug.pack.records import CsvRecords, ParquetRecords, Records
-from diffaug.pack.source import Listed, class_numbers, cover, file_system, order
-from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS
+from diffaug.pack.source import (
+    Listed,
+    class_numbers,
+    cover,
+    file_system,
+    order,
+    renumbered,
+)
 from diffaug.shards import integer
 
 __all__ = ["TableSource"]
@@ -26,8 +32,9 @@ _POINT_ZERO = re.compile(r"\.0*$")
 class TableSource:
     """A CSV or Parquet table with a column of images and, optionally, one of labels.
 
-    Images are paths, absolute or relative to the table. In Parquet they may also be bytes, alone
-    or in Hugging Face's struct (bytes, path). Integer labels are the classes; text labels name the
+    A Parquet table may consist of several files, read in the order of their names. Images are
+    paths, absolute or relative to the table. In Parquet they may also be bytes, alone or in
+    Hugging Face's struct (bytes, path). Integer labels are the classes; text labels name the
     classes, which are numbered in sorted order. In a CSV the labels are integers if all of them
     are. Opening the table reads it once from start to end. Memory holds its distinct labels, and
     the rows if they are shuffled.
@@ -39,14 +46,16 @@ class TableSource:
         image_column: str | None,
         label_column: str | None,
         classes: tuple[str, ...] | None,
+        files: Sequence[str],
     ) -> None:
         """Open `url`.
 
         Args:
-            url: its path ends in .csv or .parquet.
+            url: a file, or a folder or pattern of several.
             image_column: by default image, path, file, filename or file_name.
             label_column: by default label, class or cls; "" for no labels.
             classes: the names of integer labels, or the order of text labels.
+            files: the URLs of the files that `url` stands for: one .csv, or .parquet files.
 
         Raises:
             ConfigError: the table is broken or has no such column, or `classes` does not cover its
@@ -56,9 +65,13 @@ class TableSource:
         self.notes: list[str] = []
         self._where = storage.public_url(url)
         self._fs, path = file_system(url)
-        self._folder = posixpath.dirname(path)
+        is_folder = self._fs.isdir(path)
+        self._folder = path if is_folder else posixpath.dirname(path)
+        folders = [url.rstrip("/")] if is_folder else [posixpath.dirname(file) for file in files]
+        shared = posixpath.commonprefix([folder.split("/") for folder in folders])
+        is_csv = files[0].lower().endswith(".csv")
         self._records: Records = (
-            ParquetRecords(url) if url.lower().endswith(".parquet") else CsvRecords(url)
+            CsvRecords(files[0]) if is_csv else ParquetRecords(files, len(shared))
         )
         self._image = self._image_column(image_column)
         self._label = self._label_column(label_column)
@@ -103,8 +116,7 @@ class TableSource:
         if data is not None:
             return Listed(name, partial(bytes, data), label=found)
         extension = posixpath.basename(path).rpartition(".")[2].lower()
-        known = extension if extension in DEFAULT_IMAGE_KEYS else None
-        return Listed(name, self._reader(path), known, found)
+        return Listed(name, self._reader(path), extension, found)
 
     def _reader(self, path: str) -> Callable[[], bytes]:
         if "://" in path:
@@ -169,6 +181,7 @@ class TableSource:
                 word = next(label for label in sorted(labels) if _integer(label) is None)
                 self.notes.append(f"the labels are read as text, since {word} is not an integer")
             self._numbers = class_numbers(labels, given, self._where)
+            self.notes += renumbered(self._numbers)
             return tuple(self._numbers)
         names = given or self._records.class_names(self._label)
         cover(names, max(integers, default=0), self._where)

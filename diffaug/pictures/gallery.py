@@ -31,7 +31,8 @@ def write_images(
         labels: each image's class, or None.
         output: `x.png` for one grid; `x.tar` or `x-{000000..000003}.tar`, on any fsspec URL, for
             shards that share the images evenly, with the classes in .cls; anything else is a
-            folder of PNGs, with one folder a class if there are classes.
+            folder of PNGs, with one folder a class if there are classes, named by its number with
+            leading zeros, so that names sort as numbers.
         columns: how many images side by side in a grid.
 
     Raises:
@@ -72,8 +73,9 @@ def _grid(images: Images, path: Path, columns: int) -> Iterator[int]:
 
 
 def _folder(images: Images, labels: Sequence[int | None], folder: Path) -> Iterator[int]:
+    width = len(str(max((label for label in labels if label is not None), default=0)))
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder if label is None else folder / str(label)
+        place = folder if label is None else folder / f"{label:0{width}d}"
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{index:08d}.png").write_bytes(encode(to_picture(image), "png"))
         yield index + 1

@@ -6,13 +6,30 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
+from diffaug import extensions
 from diffaug.errors import ConfigError, explain
 
-__all__ = ["DEFAULT_IMAGE_KEYS", "Commas", "Fields", "Names", "ShardFields", "as_list"]
+__all__ = [
+    "DEFAULT_IMAGE_KEYS",
+    "Commas",
+    "Fields",
+    "Names",
+    "ShardFields",
+    "as_list",
+    "as_name",
+    "as_names",
+]
 
-DEFAULT_IMAGE_KEYS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
+DEFAULT_IMAGE_KEYS = extensions.READ
 
 
 def as_list(value: Any) -> Any:
@@ -20,12 +37,17 @@ def as_list(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _split_names(value: Any) -> Any:
-    """Split ``"txt,json"``, and strip the dots of names."""
+def as_name(value: Any) -> Any:
+    """A member's name as samples spell it: in lower case, without a leading dot or blanks."""
+    return value.strip().lstrip(".").strip().lower() if isinstance(value, str) else value
+
+
+def as_names(value: Any) -> Any:
+    """Split ``"txt,json"`` into names as samples spell them; empty ones are left out."""
     if isinstance(value, str):
         value = value.replace(";", ",").split(",")
     if isinstance(value, (list, tuple)):
-        return tuple(str(name).strip().lower().lstrip(".") for name in value if str(name).strip())
+        return tuple(filter(None, (as_name(str(name)) for name in value)))
     return value
 
 
@@ -37,7 +59,7 @@ class Commas(BeforeValidator):
     """Marks a field whose values arrive as one comma-separated text, and splits it."""
 
 
-Names = Annotated[tuple[str, ...], Commas(_split_names)]
+Names = Annotated[tuple[str, ...], Commas(as_names)]
 
 
 class Fields(BaseModel):
@@ -103,10 +125,18 @@ class ShardFields(Fields):
     image_key: Names = Field(
         DEFAULT_IMAGE_KEYS, min_length=1, description="members that hold the image, by preference"
     )
-    label_key: str = Field("cls", min_length=1, description="the member that holds the class")
+    label_key: Annotated[str, BeforeValidator(as_name)] = Field(
+        "cls", min_length=1, description="the member that holds the class"
+    )
     max_pixels: int = Field(
         50_000_000,
         ge=1,
         le=178_956_970,  # the limit at which Pillow itself refuses
         description="an image that declares more pixels is not decoded",
     )
+
+    @field_validator("image_key")
+    @classmethod
+    def _of_today(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """The default of 0.1.0, which its outputs have frozen, means today's default."""
+        return DEFAULT_IMAGE_KEYS if keys == extensions.FIRST else keys

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from diffaug.diffusion.samplers import SamplerName
-from diffaug.recipe.fields import Names, ShardFields, as_list
+from diffaug.recipe.fields import Names, ShardFields, as_list, as_name
 from diffaug.recipe.filters import Bound, Filters, Ranking, judge_of
 from diffaug.recipe.prompts import Templates, prompt_of
 from diffaug.recipe.strength import Strength, strength_of
@@ -50,11 +50,6 @@ def _check_judges(value: Any) -> Any:
         if names.count(name) > 1:
             raise ValueError(f"judges: {name} is given twice: a job has one judge of each kind")
     return tuple(name if reference is None else f"{name}={reference}" for name, reference in named)
-
-
-def _one_name(value: Any) -> Any:
-    """A member's name as samples spell it: lower case, without the dot."""
-    return value.strip().lower().lstrip(".") if isinstance(value, str) else value
 
 
 def _names(judges: tuple[str, ...]) -> tuple[str, ...]:
@@ -161,7 +156,7 @@ class Recipe(ShardFields):
         (),
         description="files of textual inversions, whose tokens prompts can use",
     )
-    mask_key: Annotated[str | None, BeforeValidator(_one_name)] = Field(
+    mask_key: Annotated[str | None, BeforeValidator(as_name)] = Field(
         None,
         min_length=1,
         description="the member that marks what may change (white; the rest is kept), such as "

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import index
 from typing import Any, Protocol
 
 from diffaug.errors import DefectError
+from diffaug.extensions import is_picture
 from diffaug.manifest.columns import LONGEST_TEXT
-from diffaug.shards.stream import Member, Sample, integer
+from diffaug.shards.stream import MOST_NAMES, Member, Sample, integer
 
-__all__ = ["TEXT", "Label", "Reading", "label_of"]
+__all__ = ["TEXT", "Label", "Reading", "label_of", "listed"]
 
 TEXT = "txt"
 """The member that holds a sample's class or caption in words."""
+
+_USUAL_LABEL = "cls"
+"""The member that holds a class unless a recipe says otherwise: samples may be without it."""
 
 
 class _Keys(Protocol):
@@ -58,12 +63,15 @@ class Reading:
         label_key: the member that holds the class.
         mask_key: the member that marks where the image may change; None for no mask.
         carry: members that are copied to the output.
+        needs_label: whether a shard in which no sample has the class is reported by `missing`, even
+            if the class has its usual name.
     """
 
     image_keys: tuple[str, ...]
     label_key: str
     mask_key: str | None = None
     carry: tuple[str, ...] = ()
+    needs_label: bool = False
 
     @classmethod
     def of(cls, recipe: _Keys) -> Reading:
@@ -76,16 +84,48 @@ class Reading:
         named = (*self.image_keys, *self.carry, self.label_key, self.mask_key, TEXT)
         return extension in named
 
-    def image_key(self, members: Container[str]) -> str:
+    def is_sample(self, names: Collection[str]) -> bool:
+        """Whether members with these extensions are a sample, which a job owes a row.
+
+        They are if one of them is an image, class, mask or carried, or a picture that none of the
+        fields names. Otherwise they are a file that happens to lie in a tar, such as README.txt.
+        """
+        fields = {*self.image_keys, *self.carry, self.label_key, self.mask_key}
+        return len(names) >= MOST_NAMES or any(name in fields or is_picture(name) for name in names)
+
+    def missing(self, names: Collection[str]) -> Iterator[tuple[str, str]]:
+        """The members that a field asks for and that none of a shard's samples has.
+
+        Args:
+            names: the extensions of all members of the shard.
+
+        Yields:
+            what is missing, and what that means.
+        """
+        if self._image_key(names) is None:
+            yield f"an image member (looked for {listed(self.image_keys)})", "none can be used"
+        if self.mask_key is not None and self.mask_key not in names:
+            yield f"the member {self.mask_key}", "no part of its images is kept by a mask"
+        is_told = self.needs_label or self.label_key != _USUAL_LABEL
+        if is_told and self.label_key not in names:
+            yield f"the member {self.label_key}", "its images have no class (label_key)"
+        for name in self.carry:
+            if name not in names:
+                yield f"the member {name}", "nothing is carried under that name (carry)"
+
+    def image_key(self, names: Collection[str]) -> str:
         """Which of these members is the image.
 
         Raises:
-            DefectError: none of them is.
+            DefectError: none of them is; the reason names what was found, and the cure.
         """
-        if (key := self._image_key(members)) is not None:
+        if (key := self._image_key(names)) is not None:
             return key
-        known = ", ".join(self.image_keys)
-        raise DefectError("no_image", f"the sample has no image member (looked for {known})")
+        found = f": it has {listed(names)}{_cure(names)}" if names else ""
+        raise DefectError(
+            "no_image",
+            f"the sample has no image member (looked for {listed(self.image_keys)}){found}",
+        )
 
     def image_member(self, sample: Sample) -> Member | None:
         """The member that holds the image, even of a sample with a defect; None without one."""
@@ -100,7 +140,8 @@ class Reading:
         """
         if sample.defect is not None:
             raise sample.defect
-        return sample.members[self.image_key(sample.members)]
+        member = self.image_member(sample)
+        return member or sample.members[self.image_key(sample.names)]
 
     def mask(self, sample: Sample) -> Member | None:
         """The member that holds the mask."""
@@ -127,8 +168,34 @@ class Reading:
         names = dict.fromkeys((self.label_key, *self.carry))
         return {name: sample.members[name] for name in names if name in sample.members}
 
-    def _image_key(self, members: Container[str]) -> str | None:
-        return next((key for key in self.image_keys if key in members), None)
+    def _image_key(self, names: Collection[str]) -> str | None:
+        return next((key for key in self.image_keys if key in names), None)
+
+
+def listed(names: Collection[str]) -> str:
+    """Names for people: the first few, and how many more there are."""
+    few = islice(names, _SHOWN)
+    shown = ["".join(one if one.isprintable() else "?" for one in name) for name in few]
+    if len(names) > _SHOWN:
+        shown.append(f"{len(names) - _SHOWN} more")
+    *first, last = shown
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+_SHOWN = 5
+
+
+def _cure(names: Collection[str]) -> str:
+    """What to do about a sample whose pictures no field names; nothing if it has no picture."""
+    pictures = [name for name in names if is_picture(name)]
+    if not pictures:
+        return ""
+    if all("." in name for name in pictures):
+        return (
+            ". A key ends at the first dot of a file's name: rename the files so that theirs have "
+            f"no further dot, or name a member in image_key ({listed(pictures[:1])})"
+        )
+    return ". If one of them is the image, name it in image_key"
 
 
 def label_of(label: Any, text: Any = None) -> Label:

@@ -22,6 +22,7 @@ from diffaug.shards.tars import Tail, open_tar
 
 __all__ = [
     "MAX_BYTES",
+    "MOST_NAMES",
     "Member",
     "Sample",
     "ShardWriter",
@@ -34,9 +35,13 @@ __all__ = [
 MAX_BYTES = 1 << 29
 """The largest member to read, in bytes: the raw size of the largest RGB picture Pillow decodes."""
 
+MOST_NAMES = 1000
+"""How many members of one sample are remembered by name."""
+
 _BLOCK = tarfile.BLOCKSIZE
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # within int64
 _MAX_NAME = 4096  # bytes: the longest path Linux takes; a shard's keys are held in memory
+_MAX_EXTENSION = 255  # likewise: the longest name of a file
 _GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 _TRAPS = (ValueError, OverflowError, RecursionError, IndexError)  # from tarfile, on broken headers
 _KINDS = {
@@ -72,13 +77,16 @@ class Sample:
 
     Attributes:
         key: path up to the first dot of the base name; None for a defect of the tar.
-        members: by extension, in lower case.
+        members: those that were read, by extension, in lower case.
+        names: the extensions of all its members, read or not; of more than `MOST_NAMES` members,
+            those of the first.
         defect: what is wrong with the sample, as far as that is known; None if nothing is.
         offset: for a defect of the tar, where in the tar reading stopped, in bytes.
     """
 
     key: str | None
     members: dict[str, Member] = field(default_factory=dict)
+    names: dict[str, None] = field(default_factory=dict)
     defect: DefectError | None = None
     offset: int | None = None
 
@@ -109,7 +117,7 @@ def read_samples(
 
     Args:
         stream: the tar's bytes, read once from start to end.
-        wanted: which extensions to read; the data of other members is skipped.
+        wanted: which extensions to read; of other members only the names are kept.
         max_bytes: the largest member to read.
     """
     tail = Tail(stream)
@@ -130,6 +138,8 @@ def read_samples(
                         yield sample
                     sample = Sample(key, defect=_defect_of(info.name, key, seen))
                     seen.add(key)
+                if len(sample.names) < MOST_NAMES:
+                    sample.names[_as_utf8(extension)[-_MAX_EXTENSION:]] = None
                 if wanted(extension):
                     try:
                         sample.members[extension] = _take(tar, info, extension, max_bytes)

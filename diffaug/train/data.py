@@ -19,6 +19,7 @@ from diffaug.errors import ConfigError, DefectError
 from diffaug.pictures.codec import decode
 from diffaug.pictures.fit import Fit
 from diffaug.shards import Sample, read_samples
+from diffaug.shards.census import Census
 from diffaug.shards.reading import Reading
 from diffaug.train.recipe import TrainRecipe
 
@@ -116,11 +117,12 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
     images: list[NDArray[np.float32]] = []
     labels: list[int] = []
     skips, skipped = 0, list[Skipped]()
+    census = Census(_reading(recipe))
     for epoch in count(start.epoch):
         begin = start.sample if epoch == start.epoch else 0
         usable = begin > 0
         for index, (shard, sample) in enumerate(
-            islice(_shuffled(shards, recipe, epoch), begin, None), begin
+            islice(_shuffled(shards, recipe, epoch, census), begin, None), begin
         ):
             try:
                 image, label = _prepare(sample, recipe)
@@ -149,8 +151,9 @@ def usable(shards: list[str], recipe: TrainRecipe) -> Iterator[tuple[NDArray[np.
     Raises:
         OSError: a shard cannot be read.
     """
+    census = Census(_reading(recipe))
     for shard in shards:
-        for sample in _read(shard, recipe):
+        for sample in _read(shard, recipe, census):
             try:
                 yield _prepare(sample, recipe)
             except DefectError as defect:
@@ -158,25 +161,31 @@ def usable(shards: list[str], recipe: TrainRecipe) -> Iterator[tuple[NDArray[np.
                 _log.warning("left out %s", left_out)
 
 
-def _shuffled(shards: list[str], recipe: TrainRecipe, epoch: int) -> Iterator[tuple[str, Sample]]:
+def _shuffled(
+    shards: list[str], recipe: TrainRecipe, epoch: int, census: Census
+) -> Iterator[tuple[str, Sample]]:
     """The samples of an epoch, in its order, each with its shard."""
     seed = recipe.seed * _EPOCH_STRIDE + epoch
     order = list(shards)
     random.Random(seed).shuffle(order)
-    samples = ((shard, sample) for shard in order for sample in _read(shard, recipe))
+    samples = ((shard, sample) for shard in order for sample in _read(shard, recipe, census))
     buffer = wds.detshuffle(recipe.shuffle, initial=recipe.shuffle, seed=seed)
     shuffled: Iterator[tuple[str, Sample]] = buffer.run(samples)
     return shuffled
 
 
-def _read(shard: str, recipe: TrainRecipe) -> Iterator[Sample]:
+def _read(shard: str, recipe: TrainRecipe, census: Census | None = None) -> Iterator[Sample]:
+    """The samples of a shard; without a census, also keys that are no sample."""
     names = {*recipe.image_key, recipe.label_key} if recipe.class_count else {*recipe.image_key}
     with storage.open_read(shard) as stream:
-        yield from read_samples(stream, names.__contains__)
+        if census is None:
+            yield from read_samples(stream, names.__contains__)
+        else:
+            yield from census.of(shard).samples(stream, names.__contains__)
 
 
 def _reading(recipe: TrainRecipe) -> Reading:
-    return Reading(recipe.image_key, recipe.label_key)
+    return Reading(recipe.image_key, recipe.label_key, needs_label=recipe.class_count > 0)
 
 
 def _prepare(sample: Sample, recipe: TrainRecipe) -> tuple[NDArray[np.float32], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from diffaug.errors import ConfigError, DefectError
 from diffaug.pictures.codec import decode, encode, pixel_sha256
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, ShardWriter, read_samples
+from diffaug.shards.census import Census
 from diffaug.shards.reading import TEXT, Reading
 
 __all__ = [
@@ -133,26 +134,33 @@ class LeftOut:
 _NAMED = 100
 
 
-def each_picture(urls: Iterable[str], recipe: Recipe, left_out: LeftOut) -> Iterator[Picture]:
+def each_picture(
+    urls: Iterable[str], recipe: Recipe, left_out: LeftOut | None = None
+) -> Iterator[Picture]:
     """All pictures of shards that have an integer class, in order.
 
     Args:
         urls: the shards.
         recipe: its fields say which members are image and class.
-        left_out: counts the samples that cannot be used.
+        left_out: counts the samples that cannot be used; None if they were counted before.
 
     Raises:
         OSError: a shard cannot be read.
     """
-    reading = Reading.of(recipe)
+    reading = replace(Reading.of(recipe), mask_key=None, carry=(), needs_label=True)
+    census = Census(reading)
     for url in urls:
         with storage.open_read(url) as stream:
-            for sample in read_samples(stream, reading.reads):
+            read = census.of(url).samples(stream)
+            if left_out is None:
+                read = read_samples(stream, reading.reads)
+            for sample in read:
                 try:
                     yield _picture(sample, reading, recipe.max_pixels)
                 except DefectError as defect:
-                    name = f"{storage.public_url(url)} {sample.key or ''}".rstrip()
-                    left_out.add(f"{name}: {defect.reason}")
+                    if left_out is not None:
+                        name = f"{storage.public_url(url)} {sample.key or ''}".rstrip()
+                        left_out.add(f"{name}: {defect.reason}")
 
 
 def _picture(sample: Sample, reading: Reading, max_pixels: int) -> Picture:
@@ -176,7 +184,7 @@ def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
 
 def read_pictures(shard: Path, mode: str) -> Pictures:
     """Read a shard that `write_shard` wrote; `mode` is that of its form."""
-    found = list(each_picture([str(shard)], Recipe(), LeftOut()))
+    found = list(each_picture([str(shard)], Recipe()))
     return Pictures(
         np.stack([as_array(picture.image, mode) for picture in found]),
         np.array([picture.label for picture in found], dtype=np.int64),

@@ -11,7 +11,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.drawn import Drawn, Passed, PictureId
 from diffaug.evaluation.images.found import Found, read_found_if_any, write_found
-from diffaug.evaluation.images.pictures import LeftOut, Picture, each_picture, write_shard
+from diffaug.evaluation.images.pictures import Picture, each_picture, write_shard
 from diffaug.evaluation.images.sets import write_scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, freeze_plan, read_plan_if_any
 from diffaug.output.evaluation import EvaluationOutput
@@ -68,7 +68,7 @@ def _write(plan: EvaluationPlan, drawn: Drawn, folder: Path, passed: Passed) -> 
         write_shard([pictures[one] for one in validation], drawn.form, made.validation(seed))
         write_scored_sets(made.validation(seed), drawn.form.mode, plan.settings)
     if drawn.tested is not None:
-        tested = list(each_picture(passed(plan.test), plan.recipe, LeftOut()))
+        tested = list(each_picture(passed(plan.test), plan.recipe))
         write_shard(tested, drawn.form, made.test)
         write_scored_sets(made.test, drawn.form.mode, plan.settings)
 
@@ -76,6 +76,6 @@ def _write(plan: EvaluationPlan, drawn: Drawn, folder: Path, passed: Passed) -> 
 def _pick(
     plan: EvaluationPlan, urls: Iterable[str], needed: set[PictureId]
 ) -> dict[PictureId, Picture]:
-    pictures = each_picture(urls, plan.recipe, LeftOut())
+    pictures = each_picture(urls, plan.recipe)
     named = (((picture.pixels, picture.label), picture) for picture in pictures)
     return {name: picture for name, picture in named if name in needed}

@@ -1,0 +1,30 @@
+"""The extensions of image files, lower-case and without the dot."""
+
+from __future__ import annotations
+
+__all__ = ["FIRST", "READ", "USUAL", "is_picture"]
+
+FIRST = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
+"""Those that version 0.1.0 read by default, by preference."""
+
+USUAL = (*FIRST, "avif", "jp2")
+"""What images are called in shards: each format under the name that readers know."""
+
+READ = (
+    *USUAL,
+    *("apng", "jpe", "jfif", "mpo", "dib", "pbm", "pnm", "pfm", "avifs"),
+    *("j2k", "j2c", "jpc", "jpf", "jpx"),
+)
+"""Every extension of the formats that the codec reads, by preference as members of a sample."""
+
+_NOT_READ = {
+    *("heic", "heif", "hif", "jxl", "jxr", "svg", "psd", "tga", "exr", "hdr", "ico", "pcx"),
+    *("dng", "cr2", "cr3", "nef", "arw", "orf", "raf", "rw2", "dcm", "npy"),
+}
+"""Extensions of pictures in formats that the codec does not read."""
+
+
+def is_picture(extension: str) -> bool:
+    """Whether a file is a picture, in any format, by what follows the last dot of its name."""
+    last = extension.rpartition(".")[2]
+    return last in READ or last in _NOT_READ
