@@ -89,17 +89,21 @@ def order(count: int, shuffle: int | None) -> list[int] | range:
 def class_order(names: Iterable[str]) -> list[str]:
     """The names of classes, sorted: as numbers if all are whole numbers, so that 10 follows 9."""
     names = list(names)
-    if all(_WHOLE.fullmatch(name) for name in names):
+    if _are_numbers(names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
 
 
 def renumbered(numbers: Mapping[str, int]) -> list[str]:
-    """A sentence for people if classes named by numbers have other ones; else none."""
-    for name, number in numbers.items():
-        if _WHOLE.fullmatch(name) and int(name) != number:
+    """A sentence for people if classes are named by other numbers than their own; else none."""
+    for name, number in numbers.items() if _are_numbers(numbers) else ():
+        if int(name) != number:
             return [f"classes are numbered from 0 in order: {name} is class {number}, and so on"]
     return []
+
+
+def _are_numbers(names: Iterable[str]) -> bool:
+    return all(map(_WHOLE.fullmatch, names))
 
 
 def class_numbers(

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from diffaug import DiffaugError
-from diffaug.pack import Totals, open_source
+from diffaug import ConfigError, DiffaugError
+from diffaug.pack import Totals, open_source, safe_name
 from tests.support.hostile import encoded, png
 from tests.support.jobs import members
 from tests.support.packing import (
@@ -48,7 +48,7 @@ def test_digits_are_integers_in_a_csv_and_text_in_parquet(tmp_path: Path) -> Non
     frame = pd.DataFrame({"path": files(tmp_path), "label": words})
     frame.to_csv(tmp_path / "t.csv", index=False)
     frame.to_parquet(tmp_path / "t.parquet")
-    for name, labels in (("t.csv", [10, 9, 2]), ("t.parquet", [0, 2, 1])):
+    for name, labels in (("t.csv", [10, 9, 2]), ("t.parquet", [2, 1, 0])):
         packed(tmp_path / name, tmp_path / f"out-{name}")
         found = contents(tmp_path / f"out-{name}")
         assert [label for _, label, _ in found][:3] == labels
@@ -92,7 +92,8 @@ def test_columns_are_found_by_name_or_asked_for(tmp_path: Path) -> None:
 
 def test_an_extension_comes_from_the_bytes_where_there_is_none(tmp_path: Path) -> None:
     kinds = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp", "GIF": "gif", "TIFF": "tif"}
-    images = [encoded(picture(n), kind) for n, kind in enumerate([*kinds, "PPM", "JPEG2000"])]
+    kinds |= {"PPM": "ppm", "JPEG2000": "jp2", "AVIF": "avif"}
+    images = [encoded(picture(n), kind) for n, kind in enumerate(kinds)]
     pd.DataFrame({"image": images}).to_parquet(tmp_path / "bytes.parquet")
     files = [f"f{n}{'.JPG' if n == 1 else ''}" for n in range(len(images))]
     for name, data in zip(files, images, strict=True):
@@ -100,12 +101,10 @@ def test_an_extension_comes_from_the_bytes_where_there_is_none(tmp_path: Path) -
     pd.DataFrame({"path": files}).to_csv(tmp_path / "paths.csv", index=False)
     for source in ("bytes.parquet", "paths.csv"):
         outcomes = packed(tmp_path / source, tmp_path / f"out-{source}")
-        assert [outcome.reason for outcome in outcomes if outcome.reason] == [
-            "shards do not take images of format JPEG2000"
-        ]
+        assert [outcome.reason for outcome in outcomes if outcome.reason] == []
         found = members(tmp_path / f"out-{source}/set-000000.tar")
-        assert list(found.values()) == images[:-1]
-        assert [name.partition(".")[2] for name in found] == [*kinds.values(), "ppm"]
+        assert list(found.values()) == images
+        assert [name.partition(".")[2] for name in found] == [*kinds.values()]
 
 
 def test_paths_are_absolute_or_below_the_table(tmp_path: Path) -> None:
@@ -159,3 +158,107 @@ def test_rows_without_image_or_label_are_left_out(tmp_path: Path) -> None:
             (png(0), 0),
             (png(5), 1),
         ]
+
+
+# --- tables of several files
+
+
+def dataset(folder: Path, files: int = 3) -> tuple[Path, list[bytes]]:
+    """Six images with labels 0 to 5, in as many Parquet files; and the images."""
+    images = [png(number) for number in range(6)]
+    each = 6 // files
+    for part in range(files):
+        rows = slice(part * each, (part + 1) * each)
+        frame = pd.DataFrame({"image": images[rows], "label": [*range(6)][rows]})
+        path = write(folder / f"part-{part}.parquet", b"")
+        frame.to_parquet(path)
+    return folder, images
+
+
+def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
+    folder, images = dataset(tmp_path / "all.parquet")
+    for name in ("_SUCCESS", "_metadata.parquet", "README.md", ".part-9.parquet.crc"):
+        write(folder / name, b"")
+    for source in (
+        str(folder),
+        f"{folder}/",
+        f"{folder}/part-*.parquet",
+        f"{folder}/part-{{0..2}}.parquet",
+        f"{folder}/part-{{0,1,2}}.parquet",
+    ):
+        output = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
+        packed(source, output)
+        assert contents(output) == [(data, n, None) for n, data in enumerate(images)]
+    assert safe_name(str(folder)) == "all"
+    assert safe_name(f"{folder}/part-*.parquet") == "part"
+
+
+def test_folders_named_for_a_column_are_that_column(tmp_path: Path) -> None:
+    """As pandas, Spark and Hive partition a table."""
+    frame = pd.DataFrame({"image": [png(n) for n in range(6)], "label": [11, 2, 11, 3, 2, 3]})
+    frame.to_parquet(tmp_path / "numbers", partition_cols=["label"])
+    packed(tmp_path / "numbers", tmp_path / "out")
+    by_image = dict(zip(frame["image"], frame["label"], strict=True))
+    assert {image: label for image, label, _ in contents(tmp_path / "out")} == by_image
+    words = frame.assign(label=["a/b", "c", None, "c", "a/b", "c"])
+    words.to_parquet(tmp_path / "words", partition_cols=["label"])
+    outcomes = packed(tmp_path / "words", tmp_path / "named")
+    assert [one.reason for one in outcomes if one.reason] == ["its row has no label"]
+    assert {(label, name) for _, label, name in contents(tmp_path / "named")} == {
+        (0, "a/b"),
+        (1, "c"),
+    }
+    (part,) = (tmp_path / "numbers/label=3").iterdir()
+    assert open_source(str(part)).classes is None  # alone, it is a table without labels
+    packed(part, tmp_path / "alone")
+    assert {label for _, label, _ in contents(tmp_path / "alone")} == {None}
+
+
+def test_a_table_of_several_files_may_be_anywhere(tmp_path: Path) -> None:
+    folder, images = dataset(tmp_path / "all", files=2)
+    store = f"memory://{uuid.uuid4()}/all"
+    for path in folder.iterdir():
+        fsspec.filesystem("memory").pipe_file(f"{store}/deep/{path.name}", path.read_bytes())
+    packed(store, tmp_path / "out")
+    assert [data for data, *_ in contents(tmp_path / "out")] == images
+
+
+def test_files_that_are_not_one_table_are_refused(tmp_path: Path) -> None:
+    folder, _ = dataset(tmp_path / "all", files=2)
+    pd.DataFrame({"image": [png(0)], "label": ["cat"]}).to_parquet(folder / "part-2.parquet")
+    with pytest.raises(ConfigError, match=r"part-2.parquet holds text in the column label, and"):
+        open_source(str(folder))
+    pd.DataFrame({"image": [png(0)]}).to_parquet(folder / "part-2.parquet")
+    with pytest.raises(ConfigError, match=r"part-2.parquet holds nothing in the column label"):
+        open_source(str(folder))
+    write(folder / "a.csv", b"path\n")
+    with pytest.raises(ConfigError, match=r"only \.parquet files make one table"):
+        open_source(f"{folder}/*")
+
+
+@pytest.mark.parametrize(
+    ("names", "commands"),
+    [
+        (
+            ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"),
+            ("'{}/train-0000*.parquet'", "{}/test-00000-of-00001.parquet"),
+        ),
+        (("train/0", "train/1", "validation/0"), ("{}/train", "{}/validation")),
+        (("data/val_0", "data/train_0"), ("{}/data/train_0.parquet", "{}/data/val_0.parquet")),
+    ],
+)
+def test_parts_of_a_dataset_are_not_mixed(
+    tmp_path: Path, names: tuple[str, ...], commands: tuple[str, ...]
+) -> None:
+    for name in names:
+        write(tmp_path / f"in/{name}.parquet", b"")
+        pd.DataFrame({"image": [png(0)]}).to_parquet(tmp_path / f"in/{name}.parquet")
+    with pytest.raises(ConfigError, match="which would be mixed") as refused:
+        open_source(str(tmp_path / "in"))
+    for command in commands:
+        source = command.format(tmp_path / "in")
+        assert f"diffaug pack {source} OUTPUT" in str(refused.value)
+        assert len(open_source(source.strip("'"))) == sum(
+            name.startswith(source.strip("'").removeprefix(f"{tmp_path}/in/").rstrip("*.parquet"))
+            for name in names
+        )

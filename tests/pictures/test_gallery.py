@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.errors import ConfigError
+from diffaug.pack import open_source
 from diffaug.pictures.codec import to_picture
 from diffaug.pictures.gallery import write_images
 from diffaug.pictures.grid import grid
@@ -67,6 +68,13 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     list(write_images(levels(3), [4, 0, 4], str(tmp_path / "out"), 8))
     found = sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.rglob("*.png"))
     assert found == ["0/00000001.png", "4/00000000.png", "4/00000002.png"]
+
+
+def test_folders_of_many_classes_sort_as_their_numbers(tmp_path: Path) -> None:
+    list(write_images(levels(3), [2, 10, 0], str(tmp_path / "out"), 8))
+    found = [path.name for path in sorted((tmp_path / "out").iterdir())]
+    assert found == ["00", "02", "10"]
+    assert open_source(str(tmp_path / "out")).classes == ("00", "02", "10")
 
 
 def test_shards_share_the_images_out(tmp_path: Path) -> None:
