@@ -22,7 +22,7 @@ def reads(format: str) -> bool:
     try:
         data = encoded(Image.new("RGB", (4, 4)), format)
         return decode(data, 16).size == (4, 4)
-    except (KeyError, ValueError, OSError, DefectError):
+    except (KeyError, ValueError, OSError, DefectError, DeprecationWarning):
         return False
 
 

@@ -317,6 +317,38 @@ def test_nothing_is_lost_silently(
     assert dataset.skipped == 8  # the workers' too
 
 
+def test_what_is_no_sample_is_passed_over_and_named(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [("README.txt", b"..."), ("ok.png", png(0)), ("Thumbs.db", b"...")]
+    path = write_files(tmp_path / "s.tar", files)
+    dataset = mixed(folder, real=path, train=False, p=0.0)
+    for _ in range(2):
+        assert keys([list(dataset)]) == ["ok"]
+    assert dataset.skipped == 0
+    assert [line for line in caplog.messages if "README" in line] == [
+        f"{path}: 2 passed over, without an image, class, mask or carried member: README and Thumbs"
+    ]
+    loaded(dataset, 2)
+    assert dataset.skipped == 0
+
+
+def test_members_may_be_spelt_in_any_way(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [("a.pgm", b"..."), ("a.seg.png", png(0)), ("a.class", b"7")]
+    path = write_files(tmp_path / "s.tar", files)
+    options = {"real": path, "train": False, "p": 0.0}
+    for image_key in (" .Seg.PNG", "jpg, .seg.png", [".seg.png"]):
+        (sample,) = mixed(folder, **options, image_key=image_key, label_key=".Class")
+        assert sample["label"] == 7
+    assert "has the member" not in caplog.text
+    list(mixed(folder, **options, image_key="seg.png", label_key="klass"))
+    assert "has the member klass: its images have no class (label_key)" in caplog.text
+    with pytest.raises(diffaug.ConfigError, match="AugmentedDataset: image_key"):
+        mixed(folder, **options, image_key=" . ")
+
+
 def test_shards_without_a_usable_sample_are_an_error_and_no_hang(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -389,6 +389,15 @@ def test_images_with_several_image_members_use_the_preferred(tmp_path: Path) -> 
     assert list(rows["source_member"].dropna()) == ["b.mask.png"]
 
 
+@pytest.mark.parametrize("spelling", [".cls", " .CLS "])
+def test_a_label_is_the_same_however_its_member_is_spelt(tmp_path: Path, spelling: str) -> None:
+    source = write_samples(tmp_path / "s.tar", fashion(2))
+    rows = augmented([source], tmp_path / "out", label_key=spelling)
+    assert list(rows["label"]) == [int(sample["cls"]) for sample in fashion(2)]
+    augmented([source], tmp_path / "usual")
+    assert tars(tmp_path / "out") == tars(tmp_path / "usual")
+
+
 @pytest.fixture
 def room_for_four(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine on which no network can be called for more than four images."""

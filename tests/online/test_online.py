@@ -296,6 +296,22 @@ def test_an_augmenter_reads_little_ahead() -> None:
     assert len(read) <= 10 * BATCH
 
 
+def test_what_is_no_sample_is_passed_over_in_a_stream(caplog: pytest.LogCaptureFixture) -> None:
+    """As webdataset yields the README.txt and the Thumbs.db of a tar."""
+    (picture,) = _pictures(1)
+    good = {"__key__": "k", "__url__": "s.tar", "png": picture, "cls": 7}
+    litter = [{"__key__": "README", "txt": "..."}, {"__key__": "Thumbs", "db": b"..."}]
+    stage = _augmenter(diffaug.Recipe(steps=4, mask_key="mask.png", label_key=".cls"))
+    (made,) = stage([litter[0], good, litter[1]])
+    (alone,) = stage([good])
+    assert made["__key__"] == "k-a0"
+    assert _same(made["png"], np.asarray(alone["png"]))
+    assert "2 passed over, without an image, class, mask or carried member: README" in caplog.text
+    assert "no sample of the stream has the member mask.png" in caplog.text
+    with pytest.raises(diffaug.DefectError, match=r"sample 'b': .* has 0\.png"):
+        list(stage([{"__key__": "b", "0.png": picture}]))
+
+
 @pytest.mark.parametrize("label", [7, "7", b"7", b" 7\n", np.int64(7), torch.tensor(7)])
 def test_a_label_may_come_in_any_dress(label: Any) -> None:
     recipe = diffaug.Recipe(condition="label", strength=0.5, steps=4)

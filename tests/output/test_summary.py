@@ -8,9 +8,18 @@ import pandas as pd
 import pytest
 
 import diffaug
-from diffaug.output.survey import survey
-from tests.support.hostile import broken_images, fashion, write_samples, zero_bytes
-from tests.support.jobs import planned, tars
+from diffaug.output.run import the_run
+from diffaug.output.survey import ShardReport, survey
+from tests.conftest import Cli
+from tests.support.hostile import (
+    broken_images,
+    fashion,
+    png,
+    write_files,
+    write_samples,
+    zero_bytes,
+)
+from tests.support.jobs import augmented, planned, tars
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +118,33 @@ def test_a_job_that_grows_is_not_complete_any_more(tmp_path: Path) -> None:
     assert diffaug.finish(run, str(tmp_path / "out")).complete
     planned(sources, tmp_path / "out")
     assert not (tmp_path / "out/shards.txt").exists()
+
+
+def test_what_is_no_sample_is_counted_and_has_no_row(tmp_path: Path, cli: Cli) -> None:
+    litter = [("README.txt", b"..."), ("Thumbs.db", b"...")]
+    images = [(f"{number}.png", png(number)) for number in range(2)]
+    write_files(tmp_path / "s0.tar", [litter[0], *images, litter[1]])
+    write_files(tmp_path / "s1.tar", litter[:1])
+    write_files(tmp_path / "clean.tar", images)
+    flags = ("--sampler", "one-step", "--strength", "0.4", "--batch-size", "8")
+    ran = cli("augment", tmp_path / "s0.tar", tmp_path / "s1.tar", tmp_path / "out", *flags)
+    assert ran.code == 0
+    assert "s0: 2 ok, 0 failed, 2 passed over" in ran.err
+    assert "2 planned = 2 ok + 0 filtered + 0 failed; 2 of 2 shards committed; 3 other" in ran.out
+    assert diffaug.summarise(str(tmp_path / "out")).passed_over == 3
+    assert list(pd.read_parquet(tmp_path / "out/manifest")["source_key"]) == ["0", "1"]
+    assert cli("verify", tmp_path / "out").code == 0
+    augmented([tmp_path / "clean.tar"], tmp_path / "clean")
+    (clean,), (mixed,) = tars(tmp_path / "clean").values(), tars(tmp_path / "out").values()
+    assert clean == mixed
+    nothing = cli("augment", tmp_path / "s1.tar", tmp_path / "none", *flags)
+    assert nothing.code == 1
+    assert "the source has no sample: check SOURCE, image_key and label_key" in nothing.err
+
+
+def test_a_report_of_the_first_version_passed_nothing_over(folder: Path) -> None:
+    report = next(
+        iter(survey(the_run(str(folder / "out")).sources, str(folder / "out")).committed.values())
+    )
+    written = report.model_dump(exclude={"passed_over"})
+    assert ShardReport.model_validate(written) == report

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from diffaug import ConfigError, Recipe
 from diffaug.shards.reading import Reading
+from diffaug.train.recipe import TrainRecipe
 
 # Every field, with a value that is not its default. A new field must be placed in one of the two.
 CHANGES_AN_IMAGE: dict[str, Any] = {
@@ -362,3 +363,30 @@ def test_no_value_in_a_file_leaves_the_default(tmp_path: Path, nothing: str) -> 
 @pytest.mark.parametrize("field", ["lora", "autoencoder", "embeddings", "mask_key"])
 def test_an_empty_name(field: str) -> None:
     assert field in refusal(**{field: ""})
+
+
+@pytest.mark.parametrize("spelling", ["json", ".json", " JSON", ". Json ", "..json", "\t.JSON\n"])
+def test_a_member_may_be_spelt_in_any_way(spelling: str) -> None:
+    """As webdataset names it, whichever field names it and in whichever recipe."""
+    recipe = Recipe(image_key=spelling, label_key=spelling, carry=spelling)
+    assert (recipe.image_key, recipe.label_key, recipe.carry) == (("json",), "json", ("json",))
+    assert Recipe(mask_key=spelling).mask_key == "json"
+    assert Recipe(carry=[spelling, "txt"]).carry == ("json", "txt")
+    trained = TrainRecipe(image_key=spelling, label_key=spelling)
+    assert (trained.image_key, trained.label_key) == (("json",), "json")
+
+
+@pytest.mark.parametrize("field", ["image_key", "label_key", "mask_key"])
+@pytest.mark.parametrize("blank", ["", " ", ".", " . "])
+def test_a_member_must_have_a_name(field: str, blank: str) -> None:
+    with pytest.raises(ConfigError, match=field):
+        Recipe.of({field: blank})
+
+
+def test_the_images_read_by_default_in_the_first_version_are_today_s() -> None:
+    """So that an output of that version can be finished."""
+    first = "png,jpg,jpeg,webp,bmp,gif,tif,tiff,ppm,pgm"
+    assert Recipe(image_key=first) == Recipe()
+    assert Recipe().image_key[:10] == tuple(first.split(","))
+    assert Recipe(image_key="jpg,png").image_key == ("jpg", "png")
+    assert TrainRecipe.of({"image_key": first.split(",")}) == TrainRecipe()

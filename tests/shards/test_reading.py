@@ -64,6 +64,40 @@ def test_the_image_is_the_first_by_preference_and_never_the_mask() -> None:
     assert said.value.code == "no_image"
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (
+            [f"{number}.png" for number in range(9)],
+            "(looked for png): it has 0.png, 1.png, 2.png, 3.png, 4.png and 4 more. A key ends at "
+            "the first dot of a file's name: rename the files so that theirs have no further dot, "
+            "or name a member in image_key (0.png)",
+        ),
+        (["tar.png"], "or name a member in image_key (tar.png)"),
+        (["cls", "v1.heic"], "it has cls and v1.heic. A key ends at the first dot"),
+        (["heic", "cls"], "it has heic and cls. If one of them is the image, name it in image_key"),
+        (["cls", "txt"], "(looked for png): it has cls and txt"),
+        (["a\x1b[2J.png"], "it has a?[2J.png. A key"),
+        ([], "(looked for png)"),
+    ],
+)
+def test_a_sample_without_an_image_says_what_it_has_and_the_cure(
+    names: list[str], words: str
+) -> None:
+    without = Sample("IMG_2", names=dict.fromkeys(names))
+    with pytest.raises(DefectError) as said:
+        Reading(("png",), "cls").image(without)
+    assert said.value.code == "no_image"
+    assert said.value.reason.startswith("the sample has no image member")
+    assert words in said.value.reason
+    assert said.value.reason.endswith(words) or "A key" in words or "image_key" in words
+
+
+def test_many_names_are_not_all_listed() -> None:
+    with pytest.raises(DefectError, match=r"looked for png, jpg, jpeg, webp, bmp and \d+ more\)"):
+        Reading.of(Recipe()).image_key(["cls"])
+
+
 def test_it_reads_what_it_names_and_nothing_else() -> None:
     reading = Reading.of(Recipe(image_key="png", carry="json", mask_key="mask.png"))
     wanted = ("png", "cls", "txt", "json", "mask.png")

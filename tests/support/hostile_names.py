@@ -7,8 +7,9 @@ import tarfile
 import unicodedata
 from typing import Any
 
-from tests.support.hostile import Files, png
+from tests.support.hostile import Files, encoded, png
 from tests.support.hostile_case import Case, Group, between, files, header
+from tests.support.hostile_pictures import GREY
 
 NAME, TWICE = "unsafe_name", "duplicate_key"
 WITNESS = "opened-by-a-pickle"
@@ -86,6 +87,49 @@ def upper_case() -> Files:
 def two_extensions() -> Files:
     """`b.tar.png`: to webdataset the extension is tar.png"""
     return files(["b.tar.png"])
+
+
+@NAMES.between(("IMG_2", "no_image"))
+def dots_in_the_key() -> Files:
+    """`IMG_2.0.png` to `IMG_2.5.png`: to webdataset one sample of the key IMG_2"""
+    return files([f"IMG_2.{number}.png" for number in range(6)])
+
+
+@NAMES.between(("b", "no_image"))
+def unknown_picture() -> Files:
+    """`b.heic`, which Pillow does not read"""
+    return files(["b.heic"])
+
+
+@NAMES.between(("b", None), ("c", None), ("d", None))
+def other_spellings() -> Files:
+    """`b.dib`, `c.APNG` and `d.jpx`, other spellings of BMP, PNG and JPEG 2000"""
+    data = [encoded(GREY, format) for format in ("BMP", "PNG", "JPEG2000")]
+    return list(zip(("b.dib", "c.APNG", "d.jpx"), data, strict=True))
+
+
+@SAMPLES.between()
+def litter() -> Files:
+    """Thumbs.db, classes.json and LICENSE.md: files beside the samples"""
+    return [(name, b"...") for name in ("Thumbs.db", "classes.json", "LICENSE.md")]
+
+
+@SAMPLES.between()
+def litter_twice() -> Files:
+    """Two desktop.ini of one name, apart, and one that climbs out"""
+    return [(name, b"") for name in ("desktop.ini", "notes.html", "desktop.ini", "../../x.ini")]
+
+
+@SAMPLES.between(("README", "no_image"))
+def litter_that_is_carried() -> Files:
+    """README.txt, where .txt is a member to carry"""
+    return [("README.txt", b"...")]
+
+
+@SAMPLES.between(("b", None), ("c", None), ("b", TWICE))
+def text_apart() -> Files:
+    """The text of a sample stands apart from its image, in a member that is not asked for"""
+    return [("b.png", png(1)), ("c.png", png(1)), ("b.caption", b"...")]
 
 
 @SAMPLES.between(("b", "no_image"))

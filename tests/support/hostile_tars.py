@@ -258,7 +258,7 @@ def unknown_kind() -> bytes:
     return header("b.png", type=b"Q")
 
 
-@TARS.between(("b", "no_image"))
+@TARS.between()
 def tar_in_a_tar() -> Files:
     """A tar within the tar: it is not opened."""
     return [("b.tar", blocks([("c.png", png(1))]) + END)]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from diffaug.errors import ConfigError
-from diffaug.train.data import Position, batches, settle
+from diffaug.train.data import Position, batches, settle, usable
 from diffaug.train.recipe import TrainRecipe
 from tests.support.hostile import fashion, png, write_samples
 from tests.support.training import fingerprints, taken, tiny, two_shards
@@ -76,6 +76,40 @@ def test_what_cannot_be_used_is_skipped_and_named(tmp_path: Path) -> None:
     assert "class 12 is not one of the 10" in reasons["alien"]
     assert "no image member" in reasons["nopicture"]
     assert len(set(fingerprints(made))) == 4
+
+
+def test_what_is_no_sample_is_passed_over_and_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    litter: dict[str, bytes] = {"__key__": b"README", "txt": b"..."}
+    path = write_samples(tmp_path / "s.tar", [litter, *fashion(4)])
+    clean = write_samples(tmp_path / "clean.tar", fashion(4))
+    recipe = tiny(classes=10, label_key=".Cls")
+    made = taken([str(path)], recipe, 3, Position())
+    assert [batch.skips for batch in made] == [0, 0, 0]
+    assert fingerprints(made) == fingerprints(taken([str(clean)], recipe, 3, Position()))
+    named = [line for line in caplog.messages if "README" in line]
+    assert named == [
+        f"{path}: 1 passed over, without an image, class, mask or carried member: README"
+    ]
+    assert len(list(usable([str(path)], recipe))) == 4
+    with pytest.raises(ConfigError, match="no sample of the source can be used"):
+        taken([str(write_samples(tmp_path / "none.tar", [litter]))], recipe, 1, Position())
+
+
+def test_a_class_that_no_sample_has_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a model that keeps what is unlabelled would learn no class, without a word."""
+    path = write_samples(tmp_path / "s.tar", fashion(4))
+    recipe = tiny(classes=10, label_key="class", unlabelled="keep")
+    (batch,) = taken([str(path)], recipe, 1, Position())
+    assert batch.labels.tolist() == [10] * 4
+    told = [line for line in caplog.messages if "has the member class" in line]
+    assert len(told) == 1
+    assert told[0].endswith(
+        "its images have no class (label_key); its members are png, cls and txt"
+    )
 
 
 def test_samples_without_a_class_can_be_kept_as_such(tmp_path: Path) -> None:
