@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FIRST", "READ", "USUAL", "is_picture"]
+__all__ = ["FIRST", "READ", "USUAL", "is_picture", "is_read"]
 
 FIRST = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
 """Those that version 0.1.0 read by default, by preference."""
@@ -24,7 +24,11 @@ _NOT_READ = {
 """Extensions of pictures in formats that the codec does not read."""
 
 
+def is_read(extension: str) -> bool:
+    """Whether the codec reads a file, by what follows the last dot of its name."""
+    return extension.rpartition(".")[2] in READ
+
+
 def is_picture(extension: str) -> bool:
     """Whether a file is a picture, in any format, by what follows the last dot of its name."""
-    last = extension.rpartition(".")[2]
-    return last in READ or last in _NOT_READ
+    return is_read(extension) or extension.rpartition(".")[2] in _NOT_READ

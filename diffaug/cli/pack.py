@@ -42,7 +42,8 @@ def pack(
     ----------
     source
         a folder of class folders or of images; a .csv or .parquet table of image paths, or a
-        Parquet table of image bytes; or an idx file of images, plain or .gz; on any fsspec URL
+        Parquet table of image bytes, of one file or several (a folder, '*.parquet'); or an idx file
+        of images, plain or .gz; on any fsspec URL
     output
         folder or URL for the shards
     name
@@ -55,7 +56,7 @@ def pack(
         the table's column of labels; '' for none [default: the first of label, class, cls, if any]
     classes
         names of the classes 0, 1, … (cat,dog) [default: the folders' names, or the text labels,
-        sorted; integer labels have no names]
+        sorted, as numbers if all are whole numbers; integer labels have no names]
     shard_count
         images in a shard
     shard_bytes

@@ -40,7 +40,8 @@ class ShardCensus:
     """Counts one shard, and logs at its end what is odd about it.
 
     The keys passed over are named once a shard. A member that a field asks for and that no sample
-    of a shard has is reported once, for the first such shard: its name is probably a mistake.
+    of a shard has is reported once, for the first such shard: its name is probably a mistake. A
+    mask is reported for each, since without it images change that should not.
 
     Args:
         url: the shard's.
@@ -105,13 +106,15 @@ class ShardCensus:
             )
         if not 0 < len(self._names) < MOST_NAMES:
             return
-        for what, meaning in self._reading.missing(self._names):
-            if what not in self._logged:
-                self._logged.add(what)
+        for field, what, meaning in self._reading.missing(self._names):
+            told = f"{self._url} {what}" if field == "mask_key" else what
+            if told not in self._logged:
+                self._logged.add(told)
                 _log.warning(
-                    "no sample of %s has %s: %s; its members are %s",
+                    "no sample of %s has %s: %s (%s); its members are %s",
                     where,
                     what,
                     meaning,
+                    field,
                     listed(self._names),
                 )

@@ -9,7 +9,7 @@ from operator import index
 from typing import Any, Protocol
 
 from diffaug.errors import DefectError
-from diffaug.extensions import is_picture
+from diffaug.extensions import is_picture, is_read
 from diffaug.manifest.columns import LONGEST_TEXT
 from diffaug.shards.stream import MOST_NAMES, Member, Sample, integer
 
@@ -93,25 +93,27 @@ class Reading:
         fields = {*self.image_keys, *self.carry, self.label_key, self.mask_key}
         return len(names) >= MOST_NAMES or any(name in fields or is_picture(name) for name in names)
 
-    def missing(self, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    def missing(self, names: Collection[str]) -> Iterator[tuple[str, str, str]]:
         """The members that a field asks for and that none of a shard's samples has.
 
         Args:
             names: the extensions of all members of the shard.
 
         Yields:
-            what is missing, and what that means.
+            the field, what is missing, and what that means.
         """
         if self._image_key(names) is None:
-            yield f"an image member (looked for {listed(self.image_keys)})", "none can be used"
+            looked_for = listed(self.image_keys)
+            yield "image_key", f"an image member (looked for {looked_for})", "none can be used"
         if self.mask_key is not None and self.mask_key not in names:
-            yield f"the member {self.mask_key}", "no part of its images is kept by a mask"
+            meaning = "no part of its images is kept by a mask"
+            yield "mask_key", f"the member {self.mask_key}", meaning
         is_told = self.needs_label or self.label_key != _USUAL_LABEL
         if is_told and self.label_key not in names:
-            yield f"the member {self.label_key}", "its images have no class (label_key)"
+            yield "label_key", f"the member {self.label_key}", "its images have no class"
         for name in self.carry:
             if name not in names:
-                yield f"the member {name}", "nothing is carried under that name (carry)"
+                yield "carry", f"the member {name}", "nothing is carried under that name"
 
     def image_key(self, names: Collection[str]) -> str:
         """Which of these members is the image.
@@ -188,12 +190,15 @@ _SHOWN = 5
 def _cure(names: Collection[str]) -> str:
     """What to do about a sample whose pictures no field names; nothing if it has no picture."""
     pictures = [name for name in names if is_picture(name)]
+    read = [name for name in pictures if is_read(name)]
     if not pictures:
         return ""
-    if all("." in name for name in pictures):
+    if not read:
+        return f". The format of {listed(pictures[:1])} is not read: convert it to PNG or JPEG"
+    if all("." in name for name in read):
         return (
             ". A key ends at the first dot of a file's name: rename the files so that theirs have "
-            f"no further dot, or name a member in image_key ({listed(pictures[:1])})"
+            f"no further dot, or name a member in image_key ({listed(read[:1])})"
         )
     return ". If one of them is the image, name it in image_key"
 

@@ -18,6 +18,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.corruptions import corrupt
+from diffaug.evaluation.images.pictures import LeftOut, each_picture
 from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.images.split import draw
 from diffaug.evaluation.settings import CORRUPTIONS, Evaluation
@@ -27,6 +28,8 @@ from diffaug.evaluation.trials.training import Lesson, _batches, train_classifie
 from diffaug.evaluation.trials.variants import TrivialAugment, flips_and_crops
 from diffaug.evaluation.verdict.statistics import difference, estimate
 from diffaug.execution import Execution
+from diffaug.recipe import Recipe
+from tests.support.hostile import fashion, write_samples
 from tests.support.networks import vit
 
 LABELS = np.repeat(np.arange(3), 20)
@@ -39,6 +42,22 @@ def pictures(count: int = 6, channels: int = 1) -> NDArray[np.uint8]:
     small = random.integers(40, 256, (count, 5, 5, channels)).astype(np.uint8)
     large = small.repeat(4, axis=1).repeat(4, axis=2)
     return np.pad(large, ((0, 0), (4, 4), (4, 4), (0, 0)))
+
+
+def test_what_is_no_sample_is_not_counted_among_what_cannot_be_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = [{"__key__": b"README", "txt": b"..."}, *fashion(3), {"__key__": b"b", "cls": b"1"}]
+    shard = str(write_samples(tmp_path / "s.tar", samples))
+    left_out = LeftOut()
+    recipe = Recipe(label_key=".cls", carry="caption", mask_key="mask.png")  # of no use here
+    found = list(each_picture([shard], recipe, left_out))
+    assert [picture.label for picture in found] == [int(one["cls"]) for one in fashion(3)]
+    assert (left_out.count, len(left_out.first)) == (1, 1)
+    list(each_picture([shard], recipe))
+    assert caplog.messages == [
+        f"{shard}: 1 passed over, without an image, class, mask or carried member: README"
+    ]
 
 
 def test_a_draw_is_balanced_nested_and_apart_from_validation() -> None:

@@ -64,6 +64,17 @@ def test_freezing_the_same_plan_again_changes_nothing(sources: list[str], tmp_pa
     assert tree(tmp_path) == before
 
 
+def test_a_job_of_the_first_version_goes_on(sources: list[str], tmp_path: Path) -> None:
+    """It read the images of fewer extensions by default."""
+    planned(sources[:1], tmp_path)
+    run = tmp_path / "run.json"
+    said = json.loads(run.read_text())
+    assert len(said["recipe"]["image_key"]) > 10
+    del said["recipe"]["image_key"][10:]
+    run.write_text(json.dumps(said))
+    assert len(planned(sources, tmp_path).sources) == 3
+
+
 def test_a_plan_grows_by_new_sources(sources: list[str], tmp_path: Path) -> None:
     planned(sources[:1], tmp_path)
     run = planned(sources[1:], tmp_path)

@@ -299,8 +299,11 @@ def test_an_augmenter_reads_little_ahead() -> None:
 def test_what_is_no_sample_is_passed_over_in_a_stream(caplog: pytest.LogCaptureFixture) -> None:
     """As webdataset yields the README.txt and the Thumbs.db of a tar."""
     (picture,) = _pictures(1)
-    good = {"__key__": "k", "__url__": "s.tar", "png": picture, "cls": 7}
-    litter = [{"__key__": "README", "txt": "..."}, {"__key__": "Thumbs", "db": b"..."}]
+    good: dict[str, Any] = {"__key__": "k", "__url__": "s.tar", "png": picture, "cls": 7}
+    litter: list[dict[str, Any]] = [
+        {"__key__": "README", "txt": "..."},
+        {"__key__": "Thumbs", "db": b"..."},
+    ]
     stage = _augmenter(diffaug.Recipe(steps=4, mask_key="mask.png", label_key=".cls"))
     (made,) = stage([litter[0], good, litter[1]])
     (alone,) = stage([good])

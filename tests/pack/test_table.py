@@ -200,7 +200,7 @@ def test_folders_named_for_a_column_are_that_column(tmp_path: Path) -> None:
     packed(tmp_path / "numbers", tmp_path / "out")
     by_image = dict(zip(frame["image"], frame["label"], strict=True))
     assert {image: label for image, label, _ in contents(tmp_path / "out")} == by_image
-    words = frame.assign(label=["a/b", "c", None, "c", "a/b", "c"])
+    words = frame.assign(label=pd.Series(["a/b", "c", None, "c", "a/b", "c"]))
     words.to_parquet(tmp_path / "words", partition_cols=["label"])
     outcomes = packed(tmp_path / "words", tmp_path / "named")
     assert [one.reason for one in outcomes if one.reason] == ["its row has no label"]

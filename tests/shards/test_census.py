@@ -61,7 +61,7 @@ def test_a_file_that_is_no_sample_is_passed_over(name: str) -> None:
 def test_a_member_that_is_asked_for_or_shows_something_makes_a_sample(
     name: str, fields: dict[str, str]
 ) -> None:
-    census = Census(Reading.of(Recipe(**fields)))  # type: ignore[arg-type]
+    census = Census(Reading.of(Recipe(**fields)))
     assert keys(census, tar([name, *LITTER[:1]])) == (
         ["b", "README"] if "txt" in fields.values() else ["b"],
         0 if "txt" in fields.values() else 1,
@@ -103,7 +103,6 @@ def test_keys_passed_over_are_named_once_a_shard(caplog: pytest.LogCaptureFixtur
     [
         ({"carry": "txt,caption"}, ["the member caption: nothing is carried"]),
         ({"label_key": "class"}, ["the member class: its images have no class (label_key)"]),
-        ({"mask_key": "mask.png"}, ["the member mask.png: no part of its images is kept"]),
         ({"image_key": "foo"}, ["an image member (looked for foo): none can be used"]),
         ({"label_key": "c", "carry": "d"}, ["the member c: its", "the member d: nothing"]),
         ({"label_key": " .CLS", "carry": ". Txt ,", "image_key": "PNG;.jpg"}, []),
@@ -113,7 +112,7 @@ def test_keys_passed_over_are_named_once_a_shard(caplog: pytest.LogCaptureFixtur
 def test_a_field_that_no_sample_of_the_first_shard_has_is_reported_once(
     fields: dict[str, str], words: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    census = Census(Reading.of(Recipe(**fields)))  # type: ignore[arg-type]
+    census = Census(Reading.of(Recipe(**fields)))
     for url in ("s0.tar", "s1.tar"):
         keys(census, tar(["a.png", "a.cls", "a.txt", "b.png"]), url)
     lines = said(caplog)
@@ -121,6 +120,17 @@ def test_a_field_that_no_sample_of_the_first_shard_has_is_reported_once(
     for line, expected in zip(lines, words, strict=True):
         assert line.startswith(f"no sample of s0.tar has {expected}")
         assert line.endswith("its members are png, cls and txt")
+
+
+def test_a_mask_that_a_shard_lacks_is_reported_for_each(caplog: pytest.LogCaptureFixture) -> None:
+    census = Census(Reading.of(Recipe(mask_key="mask.png", carry="txt")))
+    for url, names in {"s0": ["a.png"], "s1": ["a.png", "a.mask.png"], "s2": ["a.png"]}.items():
+        keys(census, tar(names), url)
+    assert [line.partition(" (")[0] for line in said(caplog)] == [
+        "no sample of s0 has the member mask.png: no part of its images is kept by a mask",
+        "no sample of s0 has the member txt: nothing is carried under that name",
+        "no sample of s2 has the member mask.png: no part of its images is kept by a mask",
+    ]
 
 
 def test_only_a_shard_read_to_its_end_shows_what_is_missing(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from diffaug.manifest.part import Row
+from diffaug.manifest.part import Row, read_metadata
 from tests.conftest import ROOT
 from tests.support.hostile import END, blocks, encoded
 from tests.support.hostile_case import FIRST, LAST, Case, Group
@@ -73,6 +73,12 @@ def rows(output: Path, shard: str) -> list[Row]:
     return records
 
 
+def passed(output: Path, shard: str) -> int:
+    """How many keys of a shard are no sample, as its report has it."""
+    found: int = read_metadata(output / f"manifest/{shard}.parquet")["report"]["passed_over"]
+    return found
+
+
 def page(folder: Path) -> str:
     """The page, from the manifests that `run` left."""
     text = HEAD.format(count=len(CASES) + len(REFUSED))
@@ -80,7 +86,8 @@ def page(folder: Path) -> str:
         text += f"\n## {group.title}\n\n| input | what happened | reason code | reason |\n"
         text += "| --- | --- | --- | --- |\n"
         for case in group.cases.values():
-            text += _line(case.what, _outcome(rows(folder / group.name / "out", case.name)))
+            output = folder / group.name / "out"
+            text += _line(case.what, _outcome(rows(output, case.name), passed(output, case.name)))
     text += "\n## Sources and models\n\n| input | what happened | message |\n"
     text += "| --- | --- | --- |\n"
     for name in REFUSED:
@@ -89,8 +96,11 @@ def page(folder: Path) -> str:
     return text
 
 
-def _outcome(found: list[Row]) -> list[tuple[str, str, str]]:
-    """Verdict, code and reason of each row, except the neighbours that came through."""
+def _outcome(found: list[Row], passed_over: int) -> list[tuple[str, str, str]]:
+    """Verdict, code and reason of each row, except the neighbours that came through.
+
+    Without such a row, what was not even counted was skipped.
+    """
     odd = [row for row in found if row["status"] != "ok" or row["source_key"] not in ("a", "z")]
     outcomes = []
     for row in odd:
@@ -101,7 +111,8 @@ def _outcome(found: list[Row]) -> list[tuple[str, str, str]]:
             )
         code = f"`{row['reason_code']}`" if row["reason_code"] else ""
         outcomes.append((verdict, code, row["reason"] or ""))
-    return outcomes or [("skipped, without a row", "", "")]
+    without = f"{passed_over} passed over, counted and named" if passed_over else "skipped"
+    return outcomes or [(f"{without}, without a row", "", "")]
 
 
 def _line(what: str, outcomes: Sequence[tuple[str, ...]]) -> str:
