@@ -97,7 +97,9 @@ def _link(report: str) -> None:
 
 
 def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
-    others = f"\n{summary.passed_over} other keys passed over.\n" if summary.passed_over else ""
+    others = ""
+    if summary.passed_over:
+        others = f"\nPassed over, since they are no samples: {summary.passed_over} keys.\n"
     picture = f"\n![some sources next to their augmentations]({sheet})\n" if sheet else ""
     return f"""\
 # {output}

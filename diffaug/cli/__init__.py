@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import signal
 import sys
 
@@ -28,6 +29,16 @@ from diffaug.errors import ConfigError, DiffaugError
 __all__ = ["app", "main"]
 
 
+class _Warnings(logging.Handler):
+    """Prints what the library logs as the command prints its own messages, in JSON too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(self.format(record), record.levelname.lower())
+
+
+_WARNINGS = _Warnings(logging.WARNING)
+
+
 def main() -> None:
     """Run the command line; each of the user's mistakes ends in one sentence."""
     if sys.platform == "win32":
@@ -37,6 +48,7 @@ def main() -> None:
     # fifth of the time of a short command
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
+    logging.getLogger("diffaug").addHandler(_WARNINGS)
     sys.exit(_run(sys.argv[1:]))
 
 

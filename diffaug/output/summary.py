@@ -58,7 +58,7 @@ class Summary:
         return (
             f"{self.planned} planned = {self.ok} ok + {self.filtered} filtered + "
             f"{self.failed} failed; {self.committed} of {self.shards} shards committed"
-            + (f"; {self.passed_over} other keys passed over" if self.passed_over else "")
+            + (f"; passed over: {self.passed_over}" if self.passed_over else "")
         )
 
 

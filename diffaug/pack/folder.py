@@ -53,8 +53,8 @@ class FolderSource:
             if classes is not None:
                 raise ConfigError(f"{self._where} has no class folders for --classes to name")
         elif any(images.values()) or not self.tables:
-            if classes is None and any(images.values()):
-                refuse_folders(self._where, {name: images[name] for name in images if images[name]})
+            if classes is None:
+                refuse_folders(self._where, images)
             self._take_classes(images, classes)
 
     def __len__(self) -> int:

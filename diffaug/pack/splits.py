@@ -22,25 +22,28 @@ def refuse_folders(where: str, images: Mapping[str, Collection[str]]) -> None:
 
     Args:
         where: the folder.
-        images: of each class folder that has images, their paths relative to `where`.
+        images: the images below each class folder, by their paths relative to `where`; class
+            folders without images do not matter.
 
     Raises:
         ConfigError: they are; the message gives the commands that pack them one by one.
     """
-    if not all(map(_FOLDER.fullmatch, images)):
+    parts = sorted(name for name, paths in images.items() if paths)
+    if not parts or not all(map(_FOLDER.fullmatch, parts)):
         return
-    classes = {
-        part: {path.split("/")[1] for path in paths if path.count("/") > 1}
-        for part, paths in images.items()
-    }
-    every = class_order(set[str]().union(*classes.values()))
-    same = all(found == set(every) for found in classes.values()) or any("," in n for n in every)
-    flag = "" if same else f" --classes {shlex.quote(','.join(every))}"
-    commands = [_command(f"{where.rstrip('/')}/{part}") + flag for part in sorted(images)]
-    names = ",".join(sorted(images))
+    classes = [
+        {path.split("/")[1] for path in images[part] if path.count("/") > 1} for part in parts
+    ]
+    every = class_order(set[str]().union(*classes))
+    differ = any(found != {*every} for found in classes)
+    flag = ""
+    if differ and not any("," in name for name in every):
+        flag = f" --classes {shlex.quote(','.join(every))}"  # else each would number its own
+    commands = [_command(f"{where.rstrip('/')}/{part}") + flag for part in parts]
     raise ConfigError(
-        f"{where}: {names} are the parts of a dataset rather than classes: pack each of them, with "
-        f"{' and '.join(commands)}; if they are the classes, give --classes {names}"
+        f"{where}: {', '.join(parts)} are parts of a dataset rather than classes: pack each of "
+        f"them, with {' and '.join(commands)}; if they are the classes, give --classes "
+        f"{','.join(sorted(images))}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -130,15 +131,20 @@ def test_what_is_no_sample_is_counted_and_has_no_row(tmp_path: Path, cli: Cli) -
     ran = cli("augment", tmp_path / "s0.tar", tmp_path / "s1.tar", tmp_path / "out", *flags)
     assert ran.code == 0
     assert "s0: 2 ok, 0 failed, 2 passed over" in ran.err
-    assert "2 planned = 2 ok + 0 filtered + 0 failed; 2 of 2 shards committed; 3 other" in ran.out
+    assert (
+        "2 planned = 2 ok + 0 filtered + 0 failed; 2 of 2 shards committed; passed over: 3\n"
+        in ran.out
+    )
     assert diffaug.summarise(str(tmp_path / "out")).passed_over == 3
     assert list(pd.read_parquet(tmp_path / "out/manifest")["source_key"]) == ["0", "1"]
     assert cli("verify", tmp_path / "out").code == 0
     augmented([tmp_path / "clean.tar"], tmp_path / "clean")
     (clean,), (mixed,) = tars(tmp_path / "clean").values(), tars(tmp_path / "out").values()
     assert clean == mixed
-    nothing = cli("augment", tmp_path / "s1.tar", tmp_path / "none", *flags)
+    nothing = cli("--log-json", "augment", tmp_path / "s1.tar", tmp_path / "none", *flags)
     assert nothing.code == 1
+    events = [json.loads(line) for line in nothing.err.splitlines()]
+    assert sum(one["event"] == "warning" and "README" in one["message"] for one in events) == 1
     assert "the source has no sample: check SOURCE, image_key and label_key" in nothing.err
 
 
