@@ -10,6 +10,7 @@ from diffaug.pack.folder import FolderSource
 from diffaug.pack.idx import IdxSource
 from diffaug.pack.source import PictureSource, base_name, file_system
 from diffaug.pack.table import TableSource
+from diffaug.storage.names import known_scheme
 
 __all__ = ["open_source", "safe_name"]
 
@@ -36,6 +37,11 @@ def open_source(
         ConfigError: the source does not exist, holds no image or is broken, or an argument does
             not apply to it.
     """
+    storage.refuse_nowhere(url, "SOURCE")
+    if labels is not None:
+        storage.refuse_nowhere(labels, "--labels")
+    url = known_scheme(url)
+    storage.forget_listings(url)
     is_folder = _is_folder(url)
     is_table = not is_folder and url.lower().endswith((".csv", ".parquet"))
     if labels is not None and (is_folder or is_table):
