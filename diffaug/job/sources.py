@@ -35,9 +35,10 @@ def new_sources(known: Sequence[SourceShard], urls: list[str]) -> list[str]:
 def without_copies(known: Sequence[SourceShard], urls: list[str], output: str) -> list[str]:
     """The URLs without new ones that are copies of shards already done, which are logged.
 
-    A moved or copied folder of sources is recognised so, and its shards are not done again. A copy has the file name, the size and the digest of a committed source; only what agrees in
-    name and size is read. Two equal shards that are new together, such as train/0.tar and
-    test/0.tar, both stay: there each was named on purpose, and their rows differ.
+    So a moved or copied folder of sources is not done again. A copy has the file name, the size and
+    the digest of a committed source; only what agrees in name and size is read. Two equal shards
+    that are new together, such as train/0.tar and test/0.tar, both stay: there each was named on
+    purpose, and their rows differ.
 
     Raises:
         ConfigError: a committed part belongs to another source.

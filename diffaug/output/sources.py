@@ -83,8 +83,8 @@ def source_shards(
         places = " and ".join(dict.fromkeys(storage.public_url(home.url) for home in left))
         raise ConfigError(
             f"no shard is left of {', '.join(map(storage.public_url, patterns))}: all "
-            f"{left.total()} were written by diffaug, in {places}; to take what lies in another "
-            f"output, name its folder, OUTPUT/{SHARDS}/*.tar"
+            f"{left.total()} were written by diffaug, in {places}; to take those of another "
+            f"output, name their folder, such as OTHER/{SHARDS}/*.tar"
         )
     return kept
 
@@ -99,8 +99,8 @@ def _report(named: Counter[str], left: Counter[_Home]) -> None:
     for home, count in left.items():
         if not home.own:
             _log.warning(
-                "left out %s in %s, an output of diffaug: to take them, name its folder %s",
-                *(_shards(count), storage.public_url(home.url), SHARDS),
+                "left out %s in %s, an output of diffaug: to take them, name their folder",
+                *(_shards(count), storage.public_url(home.url)),
             )
     for place, count in named.items():
         if count:

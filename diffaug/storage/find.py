@@ -115,7 +115,7 @@ def find(patterns: list[str]) -> list[Found]:
 
 
 def _merged(one: Found, other: Found) -> Found:
-    """One file, found twice: its own name counts more than a link's, and a name more than a glob."""
+    """One file, found twice: its own name comes before a link's, and a name before a glob."""
     url = other.url if other.url == other.identity else one.url
     return Found(url, one.identity, max(one.named, other.named, key=len))
 

@@ -90,7 +90,9 @@ def identity(url: str) -> str:
     scheme = _ONE_STORE.get(scheme, scheme)
     if scheme in _LIKE_DISKS:
         path = re.sub(r"/(?:\.?/)+", "/", path)
-    return f"{scheme}://{path.lstrip('/') if scheme == 'memory' else path}"
+    if scheme == "memory":
+        path = f"/{path.lstrip('/')}"
+    return f"{scheme}://{path}"
 
 
 def lies_in(url: str, folder: str) -> bool:
