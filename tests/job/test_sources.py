@@ -122,7 +122,12 @@ def test_only_what_agrees_in_name_and_size_is_hashed(
     shutil.copytree(tmp_path / "in", tmp_path / "same")
     hashed: list[str] = []
     digest = storage.sha256
-    monkeypatch.setattr(storage, "sha256", lambda url: (hashed.append(url), digest(url))[1])
+
+    def noted(url: str) -> str:
+        hashed.append(url)
+        return digest(url)
+
+    monkeypatch.setattr(storage, "sha256", noted)
     planned([f"{tmp_path}/*/[ab].tar"], tmp_path / "out")
     assert hashed == [f"{tmp_path}/same/a.tar"]
 

@@ -168,7 +168,12 @@ def test_shards_on_another_disk_are_still_the_outputs(tmp_path: Path) -> None:
 
 def test_each_folder_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
-    monkeypatch.setattr(storage, "exists", lambda url: bool(looked.append(url)))
+
+    def noted(url: str) -> bool:
+        looked.append(url)
+        return False
+
+    monkeypatch.setattr(storage, "exists", noted)
     for number in range(20):
         storage.replace(b"", f"{tmp_path}/{number % 2}/shards/{number}.tar")
         storage.replace(b"", f"{tmp_path}/{number % 2}/{number}.tar")

@@ -72,9 +72,9 @@ def test_a_training_goes_on_however_its_shards_are_spelled(
     for name, shard in zip(("b", "a"), source, strict=True):
         links.append(str(tmp_path / f"{name}.tar"))
         Path(links[-1]).symlink_to(shard)
-    recipe, options = tiny(steps=6), {"dtype": "float32", "device": "cpu"}
+    recipe = tiny(steps=6)
     straight = run(source, tmp_path / "straight", recipe)
-    first = train(source, tmp_path / "halves", recipe, checkpoint_minutes=1e-9, **options)
+    first = train(source, tmp_path / "halves", recipe, dtype="float32", checkpoint_minutes=1e-9)
     begun = list(islice(first, 3))
     first.close()  # type: ignore[attr-defined]
     rest = run(links, f"file://{tmp_path}/halves", recipe, resume=True)
