@@ -43,6 +43,13 @@ def test_a_glob_leaves_out_what_diffaug_wrote(data: str, caplog: pytest.LogCaptu
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
 
 
+def test_sources_beside_what_the_job_wrote_are_sources(data: str) -> None:
+    """OUTPUT may be a folder that holds its sources too."""
+    assert _names(data, source_shards([f"{data}/*.tar"], data)) == ["a.tar"]
+    found = source_shards([f"{data}/*/*.tar"], f"{data}/in")
+    assert _names(data, found) == ["in/b.tar"]
+
+
 def test_an_output_is_its_own_before_it_has_a_plan(data: str) -> None:
     storage.remove(f"{data}/out/run.json")
     assert "out/shards/a-01234567.tar" in _names(data, source_shards([f"{data}/**/*.tar"]))

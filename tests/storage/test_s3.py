@@ -107,6 +107,9 @@ def test_a_plan_sees_what_was_put_there_since_it_looked(store: Store, bucket: st
         put(store, f"{bucket}/in/{name}", data)
     run = planned([pattern], output)
     assert [shard.url for shard in run.sources] == [f"{bucket}/in/{name}" for name in names]
+    for shard, data in zip(run.sources, [first, *more], strict=True):
+        with storage.open_read(shard.url) as stream:
+            assert stream.read() == data
     put(store, f"{output}/shards/a-01234567.tar", b"")
     everything = f"{bucket}/in/**/*.tar"
     assert planned([everything], output) == run
