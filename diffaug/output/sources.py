@@ -90,9 +90,13 @@ def source_shards(
 
 
 def _names_into(found: storage.Found, home: _Home) -> bool:
-    """Whether the pattern named the output, a folder of it, or the file itself."""
+    """Whether the pattern named the file, its folder, or all of an output that is not the job's.
+
+    A job's OUTPUT may hold its sources too, so naming it does not name what the job wrote there.
+    """
     folder = found.identity.rpartition("/")[0]
-    return any(f"{found.named}/".startswith(f"{place}/") for place in (home.url, folder))
+    places = [folder] if home.own else [folder, home.url]
+    return any(f"{found.named}/".startswith(f"{place}/") for place in places)
 
 
 def _report(named: Counter[str], left: Counter[_Home]) -> None:

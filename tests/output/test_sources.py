@@ -46,8 +46,11 @@ def test_a_glob_leaves_out_what_diffaug_wrote(data: str, caplog: pytest.LogCaptu
 def test_sources_beside_what_the_job_wrote_are_sources(data: str) -> None:
     """OUTPUT may be a folder that holds its sources too."""
     assert _names(data, source_shards([f"{data}/*.tar"], data)) == ["a.tar"]
-    found = source_shards([f"{data}/*/*.tar"], f"{data}/in")
-    assert _names(data, found) == ["in/b.tar"]
+    storage.replace(b"", f"{data}/shards/a-01234567.tar")
+    found = source_shards([f"{data}/*/*.tar", f"{data}/**/*.tar"], data)
+    assert _names(data, found) == ["in/b.tar", "a.tar"]
+    with pytest.raises(ConfigError, match=r"no shard is left of .*: all 1 were written"):
+        source_shards([f"{data}/out/s*/*.tar"], f"{data}/out")
 
 
 def test_an_output_is_its_own_before_it_has_a_plan(data: str) -> None:
@@ -63,7 +66,6 @@ def test_an_output_is_its_own_before_it_has_a_plan(data: str) -> None:
         "out/shards/a-01234567.tar",
         "out/rejects/a-89abcdef.tar",
         "out/shards/*.tar",
-        "out/*/*.tar",
         "out/shards/{a,b}-01234567.tar",
     ],
 )
