@@ -105,7 +105,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         layout = Output(str(output))
         recipe = the_run(layout.url).recipe
         self._skips = Skips()
-        decoder = Decoder(self._skips, mode, recipe.max_pixels, soft_labels)
+        decoder = Decoder(self._skips, mode, recipe.max_pixels, recipe.background, soft_labels)
         index = Index(layout.url, Query(where))
         self.chosen = sum(index.tars.values())
         shards = _real_shards(layout, real, recipe.layout == "paired", index)

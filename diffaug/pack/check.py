@@ -83,7 +83,7 @@ def _check(picture: Listed, max_pixels: int) -> Checked:
         return Checked(picture, picture.defect)
     try:
         data = _load(picture)
-        image = decode(data, max_pixels)
+        image = decode(data, max_pixels).shown
         extension = picture.extension or _extension(data)
     except DefectError as defect:
         return Checked(picture, defect)
