@@ -54,8 +54,6 @@ def _profile(kind: bytes, space: bytes, connection: bytes, tags: dict[bytes, byt
     size = at + len(data)
     head = struct.pack(">I4sI4s4s", size, b"", 0x02400000, kind, space)
     head += connection + bytes(12) + b"acsp"
-        ">I4sI4s4s4s12s4s", size, b"", 0x02400000, kind, space, connection, b"", b"acsp"
-    )
     head += bytes(28) + _fixed(0.9642, 1, 0.8249)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
 
