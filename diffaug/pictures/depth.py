@@ -36,12 +36,12 @@ def refuse_unscaled(image: Image.Image) -> None:
     Raises:
         DefectError: the pixels are signed, floats, or integers of 32 bits.
     """
-    if _SIGNED in _tag(image, _SAMPLE_FORMAT, 1):
-        kind = "signed integers"
-    elif image.mode == "F":
+    if image.mode == "F":
         kind = "floats"
-    elif image.mode == "I" and image.format != "PPM":
+    elif image.mode == "I" and image.format != "PPM" and _tag(image, _BITS, 32)[0] == 32:
         kind = "32-bit integers"
+    elif _SIGNED in _tag(image, _SAMPLE_FORMAT, 1):
+        kind = "signed integers"
     else:
         return
     raise DefectError("unsupported_pixels", f"the pixels are {kind}, which have no fixed range")

@@ -50,7 +50,7 @@ def rows(output: Path) -> pd.DataFrame:
 
 def grey(colours: np.ndarray) -> np.ndarray:
     """As the shipped model, of greys, is given colours (ITU-R 601)."""
-    return colours @ np.array((0.299, 0.587, 0.114))
+    return np.asarray(colours @ np.array((0.299, 0.587, 0.114)))
 
 
 SEEN = {
@@ -74,7 +74,7 @@ def test_an_image_is_made_of_and_compared_with_what_is_seen(
     assert list(found["status"]) == ["ok"] * 4
     for name, expected in seen.items():
         row = found.loc[name]
-        made = pixels(output_bytes(folder / output, row))
+        made = pixels(output_bytes(folder / output, row)).astype(float)
         assert made.shape == (28, 28)
         error = np.mean((made - expected) ** 2)
         assert row["score_psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=0.3)
@@ -115,6 +115,8 @@ def test_noise_is_drawn_from_the_pixels_as_stored() -> None:
     plain, *others = (draft for draft in drafts.values() if isinstance(draft, Draft))
     assert len(others) == 2
     for draft in others:
+        assert draft.edit.noise is not None
+        assert plain.edit.noise is not None
         np.testing.assert_array_equal(draft.edit.noise, plain.edit.noise)
         assert not np.array_equal(draft.edit.x_0, plain.edit.x_0)
         assert draft.sample_id != plain.sample_id

@@ -39,7 +39,7 @@ def shown(data: bytes, background: str | None = None) -> Pixels:
     return np.asarray(found.shown)
 
 
-def blended(front: Pixels, alpha: Pixels, back: float | NDArray[Any]) -> NDArray[np.float64]:
+def blended(front: NDArray[Any], alpha: Pixels, back: float | NDArray[Any]) -> NDArray[np.float64]:
     share = (alpha / 255)[..., None] if front.ndim == 3 else alpha / 255
     return front * share + back * (1 - share)
 

@@ -100,7 +100,7 @@ CASES: dict[str, tuple[str, Callable[[], bytes], NDArray[np.generic]]] = {
 
 def _output(folder: Path, **recipe: Any) -> Path:
     """An OUTPUT that holds one image, which is not asked for."""
-    row = {"tar": "shards", "output_member": "z-a0.png", "output_key": "z-a0"}
+    row: dict[str, Any] = {"tar": "shards", "output_member": "z-a0.png", "output_key": "z-a0"}
     row |= {"source_key": "z", "copy": 0}
     write_shard(write_output(folder, **recipe), "s", {"shards": [("z-a0.png", _png())]}, [row])
     return folder
@@ -126,8 +126,9 @@ def test_all_see_the_same_picture(name: str, tmp_path: Path) -> None:
     with Image.open(io.BytesIO(data)) as opened:
         assert same(picture(opened).shown)  # as a loader is given it
     output = _output(tmp_path / "out")
-    keys = {"image_key": ending}
-    (sample,) = diffaug.AugmentedDataset(output, real=str(shard), p=0, train=False, **keys)
+    (sample,) = diffaug.AugmentedDataset(
+        output, real=str(shard), p=0, train=False, image_key=ending
+    )
     assert sample["image"].tobytes() == found.convert("RGB").tobytes()
     (one,) = each_picture([str(shard)], diffaug.Recipe(), LeftOut())
     assert same(one.image)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DISPLAY_P3", "GREY_LINEAR", "INK", "SRGB", "from_p3"]
+__all__ = ["DISPLAY_P3", "GREY_LINEAR", "INK", "SRGB", "from_p3", "levels"]
 
 _SRGB = ((0.43607, 0.38515, 0.14307), (0.22249, 0.71687, 0.06061), (0.01392, 0.09708, 0.71410))
 _P3 = ((0.51512, 0.29198, 0.15710), (0.24120, 0.69225, 0.06657), (-0.00105, 0.04189, 0.78407))
@@ -20,7 +20,8 @@ def _linear(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
 
 
-def _levels(light: NDArray[np.float64]) -> NDArray[np.float64]:
+def levels(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The levels of sRGB that show so much light, both in [0, 1]."""
     light = light.clip(0, 1)
     return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
@@ -28,7 +29,7 @@ def _levels(light: NDArray[np.float64]) -> NDArray[np.float64]:
 def from_p3(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The levels of sRGB, in [0, 255], that show the colours of Display P3's levels (..., 3)."""
     light = _linear(pixels / 255) @ np.array(_P3).T @ np.linalg.inv(np.array(_SRGB)).T
-    return _levels(light) * 255
+    return levels(light) * 255
 
 
 def _fixed(*numbers: float) -> bytes:
