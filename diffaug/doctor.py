@@ -68,7 +68,12 @@ def examine(urls: list[str]) -> Iterator[Finding]:
     Args:
         urls: folders or files, on any fsspec URL. In a folder, a small file is written and then
             removed.
+
+    Raises:
+        ConfigError: a URL is blank.
     """
+    for url in urls:
+        storage.refuse_nowhere(url, "a place to test")
     yield Finding("diffaug", f"{__version__}, Python {platform.python_version()}")
     yield from _packages()
     yield _platform()

@@ -31,7 +31,9 @@ class Source:
     """A picture that copies are made of, and the parts of its sample that matter.
 
     Attributes:
-        image: mode L or RGB, upright (see `codec.picture`).
+        image: what the model sees of it: mode L or RGB, upright (see `codec.picture`).
+        stored: what its file stores, which identifies it; the same object unless a colour profile
+            or transparency makes a difference.
         label: its class, which can condition the model.
         key: its webdataset key, which a prompt can name.
         mask: of the picture's size, white where it may change; None: everywhere.
@@ -40,6 +42,7 @@ class Source:
     """
 
     image: Image.Image
+    stored: Image.Image
     label: Label = field(default_factory=Label)
     key: str | None = None
     mask: Image.Image | None = None
@@ -127,8 +130,14 @@ class Editor:
             DefectError: there is no picture that can be decoded.
         """
         reading, most = self.reading, self.recipe.max_pixels
-        image = self.medium.read(reading.image(sample).data, most)
-        source = Source(image=image, label=reading.label(sample), key=sample.key, sample=sample)
+        found = self.medium.read(reading.image(sample).data, most, self.recipe.background)
+        source = Source(
+            image=found.shown,
+            stored=found.stored,
+            label=reading.label(sample),
+            key=sample.key,
+            sample=sample,
+        )
         member = reading.mask(sample)
         if member is None:
             return source
@@ -152,7 +161,7 @@ class Editor:
             fit = self.medium.fit(
                 source.image, self.model.shape, self.recipe.fit, self.recipe.result
             )
-            x_0, pixels = fit.to_model(source.image), self.medium.digest(source.image)
+            x_0, pixels = fit.to_model(source.image), self.medium.digest(source.stored)
             mask = None
             if source.mask is not None:
                 mask = fit.mask_to_model(source.mask).astype(np.bool_)
@@ -212,9 +221,7 @@ class Editor:
         return Draft(
             edit=self._guided(edit, total),
             finish=finish,
-            sample_id=sample_id(
-                self.recipe_digest, pixels, copy, label, prompt, finish.source.mask
-            ),
+            sample_id=sample_id(self.recipe_digest, finish.source, pixels, copy, label, prompt),
             copy=copy,
             strength=strength,
             log_snr=denoiser.schedule.log_snr(times[0]),
@@ -236,28 +243,31 @@ class Editor:
 
 def sample_id(
     recipe_digest: str,
+    source: Source,
     pixels: str,
     copy: int,
     label: int | None,
     prompt: str | None,
-    mask: Image.Image | None = None,
 ) -> str:
     """The identity of a copy: a hash of everything that decides its pixels, except the machine.
 
     Args:
         recipe_digest: of recipe and weights, in hex.
-        pixels: digest of the source's pixels, in hex.
+        source: the picture; where the model sees another one than is stored, that counts, and so
+            does its mask.
+        pixels: digest of the source's stored pixels, in hex.
         copy: which copy.
         label: the class that conditions it; None: none does.
         prompt: what the text encoders are given; None without a prompt.
-        mask: where the picture may change; None: everywhere.
     """
     identity = [recipe_digest, pixels, str(copy)]
     identity += [str(given) for given in (label, prompt) if given is not None]
     found = hashlib.sha256("|".join(identity).encode()).hexdigest()[:32]
-    if mask is None:
-        return found
-    return hashlib.sha256(f"{found}|{IMAGE.digest(mask)}".encode()).hexdigest()[:32]
+    more = [] if source.image is source.stored else [f"shown {IMAGE.digest(source.image)}"]
+    more += [] if source.mask is None else [IMAGE.digest(source.mask)]
+    for other in more:
+        found = hashlib.sha256(f"{found}|{other}".encode()).hexdigest()[:32]
+    return found
 
 
 def _refuse(recipe: Recipe, model: Pretrained) -> None:

@@ -67,7 +67,7 @@ def evaluate_augmentation(
             _listed(source),
             output,
             test=_listed(test),
-            validation=_listed(validation_source or []),
+            validation=_listed([] if validation_source is None else validation_source),
             settings=settings,
             recipe=recipe,
             batch_size=batch_size,

@@ -66,7 +66,7 @@ def run_name(verb: str, *parameters: str) -> Callable[[], str]:
 
 def _short(urls: str | list[str]) -> str:
     """The first URL, without credentials, and how many more there are."""
-    first, *more = [urls] if isinstance(urls, str) else urls
+    first, *more = [urls] if isinstance(urls, str) else urls or ["nothing"]
     return public_url(first) + (f" and {len(more)} more" if more else "")
 
 

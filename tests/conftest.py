@@ -139,28 +139,14 @@ def python(capsys: pytest.CaptureFixture[str]) -> Python:
     return run
 
 
-SERVERS = ("environment", "store")
-"""Fixtures of a whole session that start a server."""
-
 LONG = ("services", "process", "pages", "numerics")
 """Marks of what plain `pytest` leaves out."""
 
 
-def group_of(item: pytest.Item) -> str:
-    """What one process runs: all that share a server, or else a file, which shares fixtures."""
-    fixtures = getattr(item, "fixturenames", ())
-    file = str(item.path.relative_to(ROOT))
-    return next((server for server in SERVERS if server in fixtures), file)
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    item.add_marker(pytest.mark.xdist_group(group_of(item)))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long groups come first, so that no process is left alone with one at the end."""
-    ranks = dict.fromkeys(SERVERS, -1)
+    """Long files come first, so that no process is left alone with one at the end."""
+    ranks: dict[Path, int] = {}
     for item in items:
         rank = min((n for n, mark in enumerate(LONG) if mark in item.keywords), default=len(LONG))
-        ranks[group_of(item)] = min(rank, ranks.get(group_of(item), rank))
-    items.sort(key=lambda item: ranks[group_of(item)])
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])

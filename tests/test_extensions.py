@@ -21,7 +21,7 @@ def reads(format: str) -> bool:
     """Whether the codec decodes a file of this format that Pillow writes."""
     try:
         data = encoded(Image.new("RGB", (4, 4)), format)
-        return decode(data, 16).size == (4, 4)
+        return decode(data, 16).shown.size == (4, 4)
     except (KeyError, ValueError, OSError, DefectError, DeprecationWarning):
         return False
 

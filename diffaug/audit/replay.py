@@ -239,8 +239,10 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
         raise _MismatchError(
             f"the source has changed: the bytes at {offset} of {url} are not those of source_sha256"
         )
+    read = editor.medium.read(data, recipe.max_pixels, recipe.background)
     source = Source(
-        image=editor.medium.read(data, recipe.max_pixels),
+        image=read.shown,
+        stored=read.stored,
         label=Label(row["label"], row["label_text"]),
         key=row["source_key"],
         # whether it is still the same mask shows in sample_id
@@ -253,6 +255,11 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
     wrong = [name for name, value in made.items() if not _same(row[name], value)]
     if wrong:
         made_with = f" (it was made with {task.elsewhere})" if task.elsewhere else ""
+        if "sample_id" in wrong and source.image is not source.stored:
+            made_with += (
+                "; it has a colour profile or transparency, which diffaug 0.1.0 did not apply: "
+                "rows of such pictures replay with 0.1.0 only"
+            )
         raise _MismatchError(
             f"the row and its recipe disagree on {', '.join(wrong)} for this source{made_with}"
         )
@@ -313,7 +320,7 @@ def _apart(row: Row, data: bytes, outputs: Members, output: str | None) -> float
     if hashlib.sha256(stored).hexdigest() != row["output_sha256"]:
         raise _MismatchError(f"the stored image in {tar} is not the row's: verify the output")
     limit = row["output_width"] * row["output_height"]
-    pair = [decode(file, limit).convert("RGB") for file in (stored, data)]
+    pair = [decode(file, limit).shown.convert("RGB") for file in (stored, data)]
     if pair[0].size != pair[1].size:
         raise _MismatchError(f"its size is {pair[1].size}, not {pair[0].size}")
     there, here = (np.asarray(picture, dtype=np.float64) for picture in pair)

@@ -25,7 +25,10 @@ class SettingsFlags(Flags, of=Evaluation, group="Settings (override --settings)"
     """The flags of the settings."""
 
 
-_FIELDS = ("model", "condition", "guidance", "steps", "sampler", "copies", "seed", "label_key")
+_FIELDS = (
+    *("model", "condition", "guidance", "steps", "sampler", "copies", "seed", "label_key"),
+    "background",
+)
 
 
 class RecipeFlags(Flags, of=Recipe, only=_FIELDS, defaults=DEFAULT_RECIPE):

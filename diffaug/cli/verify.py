@@ -105,9 +105,12 @@ def replay(
         where to write the image, replacing an existing file [default: its name in its tar, in the
         current folder]
     """
+    from diffaug import storage
     from diffaug.audit.replay import member_name, replay_rows
     from diffaug.output.select import find_sample
 
+    if file is not None:
+        storage.refuse_nowhere(str(file), "FILE")
     metadata, row = find_sample(output, sample_id)
     (replayed,) = replay_rows([row], metadata, output)
     if replayed.data is not None:

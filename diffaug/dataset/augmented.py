@@ -22,6 +22,7 @@ from diffaug.dataset.sides import Augmented, Real
 from diffaug.errors import ConfigError
 from diffaug.output.layout import SHARDS, Output
 from diffaug.output.run import the_run
+from diffaug.output.sources import source_shards
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Reading
 
@@ -105,7 +106,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         layout = Output(str(output))
         recipe = the_run(layout.url).recipe
         self._skips = Skips()
-        decoder = Decoder(self._skips, mode, recipe.max_pixels, soft_labels)
+        decoder = Decoder(self._skips, mode, recipe.max_pixels, recipe.background, soft_labels)
         index = Index(layout.url, Query(where))
         self.chosen = sum(index.tars.values())
         shards = _real_shards(layout, real, recipe.layout == "paired", index)
@@ -159,7 +160,8 @@ def _real_shards(
     """The shards of real samples; None if there are none."""
     if real is not None:
         patterns = [real] if isinstance(real, (str, Path)) else real
-        return storage.expand([str(pattern) for pattern in patterns])
+        # the tars of the layout `paired` hold real samples too
+        return source_shards([str(one) for one in patterns], None if paired else output.url)
     tars = [tar for tar in index.every if tar.startswith(f"{SHARDS}/")]
     return [output.at(tar) for tar in tars] if paired and tars else None
 

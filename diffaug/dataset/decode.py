@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ __all__ = ["Decoder", "Skips"]
 
 _log = logging.getLogger(__name__)
 
-_PLAIN = ("L", "RGB")
-_FORMATS = ("PNG", "JPEG", "WEBP")
 _NAMED = 100
 """How many skipped samples a process logs; all of them are counted."""
 
@@ -59,6 +56,7 @@ class Decoder:
         skips: counts them.
         mode: Pillow's mode of every image, `RGB` or `L`.
         max_pixels: the most pixels an image may have.
+        background: the colour behind transparent pixels; None as in `codec.picture`.
         classes: the number of classes of soft labels; None for no soft labels.
 
     Raises:
@@ -68,6 +66,7 @@ class Decoder:
     skips: Skips
     mode: str
     max_pixels: int
+    background: str | None
     classes: int | None
 
     def __post_init__(self) -> None:
@@ -101,21 +100,8 @@ class Decoder:
             yield sample
 
     def _image(self, data: bytes) -> Image.Image:
-        """Decode ordinary files as any loader does, which is faster than a job's strict checks."""
-        try:
-            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            if (
-                image.mode in _PLAIN
-                and image.width * image.height <= self.max_pixels
-                and not image.info.get("exif")
-            ):
-                image.load()
-                return image if image.mode == self.mode else image.convert(self.mode)
-        except Warning:  # the user's own filter made it an error: not a defect of the image
-            raise
-        except Exception:  # Pillow's plugins raise nearly anything; `decode` puts it in a sentence
-            pass
-        return decode(data, self.max_pixels).convert(self.mode)
+        found = decode(data, self.max_pixels, self.background, whole=False).shown
+        return found if found.mode == self.mode else found.convert(self.mode)
 
 
 def _target(raw: Raw, classes: int) -> Tensor:

@@ -12,6 +12,7 @@ from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.execution import Execution, device_class, versions
 from diffaug.models import checkpoint_of
 from diffaug.output.evaluation import EvaluationOutput
+from diffaug.output.sources import source_shards
 from diffaug.recipe import Recipe
 
 __all__ = [
@@ -83,6 +84,7 @@ def plan_evaluation(
         ConfigError: an argument is invalid, or OUTPUT holds another evaluation.
     """
     settings, recipe = settings or Evaluation(), recipe or DEFAULT_RECIPE
+    storage.refuse_root(output)
     if "://" in output:
         raise ConfigError(f"{storage.public_url(output)}: an evaluation requires a local folder")
     checkpoint = checkpoint_of(recipe)
@@ -95,9 +97,9 @@ def plan_evaluation(
         recipe=recipe,
         model_digest=checkpoint.digest,
         execution=execution,
-        sources=tuple(storage.expand(sources)),
-        validation=tuple(storage.expand(validation or [])),
-        test=tuple(storage.expand(test)),
+        sources=tuple(source_shards(sources, output)),
+        validation=tuple(source_shards(validation, output) if validation else ()),
+        test=tuple(source_shards(test, output) if test else ()),
         device_class=device_class(execution.device),
         versions=versions(),
     )
@@ -145,7 +147,8 @@ def read_plan_if_any(output: str) -> EvaluationPlan | None:
 
 
 def _refuse_test_in_source(plan: EvaluationPlan) -> None:
-    both = sorted({*plan.sources, *plan.validation} & {*plan.test})
+    used = set(map(storage.identity, (*plan.sources, *plan.validation)))
+    both = [url for url in plan.test if storage.identity(url) in used]
     if both:
         raise ConfigError(f"--test: {both[0]} is a source too: test on images used nowhere else")
 
@@ -162,6 +165,8 @@ def _differ(begun: EvaluationPlan, plan: EvaluationPlan) -> list[str]:
 
 def _flat(plan: EvaluationPlan) -> dict[str, Any]:
     fields = plan.model_dump(mode="json", exclude={"device_class", "versions"})
+    for name in ("sources", "validation", "test"):
+        fields[name] = list(map(storage.identity, fields[name]))
     inner = {f"settings {name}": value for name, value in fields.pop("settings").items()}
     inner |= {f"recipe {name}": value for name, value in fields.pop("recipe").items()}
     return fields | inner

@@ -27,7 +27,7 @@ __all__ = ["Estimate", "estimate"]
 _SHARDS, _SAMPLES = 3, 200
 """How many shards are read, and how many samples of each at most."""
 
-_SECONDS = 5.0
+_SECONDS = 2.0
 """How long the network is timed, at least."""
 
 _BLOCK = 512

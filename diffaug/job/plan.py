@@ -14,10 +14,12 @@ from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.binding import Binding, different_judges
+from diffaug.job.sources import new_sources, without_copies
 from diffaug.judges import judge_digests, load_panel
 from diffaug.models import at_revision, checkpoint_of, placed, with_suggestions
 from diffaug.output.layout import Output
 from diffaug.output.run import ModelId, Run, SourceShard, column_types, read_run
+from diffaug.output.sources import source_shards
 from diffaug.recipe import Recipe
 
 __all__ = ["freeze", "plan_run", "refuse_mixing"]
@@ -38,6 +40,9 @@ def plan_run(
 ) -> Run:
     """Plan a job, or the rest of one that `output` already holds; nothing is written.
 
+    A source is new whichever way it is spelled, unless it is a moved or copied shard that is
+    already done.
+
     Args:
         sources: files, globs, brace ranges or lists, on any fsspec URL.
         output: folder or URL of the output.
@@ -47,18 +52,23 @@ def plan_run(
 
     Raises:
         ConfigError: a source, the model, the recipe or the output is not what it must be.
+        UncommittedError: a part of the manifest that a source may have is broken.
+        OSError: storage failed.
     """
+    storage.refuse_root(output)
     _refuse_secrets([output, *filter(_SECRET.search, sources)])
-    urls = storage.expand(sources)
+    begun = read_run(output)
+    planned = [shard.url for shard in begun.sources] if begun else []
+    urls = source_shards(sources, output, planned=planned)
     _refuse_secrets(urls)
     recipe = placed(recipe)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
-    begun = read_run(output)
     if begun is None:
         return _new_run(urls, with_suggestions(recipe), Execution.choose(batch_size, dtype, device))
     _refuse_changes(begun, recipe, chosen, output)
     if not allow_mixed:
         refuse_mixing(begun, output)
+    urls = without_copies(begun.sources, urls, output)
     return begun.model_copy(update={"sources": _with_stems(begun.sources, urls)})
 
 
@@ -119,8 +129,7 @@ def _as_json(run: Run) -> str:
 def _with_stems(known: tuple[SourceShard, ...], urls: list[str]) -> tuple[SourceShard, ...]:
     """`known`, then the new URLs, each with a unique stem that does not depend on their order."""
     taken = {shard.stem for shard in known}
-    old = {shard.url for shard in known}
-    new = [url for url in urls if url not in old]
+    new = new_sources(known, urls)
     times = Counter(_stem(url) for url in new)
     added = []
     for url in new:

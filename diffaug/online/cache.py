@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from diffaug import storage
 from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
 from diffaug.pictures.codec import pixel_sha256
 
@@ -30,9 +31,13 @@ class Cache:
 
     Args:
         folder: a local path; it is created when the first file is written.
+
+    Raises:
+        ConfigError: the folder is blank, or the root of the disk.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
+        storage.refuse_root(os.fspath(folder), "cache")
         self._folder = Path(folder).expanduser().resolve()
 
     def key(self, sample_id: str, execution: Execution) -> str:

@@ -102,7 +102,7 @@ class Engine:
         if p in (0, 1):
             return p == 1
         with _naming(image.name):
-            pixels = pixel_sha256(picture(to_pil(image.image)))
+            pixels = pixel_sha256(picture(to_pil(image.image)).stored)
         return SampleRandom(self._recipe.seed, pixels, copy).chance() < p
 
     @cached_property
@@ -118,20 +118,23 @@ class Engine:
     ) -> Iterator[tuple[_Copy[T], Edit | None]]:
         for one in images:
             with _naming(one.name):
+                found = picture(to_pil(one.image), self._recipe.background)
+                mask = None if one.mask is None else picture(to_pil(one.mask, "masks")).stored
                 source = Source(
-                    image=picture(to_pil(one.image)),
+                    image=found.shown,
+                    stored=found.stored,
                     label=one.label,
                     key=one.key,
-                    mask=None if one.mask is None else picture(to_pil(one.mask, "masks")),
+                    mask=mask,
                 )
                 keys = {copy: self._key(source, copy) for copy in copies}
-                found = {copy: self._read(key) for copy, key in keys.items()}
-                missing = [copy for copy in copies if found[copy] is None]
+                cached = {copy: self._read(key) for copy, key in keys.items()}
+                missing = [copy for copy in copies if cached[copy] is None]
                 drafts = self._drafts(source, missing) if missing else {}
             for copy in copies:
                 draft = drafts.pop(copy, None)
                 finish, edit = (draft.finish, draft.edit) if draft else (None, None)
-                yield _Copy(one, copy, keys[copy], found[copy], finish), edit
+                yield _Copy(one, copy, keys[copy], cached[copy], finish), edit
 
     def _drafts(self, source: Source, copies: list[int]) -> dict[int, Draft]:
         drafts = {}
@@ -147,8 +150,8 @@ class Engine:
             return ""
         recipe = self._recipe
         label = source.label.number if recipe.condition == "label" else None
-        prompt, pixels = recipe.prompt_of(copy, source.fields), pixel_sha256(source.image)
-        identity = sample_id(self._recipe_digest, pixels, copy, label, prompt, source.mask)
+        prompt, pixels = recipe.prompt_of(copy, source.fields), pixel_sha256(source.stored)
+        identity = sample_id(self._recipe_digest, source, pixels, copy, label, prompt)
         return self._cache.key(identity, self._execution)
 
     def _read(self, key: str) -> Image.Image | None:

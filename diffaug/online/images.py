@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffaug.pictures.depth import GREYS
+
 __all__ = ["like", "to_pil"]
 
 ImageLike = TypeVar("ImageLike", Image.Image, Tensor)
@@ -47,8 +49,7 @@ def to_pil(image: Any, what: str = "images") -> Image.Image:
 def like(result: Image.Image, given: ImageLike) -> ImageLike:
     """The result in the form of what was given; grey becomes RGB if RGB was given."""
     if isinstance(given, Image.Image):
-        grey = given.mode in ("1", "L", "LA", "I;16")
-        return result if grey else result.convert("RGB")
+        return result if given.mode in GREYS else result.convert("RGB")
     pixels = np.asarray(result if given.shape[0] == 1 else result.convert("RGB"))
     tensor = torch.from_numpy(np.array(pixels.reshape(*pixels.shape[:2], -1))).permute(2, 0, 1)
     tensor = tensor.to(given.device)

@@ -16,9 +16,15 @@ class EvaluationOutput:
 
     Attributes:
         url: a local folder. The plan and the results of a copy elsewhere can be read by URL.
+
+    Raises:
+        ConfigError: the folder is blank, or the root of the disk.
     """
 
     url: str
+
+    def __post_init__(self) -> None:
+        storage.refuse_root(self.url)
 
     @property
     def public(self) -> str:

@@ -36,9 +36,15 @@ class Output:
 
     Attributes:
         url: a local path, or a URL that fsspec knows.
+
+    Raises:
+        ConfigError: the URL is blank, or the root of the disk.
     """
 
     url: str
+
+    def __post_init__(self) -> None:
+        storage.refuse_root(self.url)
 
     @property
     def public(self) -> str:

@@ -87,7 +87,7 @@ def _check(picture: Listed, max_pixels: int) -> Checked:
         return Checked(picture, picture.defect)
     try:
         data = _load(picture)
-        image = decode(data, max_pixels)
+        image = decode(data, max_pixels).shown
         named = picture.extension
         extension = named if named in USUAL else _extension(data)
     except DefectError as defect:

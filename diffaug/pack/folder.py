@@ -40,11 +40,17 @@ class FolderSource:
         self._where = storage.public_url(url)
         self._fs, root = file_system(url)
         self._root = root.rstrip("/")
-        files = _scan(self._fs, self._root)
+        outputs: list[str] = []
+        files = _scan(self._fs, self._root, outputs)
         images = {folder: list(filter(_is_image, paths)) for folder, paths in files.items()}
+        if self._root in outputs:
+            raise ConfigError(
+                f"{self._where} is an output of diffaug: its shards are packed already"
+            )
         others = [path for paths in files.values() for path in paths if not _is_image(path)]
         self.notes = _count_others(others)
         self.tables = list(filter(_is_table, others))
+        self.notes += [f"left out {printable(path)}, an output of diffaug" for path in outputs]
         loose = images.pop("")
         self.classes: tuple[str, ...] | None = None
         self._images: list[tuple[str, int | None]] = [(path, None) for path in loose]
@@ -88,27 +94,43 @@ class FolderSource:
             )
 
 
-def _scan(fs: Any, root: str) -> dict[str, list[str]]:
+def _scan(fs: Any, root: str, outputs: list[str]) -> dict[str, list[str]]:
     """The files below each folder of `root`, by folder, and under "" those directly in `root`.
 
-    All paths are relative to `root`.
+    All paths are relative to `root`. Outputs of diffaug are left out, and added to `outputs`.
     """
     found: dict[str, list[str]] = {"": []}
-    for path, is_folder in _entries(fs, root):
+    entries = list(_entries(fs, root))
+    if _is_output(entries):
+        outputs.append(root)
+        return found
+    for path, is_folder in entries:
         name = posixpath.basename(path)
         if is_folder:
-            found[name] = [below.removeprefix(f"{root}/") for below in _files(fs, path)]
+            below = list(_files(fs, path, outputs))
+            if path not in outputs:
+                found[name] = [file.removeprefix(f"{root}/") for file in below]
         else:
             found[""].append(name)
     return found
 
 
-def _files(fs: Any, folder: str) -> Iterator[str]:
-    for path, is_folder in _entries(fs, folder):
+def _files(fs: Any, folder: str, outputs: list[str]) -> Iterator[str]:
+    entries = list(_entries(fs, folder))
+    if _is_output(entries):
+        outputs.append(folder)
+        return
+    for path, is_folder in entries:
         if is_folder:
-            yield from _files(fs, path)
+            yield from _files(fs, path, outputs)
         else:
             yield path
+
+
+def _is_output(entries: list[tuple[str, bool]]) -> bool:
+    """Whether a folder with these entries was written by a job or an evaluation."""
+    names = {posixpath.basename(path) for path, _ in entries}
+    return {"run.json", "shards"} <= names or "evaluation.json" in names
 
 
 def _entries(fs: Any, folder: str) -> Iterator[tuple[str, bool]]:

@@ -11,6 +11,7 @@ from diffaug.pack.idx import IdxSource
 from diffaug.pack.source import PictureSource, base_name, file_system
 from diffaug.pack.splits import refuse_files
 from diffaug.pack.table import TableSource
+from diffaug.storage.names import known_scheme
 
 __all__ = ["open_source", "safe_name"]
 
@@ -39,6 +40,11 @@ def open_source(
             not apply to it.
     """
     _check_classes(classes)
+    storage.refuse_nowhere(url, "SOURCE")
+    if labels is not None:
+        storage.refuse_nowhere(labels, "--labels")
+    url = known_scheme(url)
+    storage.forget_listings(url)
     folder, tables = _looked_up(url, classes)
     if labels is not None and (folder is not None or tables):
         raise ConfigError(f"--labels is for idx files, but {storage.public_url(url)} is not one")

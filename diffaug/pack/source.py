@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import fsspec
 import numpy as np
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
+from diffaug.storage.find import filesystem
 
 __all__ = [
     "Listed",
@@ -141,9 +141,7 @@ def file_system(url: str) -> tuple[Any, str]:
     Raises:
         ConfigError: the URL cannot be opened here.
     """
-    storage.is_local(url)
-    fs, path = fsspec.core.url_to_fs(url)
-    return fs, path
+    return filesystem(url)
 
 
 def base_name(url: str) -> str:

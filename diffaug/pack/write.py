@@ -15,7 +15,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError, DiffaugError
 from diffaug.pack.check import Checked, checked
 from diffaug.pack.entry import Totals, publish_entry
-from diffaug.pack.source import PictureSource, file_system
+from diffaug.pack.source import PictureSource
 from diffaug.recipe import Recipe
 from diffaug.shards import ShardWriter
 
@@ -89,6 +89,7 @@ def pack(
         )
     if shuffle is not None and not 0 <= shuffle < 2**64:
         raise ConfigError(f"--shuffle takes a seed, 0 or more and below 2**64, got {shuffle}")
+    storage.refuse_root(output)
     _refuse_inside(source.url, output)
     if limits.bytes is None:
         most = -(-len(source) // limits.images)
@@ -214,8 +215,7 @@ def _shard_name(name: str, number: int) -> str:
 
 def _refuse_inside(source: str, output: str) -> None:
     """Refuse an output inside its source, where the next run would find it as a class."""
-    (fs, inner), (other, outer) = file_system(output), file_system(source)
-    if type(fs) is type(other) and f"{inner}/".startswith(f"{outer.rstrip('/')}/"):
+    if storage.lies_in(output, source):
         raise ConfigError(
             f"{storage.public_url(output)} lies in {storage.public_url(source)}, so its shards "
             "would become part of the source: choose another OUTPUT"

@@ -6,15 +6,28 @@ import hashlib
 import io
 import struct
 import zlib
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from diffaug.errors import DefectError
+from diffaug.pictures.colour import narrowed, shown
+from diffaug.pictures.depth import GREYS, deep_to_8_bits, refuse_unscaled
 
-__all__ = ["decode", "decode_mask", "encode", "picture", "pixel_sha256", "to_picture"]
+__all__ = [
+    "Decoded",
+    "decode",
+    "decode_mask",
+    "encode",
+    "picture",
+    "pixel_sha256",
+    "to_picture",
+]
+
+X = TypeVar("X")
 
 _ENCODER: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 1},
@@ -24,6 +37,9 @@ _ENCODER: dict[str, dict[str, Any]] = {
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """The formats read. Of Pillow's others, one runs Ghostscript and some accept any bytes."""
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a file begins that declares itself a TIFF."""
 
 _FEWER = "the image cannot be decoded: it holds fewer pixels than it declares"
 _AT_ONCE = 1 << 16
@@ -39,11 +55,34 @@ _PASSES = (
 """Where each pass of an interlaced PNG begins, and how far apart its pixels are: x, y, dx, dy."""
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode an image file into an 8-bit picture (see `picture`).
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded(Generic[X]):
+    """A sample as it was decoded. It carries no metadata of its file.
+
+    Attributes:
+        stored: the values that the file stores, which identify it (see `pixel_sha256`).
+        shown: what a model, a judge and a training see of it; the same object as `stored` unless a
+            colour profile or transparency makes a difference.
+    """
+
+    stored: X
+    shown: X
+
+
+def decode(
+    data: bytes, max_pixels: int, background: str | None = None, *, whole: bool = True
+) -> Decoded[Image.Image]:
+    """Decode an image file into an 8-bit picture (see `picture`): the one reading of all commands.
 
     The size is checked against `max_pixels` before any pixel is decoded. An animation gives its
     first frame.
+
+    Args:
+        data: the file.
+        max_pixels: the most pixels that it may declare.
+        background: the colour behind transparent pixels; None as in `picture`.
+        whole: whether to check what Pillow does not, checksums and missing rows. It is half the
+            cost of a PNG, which training loops save.
 
     Raises:
         DefectError: Pillow cannot read the whole image, or it is too large.
@@ -58,13 +97,11 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
                 f"the image declares {image.width}x{image.height} pixels, more than "
                 f"max_pixels={max_pixels}",
             )
+        if whole:
+            _check(image, data)
         if image.format == "PNG":
-            _check_png(data)
-        elif image.format == "JPEG":
-            _check_jpeg(image, data)
-        elif image.format == "TIFF":
-            _check_tiff(image)
-        return picture(image)
+            _scale_transparent(image, depth=data[24])
+        return picture(image, background)
     except (DefectError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -73,6 +110,11 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
             "too_many_pixels", f"the image declares more pixels than Pillow decodes: {reason}"
         ) from error
     except UnidentifiedImageError:
+        if data.startswith(_TIFF):
+            raise DefectError(
+                "unreadable_image",
+                "the TIFF is of a depth or kind that Pillow does not read, or broken at the start",
+            ) from None
         known = ", ".join(_FORMATS)
         raise DefectError(
             "unreadable_image",
@@ -84,6 +126,15 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise DefectError(
             "unreadable_image", f"the image cannot be decoded: {type(error).__name__}: {error}"
         ) from error
+
+
+def _check(image: ImageFile.ImageFile, data: bytes) -> None:
+    if image.format == "PNG":
+        _check_png(data)
+    elif image.format == "JPEG":
+        _check_jpeg(image, data)
+    elif image.format == "TIFF":
+        _check_tiff(image)
 
 
 def _check_png(data: bytes) -> None:
@@ -141,46 +192,59 @@ def _check_tiff(image: ImageFile.ImageFile) -> None:
         raise DefectError("unreadable_image", _FEWER)
 
 
+def _scale_transparent(image: Image.Image, depth: int) -> None:
+    """Give the one grey or colour of a PNG that means transparent the depth of its pixels.
+
+    Pillow scales the pixels to 8 bits and leaves that colour as stored.
+    """
+    key = image.info.get("transparency")
+    if isinstance(key, int) and image.mode == "L":
+        image.info["transparency"] = key * 255 // ((1 << depth) - 1)
+    elif isinstance(key, tuple) and depth == 16:
+        image.info["transparency"] = tuple(level >> 8 for level in key)
+
+
 def decode_mask(data: bytes, max_pixels: int) -> Image.Image:
-    """Decode a mask as `decode` does an image.
+    """Decode a mask as `decode` does an image, without its profile and its transparency.
 
     Raises:
         DefectError: as `decode`; the reason mentions the mask.
     """
     try:
-        return decode(data, max_pixels)
+        return decode(data, max_pixels).stored
     except DefectError as defect:
         raise DefectError(defect.code, f"the mask: {defect.reason}") from None
 
 
-def picture(image: Image.Image) -> Image.Image:
+def picture(image: Image.Image, background: str | None = None) -> Decoded[Image.Image]:
     """Convert any Pillow image to the one form diffaug works on: mode L or RGB, 8 bits, upright.
 
-    EXIF rotation is applied, 16-bit greys are scaled to 8, palettes are resolved, and alpha is
-    dropped as `convert("RGB")` does. Colour whose three channels are equal everywhere becomes
-    grey, so a grey file is the same picture whether a loader opened it as L or as RGB.
+    As stored, EXIF rotation is applied, deeper greys are scaled to 8 bits, palettes are resolved,
+    and alpha is dropped as `convert("RGB")` does. Colour whose three channels are equal everywhere
+    becomes grey, so a grey file is the same picture whether a loader opened it as L or as RGB. What
+    is shown is that in sRGB and over the background (see `colour.shown`).
+
+    Args:
+        image: a Pillow image, with whatever metadata it has.
+        background: the colour behind transparent pixels; None is white, or black for modes of grey.
 
     Raises:
-        DefectError: the pixels are of a kind that has no 8-bit meaning (32-bit or float).
+        DefectError: the pixels are of a kind that has no 8-bit meaning (signed, 32-bit or float).
     """
-    sixteen_bits = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
-    image = ImageOps.exif_transpose(image)
-    if sixteen_bits:
-        image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        kind = "floats" if image.mode == "F" else "32-bit integers"
-        raise DefectError("unsupported_pixels", f"the pixels are {kind}, which have no fixed range")
-    elif image.mode in ("1", "L", "LA", "La"):
-        image = image.convert("L")
+    refuse_unscaled(image)
+    upright = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        stored = deep_to_8_bits(image, upright)
+    elif image.mode in GREYS:
+        stored = (upright.convert("LA") if image.mode == "La" else upright).convert("L")
     else:
-        if image.mode in ("P", "PA"):
-            image = image.convert("RGBA")  # straight to RGB, Pillow warns about a palette's alpha
-        image = image.convert("RGB")
-        red, green, blue = (band.tobytes() for band in image.split())
-        if red == green == blue:
-            image = image.getchannel(0)
-    image.load()
-    return image
+        # from a palette straight to RGB, Pillow warns about its alpha
+        stored = upright.convert("RGBA") if image.mode in ("P", "PA") else upright
+        stored = narrowed(stored.convert("RGB"))
+    found = Decoded(stored, shown(upright, stored, background))
+    found.stored.info.clear()
+    found.shown.info.clear()
+    return found
 
 
 def pixel_sha256(image: Image.Image) -> str:

@@ -176,7 +176,7 @@ class Fit:
 
     def _changeable(self, mask: Image.Image) -> NDArray[np.bool_]:
         """Where `part` of the picture may change: bool, the (height, width) of that part."""
-        mask = picture(mask)  # convert("L") would clip every 16-bit value above 255 to 255
+        mask = picture(mask).stored  # convert("L") would clip every 16-bit value above 255 to 255
         if mask.size != self.size:
             raise DefectError(
                 "mask_size",

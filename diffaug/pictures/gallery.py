@@ -38,6 +38,7 @@ def write_images(
     Raises:
         ConfigError: `output` has another extension, or already holds something.
     """
+    storage.refuse_root(output, "output")
     if output.endswith(".tar"):
         return _shards(images, labels, _urls(output))
     if not storage.is_local(output):

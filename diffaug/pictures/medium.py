@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.pictures.codec import decode, decode_mask, encode, pixel_sha256
+from diffaug.pictures.codec import Decoded, decode, decode_mask, encode, pixel_sha256
 from diffaug.pictures.fit import Fit
 from diffaug.pictures.similarity import scores
 
@@ -53,8 +53,8 @@ class Medium(Protocol[X]):
     def name(self) -> str:
         """See above."""
 
-    def read(self, data: bytes, max_pixels: int) -> X:
-        """Decode a member.
+    def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[X]:
+        """Decode a member, with this colour behind what is transparent (see `codec.picture`).
 
         Raises:
             DefectError: it cannot be decoded, or has more than `max_pixels` pixels.
@@ -64,7 +64,7 @@ class Medium(Protocol[X]):
         """Decode a mask; raises what `read` raises."""
 
     def digest(self, x: X) -> str:
-        """The sha256, in hex, that identifies a decoded sample, whatever file it came from."""
+        """The sha256, in hex, that identifies a sample by its values, whatever its file."""
 
     def facts(self, x: X) -> dict[str, int]:
         """The size that the manifest records, by column name without the prefix `source_`."""
@@ -94,9 +94,9 @@ class _Image:
 
     name = "image"
 
-    def read(self, data: bytes, max_pixels: int) -> Image.Image:
+    def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[Image.Image]:
         """See `Medium`."""
-        return decode(data, max_pixels)
+        return decode(data, max_pixels, background)
 
     def read_mask(self, data: bytes, max_pixels: int) -> Image.Image:
         """See `Medium`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -51,6 +53,25 @@ def as_names(value: Any) -> Any:
     return value
 
 
+def _check_background(value: Any) -> Any:
+    """A colour as #rrggbb, however it is spelled."""
+    from PIL import ImageColor
+
+    if value is None:
+        return None
+    colour: tuple[int, ...] = ()
+    with contextlib.suppress(ValueError):
+        colour = ImageColor.getrgb(str(value).strip())
+    if len(colour) != 3 or not all(0 <= level <= 255 for level in colour):
+        raise ValueError(
+            f"background must be an opaque colour such as white, black or #8080ff, got {value!r}"
+        )
+    return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+_HIDDEN = re.compile(r"^([a-z_]+):\s+#[0-9a-fA-F]{3,8}\s*$", re.MULTILINE)
+"""A line of YAML whose value is a comment, though it was meant as a colour."""
+
 _NULLS = ("null", "~", "")
 """Values in YAML that leave a field at its default."""
 
@@ -84,11 +105,17 @@ class Fields(BaseModel):
         """
         try:
             # read every value as text, as its flag would give it: no octals, and 1:30 is not 90
-            fields = yaml.load(Path(path).read_text(encoding="utf-8"), yaml.BaseLoader)
+            text = Path(path).read_text(encoding="utf-8")
+            fields = yaml.load(text, yaml.BaseLoader)
         except OSError as error:
             raise ConfigError(f"cannot read the {cls.what} {path}: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"the {cls.what} {path} is not YAML: {error}") from None
+        if hidden := _HIDDEN.search(text):
+            raise ConfigError(
+                f"the {cls.what} {path}: {hidden[1]} has no value, since # begins a comment in "
+                "YAML: quote the colour"
+            )
         fields = {} if fields is None else fields
         if not isinstance(fields, dict):
             raise ConfigError(f"the {cls.what} {path} must be a mapping of fields, such as seed: 0")
@@ -133,6 +160,11 @@ class ShardFields(Fields):
         ge=1,
         le=178_956_970,  # the limit at which Pillow itself refuses
         description="an image that declares more pixels is not decoded",
+    )
+    background: Annotated[str | None, BeforeValidator(_check_background)] = Field(
+        None,
+        description="the colour behind transparent pixels: a name, or #rrggbb; by default white, "
+        "or black where the file stores greys",
     )
 
     @field_validator("image_key")

@@ -298,5 +298,7 @@ class Recipe(ShardFields):
         enters by the digest of its weights, not by its name.
         """
         fields = self.model_dump(mode="json", include=_CHANGES_IMAGES)
+        if self.background is not None:
+            fields["background"] = self.background
         fields |= {"model_digest": model_digest, "noise": noise_version}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from diffaug import storage
 from diffaug.manifest.part import Row
-from diffaug.report.pictures import Embedded, embed
+from diffaug.report.pictures import Embedded, embed, output_picture, source_picture
 
 __all__ = ["Card", "Cards", "Strip"]
 
@@ -65,10 +66,13 @@ class Cards:
     Args:
         rows: all columns of each row, by its place.
         output: OUTPUT of the job.
+        background: of the job's recipe.
         prefix: prefix of all names, for a page that shows several outputs.
     """
 
-    def __init__(self, rows: Mapping[int, Row], output: str, prefix: str = "") -> None:
+    def __init__(
+        self, rows: Mapping[int, Row], output: str, background: str | None, prefix: str = ""
+    ) -> None:
         self._output = output
         self._cards: dict[int, Card] = {}
         self._sources: dict[str, Embedded] = {}
@@ -78,8 +82,10 @@ class Cards:
                 (row["source_shard"], row["source_key"]), f"{prefix}{len(names)}"
             )
             if name not in self._sources:
-                self._sources[name] = _source(row)
-            made = embed(row, output) if row["output_shard"] else Embedded()
+                self._sources[name] = _source(row, background)
+            made = Embedded()
+            if row["output_shard"]:
+                made = embed(partial(output_picture, output, row))
             self._cards[place] = Card(f"{prefix}{place}", row, made, name)
 
     def of(self, places: Iterable[int]) -> list[Card]:
@@ -113,11 +119,11 @@ class Cards:
         return shlex.join(["diffaug", "replay", output, row["sample_id"]])
 
 
-def _source(row: Row) -> Embedded:
+def _source(row: Row, background: str | None) -> Embedded:
     """The source picture of a row; a defective source has none."""
     if row["status"] == "failed":
         return Embedded(why="no picture")
-    return embed(row)
+    return embed(partial(source_picture, row, background))
 
 
 def _shown(value: object) -> str:

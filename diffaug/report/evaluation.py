@@ -81,5 +81,6 @@ def _pools(files: EvaluationOutput) -> Iterator[tuple[str, list[Strip], dict[str
     for job in files.pools(0):
         name, rows = PurePath(job).name, Rows(job)
         groups = rows.sources(_SOURCES, _COPIES)
-        cards = Cards(rows.whole(place for group in groups for place in group), job, f"{name} ")
+        places = [place for group in groups for place in group]
+        cards = Cards(rows.whole(places), job, None, f"{name} ")
         yield name, [cards.strip(group) for group in groups], cards.details()

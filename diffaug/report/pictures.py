@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
@@ -21,15 +22,19 @@ _SIDE = 256
 """Longest side of a picture, in pixels; larger ones are scaled down."""
 
 
-def source_picture(row: Row) -> Image.Image:
-    """The source image of a row.
+def source_picture(row: Row, background: str | None) -> Image.Image:
+    """The source image of a row, as its job's model saw it.
+
+    Args:
+        row: of a source that could be read.
+        background: of the job's recipe.
 
     Raises:
         OSError: its shard cannot be read.
         DefectError: it is no longer an image.
     """
     with storage.open_read(row["source_shard"]) as stream:
-        return decode(read_member(stream, row["source_offset"]), _MAX_PIXELS)
+        return decode(read_member(stream, row["source_offset"]), _MAX_PIXELS, background).shown
 
 
 def output_picture(output: str, row: Row) -> Image.Image:
@@ -40,7 +45,7 @@ def output_picture(output: str, row: Row) -> Image.Image:
         DefectError: it is no longer an image.
     """
     with storage.open_read(storage.join(output, row["output_shard"])) as stream:
-        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS)
+        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS).shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,10 @@ class Embedded:
     why: str = ""
 
 
-def embed(row: Row, output: str | None = None) -> Embedded:
-    """The source image of a row or, given OUTPUT, the image made from it."""
+def embed(picture: Callable[[], Image.Image]) -> Embedded:
+    """A picture that is read by `source_picture` or `output_picture`, or why it cannot be."""
     try:
-        image = source_picture(row) if output is None else output_picture(output, row)
+        image = picture()
     except (OSError, DefectError) as error:
         return Embedded(why=f"cannot be read: {error}")
     stored, (width, height) = io.BytesIO(), image.size

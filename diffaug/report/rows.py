@@ -33,6 +33,7 @@ class Rows:
 
     def __init__(self, output: str) -> None:
         fs, path = filesystem(Output(output).manifest)
+        fs.invalidate_cache()
         self._parts = ds.dataset(path, filesystem=fs, format="parquet")
         self.scores = [name for name in self._parts.schema.names if name.startswith("score_")]
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffaug.manifest.part import Row
 from diffaug.output.layout import Output
+from diffaug.output.run import the_run
 from diffaug.report.pictures import output_picture, source_picture
 from diffaug.report.rows import Rows
 
@@ -40,7 +41,8 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
     groups = _groups(output, sources)
     if not groups:
         return 0
-    strips = [_strip(output, rows) for rows in groups]
+    background = the_run(output).recipe.background
+    strips = [_strip(output, rows, background) for rows in groups]
     width, height = max(strip.width for strip in strips), max(strip.height for strip in strips)
     down = math.ceil(len(strips) / columns)
     sheet = Image.new(
@@ -66,11 +68,12 @@ def _groups(output: str, sources: int) -> list[list[Row]]:
     return [[whole[place] for place in group] for group in groups]
 
 
-def _strip(output: str, rows: list[Row]) -> Image.Image:
+def _strip(output: str, rows: list[Row], background: str | None) -> Image.Image:
     """One source and its copies, side by side, each with its caption."""
     first = rows[0]
     label = first["label_text"] if first["label_text"] is not None else first["label"]
-    pictures = [(source_picture(first), "source" if label is None else f"source: {label}", _INK)]
+    source = "source" if label is None else f"source: {label}"
+    pictures = [(source_picture(first, background), source, _INK)]
     pictures += [(output_picture(output, row), *_caption(row)) for row in rows]
     scale = max(1, 140 // max(pictures[0][0].size))
     width, height = (side * scale for side in pictures[0][0].size)

@@ -4,9 +4,11 @@ Every error of a remote store reaches the caller as an OSError, after retries (s
 """
 
 from diffaug.storage.find import (
+    Found,
     Stat,
     exists,
     expand,
+    find,
     forget_listings,
     is_local,
     join,
@@ -14,30 +16,38 @@ from diffaug.storage.find import (
     public_url,
     stats,
 )
+from diffaug.storage.names import identity, lies_in, refuse_nowhere, refuse_root, tidy
 from diffaug.storage.read import Fingerprint, WholeFile, open_read, open_whole, read_bytes, sha256
 from diffaug.storage.scratch import leftovers, scratch
 from diffaug.storage.write import create, publish, remove, replace
 
 __all__ = [
     "Fingerprint",
+    "Found",
     "Stat",
     "WholeFile",
     "create",
     "exists",
     "expand",
+    "find",
     "forget_listings",
+    "identity",
     "is_local",
     "join",
     "leftovers",
+    "lies_in",
     "listing",
     "open_read",
     "open_whole",
     "public_url",
     "publish",
     "read_bytes",
+    "refuse_nowhere",
+    "refuse_root",
     "remove",
     "replace",
     "scratch",
     "sha256",
     "stats",
+    "tidy",
 ]

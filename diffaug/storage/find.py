@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import fsspec
 from braceexpand import braceexpand
 
 from diffaug.errors import ConfigError, require_extra
+from diffaug.storage.names import identity, known_scheme, refuse_nowhere, tidy
 from diffaug.storage.retry import patiently
 
 __all__ = [
+    "Found",
     "Stat",
     "exists",
     "expand",
     "filesystem",
+    "find",
     "forget_listings",
     "is_local",
     "join",
@@ -30,8 +35,18 @@ __all__ = [
     "stats",
 ]
 
-_SECRETS = re.compile(r"(?<=://)[^/]*@|[?#].*?(?=::|$)")
-"""User and password in front of a host; the query or fragment after a path."""
+_log = logging.getLogger(__name__)
+
+_USER = re.compile(r"(?<=://)[^/]*@")
+"""User and password in front of a host."""
+
+_QUERY = re.compile(r"[?#].*")
+"""The query or fragment after a path."""
+
+_ANY_LETTER = ("", "file", "local", "memory", "s3", "s3a", "s3n", "gs", "gcs")
+"""Stores whose files' names may hold ? and #, and whose URLs have neither query nor fragment."""
+
+_WILD = re.compile(r"[*?\[]")
 
 _EXTRAS = (("s3://", "s3", "s3fs"), ("http://", "http", "aiohttp"), ("https://", "http", "aiohttp"))
 """What URLs begin with, and the extra and module that open them."""
@@ -53,16 +68,38 @@ class Stat:
     modified: datetime | None
 
 
+class Found(NamedTuple):
+    """A file that a pattern led to.
+
+    Attributes:
+        url: as it is recorded.
+        identity: the same for every spelling of the file.
+        named: the identity of what the pattern names without a wildcard: the file, or the folder
+            that a glob begins in.
+    """
+
+    url: str
+    identity: str
+    named: str
+
+
 def expand(patterns: list[str]) -> list[str]:
     """Turn files, globs, brace ranges and lists into URLs, in the order given and each once.
 
-    Local paths come back absolute, and a glob's matches sorted.
+    Local paths come back absolute, and a glob's matches sorted. A file that is spelled in several
+    ways comes once: under its own name rather than a link's, and else as it was spelled first.
 
     Raises:
-        ConfigError: a pattern matches nothing, is malformed, or is a `pipe:` source.
+        ConfigError: a pattern is blank or malformed, matches nothing, or is a `pipe:` source.
     """
-    urls: list[str] = []
+    return [found.url for found in find(patterns)]
+
+
+def find(patterns: list[str]) -> list[Found]:
+    """The files of `expand`, each with its identity and what the pattern named."""
+    files: dict[str, Found] = {}
     for pattern in patterns:
+        refuse_nowhere(pattern, "SOURCE")
         if pattern.startswith("pipe:"):
             raise ConfigError(f"{pattern}: pipe: sources run a shell and are never opened")
         try:
@@ -71,8 +108,21 @@ def expand(patterns: list[str]) -> list[str]:
             raise ConfigError(f"{pattern}: its braces do not match") from None
         present = _present(alternatives)
         for url in alternatives:
-            urls += [url] if url in present else _matches(url)
-    return list(dict.fromkeys(urls))
+            refuse_nowhere(url, "SOURCE")
+            for found in [_named(url)] if url in present else _matches(url):
+                files[found.identity] = _merged(files.get(found.identity, found), found)
+    return list(files.values())
+
+
+def _merged(one: Found, other: Found) -> Found:
+    """One file, found twice: its own name comes before a link's, and a name before a glob."""
+    url = other.url if other.url == other.identity else one.url
+    return Found(url, one.identity, max(one.named, other.named, key=len))
+
+
+def _named(url: str) -> Found:
+    same = identity(url)
+    return Found(tidy(url), same, same)
 
 
 def _present(urls: list[str]) -> set[str]:
@@ -83,25 +133,50 @@ def _present(urls: list[str]) -> set[str]:
         return set()  # each is then looked up by itself, and reports what is wrong
 
 
-def _matches(url: str) -> list[str]:
+def _matches(url: str) -> Iterator[Found]:
+    """The files that a name or glob leads to."""
     fs, path = filesystem(url)
+    is_local = on_this_machine(fs)
+    if is_local and "::" not in url:
+        url = path = tidy(url)
+    else:
+        fs.invalidate_cache()
     try:
         kind = _kind(fs, path)
-        if kind is None and any(char in path for char in "*?["):
+        if kind is None and _WILD.search(path):
             if "::" in url:
                 raise ConfigError(f"{public_url(url)}: in a chain of URLs, name each shard")
-            found = sorted(patiently(fs.glob, path))
-            if not found:
-                raise ConfigError(f"no shard matches {public_url(url)}: check the path")
+            found = patiently(fs.glob, path, detail=True)
         elif kind == "directory":
             raise ConfigError(f"{public_url(url)} is a folder: name its shards, {url}/*.tar")
         elif kind is None:
             raise ConfigError(f"no such shard: {public_url(url)}")
         else:
-            return [path if on_this_machine(fs) and "::" not in url else url]
+            return iter([_named(url)])
     except OSError as error:
         raise ConfigError(f"cannot look for {public_url(url)}: {error}") from error
-    return [str(name) if on_this_machine(fs) else fs.unstrip_protocol(name) for name in found]
+    whole = str if is_local else fs.unstrip_protocol
+    files = [whole(name) for name, info in sorted(found.items()) if _is_shard(name, info)]
+    files = [name for name in files if not _is_request(name)]
+    if not files:
+        raise ConfigError(f"no shard matches {public_url(url)}: check the path")
+    folder = identity(whole(_folder(_WILD.split(path)[0])) or "/")
+    return (Found(name, identity(name), folder) for name in files)
+
+
+def _is_shard(path: str, info: dict[str, Any]) -> bool:
+    """Whether a glob's match is a file, and not one that a job has not finished."""
+    if "/.diffaug-" in path:
+        return False
+    return info["type"] != "directory" and not (info.get("islink") and Path(path).is_dir())
+
+
+def _is_request(url: str) -> bool:
+    """Whether a URL that a web page links to has a query, which may hold a password."""
+    if public_url(url) == _USER.sub("", url):
+        return False
+    _log.warning("left out %s: its URL has a query or fragment", public_url(url))
+    return True
 
 
 def _kind(fs: Any, path: str) -> str | None:
@@ -113,15 +188,26 @@ def _kind(fs: Any, path: str) -> str | None:
 
 
 def join(folder: str, *parts: str) -> str:
-    """A path below a folder URL."""
-    return "/".join([folder.rstrip("/"), *parts])
+    """A path below a folder or URL.
+
+    Raises:
+        ConfigError: the folder is empty or blank: what is joined to it would lie in the root.
+    """
+    refuse_nowhere(folder, "a folder")
+    base = folder if folder.endswith("://") else folder.rstrip("/")
+    return "/".join([base, *parts])
 
 
 def public_url(url: str) -> str:
     """The URL, or chain of URLs, without user, password or query, so that it may be recorded."""
-    if "://" not in url:
-        return url
-    return _SECRETS.sub("", url)
+    return "::".join(map(_public, url.split("::"))) if "://" in url else url
+
+
+def _public(link: str) -> str:
+    """One link of a chain of URLs, without user, password or query."""
+    scheme = link.partition("://")[0] if "://" in link else ""
+    link = _USER.sub("", link)
+    return link if scheme in _ANY_LETTER else _QUERY.sub("", link)
 
 
 def exists(url: str) -> bool:
@@ -162,6 +248,7 @@ def stats(urls: Iterable[str]) -> dict[str, Stat]:
             found[url] = listed[url]
         elif folders[_folder(url)] < _WORTH_LISTING and "::" not in url and not _is_http(url):
             fs, path = filesystem(url)
+            fs.invalidate_cache()
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 found[url] = _stat(patiently(fs.info, path))
     return found
@@ -204,8 +291,11 @@ def filesystem(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path within it.
 
     Raises:
-        ConfigError: fsspec knows no such protocol, or the protocol's package is not installed.
+        ConfigError: the URL names no place, fsspec knows no such protocol, or the protocol's
+            package is not installed.
     """
+    refuse_nowhere(url)
+    url = known_scheme(url)
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:

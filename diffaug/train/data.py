@@ -101,7 +101,7 @@ def _images(shards: list[str], recipe: TrainRecipe) -> Iterator[Image.Image]:
     for shard in shards:
         for sample in _read(shard, recipe):
             with contextlib.suppress(DefectError):
-                yield decode(_reading(recipe).image(sample).data, recipe.max_pixels)
+                yield _decode(sample, recipe)
 
 
 def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator[Batch]:
@@ -188,16 +188,20 @@ def _reading(recipe: TrainRecipe) -> Reading:
     return Reading(recipe.image_key, recipe.label_key, needs_label=recipe.class_count > 0)
 
 
+def _decode(sample: Sample, recipe: TrainRecipe) -> Image.Image:
+    data = _reading(recipe).image(sample).data
+    return decode(data, recipe.max_pixels, recipe.background).shown
+
+
 def _prepare(sample: Sample, recipe: TrainRecipe) -> tuple[NDArray[np.float32], int]:
     """The image (C, H, W) and class of a sample, as the model takes them."""
-    reading = _reading(recipe)
-    image = decode(reading.image(sample).data, recipe.max_pixels)
+    image = _decode(sample, recipe)
     x_0 = Fit.of(image, recipe.shape, recipe.fit).to_model(image)
     if not recipe.class_count:
         return x_0, 0
     if recipe.label_key not in sample.members and recipe.unlabelled == "keep":
         return x_0, recipe.class_count
-    label = reading.class_number(sample)
+    label = _reading(recipe).class_number(sample)
     if not 0 <= label < recipe.class_count:
         raise DefectError(
             "unknown_label", f"class {label} is not one of the {recipe.class_count} classes"

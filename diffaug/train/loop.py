@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from diffaug import storage
 from diffaug.errors import ConfigError, DivergedError
 from diffaug.execution import Execution, device_class, versions
+from diffaug.output.sources import source_shards
 from diffaug.threads import ahead
 from diffaug.train.data import NAMED, Batch, Position, Skipped, batches, settle
 from diffaug.train.events import Events
@@ -103,18 +104,19 @@ def train(
         DivergedError: the loss is not finite; the message names the last good checkpoint.
         OSError: a shard cannot be read.
     """
+    storage.refuse_root(str(checkpoint), "CHECKPOINT")
     if not storage.is_local(str(checkpoint)):
         raise ConfigError(f"CHECKPOINT must be a local folder, got {checkpoint}")
     if not checkpoint_minutes > 0 or preview_steps < 1:
         raise ConfigError("checkpoint_minutes and preview_steps must be more than 0")
-    folder = Path(checkpoint).expanduser().resolve()
-    shards = sorted(storage.expand(sources))
+    folder = Path(storage.tidy(str(checkpoint))).resolve()
+    shards = sorted(source_shards(sources))
     recipe = settle(recipe, shards)
     state = read_state(folder)
     execution = Execution.choose(
         recipe.batch_size, dtype or (state["dtype"] if state else None), device
     )
-    apart = HeldBack(storage.expand(held_back), recipe) if held_back else None
+    apart = HeldBack(source_shards(held_back), recipe) if held_back else None
     run = _Run(folder, recipe, execution, shards, apart)
     if state is None and recipe.init is not None:
         run.begin_with(recipe.init)
@@ -168,7 +170,9 @@ class _Run:
         Raises:
             ConfigError: its shards or its dtype differ.
         """
-        if state["shards"] != self._public_shards():
+        here = {storage.identity(storage.public_url(shard)): shard for shard in self._shards}
+        there = [storage.identity(shard) for shard in state["shards"]]
+        if set(there) != set(here):
             raise ConfigError(
                 f"{self._folder} holds a training on other shards ({len(state['shards'])} there, "
                 f"{len(self._shards)} here): give the same SOURCE, or choose another CHECKPOINT"
@@ -185,6 +189,7 @@ class _Run:
                 state["made_by"],
                 self._made_by,
             )
+        self._shards = [here[shard] for shard in there]  # in that order, however they are spelled
         self._trainer.load_state_dict(state["trainer"])
         self._saved = self._trainer.step
         self._images, self._skips = state["images"], state["skips"]

@@ -140,7 +140,7 @@ def read_pictures(patterns: list[str], count: int | None) -> tuple[Images, Label
     for url in storage.expand(patterns):
         with storage.open_read(url) as stream:
             for sample in read_samples(stream, reading.reads):
-                images.append(decode(reading.image(sample).data, 10_000))
+                images.append(decode(reading.image(sample).data, 10_000).shown)
                 labels.append(reading.class_number(sample))
     mode = "RGB" if any(image.mode == "RGB" for image in images) else "L"  # some JPEGs are grey
     pixels = [np.asarray(image.convert(mode)) for image in images]

@@ -32,7 +32,8 @@ def main() -> None:
     given.output.mkdir(parents=True)
     samples = read(storage.expand(given.source))
     labels = np.array([int(sample.members["cls"].data) for sample in samples])
-    pixels = [pixel_sha256(decode(sample.members["png"].data, 50_000_000)) for sample in samples]
+    stored = [decode(sample.members["png"].data, 50_000_000).stored for sample in samples]
+    pixels = [pixel_sha256(image) for image in stored]
     split = draw(labels, pixels, SEED, PER_CLASS, VALIDATION)
     labelled = [samples[place] for place in split.labelled]
     write(given.output / "labelled.tar", labelled)

@@ -417,6 +417,8 @@ def test_sixteen_bits_and_rotation_are_read_as_a_job_reads_them(
         ({"mode": "CMYK"}, "mode must be RGB or L"),
         ({"real": None, "p": 0.5}, "give real="),
         ({"real": "nowhere-*.tar"}, "no shard matches"),
+        ({"real": ""}, "SOURCE is empty or blank"),
+        ({"real": []}, "no SOURCE is given"),
         ({"where": "score_ssim > 2"}, "no image of .* is chosen where score_ssim > 2"),
     ],
 )
@@ -425,6 +427,13 @@ def test_mistakes_are_told_in_a_sentence(
 ) -> None:
     with pytest.raises(diffaug.ConfigError, match=sentence):
         mixed(folder, **options)
+
+
+def test_the_images_of_the_output_are_not_its_real_samples(folder: Path) -> None:
+    everything = mixed(folder, real=f"{folder}/**/*.tar", train=False)
+    assert Counter(sample["__key__"] for sample in everything) == expected(folder)
+    with pytest.raises(diffaug.ConfigError, match="the OUTPUT of this very job"):
+        mixed(folder, real=[f"{folder}/in/0.tar", f"{folder}/out/shards/*.tar"])
 
 
 def test_what_is_no_output_is_told(tmp_path: Path) -> None:

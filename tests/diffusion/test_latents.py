@@ -334,7 +334,7 @@ def test_a_pixel_model_takes_no_words(fields: dict[str, Any], said: str) -> None
 def test_a_sample_without_what_its_prompt_names(folder: Path) -> None:
     one = editor(folder, prompt=["a picture", "a photo of a {label_text}"])
     draft_copies(one, picture(0), {}, [0, 2])
-    planned = one.plan(Source(image=picture(0)), range(4))
+    planned = one.plan(Source(image=picture(0), stored=picture(0)), range(4))
     assert [isinstance(draft, Draft) for draft in planned] == [True, False, True, False]
     with pytest.raises(
         diffaug.DefectError, match=r"names .label_text., which the sample does not have"

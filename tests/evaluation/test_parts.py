@@ -21,6 +21,7 @@ from diffaug.evaluation.images.corruptions import corrupt
 from diffaug.evaluation.images.pictures import LeftOut, each_picture
 from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.images.split import draw
+from diffaug.evaluation.plan import freeze_plan, plan_evaluation
 from diffaug.evaluation.settings import CORRUPTIONS, Evaluation
 from diffaug.evaluation.trials.classifier import Task, new_classifier
 from diffaug.evaluation.trials.matched import matched_blur, matched_noise
@@ -29,6 +30,7 @@ from diffaug.evaluation.trials.variants import TrivialAugment, flips_and_crops
 from diffaug.evaluation.verdict.statistics import difference, estimate
 from diffaug.execution import Execution
 from diffaug.recipe import Recipe
+from tests.conftest import SHARDS
 from tests.support.hostile import fashion, write_samples
 from tests.support.networks import vit
 
@@ -93,6 +95,20 @@ def test_a_corruption_is_an_images_own_and_grows(kind: str, channels: int) -> No
     assert np.array_equal(again, made[1][order])
     errors = [np.square(one - images.astype(float)).mean() for one in made]
     assert 0 < errors[0] < errors[1] < errors[2]
+
+
+def test_its_shards_may_be_spelled_otherwise(tmp_path: Path) -> None:
+    """By other names it is the same evaluation, and a shard of the source is still no test."""
+    (tmp_path / "link").symlink_to(SHARDS[0].parent)
+    output = str(tmp_path / "out")
+    begun = plan_evaluation([str(SHARDS[0])], output, test=[str(SHARDS[1])])
+    freeze_plan(begun, output)
+    for source in (f"{tmp_path}/link/{SHARDS[0].name}", f"file:{SHARDS[0]}"):
+        assert plan_evaluation([source], output, test=[f"/{SHARDS[1]}"]) == begun
+        with pytest.raises(ConfigError, match="is a source too"):
+            plan_evaluation([source], output, test=[str(SHARDS[0])])
+    with pytest.raises(ConfigError, match="another evaluation: sources"):
+        plan_evaluation([str(SHARDS[2])], output, test=[str(SHARDS[1])])
 
 
 def test_corruptions_are_what_they_say() -> None:

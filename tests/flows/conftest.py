@@ -1,14 +1,23 @@
-"""One Prefect server for all tests of flows, but for those that kill theirs."""
+"""What tests of flows share: a Prefect server, ten shards, and what becomes of them."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from diffaug.shards import ShardWriter
 from flows.server import prefect_server
+from tests.conftest import SHARDS as FASHION
+from tests.support.flow_runs import BATCH, RECIPE, SHARDS, Undisturbed
 from tests.support.forks import MODULES, Forks, fork_server
+from tests.support.jobs import augmented, tars, webdataset
 from tests.support.prefect import client_of
+
+IMAGES = 24
+"""In a shard: a job that is stopped has no more than two shards in hand, and drops the others."""
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +37,28 @@ def flows_forked(
     modules = (*MODULES, *(f"flows.{flow}" for flow in flows))
     with fork_server(tmp_path_factory.mktemp("forks"), modules, environment) as forks:
         yield forks
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Ten shards of real images."""
+    folder = tmp_path_factory.mktemp("sources")
+    samples = itertools.cycle([sample for path in FASHION for sample in webdataset(path)])
+    paths = [folder / f"s{number}.tar" for number in range(SHARDS)]
+    for number, path in enumerate(paths):
+        with path.open("wb") as stream:
+            tar = ShardWriter(stream)
+            for sample in itertools.islice(samples, IMAGES):
+                key = f"{sample['__key__']}-{number}"
+                tar.add(f"{key}.png", sample["png"])
+                tar.add(f"{key}.cls", sample["cls"])
+            tar.close()
+    return paths
+
+
+@pytest.fixture(scope="session")
+def undisturbed(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Made without Prefect."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    frame = augmented(sources, output, **RECIPE, batch_size=BATCH)
+    return tars(output), frame

@@ -216,6 +216,13 @@ def test_what_cannot_be_fails_with_a_sentence(
             nowhere,
             "s3://bucket/out: an evaluation requires a local folder",
         ),
+        ("augment-dataset", {"source": [], "output": output}, "no SOURCE is given"),
+        ("train-denoiser", {"source": shards, "checkpoint": ""}, "CHECKPOINT is empty or blank"),
+        (
+            "evaluate-augmentation",
+            nowhere | {"output": str(tmp_path / "none"), "validation_source": ""},
+            "SOURCE is empty or blank",
+        ),
     ]
     asked = json.dumps([(name, parameters) for name, parameters, _ in runs])
     done = flows_forked(asked, entry="tests.support.flow_runs:main", cwd=tmp_path)

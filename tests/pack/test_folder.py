@@ -234,3 +234,33 @@ def test_folders_that_may_be_above_the_classes_are_asked_about(tmp_path: Path) -
     assert source.notes == [
         "every image lies deeper than a class folder, as in pets/cat: are those the classes?"
     ]
+
+
+def test_outputs_of_diffaug_are_no_pictures(tmp_path: Path) -> None:
+    """Their reports hold pictures, and their folders would become classes."""
+    write(tmp_path / "in/a/1.png", png(0))
+    for output, mark in (("in/made", "run.json"), ("in/a/made", "run.json"), ("in/eval", "x")):
+        write(tmp_path / output / mark, b"{}")
+        write(tmp_path / output / "shards/a.tar", b"")
+        write(tmp_path / output / "report/contact-sheet.png", png(1))
+    write(tmp_path / "in/eval/evaluation.json", b"{}")
+    write(tmp_path / "in/b/run.json", b"{}")  # a name that others use too
+    write(tmp_path / "in/b/2.png", png(2))
+    source = open_source(str(tmp_path / "in"))
+    assert source.classes == ("a", "b")
+    assert [note for note in source.notes if "output" in note] == [
+        f"left out {tmp_path}/in/{name}, an output of diffaug"
+        for name in ("a/made", "eval", "made")
+    ]
+    packed(source, tmp_path / "out")
+    assert [data for data, *_ in contents(tmp_path / "out")] == [png(0), png(2)]
+    with pytest.raises(ConfigError, match="made is an output of diffaug"):
+        open_source(str(tmp_path / "in/made"))
+
+
+def test_an_output_inside_its_source_is_refused_behind_a_link(tmp_path: Path) -> None:
+    write(tmp_path / "in/a/1.png", png(0))
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for output in ("link/out", "in/a/../out", "./in//out"):
+        with pytest.raises(ConfigError, match="would become part of the source"):
+            packed(tmp_path / "in", f"{tmp_path}/{output}")

@@ -210,7 +210,7 @@ def test_same_pixels_same_bytes(format: str) -> None:
     laden = saved(Image.fromarray(pixels), dpi=(300, 300), icc_profile=b"profile", exif=exif)
     encoded, kept = [], []
     for data in (plain, laden, plain):
-        image = decode(data, 1_000_000)
+        image = decode(data, 1_000_000).shown
         frame = Fit.of(image, RGB, "auto")
         result = frame.from_model(frame.to_model(image))
         encoded.append(encode(result, format))

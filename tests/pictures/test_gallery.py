@@ -52,6 +52,12 @@ def test_captions_stand_above_their_columns() -> None:
     assert (ink[:, 66:] < 128).any()
 
 
+@pytest.mark.parametrize("output", ["", " ", "/"])
+def test_an_output_that_is_nowhere_is_refused(output: str) -> None:
+    with pytest.raises(ConfigError, match="is a variable unset"):
+        write_images(levels(1), [None], output, 8)
+
+
 def test_a_folder_of_images(tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert list(write_images(levels(3), [None] * 3, str(output), 8)) == [1, 2, 3]

@@ -32,6 +32,7 @@ CHANGES_AN_IMAGE: dict[str, Any] = {
     "lora_scale": 0.5,
     "mask_key": "mask.png",
     "result": "model",
+    "background": "#808080",
 }
 CHANGES_NO_IMAGE: dict[str, Any] = {
     "model": "another-name-of-the-same-weights",
@@ -261,6 +262,30 @@ def test_digest_is_of_what_is_meant_not_of_how_it_was_written() -> None:
     assert digest(strength="0.20 : 0.6", steps="20") == digest(strength="0.2:0.6", steps=20)
     assert digest(strength=1) == digest(strength="1.0")
     assert digest(strength=[0.2, 0.4]) != digest(strength=[0.4, 0.2])
+
+
+# The background
+
+
+@pytest.mark.parametrize("said", ["white", "White ", "#fff", "#FFFFFF", "rgb(255, 255, 255)"])
+def test_a_background_is_one_colour_however_it_is_spelled(said: str) -> None:
+    assert Recipe(background=said).background == "#ffffff"
+    assert digest(background=said) == digest(background="#ffffff")
+    assert digest(background=said) != digest()
+
+
+@pytest.mark.parametrize("said", ["whit", "", "#ffff", "#ff000080", "rgb(300, 0, 0)", "0"])
+def test_a_background_is_an_opaque_colour(said: str) -> None:
+    assert "must be an opaque colour such as white, black or #8080ff" in refusal(background=said)
+
+
+def test_a_colour_that_yaml_takes_for_a_comment(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("seed: 3\nbackground: #ff8000\n")
+    with pytest.raises(ConfigError, match="background has no value, since # begins a comment"):
+        Recipe.from_yaml(path)
+    path.write_text("seed:  # 1234\nbackground: '#ff8000'\n")
+    assert Recipe.from_yaml(path).background == "#ff8000"
 
 
 @pytest.mark.parametrize("field", ["negative_prompt", "guidance_interval", "lora_scale"])

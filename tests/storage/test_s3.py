@@ -96,6 +96,28 @@ def test_a_task_sees_what_was_committed_since_it_looked(
     assert [report.ok for report in found.committed.values()] == [40, 40, 40]
 
 
+def test_a_plan_sees_what_was_put_there_since_it_looked(store: Store, bucket: str) -> None:
+    """In a living process, whose s3fs remembers listings; also objects of odd names."""
+    first, *more = [path.read_bytes() for path in SHARDS]
+    names = ["a.tar", "b#1.tar", "c?x y.tar"]
+    put(store, f"{bucket}/in/a.tar", first)
+    pattern, output = f"{bucket}/in/*.tar".replace("s3://", "s3a://"), f"{bucket}/in/out"
+    assert len(planned([pattern], output).sources) == 1
+    for name, data in zip(names[1:], more, strict=True):
+        put(store, f"{bucket}/in/{name}", data)
+    run = planned([pattern], output)
+    assert [shard.url for shard in run.sources] == [f"{bucket}/in/{name}" for name in names]
+    for shard, data in zip(run.sources, [first, *more], strict=True):
+        with storage.open_read(shard.url) as stream:
+            assert stream.read() == data
+    put(store, f"{output}/shards/a-01234567.tar", b"")
+    everything = f"{bucket}/in/**/*.tar"
+    assert planned([everything], output) == run
+    assert len(storage.expand([everything])) == 4
+    put(store, f"{bucket}/in//a.tar", first)  # another key, and so another object
+    assert len(planned([f"{bucket}/in//a.tar"], output).sources) == 4
+
+
 def test_a_file_comes_whole_through_a_bad_network(
     store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ def draft_copies(
         DefectError: a copy cannot be planned.
     """
     label = Label(fields.get("label"), fields.get("label_text"))
-    source = Source(image=image, label=label, key=fields.get("key"), mask=mask)
+    source = Source(image=image, stored=image, label=label, key=fields.get("key"), mask=mask)
     drafts = []
     for draft in editor.plan(source, copies):
         if isinstance(draft, DefectError):

@@ -6,16 +6,36 @@ import importlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pandas as pd
+
 from diffaug.output.survey import read_report
 from tests.support.forks import ROOT, Forked, Forks
 from tests.support.gate import JUDGE, NAME, hold
+from tests.support.jobs import manifest, tars, tree
 from tests.support.services import wait_until
 
-__all__ = ["BATCH", "PATIENCE", "RECIPE", "SHARDS", "Augmenting", "main", "on_a_cluster"]
+__all__ = [
+    "BATCH",
+    "PATIENCE",
+    "RECIPE",
+    "SHARDS",
+    "TOLD",
+    "Augmenting",
+    "Undisturbed",
+    "assert_equal",
+    "assert_most_completed",
+    "assert_task_runs",
+    "main",
+    "on_a_cluster",
+    "parts",
+    "task_runs",
+]
 
 PATIENCE = 480
 """Seconds that a run may take where other tests keep a slow machine busy; alone, 60 will do."""
@@ -23,6 +43,12 @@ PATIENCE = 480
 SHARDS = 10
 RECIPE: dict[str, Any] = {"sampler": "one-step", "strength": 0.5, "judges": [JUDGE]}
 BATCH = 8
+
+TOLD = 1
+"""Task runs of a flow run that is complete, beside its groups': the telling of the outcome."""
+
+Undisturbed = tuple[dict[str, bytes], pd.DataFrame]
+"""What comes out where nothing is killed: every tar, and the manifest."""
 
 SCRIPT = """\
 import json, shutil, sys
@@ -156,3 +182,39 @@ def on_a_cluster(environment: Mapping[str, str], output: Path, folder: Path) -> 
     for name in ("__init__.py", "support/__init__.py", "support/gate.py"):
         (folder / "tests" / name).write_bytes((ROOT / "tests" / name).read_bytes())
     return {**environment, NAME: str(gate_of(output)), "PYTHONPATH": str(folder)}
+
+
+def assert_equal(output: Path, undisturbed: Undisturbed) -> None:
+    expected, frame = undisturbed
+    assert tars(output) == expected
+    pd.testing.assert_frame_equal(manifest(output), frame)
+    assert set((output / "shards.txt").read_text().split()) == {f"shards/{n}" for n in expected}
+
+
+def parts(output: Path) -> dict[str, tuple[int, str]]:
+    """The committed manifest parts, with their times and digests."""
+    found = tree(output / "manifest")
+    return {name: state for name, state in found.items() if name.endswith(".parquet")}
+
+
+def task_runs(environment: dict[str, str]) -> Counter[str]:
+    """How many task runs the last flow run has, by how they ended."""
+    url = environment["PREFECT_API_URL"]
+    latest = {"limit": 1, "sort": "START_TIME_DESC"}
+    (run,) = httpx.post(f"{url}/flow_runs/filter", json=latest, timeout=60).json()
+    of_it = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+    found = httpx.post(f"{url}/task_runs/filter", json=of_it, timeout=60).json()
+    return Counter(task["state_type"] for task in found)
+
+
+def assert_task_runs(environment: dict[str, str], expected: dict[str, int]) -> None:
+    """The server takes in what happened to tasks a little later than it happens."""
+    what = f"task runs {expected}"
+    wait_until(lambda: task_runs(environment) == expected, 180, what)
+
+
+def assert_most_completed(environment: dict[str, str]) -> None:
+    """All but one: of that the server may know only what the worker said that was killed."""
+    least = SHARDS - 1 + TOLD
+    what = f"{least} completed task runs"
+    wait_until(lambda: task_runs(environment)["COMPLETED"] >= least, 180, what)

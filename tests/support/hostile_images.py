@@ -10,6 +10,7 @@ from PIL import Image
 from tests.support.hostile import encoded, png
 from tests.support.hostile_case import Group
 from tests.support.hostile_pictures import (
+    CLEAR,
     COLOUR,
     GREY,
     PICTURES,
@@ -18,6 +19,8 @@ from tests.support.hostile_pictures import (
     png_file,
     rows_of,
 )
+from tests.support.profiles import DISPLAY_P3, GREY_LINEAR, INK, SRGB
+from tests.support.tiffs import SIGNED, WHITE_IS_ZERO, tiff
 
 DEPTH = "unsupported_pixels"
 
@@ -62,21 +65,58 @@ def _turned(orientation: int) -> bytes:
 
 DEEP = PIXELS.astype(np.uint16) * 257
 DEEP_COLOUR = np.asarray(COLOUR).astype(np.uint16) * 257
-CLEAR = Image.fromarray(255 - PIXELS)
 LOSSY: dict[str, Any] = {"exact": False}
+NOISE: dict[str, Any] = {"exact": False}
+"""Exact too, but with the noise of the pixels as stored, which a plain PNG does not have."""
 
 _image("palette", "a palette PNG", encoded(GREY.convert("P"), "PNG"))
 _image(
     "palette_alpha",
-    "a palette PNG whose colours are partly transparent",
+    "a palette PNG whose colours are partly transparent: over white",
     encoded(GREY.convert("P"), "PNG", transparency=bytes(range(256))),
+    like="grey_on_white",
+    **NOISE,
 )
-_image("grey_alpha", "grey with alpha (LA)", encoded(Image.merge("LA", [GREY, CLEAR]), "PNG"))
+_image(
+    "grey_alpha",
+    "grey with alpha (LA): over black",
+    encoded(Image.merge("LA", [GREY, CLEAR]), "PNG"),
+    like="grey_on_black",
+    **NOISE,
+)
+_image(
+    "opaque",
+    "colour with alpha that is 255 everywhere",
+    encoded(COLOUR.convert("RGBA"), "PNG"),
+    like="colour",
+)
+_image(
+    "black_on_clear",
+    "a black drawing on nothing (RGBA): over white",
+    encoded(Image.merge("RGBA", [Image.new("L", (28, 28))] * 3 + [CLEAR]), "PNG"),
+    **NOISE,
+)
+_image(
+    "one_grey_is_clear",
+    "a grey PNG with white meaning transparent (tRNS): over black",
+    encoded(GREY, "PNG", transparency=255),
+    like="no_white",
+    **NOISE,
+)
+_image(
+    "clear_gif",
+    "a GIF with black meaning transparent: over white",
+    encoded(GREY, "GIF", transparency=0),
+    ending="gif",
+    like="no_black",
+    **NOISE,
+)
 _image(
     "colour_alpha",
-    "colour with alpha (RGBA)",
+    "colour with alpha (RGBA): over white",
     encoded(Image.merge("RGBA", [*COLOUR.split(), CLEAR]), "PNG"),
-    like="colour",
+    like="colour_on_white",
+    **NOISE,
 )
 _image("one_bit", "one bit a pixel", encoded(PICTURES["bits"].convert("1"), "PNG"), like="bits")
 _image("grey_16", "16-bit grey PNG", png_file(28, 28, rows_of(DEEP), 16))
@@ -87,6 +127,64 @@ _image(
     like="colour",
 )
 _image("tiff_16", "16-bit grey TIFF", encoded(Image.fromarray(DEEP), "TIFF"), ending="tif")
+_image(
+    "tiff_12",
+    "12-bit grey TIFF",
+    tiff((PIXELS.astype(np.int64) * 4095 + 127) // 255, 12),
+    ending="tif",
+)
+_image("tiff_4", "4-bit grey TIFF", tiff((PIXELS > 127) * 15, 4), ending="tif", like="bits")
+_image("tiff_2", "2-bit grey TIFF", tiff((PIXELS > 127) * 3, 2), ending="tif", like="bits")
+_image(
+    "white_is_zero",
+    "16-bit grey TIFF in which 0 is white",
+    tiff(65535 - DEEP.astype(np.int64), 16, WHITE_IS_ZERO),
+    ending="tif",
+)
+_image(
+    "white_is_zero_8",
+    "8-bit grey TIFF in which 0 is white",
+    tiff(255 - PIXELS.astype(np.int64), 8, WHITE_IS_ZERO),
+    ending="tif",
+)
+_image(
+    "pgm_12",
+    "a PGM whose white is 4095",
+    b"P5 28 28 4095\n" + ((PIXELS.astype(np.int64) * 4095 + 127) // 255).astype(">u2").tobytes(),
+    ending="pgm",
+)
+_image(
+    "profile_srgb",
+    "a PNG with the profile of sRGB",
+    encoded(COLOUR, "PNG", icc_profile=SRGB),
+    like="colour",
+)
+_image(
+    "profile_p3",
+    "a PNG with the profile of Display P3: converted to sRGB",
+    encoded(COLOUR, "PNG", icc_profile=DISPLAY_P3),
+    like="colour_in_p3",
+    **NOISE,
+)
+_image(
+    "profile_grey",
+    "a grey PNG with a profile in which levels are proportional to light: converted to sRGB",
+    encoded(GREY, "PNG", icc_profile=GREY_LINEAR),
+    like="grey_in_light",
+    **NOISE,
+)
+_image(
+    "profile_broken",
+    "a PNG whose colour profile is garbage: taken for sRGB",
+    encoded(COLOUR, "PNG", icc_profile=b"garbage" * 99),
+    like="colour",
+)
+_image(
+    "profile_of_inks",
+    "a PNG of RGB with the profile of a press: taken for sRGB",
+    encoded(COLOUR, "PNG", icc_profile=INK),
+    like="colour",
+)
 _image("interlaced", "an interlaced PNG", _interlaced())
 _image("jpeg", "a colour JPEG", encoded(COLOUR, "JPEG"), ending="jpg", like="colour", **LOSSY)
 _image(
@@ -116,6 +214,18 @@ _image(
 _image("pages", "a TIFF of three pages: its first one", _frames("TIFF", GREY), ending="tiff")
 for _word in range(2, 9):
     _image(f"exif_{_word}", f"EXIF orientation {_word}", _turned(_word), like="oblong")
+_image(
+    "xmp_6",
+    "orientation 6 in XMP alone",
+    encoded(
+        PICTURES["oblong"].transpose(Image.Transpose.ROTATE_90),
+        "WEBP",
+        lossless=True,
+        xmp=b'<rdf:Description tiff:Orientation="6"/>',
+    ),
+    ending="webp",
+    like="oblong",
+)
 _image("exif_9", "EXIF orientation 9, which does not exist", _turned(9), like="oblong")
 _image(
     "broken_exif",
@@ -131,4 +241,25 @@ _image("png_as_jpeg", "a PNG named .jpg", png(1), ending="jpg")
 _image("float", "a TIFF of floats", encoded(GREY.convert("F"), "TIFF"), DEPTH, ending="tiff")
 _image(
     "int_32", "a TIFF of 32-bit integers", encoded(GREY.convert("I"), "TIFF"), DEPTH, ending="tif"
+)
+_image(
+    "signed_8",
+    "a TIFF of signed 8-bit integers",
+    tiff(PIXELS.astype(np.int64), 8, sample_format=SIGNED),
+    DEPTH,
+    ending="tif",
+)
+_image(
+    "signed_16",
+    "a TIFF of signed 16-bit integers",
+    tiff(DEEP.astype(np.int64), 16, sample_format=SIGNED),
+    DEPTH,
+    ending="tif",
+)
+_image(
+    "tiff_14",
+    "14-bit grey TIFF, which Pillow does not read",
+    tiff(PIXELS.astype(np.int64) * 64, 14),
+    "unreadable_image",
+    ending="tif",
 )

@@ -14,10 +14,13 @@ from PIL import Image
 
 from tests.support.hostile import png
 from tests.support.hostile_case import Case, between
+from tests.support.profiles import from_p3, levels
 
 GREY = Image.open(io.BytesIO(png(1)))
 COLOUR = Image.merge("RGB", [GREY, GREY.rotate(90), GREY.rotate(180)])
 PIXELS = np.asarray(GREY)
+CLEAR = Image.fromarray(255 - PIXELS)
+"""How opaque the transparent pictures are: the less, the brighter `grey` is."""
 
 PICTURES: dict[str, Image.Image] = {
     "grey": GREY,
@@ -27,6 +30,13 @@ PICTURES: dict[str, Image.Image] = {
     "dot": GREY.resize((1, 1)),
     "line": GREY.resize((1, 500)),
     "cut_off": GREY.crop((0, 0, 28, 20)),
+    "grey_on_white": Image.composite(GREY, Image.new("L", (28, 28), 255), GREY),
+    "grey_on_black": Image.composite(GREY, Image.new("L", (28, 28), 0), CLEAR),
+    "colour_on_white": Image.composite(COLOUR, Image.new("RGB", (28, 28), "white"), CLEAR),
+    "colour_in_p3": Image.fromarray(from_p3(np.asarray(COLOUR)).round().astype(np.uint8)),
+    "grey_in_light": Image.fromarray((levels(PIXELS / 255) * 255).round().astype(np.uint8)),
+    "no_black": GREY.point(lambda level: level or 255),
+    "no_white": GREY.point(lambda level: level % 255),
 }
 """What the good images show, by name: grey or RGB, upright."""
 

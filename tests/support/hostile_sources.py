@@ -1,9 +1,10 @@
-"""Sources and models that would run something if they were opened: refused, in a sentence."""
+"""Sources, outputs and models that must not be used as they are named: refused, in a sentence."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -56,8 +57,34 @@ def _model(pipeline: str, files: dict[str, bytes]) -> None:
         path.write_bytes(data)
 
 
+def blank() -> None:
+    """a blank source, as an unset variable gives"""
+    _plan(source=" ")
+
+
+def blank_output() -> None:
+    """an empty output, which would be the root of the disk"""
+    diffaug.plan_run([str(SHARDS[0])], "", diffaug.Recipe())
+
+
+def no_bucket() -> None:
+    """an S3 URL whose bucket is missing"""
+    _plan(source="s3:///in/*.tar")
+
+
+def own_output() -> None:
+    """the tars that the job itself wrote"""
+    Path("out/shards").mkdir(parents=True)
+    shutil.copy(SHARDS[0], "out/shards/made-01234567.tar")
+    _plan(source="out/shards/*.tar")
+
+
 REFUSED: dict[str, Callable[[], None]] = {
-    ask.__name__: ask for ask in (pipe, pipe_in_braces, pickled_weights, pipeline_of_its_own)
+    ask.__name__: ask
+    for ask in (
+        *(pipe, pipe_in_braces, pickled_weights, pipeline_of_its_own),
+        *(blank, blank_output, no_bucket, own_output),
+    )
 }
 
 

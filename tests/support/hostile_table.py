@@ -43,8 +43,8 @@ next to each input in `tests/support/hostile_*.py`, and that this page is what t
 samples, `a` and `z`, in one shard: unless the page reports that something was cut, corrupt or
 lost, both came out with exactly the bytes they have in a clean shard. *The right image* means
 that the result was compared with the result for the same picture in a plain PNG: byte for byte
-where the file loses nothing of it, and otherwise approximately. Nothing was unpickled, followed,
-opened by name or run.
+where the file loses nothing of it and stores its very pixels, from which noise is drawn, and
+otherwise approximately. Nothing was unpickled, followed, opened by name or run.
 """
 
 

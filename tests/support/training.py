@@ -46,7 +46,7 @@ def fingerprints(made: list[Batch]) -> list[bytes]:
     return [image.tobytes() for batch in made for image in batch.x_0]
 
 
-def run(source: list[str], folder: Path, recipe: TrainRecipe, **options: Any) -> list[Step]:
+def run(source: list[str], folder: str | Path, recipe: TrainRecipe, **options: Any) -> list[Step]:
     return list(train(source, folder, recipe, dtype="float32", device="cpu", **options))
 
 

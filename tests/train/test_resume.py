@@ -64,6 +64,26 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(source: list[str], tmp_path
     assert run(source, tmp_path / "halves", recipe, resume=True) == []
 
 
+def test_a_training_goes_on_however_its_shards_are_spelled(
+    source: list[str], tmp_path: Path
+) -> None:
+    """Here by links that sort the other way round."""
+    links = []
+    for name, shard in zip(("b", "a"), source, strict=True):
+        links.append(str(tmp_path / f"{name}.tar"))
+        Path(links[-1]).symlink_to(shard)
+    recipe = tiny(steps=6)
+    straight = run(source, tmp_path / "straight", recipe)
+    first = train(source, tmp_path / "halves", recipe, dtype="float32", checkpoint_minutes=1e-9)
+    begun = list(islice(first, 3))
+    first.close()  # type: ignore[attr-defined]
+    rest = run(links, f"file://{tmp_path}/halves", recipe, resume=True)
+    assert [step.loss for step in begun + rest] == [step.loss for step in straight]
+    assert (tmp_path / "halves" / WEIGHTS).is_file()
+    with pytest.raises(ConfigError, match="training on other shards"):
+        run(source[:1], tmp_path / "halves", recipe, resume=True)
+
+
 @pytest.mark.process
 def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(
     tmp_path: Path, forked: Forks

@@ -87,6 +87,7 @@ def _recipe(recipe: Recipe, arm: Arm, seed: int) -> Recipe:
     if arm.family == "one-step":
         changes |= {"sampler": "one-step", "eta": 0.0}
     changes |= {"format": "png", "mask_key": None, "carry": (), "layout": "each"}
+    changes |= {"background": None}  # the evaluation's own pictures are opaque
     changes |= {"keep_rejects": True}  # other arms draw from rejected images too
     return Recipe.of(recipe.model_dump() | changes)
 

@@ -35,10 +35,10 @@ class Picture:
     """One picture of a source.
 
     Attributes:
-        image: mode L or RGB, at its own size.
+        image: as a model sees it, mode L or RGB, at its own size.
         label: its class.
         text: its text, or None.
-        pixels: the digest of its pixels.
+        pixels: the digest of that image's pixels.
     """
 
     image: Image.Image
@@ -141,7 +141,7 @@ def each_picture(
 
     Args:
         urls: the shards.
-        recipe: its fields say which members are image and class.
+        recipe: its fields say which members are image and class, and how an image is read.
         left_out: counts the samples that cannot be used; None if they were counted before.
 
     Raises:
@@ -156,15 +156,15 @@ def each_picture(
                 read = read_samples(stream, reading.reads)
             for sample in read:
                 try:
-                    yield _picture(sample, reading, recipe.max_pixels)
+                    yield _picture(sample, reading, recipe)
                 except DefectError as defect:
                     if left_out is not None:
                         name = f"{storage.public_url(url)} {sample.key or ''}".rstrip()
                         left_out.add(f"{name}: {defect.reason}")
 
 
-def _picture(sample: Sample, reading: Reading, max_pixels: int) -> Picture:
-    image = decode(reading.image(sample).data, max_pixels)
+def _picture(sample: Sample, reading: Reading, recipe: Recipe) -> Picture:
+    image = decode(reading.image(sample).data, recipe.max_pixels, recipe.background).shown
     label, text = reading.class_number(sample), sample.members.get(TEXT)
     return Picture(image, label, None if text is None else text.data, pixel_sha256(image))
 

@@ -89,7 +89,7 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
         with storage.open_read(storage.join(output, tar)) as stream:
             for sample in read_samples(stream, {"png"}.__contains__):
                 place, copy, psnr, status = places[str(sample.key)]
-                image = decode(sample.members["png"].data, Recipe().max_pixels)
+                image = decode(sample.members["png"].data, Recipe().max_pixels).shown
                 pool.copies[place, copy] = as_array(image, mode)
                 pool.there[place, copy] = True
                 pool.psnr[place, copy] = psnr
