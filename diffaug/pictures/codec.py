@@ -240,7 +240,7 @@ def picture(image: Image.Image, background: str | None = None) -> Decoded[Image.
     else:
         # from a palette straight to RGB, Pillow warns about its alpha
         stored = upright.convert("RGBA") if image.mode in ("P", "PA") else upright
-        stored = narrowed(stored.convert("RGB"))
+        stored = narrowed(stored if stored.mode == "RGB" else stored.convert("RGB"))
     found = Decoded(stored, shown(upright, stored, background))
     found.stored.info.clear()
     found.shown.info.clear()
