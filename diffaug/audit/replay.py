@@ -256,10 +256,7 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
     if wrong:
         made_with = f" (it was made with {task.elsewhere})" if task.elsewhere else ""
         if "sample_id" in wrong and source.image is not source.stored:
-            made_with += (
-                "; it has a colour profile or transparency, which diffaug 0.1.0 did not apply: "
-                "rows of such pictures replay with 0.1.0 only"
-            )
+            made_with += "; diffaug 0.1.0 did not apply its colour profile or transparency"
         raise _MismatchError(
             f"the row and its recipe disagree on {', '.join(wrong)} for this source{made_with}"
         )

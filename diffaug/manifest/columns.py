@@ -21,8 +21,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "sample_id": (
         "string",
         "hash of everything that decides the image's pixels, except the machine: recipe digest, "
-        "source pixels and copy and, where there is one, the conditioning class, the prompt and "
-        "the mask; null when the source could not be decoded",
+        "source pixels as stored and copy and, where there is one, the conditioning class, the "
+        "prompt, the mask, and the pixels that a profile or a background makes of the stored ones; "
+        "null when the source could not be decoded",
     ),
     "copy": ("int32", "which copy of the source, from 0; null for a defect of the shard itself"),
     # from

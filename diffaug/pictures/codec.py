@@ -41,6 +41,9 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG200
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a file begins that declares itself a TIFF."""
 
+_ROWS = 257
+"""The tag of a TIFF's number of rows."""
+
 _FEWER = "the image cannot be decoded: it holds fewer pixels than it declares"
 _AT_ONCE = 1 << 16
 _PASSES = (
@@ -188,7 +191,9 @@ def _check_jpeg(image: Image.Image, data: bytes) -> None:
 
 def _check_tiff(image: ImageFile.ImageFile) -> None:
     """Check that the strips reach as far down as the header declares."""
-    if all(tile.extents is None or tile.extents[3] < image.height for tile in image.tile):
+    # the image's own height is that of the upright picture
+    rows = getattr(image, "tag_v2", {}).get(_ROWS, image.height)
+    if all(tile.extents is None or tile.extents[3] < rows for tile in image.tile):
         raise DefectError("unreadable_image", _FEWER)
 
 
@@ -240,7 +245,7 @@ def picture(image: Image.Image, background: str | None = None) -> Decoded[Image.
     else:
         # from a palette straight to RGB, Pillow warns about its alpha
         stored = upright.convert("RGBA") if image.mode in ("P", "PA") else upright
-        stored = narrowed(stored.convert("RGB"))
+        stored = narrowed(stored if stored.mode == "RGB" else stored.convert("RGB"))
     found = Decoded(stored, shown(upright, stored, background))
     found.stored.info.clear()
     found.shown.info.clear()

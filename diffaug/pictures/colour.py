@@ -12,7 +12,7 @@ import logging
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor
+from PIL import Image, ImageChops, ImageCms, ImageColor
 
 from diffaug.pictures.depth import GREYS
 
@@ -57,6 +57,9 @@ def narrowed(image: Image.Image) -> Image.Image:
     """Colour whose three channels are equal everywhere as grey; any other picture unchanged."""
     if image.mode != "RGB":
         return image
+    x, y = image.width // 2, image.height // 2
+    if len(set(image.crop((x, y, x + 1, y + 1)).tobytes())) > 1:  # one pixel tells most colour
+        return image
     red, green, blue = (band.tobytes() for band in image.split())
     return image.getchannel(0) if red == green == blue else image
 
@@ -81,9 +84,9 @@ def _in_srgb(image: Image.Image, stored: Image.Image) -> Image.Image:
 
 def _grey(image: Image.Image) -> Image.Image:
     """A picture that is grey but for rounding as mode L; any other one unchanged."""
-    channels = np.asarray(image).astype(np.int16)
-    apart = channels.max(axis=2) - channels.min(axis=2)
-    return image if apart.max() > _SAME else image.getchannel("G")
+    red, green, blue = image.split()
+    apart = (ImageChops.difference(green, other).histogram() for other in (red, blue))
+    return image if any(sum(counts[_SAME + 1 :]) for counts in apart) else green
 
 
 @lru_cache(maxsize=32)

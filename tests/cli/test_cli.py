@@ -118,6 +118,7 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
         "label-key": "cls",
         "carry": "txt",
         "max-pixels": "1000",
+        "background": "black",
         "mask-key": "mask.png",
         "result": "model",
         "guidance": "2",
@@ -137,6 +138,7 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
     assert recipe["strength"] == [0.2, 0.4]
     assert recipe["image_key"] == ["jpg", "png"]
     assert (recipe["fit"], recipe["format"]) == ("resize", "webp")
+    assert recipe["background"] == "#000000"
     assert (recipe["filters"], recipe["keep_rejects"]) == (["score_ssim >= 0.4"], False)
 
 
@@ -162,6 +164,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "there is no module nowhere: install it, put it in the current folder",
     ),
     "bound of no judge": (["{src}", "{tmp}/out", "--filters", "clip > 0.2"], "add clip=REFERENCE"),
+    "no colour": (
+        ["{src}", "{tmp}/out", "--background", "witte"],
+        "background must be an opaque colour such as white, black or #8080ff, got 'witte'",
+    ),
     "unknown sampler": (["{src}", "{tmp}/out", "--sampler", "euler"], "sampler: "),
     "no copies": (["{src}", "{tmp}/out", "--copies", "0"], "copies: "),
     "batch of none": (["{src}", "{tmp}/out", "--batch-size", "0"], "batch_size"),

@@ -75,7 +75,7 @@ def test_the_design_page_lists_the_layers_that_are_checked() -> None:
     "name",
     [
         *("getting-started", "concepts", "choosing-strength", "manifest"),
-        *("adding-a-judge", "adding-a-family"),
+        *("adding-a-judge", "adding-a-family", "pictures"),
     ],
 )
 def test_what_a_page_says_to_type_works(

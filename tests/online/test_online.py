@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 from collections.abc import Iterable, Iterator
@@ -61,6 +62,17 @@ def test_pictures_come_out_as_a_job_makes_them(made: dict[str, np.ndarray]) -> N
     for index, result in enumerate(results):
         assert (result.mode, result.size) == ("L", (28, 28))
         assert _same(result, made[f"{index:05d}-a0"])
+
+
+@pytest.mark.parametrize("given", ["png", "pgm", "big-endian"])
+def test_greys_of_16_bits_come_out_as_greys(given: str) -> None:
+    values = (np.arange(784, dtype=np.uint16) * 80).reshape(28, 28)
+    image = Image.fromarray(values.astype(">u2") if given == "big-endian" else values)
+    if given != "big-endian":
+        image = Image.open(io.BytesIO(encoded(image, "PNG" if given == "png" else "PPM")))
+    expected = _augment(Image.fromarray(((values.astype(int) + 128) // 257).astype(np.uint8)))
+    assert expected.mode == "L"
+    assert _same(_augment(image), np.asarray(expected))
 
 
 def test_a_single_picture_is_as_in_a_batch(made: dict[str, np.ndarray]) -> None:

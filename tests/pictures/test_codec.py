@@ -146,6 +146,22 @@ def test_exif_rotation_is_applied(orientation: int, shape: tuple[int, ...]) -> N
     assert pixel_sha256(found) == pixel_sha256(Image.fromarray(np.ascontiguousarray(upright)))
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_deflate"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_wider_than_high_is_turned_and_whole(
+    orientation: int, compression: str | None
+) -> None:
+    pixels = noise(4, 7, 3)
+    data = saved(Image.fromarray(pixels), "TIFF", compression=compression)
+    turned = saved(
+        Image.fromarray(pixels), "TIFF", compression=compression, tiffinfo={0x0112: orientation}
+    )
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(decoded(turned), decoded(saved(Image.fromarray(pixels), exif=exif)))
+    assert np.array_equal(decoded(data), pixels)
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF:UserWarning")  # Pillow's
 @pytest.mark.parametrize(
     "exif", [b"garbage", b"II*\0\x08\0\0\0\xff\xff", b"MM\0*\0\0\0\x08\0\x01\x01"]

@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 import diffaug
 from diffaug.evaluation.images.pictures import LeftOut, each_picture
-from diffaug.pictures.codec import decode, picture
+from diffaug.pictures.codec import decode, picture, pixel_sha256
 from diffaug.report.pictures import source_picture
 from diffaug.train.data import usable
 from diffaug.train.recipe import TrainRecipe
@@ -132,6 +132,7 @@ def test_all_see_the_same_picture(name: str, tmp_path: Path) -> None:
     assert sample["image"].tobytes() == found.convert("RGB").tobytes()
     (one,) = each_picture([str(shard)], diffaug.Recipe(), LeftOut())
     assert same(one.image)
+    assert one.pixels == pixel_sha256(found)  # so drawings of one hidden colour are several
     assert same(source_picture(row, None))
     channels = 1 if found.mode == "L" else 3
     recipe = TrainRecipe(size=SIDE, channels=channels, fit="exact")

@@ -274,7 +274,7 @@ def test_a_background_is_one_colour_however_it_is_spelled(said: str) -> None:
     assert digest(background=said) != digest()
 
 
-@pytest.mark.parametrize("said", ["whit", "", "#ffff", "#ff000080", "rgb(300, 0, 0)", "0"])
+@pytest.mark.parametrize("said", ["witte", "", "#ffff", "#ff000080", "rgb(300, 0, 0)", "0"])
 def test_a_background_is_an_opaque_colour(said: str) -> None:
     assert "must be an opaque colour such as white, black or #8080ff" in refusal(background=said)
 

@@ -226,6 +226,22 @@ _image(
     ending="webp",
     like="oblong",
 )
+_image(
+    "tiff_6",
+    "orientation 6 in a TIFF",
+    encoded(PICTURES["oblong"].transpose(Image.Transpose.ROTATE_90), "TIFF", tiffinfo={0x0112: 6}),
+    ending="tif",
+    like="oblong",
+)
+_image(
+    "tiff_8_wide",
+    "orientation 8 in a TIFF that is wider than high",
+    encoded(
+        PICTURES["upright"].transpose(Image.Transpose.ROTATE_270), "TIFF", tiffinfo={0x0112: 8}
+    ),
+    ending="tif",
+    like="upright",
+)
 _image("exif_9", "EXIF orientation 9, which does not exist", _turned(9), like="oblong")
 _image(
     "broken_exif",

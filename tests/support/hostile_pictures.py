@@ -27,6 +27,7 @@ PICTURES: dict[str, Image.Image] = {
     "colour": COLOUR,
     "bits": GREY.point(lambda level: 255 * (level > 127)),
     "oblong": COLOUR.resize((40, 20)),
+    "upright": COLOUR.resize((20, 40)),
     "dot": GREY.resize((1, 1)),
     "line": GREY.resize((1, 500)),
     "cut_off": GREY.crop((0, 0, 28, 20)),
