@@ -30,6 +30,7 @@ from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
 from flows.outcome import show_outcome
+from flows.paths import listed, models_of, require_absolute, require_absolute_models
 from flows.runners import Call, RunnerName, choose, droppable
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -69,6 +70,7 @@ def augment_dataset(
     shards_per_task: Count | None = None,
     max_failed: Fraction = 0.01,
     allow_mixed: bool = False,
+    redo: str | list[str] | None = None,
 ) -> dict[str, int] | State[Any]:
     """Augment sharded images into an audited output; run it again to finish what is missing.
 
@@ -86,17 +88,22 @@ def augment_dataset(
         shards_per_task: shards in one task; by default enough for at most 2,000 tasks.
         max_failed: the run fails if more than this fraction of the images failed.
         allow_mixed: continue an output begun on another kind of device or with other versions.
+        redo: shards to do again because their sources have changed, each a source of the job or its
+            stem in run.json; what was made of them is withdrawn, what was made of others stays.
     """
-    sources = [source] if isinstance(source, str) else source
     try:
+        paths = [one for one in listed(redo) if "/" in one]  # the others are stems
+        require_absolute(source=source, output=output, redo=paths)
+        require_absolute_models(**models_of(recipe or Recipe()))
         job = Job.plan(
-            sources,
+            listed(source),
             output,
             recipe or Recipe(),
             batch_size=batch_size,
             dtype=dtype,
             device=device,
             allow_mixed=allow_mixed,
+            redo=listed(redo),
         )
         if job.suggestion:
             get_run_logger().info("%s", job.suggestion)

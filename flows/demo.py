@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "demo-output"
-SOURCE = "tests/fixtures/stamps-{000000..000001}.tar"
+SOURCE = f"{ROOT}/tests/fixtures/stamps-{{000000..000001}}.tar"
 MODEL = "cifar10-32"
 COLUMNS = ["source_key", "copy", "label_text", "strength", "calls", "score_ssim", "status"]
 

@@ -17,6 +17,7 @@ from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.evaluation.trials.run import missing_trials, run_trials
 from diffaug.evaluation.verdict.conclude import conclude
 from flows.groups import RETRIES, run_name
+from flows.paths import listed, models_of, require_absolute, require_absolute_models
 
 DEFAULT_SETTINGS = Evaluation()
 
@@ -63,11 +64,15 @@ def evaluate_augmentation(
         device: device of all networks; by default cuda if available.
     """
     try:
+        require_absolute(
+            source=source, output=output, test=test, validation_source=validation_source
+        )
+        require_absolute_models(classifier=settings.classifier, **models_of(recipe))
         plan = plan_evaluation(
-            _listed(source),
+            listed(source),
             output,
-            test=_listed(test),
-            validation=_listed([] if validation_source is None else validation_source),
+            test=listed(test),
+            validation=listed(validation_source),
             settings=settings,
             recipe=recipe,
             batch_size=batch_size,
@@ -91,7 +96,3 @@ def evaluate_augmentation(
     create_table_artifact(rows, key="evaluation-verdicts", description=output)
     create_markdown_artifact(f"{conclusion}\n\n`{output}/results`", key="evaluation-summary")
     return rows
-
-
-def _listed(urls: str | list[str]) -> list[str]:
-    return [urls] if isinstance(urls, str) else urls

@@ -22,6 +22,7 @@ from diffaug import ConfigError, DivergedError
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
 from flows.groups import RETRIES, Count, run_name
+from flows.paths import listed, require_absolute, require_absolute_models
 
 DEFAULT_RECIPE = TrainRecipe()
 
@@ -101,10 +102,11 @@ def train_denoiser(
         preview_steps: steps between two grids of samples and reconstructions.
         held_back: shards of held-out images; their noise loss is measured with the grids.
     """
-    sources = [source] if isinstance(source, str) else source
     try:
+        require_absolute(source=source, checkpoint=checkpoint, held_back=held_back)
+        require_absolute_models(init=recipe.init)
         rows = train_steps(
-            sources,
+            listed(source),
             checkpoint,
             recipe,
             dtype=dtype,
@@ -112,7 +114,7 @@ def train_denoiser(
             checkpoint_minutes=checkpoint_minutes,
             preview_steps=preview_steps,
             resume=resume,
-            held_back=[held_back] if isinstance(held_back, str) else held_back,
+            held_back=listed(held_back),
         )
     except (ConfigError, DivergedError) as error:
         return Failed(message=str(error))

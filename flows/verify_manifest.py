@@ -21,6 +21,7 @@ from diffaug.audit.verify import rest, verify_shards
 from diffaug.output.run import the_run
 from diffaug.output.select import image_counts, picked_rows, spread
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
+from flows.paths import require_absolute
 from flows.runners import Local
 
 SHOWN = 20
@@ -84,6 +85,7 @@ def verify_manifest(
         shards_per_task: shards in one task; by default enough for at most 2,000 tasks.
     """
     try:
+        require_absolute(output=output)
         run = the_run(output)
     except ConfigError as error:
         return Failed(message=str(error))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from diffaug import storage
-from diffaug.errors import DiffaugError, UncommittedError
+from diffaug.errors import ConfigError, UncommittedError
 from diffaug.manifest.part import Row, check_part
 from diffaug.output.compact import stale
 from diffaug.output.layout import Output, part_path, stem_of_tar
 from diffaug.output.run import Run, SourceShard
-from diffaug.output.survey import ShardReport, read_report, survey
+from diffaug.output.survey import ShardReport, changed_since, read_report
 from diffaug.shards import read_samples
 
 __all__ = ["Difference", "ShardCheck", "rest", "strays", "verify_shards"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,22 @@ def verify_shards(output: str, shards: Iterable[SourceShard]) -> Iterator[ShardC
 
 
 def rest(output: str, run: Run) -> list[Difference]:
-    """The differences that belong to no single shard: stray files, and an outdated lineage/."""
-    return [*strays(output, run), *_lineage(output, run)]
+    """The differences beside the shards' own files.
 
-
-def _lineage(output: str, run: Run) -> Iterator[Difference]:
-    if not Output(output).lineage_files():
-        return  # so no footer has to be read again
-    try:
-        reports = survey(run.sources, output).committed.values()
-    except (DiffaugError, OSError):
-        return  # a part is broken, which is reported as its own difference
-    if why := stale(output, sum(report.planned for report in reports)):
-        yield Difference("lineage/", why)
+    These are stray files, an outdated lineage/, and sources that have changed, so that their images
+    can no longer be rebuilt. A source that is gone or out of reach is no difference.
+    """
+    found = _Found.of(output)
+    urls = {shard.stem: shard.url for shard in run.sources}
+    whole = [
+        report
+        for stem, report in found.reports.items()
+        if report is not None and report.source == urls.get(stem)
+    ]
+    differences = [*_strays(found, urls), *_changed(whole)]
+    if len(whole) == sum(stem in urls for stem in found.reports):  # else a part is a difference
+        differences += _lineage(output, whole)
+    return differences
 
 
 def strays(output: str, run: Run) -> list[Difference]:
@@ -80,26 +86,74 @@ def strays(output: str, run: Run) -> list[Difference]:
 
     A tar whose own part cannot be read is not reported, since that part is a difference itself.
     """
-    layout = Output(output)
-    tars = layout.tars()  # listed first, since a job publishes them before their part
-    stems = layout.stems()
-    named: set[str] = set()
-    unreadable: set[str] = set()
-    for stem in stems:
+    return list(_strays(_Found.of(output), {shard.stem for shard in run.sources}))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an output holds.
+
+    Attributes:
+        tars: their paths below OUTPUT.
+        reports: those of its parts, by stem; None where the part cannot be read.
+    """
+
+    tars: list[str]
+    reports: dict[str, ShardReport | None]
+
+    @classmethod
+    def of(cls, output: str) -> _Found:
+        layout = Output(output)
+        tars = layout.tars()  # listed first, since a job publishes them before their part
+        reports: dict[str, ShardReport | None] = {}
+        for stem in layout.stems():
+            try:
+                reports[stem] = read_report(layout.part(stem))
+            except (UncommittedError, OSError):
+                reports[stem] = None
+        return cls(tars, reports)
+
+
+def _strays(found: _Found, planned: Collection[str]) -> Iterator[Difference]:
+    named = {tar for report in found.reports.values() if report for tar in report.tars}
+    unreadable = {stem for stem, report in found.reports.items() if report is None}
+    for tar in found.tars:
+        if tar not in named and stem_of_tar(tar) not in unreadable:
+            yield Difference(tar, "no manifest part names this tar")
+    for stem in found.reports:
+        if stem not in planned:
+            yield Difference(part_path(stem), "the plan has no such shard")
+
+
+def _changed(reports: list[ShardReport]) -> Iterator[Difference]:
+    """The sources that have changed since; of a store that does not answer, none."""
+    stores: dict[str, list[ShardReport]] = {}
+    for report in reports:
+        stores.setdefault(_store(report.source), []).append(report)
+    for store, of_store in stores.items():
         try:
-            named |= read_report(layout.part(stem)).tars.keys()
-        except (UncommittedError, OSError):
-            unreadable.add(stem)
-    named |= {tar for tar in tars if stem_of_tar(tar) in unreadable}
-    planned = {shard.stem for shard in run.sources}
-    return [
-        *(Difference(tar, "no manifest part names this tar") for tar in tars if tar not in named),
-        *(
-            Difference(part_path(stem), "the plan has no such shard")
-            for stem in stems
-            if stem not in planned
-        ),
-    ]
+            changed = changed_since(of_store)
+        except (ConfigError, OSError) as error:
+            _log.warning("%s: whether a source has changed is not known: %s", store, error)
+            continue
+        for report in changed:
+            what = (
+                "the source has changed since it was augmented, so its images can no longer be "
+                f"rebuilt: augment with --redo {report.stem} does it again"
+            )
+            yield Difference(report.source, what)
+
+
+def _store(url: str) -> str:
+    """Protocol and host of a URL; a path on this machine itself, since each can fail alone."""
+    scheme, marked, path = url.partition("://")
+    host = path.partition("/")[0]
+    return f"{scheme}://{host}" if marked else url
+
+
+def _lineage(output: str, reports: list[ShardReport]) -> Iterator[Difference]:
+    if why := stale(output, sum(report.planned for report in reports)):
+        yield Difference("lineage/", why)
 
 
 def _verify_shard(output: str, shard: SourceShard) -> Iterator[Difference]:

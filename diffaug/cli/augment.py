@@ -42,6 +42,7 @@ def augment(
     allow_mixed: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     pilot: int | None = None,
+    redo: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
     """Augment shards into an audited output; run it again to finish what is missing.
 
@@ -68,11 +69,16 @@ def augment(
     pilot
         augment this many images at several strengths, spread over shards and classes; print the
         scores, the cost of the whole job and the best strength; do nothing else
+    redo
+        withdraw what was made of this shard, a source of the job or its stem in run.json, and do it
+        again, because its source has changed; what was made of the others stays
     """
     if len(paths) < 2:
         raise ConfigError("augment requires SOURCE... OUTPUT: at least one shard, then the output")
     if not 0 <= max_failed <= 1:
         raise ConfigError(f"--max-failed must be a fraction in [0, 1], got {max_failed:g}")
+    if pilot is not None and redo:
+        raise ConfigError("--redo does nothing with --pilot: leave it out")
     if pilot is not None:
         require_extra("augment --pilot", "report", "jinja2", "pandas")
     *sources, output = paths
@@ -88,6 +94,7 @@ def augment(
         dtype=dtype,
         device=device,
         allow_mixed=allow_mixed,
+        redo=redo or (),
     )
     if job.suggestion:
         err.print(str(job.suggestion), "suggested", **job.suggestion.fields)

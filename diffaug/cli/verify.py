@@ -108,13 +108,14 @@ def replay(
     from diffaug import storage
     from diffaug.audit.replay import member_name, replay_rows
     from diffaug.output.select import find_sample
+    from diffaug.storage import local_path
 
     if file is not None:
         storage.refuse_nowhere(str(file), "FILE")
     metadata, row = find_sample(output, sample_id)
     (replayed,) = replay_rows([row], metadata, output)
     if replayed.data is not None:
-        path = file or Path(member_name(row, metadata).rpartition("/")[2])
+        path = local_path(file or member_name(row, metadata).rpartition("/")[2])
         try:
             path.write_bytes(replayed.data)
         except OSError as error:

@@ -85,7 +85,7 @@ def plan_evaluation(
     """
     settings, recipe = settings or Evaluation(), recipe or DEFAULT_RECIPE
     storage.refuse_root(output)
-    if "://" in output:
+    if "://" in output and not storage.is_local(output):
         raise ConfigError(f"{storage.public_url(output)}: an evaluation requires a local folder")
     checkpoint = checkpoint_of(recipe)
     if settings.model_saw is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from diffaug.job.augment import augment_shards
 from diffaug.job.binding import Binding
 from diffaug.job.finish import finish
 from diffaug.job.plan import freeze, plan_run
+from diffaug.job.redo import shards_to_redo, withdraw
 from diffaug.job.writer import Tally
 from diffaug.models import Suggestion, suggestion_for
 from diffaug.output.run import Run, SourceShard
@@ -33,12 +34,14 @@ class Job:
         output: folder or URL of its OUTPUT.
         planned: what it does, as run.json has it or is going to have it.
         suggestion: what its recipe takes from the model's card, since the user did not set it.
+        redo: done shards whose parts it withdraws, to do them again.
         tally: counts that move while it runs.
     """
 
     output: str
     planned: Run
     suggestion: Suggestion
+    redo: tuple[SourceShard, ...] = ()
     tally: Tally = field(default_factory=Tally)
     _frozen: bool = field(default=False, init=False, repr=False)
     _committed: dict[str, ShardReport] | None = field(default=None, init=False, repr=False)
@@ -54,13 +57,19 @@ class Job:
         dtype: str | None = None,
         device: str | None = None,
         allow_mixed: bool = False,
+        redo: Sequence[str] = (),
     ) -> Job:
         """Plan a job, or the rest of one that `output` already holds; nothing is written.
 
-        The arguments are those of `plan_run`.
+        Args:
+            redo: planned shards to do again, by their sources or stems, though they are done.
+
+        The other arguments are those of `plan_run`.
 
         Raises:
-            ConfigError: a source, the model, the recipe or the output is not what it must be.
+            ConfigError: a source, the model, the recipe, the output or a shard to do again is not
+                what it must be.
+            OSError: storage failed.
         """
         run = plan_run(
             sources,
@@ -71,35 +80,48 @@ class Job:
             device=device,
             allow_mixed=allow_mixed,
         )
-        return cls(output, run, suggestion_for(recipe, Binding.of_run(run).checkpoint()))
+        suggestion = suggestion_for(recipe, Binding.of_run(run).checkpoint())
+        return cls(output, run, suggestion, shards_to_redo(redo, run, output))
 
     def freeze(self) -> Run:
-        """Write the plan to OUTPUT/run.json, unless this job did so already.
+        """Write the plan to OUTPUT/run.json, and withdraw the parts of the shards to do again.
+
+        A job does so once.
 
         Returns:
             The plan that run.json now holds, with the sources that other jobs added.
 
         Raises:
-            ConfigError: the output cannot be written, or holds another job.
+            ConfigError: the output cannot be written, or holds another job; or the source of a
+                shard that is not done again has changed.
+            OSError: storage failed while a part was withdrawn.
         """
         if not self._frozen:
+            if self.redo:
+                self._survey()  # which refuses before anything is withdrawn
             self.planned = freeze(self.planned, self.output)
+            withdraw(self.redo, self.output)
             self._frozen, self._committed = True, None
         return self.planned
 
     @property
     def committed(self) -> dict[str, ShardReport]:
-        """The reports of the shards that are done, by stem.
+        """The reports of the shards that are done, and not to do again, by stem.
 
         Raises:
             ConfigError: one of their sources has changed since, or a part is another job's.
             UncommittedError: a part of the manifest is broken.
         """
         if self._committed is None:
-            committed = survey(self.planned.sources, self.output).committed
-            refuse_changed(committed.values())
-            self._committed = committed
+            self._committed = self._survey()
         return self._committed
+
+    def _survey(self) -> dict[str, ShardReport]:
+        again = () if self._frozen else self.redo
+        shards = [shard for shard in self.planned.sources if shard not in again]
+        committed = survey(shards, self.output).committed
+        refuse_changed(committed.values())
+        return committed
 
     @property
     def missing(self) -> list[SourceShard]:
@@ -114,7 +136,7 @@ class Job:
             ConfigError: as `freeze` and `committed` do; or model or judges are not the plan's.
             UncommittedError: some shards could not be read, or a network ran out of memory; run the
                 job again for the rest.
-            OSError: storage failed while a shard was committed.
+            OSError: storage failed while a shard was committed, or a part withdrawn.
         """
         self.freeze()
         missing, committed = self.missing, self.committed  # which this updates as it goes

@@ -27,6 +27,12 @@ __all__ = ["freeze", "plan_run", "refuse_mixing"]
 _SECRET = re.compile(r"://[^/]*@|https?://[^?]*\?")
 """Credentials in a pattern, in which a `?` elsewhere matches any letter."""
 
+_ODD = re.compile(r"[^A-Za-z0-9._-]")
+"""What a stem has not: readers take `#`, `?` or `:` in a path for parts of a URL."""
+
+_LONGEST = 255 - len("-01234567.tar")
+"""Letters of a stem, so that file systems take the names that hold it."""
+
 
 def plan_run(
     sources: list[str],
@@ -61,6 +67,7 @@ def plan_run(
     planned = [shard.url for shard in begun.sources] if begun else []
     urls = source_shards(sources, output, planned=planned)
     _refuse_secrets(urls)
+    _refuse_undecodable(urls)
     recipe = placed(recipe)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if begun is None:
@@ -131,20 +138,32 @@ def _with_stems(known: tuple[SourceShard, ...], urls: list[str]) -> tuple[Source
     taken = {shard.stem for shard in known}
     new = new_sources(known, urls)
     times = Counter(_stem(url) for url in new)
+    plain = Counter(_stem(url) for url in new if _is_plain(url))
     added = []
     for url in new:
         stem = _stem(url)
-        if times[stem] > 1 or stem in taken:
-            stem = f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
+        same = plain[stem] if _is_plain(url) else times[stem]  # a plain name keeps its stem
+        if same > 1 or stem in taken or len(stem) > _LONGEST:
+            digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+            stem = f"{stem[: _LONGEST - 9]}-{digest}"
         added.append(SourceShard(url=url, stem=stem))
     return known + tuple(added)
 
 
 def _stem(url: str) -> str:
+    """The name of a shard in those of its files, where it is safe in every path and URL."""
+    return _ODD.sub("_", _base(url)).lstrip("._") or "shard"  # readers skip such names
+
+
+def _is_plain(url: str) -> bool:
+    return not _ODD.search(_base(url))
+
+
+def _base(url: str) -> str:
     base = posixpath.basename(url.rstrip("/"))
     for ending in (".gz", ".tgz", ".tar"):
         base = base.removesuffix(ending)
-    return base.lstrip("._") or "shard"  # readers skip names that begin with these
+    return base
 
 
 def _refuse_secrets(urls: list[str]) -> None:
@@ -154,6 +173,14 @@ def _refuse_secrets(urls: list[str]) -> None:
                 f"{storage.public_url(url)}: the URL of a source or an output may hold no password "
                 "and no query, since it is recorded: give credentials by environment or "
                 "configuration file"
+            )
+
+
+def _refuse_undecodable(urls: list[str]) -> None:
+    for url in urls:
+        if url.encode(errors="replace").decode() != url:
+            raise ConfigError(
+                f"{url!a}: the name of a source must be UTF-8, since it is recorded: rename it"
             )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
@@ -13,6 +11,7 @@ from diffaug.judges.label import LabelJudge
 from diffaug.judges.network import PictureNetwork
 from diffaug.judges.own_code import digest_code, load_code
 from diffaug.judges.pretrained import digest_folder, find_folder, load, pictures_for
+from diffaug.storage import local_path
 
 __all__ = ["label_digest", "load_label_judge"]
 
@@ -55,4 +54,4 @@ def load_label_judge(reference: str, execution: Execution) -> LabelJudge:
 
 
 def _is_code(reference: str) -> bool:
-    return ":" in reference and not Path(reference).expanduser().is_dir()
+    return ":" in reference and not local_path(reference).is_dir()

@@ -17,6 +17,7 @@ from diffaug.errors import ConfigError, require_extra
 from diffaug.models import hub
 from diffaug.models.layout import PICKLES, check_file, is_variant
 from diffaug.models.quiet import quiet
+from diffaug.storage import local_path
 
 __all__ = ["config_of", "digest_folder", "find_folder", "load", "pictures_for"]
 
@@ -34,7 +35,7 @@ def find_folder(judge: str, reference: str) -> Path:
         ConfigError: there is no such folder, it has no safetensors, or a file is broken.
     """
     what = f"judge {judge}"
-    folder = Path(reference).expanduser()
+    folder = local_path(reference)
     if folder.is_dir():
         folder = folder.resolve()
     elif hub.is_hub_name(reference):

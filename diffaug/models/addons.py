@@ -8,6 +8,7 @@ from pathlib import Path
 from diffaug.errors import ConfigError
 from diffaug.models import hub
 from diffaug.models.layout import PICKLES, check_file, choose, is_variant, pickle_error
+from diffaug.storage import local_path
 
 __all__ = ["autoencoder_files", "find_autoencoder", "find_embedding", "find_lora"]
 
@@ -46,7 +47,7 @@ def find_autoencoder(reference: str) -> Path:
         ConfigError: there is no such folder, or it holds another kind of network, a pickle or a
             broken file.
     """
-    folder = Path(reference).expanduser()
+    folder = local_path(reference)
     if folder.is_dir():
         folder = folder.resolve()
         folder = folder if (folder / "config.json").is_file() else folder / "vae"
@@ -94,7 +95,7 @@ def _check_autoencoder(reference: str, folder: Path) -> None:
 
 
 def _find_weights(what: str, reference: str, usual: str) -> Path:
-    path = Path(reference).expanduser()
+    path = local_path(reference)
     if path.is_dir():
         names = [file.name for file in path.iterdir() if file.is_file()]
         return path.resolve() / choose(what, reference, names, usual)
@@ -114,7 +115,7 @@ def _find_weights(what: str, reference: str, usual: str) -> Path:
 
 def _pinned(what: str, reference: str, path: Path) -> Path:
     """Refuse a hub reference that can move, since no manifest row records an add-on's commit."""
-    if Path(reference).expanduser().exists():
+    if local_path(reference).exists():
         return path
     name, _, revision = reference.partition("@")
     commit = path.parts[path.parts.index("snapshots") + 1]

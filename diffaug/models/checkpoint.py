@@ -16,6 +16,7 @@ from diffaug.models import hub
 from diffaug.models.addons import autoencoder_files, find_autoencoder, find_embedding, find_lora
 from diffaug.models.card import SHIPPED, Card, read_card, shipped_cards
 from diffaug.models.layout import check_file, check_parts, contents, is_flat, read_index
+from diffaug.storage import local_path
 
 __all__ = ["Addons", "Checkpoint", "find_checkpoint", "is_shipped"]
 
@@ -115,7 +116,7 @@ def find_checkpoint(reference: str, addons: Addons | None = None) -> Checkpoint:
     addons = addons or Addons()
     if is_shipped(reference):
         return _checkpoint(reference, SHIPPED / reference, None, addons)
-    folder = Path(reference).expanduser()
+    folder = local_path(reference)
     if folder.is_dir():
         return _checkpoint(str(folder.resolve()), folder.resolve(), None, addons)
     if hub.is_hub_name(reference):

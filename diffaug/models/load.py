@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from functools import lru_cache
-from pathlib import Path
 
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.errors import ConfigError
@@ -12,6 +11,8 @@ from diffaug.execution import Execution
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint, is_shipped
 from diffaug.models.pretrained import Pretrained
 from diffaug.recipe import Recipe
+from diffaug.recipe.filters import judge_of
+from diffaug.storage import local_path
 
 __all__ = ["at_revision", "checkpoint_of", "load_model", "placed", "read_denoiser"]
 
@@ -70,12 +71,16 @@ def placed(recipe: Recipe) -> Recipe:
         "lora": recipe.lora and _absolute(recipe.lora),
         "autoencoder": recipe.autoencoder and _absolute(recipe.autoencoder),
         "embeddings": tuple(map(_absolute, recipe.embeddings)),
+        "judges": tuple(
+            name if reference is None else f"{name}={_absolute(reference)}"
+            for name, reference in map(judge_of, recipe.judges)
+        ),
     }
     return recipe.model_copy(update=found)
 
 
 def _absolute(reference: str) -> str:
-    path = Path(reference).expanduser()
+    path = local_path(reference)
     return str(path.resolve()) if path.exists() else reference
 
 

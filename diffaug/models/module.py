@@ -20,6 +20,7 @@ from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
 from diffaug.models import Pretrained, find_checkpoint, read_denoiser, write_card
 from diffaug.models.generate import generate
 from diffaug.recipe import Recipe
+from diffaug.storage import local_path
 
 __all__ = ["DiffusionModel", "LossTerms"]
 
@@ -94,8 +95,9 @@ class DiffusionModel(nn.Module):
         """
         from diffaug.models.families import unet2d
 
-        unet2d.save(self.denoiser, Path(folder))
-        write_card(Path(folder), self.class_names, self._parts.null_class, readme)
+        folder = local_path(folder)
+        unet2d.save(self.denoiser, folder)
+        write_card(folder, self.class_names, self._parts.null_class, readme)
 
     @property
     def denoiser(self) -> Denoiser:

@@ -38,7 +38,7 @@ class Cache:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         storage.refuse_root(os.fspath(folder), "cache")
-        self._folder = Path(folder).expanduser().resolve()
+        self._folder = storage.local_path(folder).resolve()
 
     def key(self, sample_id: str, execution: Execution) -> str:
         """The name of a copy made on this kind of device with the installed versions."""

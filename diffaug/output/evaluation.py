@@ -32,6 +32,11 @@ class EvaluationOutput:
         return storage.public_url(self.url)
 
     @property
+    def folder(self) -> Path:
+        """The folder on this machine."""
+        return storage.local_path(self.url)
+
+    @property
     def plan_json(self) -> str:
         """Everything frozen about the evaluation; its presence marks the folder as one."""
         return storage.join(self.url, "evaluation.json")
@@ -71,7 +76,7 @@ class EvaluationOutput:
     @property
     def test(self) -> Path:
         """The shard of the test images; their corrupted versions lie next to it."""
-        return Path(self.url, "test", "test.tar")
+        return self.folder / "test/test.tar"
 
     def pool(self, seed: int, arm: str) -> str:
         """The OUTPUT of the job that augments a seed's labelled images for an arm."""
@@ -84,7 +89,7 @@ class EvaluationOutput:
     def trial(self, seed: int, labels: int, arm: str) -> Path:
         """The record of one training: of a seed, labelled images a class, and an arm."""
         name = f"{labels}-{arm.replace(' ', '-')}.json"
-        return Path(self.url, "trials", f"seed-{seed}", name)
+        return self.folder / f"trials/seed-{seed}/{name}"
 
     def _seed(self, seed: int) -> Path:
-        return Path(self.url, f"seed-{seed}")
+        return self.folder / f"seed-{seed}"

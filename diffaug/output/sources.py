@@ -144,7 +144,7 @@ class _Homes:
 
     def _look(self, folder: str) -> _Home | None:
         place, _, name = folder.rpartition("/")
-        if "::" in folder or not place or place.endswith(":/"):
+        if storage.is_chain(folder) or not place or place.endswith(":/"):
             return None
         if name in (SHARDS, REJECTS) and _exists(Output(place).run_json):
             return _Home(place, self._is_own(place), made=True)

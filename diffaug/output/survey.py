@@ -22,6 +22,7 @@ from diffaug.threads import several
 __all__ = [
     "ShardReport",
     "Survey",
+    "changed_since",
     "own_report",
     "read_report",
     "refuse_changed",
@@ -145,22 +146,34 @@ def _report_if_there(output: str, shard: SourceShard) -> ShardReport | None:
         return None
 
 
-def refuse_changed(reports: Iterable[ShardReport]) -> None:
-    """Check that the sources of committed shards have not changed.
+def changed_since(reports: Iterable[ShardReport]) -> list[ShardReport]:
+    """The reports of those shards whose sources have changed since they were augmented.
 
-    A file of the same size that has not been written since counts as unchanged.
+    A file of the same size that has not been written since counts as unchanged. One that is gone
+    or that its store cannot list (http) is not looked at.
+
+    Raises:
+        OSError: storage failed.
+    """
+    by_source = {report.source: report for report in reports}
+    now = storage.stats(by_source)
+    return [by_source[url] for url, stat in now.items() if _has_changed(by_source[url], stat)]
+
+
+def refuse_changed(reports: Iterable[ShardReport]) -> None:
+    """Check that the sources of committed shards have not changed (see `changed_since`).
 
     Raises:
         ConfigError: a source has changed.
     """
-    by_source = {report.source: report for report in reports}
-    now = storage.stats(by_source)
-    changed = [url for url, stat in now.items() if _has_changed(by_source[url], stat)]
+    changed = changed_since(reports)
     if changed:
         more = f" and {len(changed) - 1} more have" if len(changed) > 1 else " has"
         raise ConfigError(
-            f"{changed[0]}{more} changed since being augmented, and existing output is never "
-            "replaced: give what changed a new name, or choose a new OUTPUT"
+            f"{changed[0].source}{more} changed since being augmented, and existing output is "
+            f"never replaced unasked: --redo {changed[0].stem} does that shard again (redo= in "
+            "Python and flows), and `diffaug verify` names every such shard; or give what changed "
+            "a new name, or choose a new OUTPUT"
         )
 
 

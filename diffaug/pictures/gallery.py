@@ -43,15 +43,15 @@ def write_images(
         return _shards(images, labels, _urls(output))
     if not storage.is_local(output):
         raise ConfigError(f"{storage.public_url(output)}: only shards (.tar) go to a remote store")
+    path = storage.local_path(output)
     if output.endswith(".png"):
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        return _grid(images, Path(output), columns)
-    if Path(output).suffix:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _grid(images, path, columns)
+    if path.suffix:
         raise ConfigError(f"{output}: use .png for a grid, .tar for shards, or name a folder")
-    folder = Path(output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} already exists and is not empty: choose another output")
-    return _folder(images, labels, folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{path} already exists and is not empty: choose another output")
+    return _folder(images, labels, path)
 
 
 def _urls(pattern: str) -> list[str]:

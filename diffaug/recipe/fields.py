@@ -19,6 +19,7 @@ from pydantic import (
 
 from diffaug import extensions
 from diffaug.errors import ConfigError, explain
+from diffaug.storage import local_path
 
 __all__ = [
     "DEFAULT_IMAGE_KEYS",
@@ -105,7 +106,7 @@ class Fields(BaseModel):
         """
         try:
             # read every value as text, as its flag would give it: no octals, and 1:30 is not 90
-            text = Path(path).read_text(encoding="utf-8")
+            text = local_path(path).read_text(encoding="utf-8")
             fields = yaml.load(text, yaml.BaseLoader)
         except OSError as error:
             raise ConfigError(f"cannot read the {cls.what} {path}: {error.strerror}") from None

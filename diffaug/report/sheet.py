@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from diffaug import storage
 from diffaug.manifest.part import Row
 from diffaug.output.layout import Output
 from diffaug.output.run import the_run
@@ -53,6 +54,7 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
     for place, strip in enumerate(strips):
         x, y = place // down, place % down
         sheet.paste(strip, (_GAP + x * (width + 2 * _GAP), _GAP + y * (height + _GAP)))
+    path = storage.local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
     return len(strips)

@@ -3,6 +3,7 @@
 Every error of a remote store reaches the caller as an OSError, after retries (see `retry`).
 """
 
+from diffaug.storage.chain import is_chain
 from diffaug.storage.find import (
     Found,
     Stat,
@@ -16,6 +17,7 @@ from diffaug.storage.find import (
     public_url,
     stats,
 )
+from diffaug.storage.home import local_path
 from diffaug.storage.names import identity, lies_in, refuse_nowhere, refuse_root, tidy
 from diffaug.storage.read import Fingerprint, WholeFile, open_read, open_whole, read_bytes, sha256
 from diffaug.storage.scratch import leftovers, scratch
@@ -32,11 +34,13 @@ __all__ = [
     "find",
     "forget_listings",
     "identity",
+    "is_chain",
     "is_local",
     "join",
     "leftovers",
     "lies_in",
     "listing",
+    "local_path",
     "open_read",
     "open_whole",
     "public_url",

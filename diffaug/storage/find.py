@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
 from braceexpand import braceexpand
 
 from diffaug.errors import ConfigError, require_extra
+from diffaug.storage.chain import is_chain, url_to_fs
 from diffaug.storage.names import identity, known_scheme, refuse_nowhere, tidy
 from diffaug.storage.retry import patiently
 
@@ -137,14 +137,14 @@ def _matches(url: str) -> Iterator[Found]:
     """The files that a name or glob leads to."""
     fs, path = filesystem(url)
     is_local = on_this_machine(fs)
-    if is_local and "::" not in url:
+    if is_local and not is_chain(url):
         url = path = tidy(url)
     else:
         fs.invalidate_cache()
     try:
         kind = _kind(fs, path)
         if kind is None and _WILD.search(path):
-            if "::" in url:
+            if is_chain(url):
                 raise ConfigError(f"{public_url(url)}: in a chain of URLs, name each shard")
             found = patiently(fs.glob, path, detail=True)
         elif kind == "directory":
@@ -246,7 +246,7 @@ def stats(urls: Iterable[str]) -> dict[str, Stat]:
     for url in urls:
         if url in listed:
             found[url] = listed[url]
-        elif folders[_folder(url)] < _WORTH_LISTING and "::" not in url and not _is_http(url):
+        elif folders[_folder(url)] < _WORTH_LISTING and not is_chain(url) and not _is_http(url):
             fs, path = filesystem(url)
             fs.invalidate_cache()
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -273,7 +273,7 @@ def _is_http(url: str) -> bool:
 
 
 def _is_plain_remote(url: str) -> bool:
-    return "://" in url and "::" not in url and not _is_http(url) and not is_local(url)
+    return "://" in url and not is_chain(url) and not _is_http(url) and not is_local(url)
 
 
 def _entries(folder: str) -> dict[str, dict[str, Any]]:
@@ -297,7 +297,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     refuse_nowhere(url)
     url = known_scheme(url)
     try:
-        fs, path = fsspec.core.url_to_fs(url)
+        fs, path = url_to_fs(url)
     except ImportError as error:
         for start, extra, module in _EXTRAS:
             if start in url:

@@ -8,6 +8,7 @@ import re
 from fsspec.implementations.local import LocalFileSystem
 
 from diffaug.errors import ConfigError
+from diffaug.storage.chain import is_chain
 
 __all__ = ["identity", "known_scheme", "lies_in", "refuse_nowhere", "refuse_root", "tidy"]
 
@@ -81,8 +82,8 @@ def identity(url: str) -> str:
     Symbolic links are resolved. A doubled slash is ignored where the store ignores it. The result
     can be opened, but a link's own name and ending may be lost: record `tidy(url)` instead.
     """
-    chain, link, last = url.rpartition("::")
-    if link:
+    if is_chain(url):
+        chain, _, last = url.rpartition("::")
         return f"{known_scheme(chain)}::{identity(last)}"
     if _is_local(url):
         return os.path.realpath(tidy(url))
@@ -101,4 +102,4 @@ def lies_in(url: str, folder: str) -> bool:
 
 
 def _is_local(url: str) -> bool:
-    return "::" not in url and ("://" not in url or url.startswith(("file://", "local://")))
+    return not is_chain(url) and ("://" not in url or url.startswith(("file://", "local://")))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, cast
 
+from diffaug.storage.chain import is_chain
 from diffaug.storage.find import filesystem, on_this_machine, public_url
 from diffaug.storage.retry import ChangedError, patiently
 
@@ -109,7 +110,8 @@ def _opened(url: str, once: bool = False) -> IO[bytes]:
 
 
 def _plain(raw: IO[bytes], url: str) -> IO[bytes]:
-    zipped = url.partition("::")[0].endswith((".gz", ".tgz"))
+    name = url.partition("::")[0] if is_chain(url) else url
+    zipped = name.endswith((".gz", ".tgz"))
     return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw
 
 

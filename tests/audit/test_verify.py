@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 import diffaug
+from diffaug import storage
 from diffaug.audit.verify import ShardCheck, strays, verify_shards
 from diffaug.output.run import read_run, the_run
 from tests.support.hostile import broken_images, cut_in_image, fashion, write_samples, zero_bytes
@@ -151,3 +153,53 @@ def test_an_unfinished_output_differs(tmp_path: Path) -> None:
 def test_what_is_no_output_is_refused(tmp_path: Path) -> None:
     with pytest.raises(diffaug.ConfigError, match="is not an output of diffaug"):
         differences(tmp_path)
+
+
+# --- sources that change later
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A finished job, with sources of its own that a test may change."""
+    for number in range(3):
+        write_samples(tmp_path / f"in/s{number}.tar", fashion(2, 2 * number))
+    augmented([tmp_path / "in/*.tar"], tmp_path / "out")
+    return tmp_path
+
+
+def _changed(source: Path) -> str:
+    return (
+        f"{source}: the source has changed since it was augmented, so its images can no longer be "
+        f"rebuilt: augment with --redo {source.stem} does it again"
+    )
+
+
+def test_every_source_that_changed_is_named_and_no_other(own: Path) -> None:
+    sources = [own / f"in/s{number}.tar" for number in range(3)]
+    sources[0].touch()  # newer, but the same
+    data = bytearray(sources[1].read_bytes())
+    data[-1] ^= 1  # of the same size, and of no image
+    sources[1].write_bytes(data)
+    write_samples(sources[2], fashion(1))
+    assert differences(own / "out") == [_changed(sources[1]), _changed(sources[2])]
+
+
+def test_a_source_that_is_gone_or_out_of_reach_is_no_difference(
+    own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (own / "in/s0.tar").unlink()
+    assert differences(own / "out") == []
+    for name in ("s1.tar", "s2.tar"):
+        write_samples(own / "in" / name, fashion(1))
+    look = storage.stats
+
+    def refused(urls: Iterable[str]) -> dict[str, storage.Stat]:
+        urls = list(urls)
+        if str(own / "in/s1.tar") in urls:
+            raise PermissionError("the store allows nothing")
+        return look(urls)
+
+    monkeypatch.setattr(storage, "stats", refused)
+    assert differences(own / "out") == [_changed(own / "in/s2.tar")]
+    (said,) = caplog.messages
+    assert said.startswith(f"{own}/in/s1.tar: whether a source has changed is not known: the store")

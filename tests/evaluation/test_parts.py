@@ -259,7 +259,9 @@ def test_a_wrong_setting_is_named(field: str, value: object, said: str) -> None:
         Evaluation.of({field: value})
 
 
-def test_a_transformers_model_is_given_images_as_its_processor_would(tmp_path: Path) -> None:
+def test_a_transformers_model_is_given_images_as_its_processor_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its body is kept, its head is new; what is not a model is named."""
     vit(tmp_path / "vit")
     model = new_classifier(str(tmp_path / "vit"), Task(channels=3, classes=4), seed=0)
@@ -276,7 +278,8 @@ def test_a_transformers_model_is_given_images_as_its_processor_would(tmp_path: P
     saved = body.from_pretrained(tmp_path / "vit").vit.state_dict()
     ours = dict(model.named_parameters())
     assert all(torch.equal(ours[f"model.vit.{name}"], value) for name, value in saved.items())
-    grey = new_classifier(str(tmp_path / "vit"), Task(channels=1, classes=4), seed=0)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    grey = new_classifier("~/vit", Task(channels=1, classes=4), seed=0)
     assert torch.equal(grey(images[:, :1]), grey(images[:, :1].expand(-1, 3, -1, -1)))
     with pytest.raises(ConfigError, match=r"classifier .*empty: transformers cannot load an image"):
         new_classifier(str(tmp_path / "empty"), Task(3, 4), 0)

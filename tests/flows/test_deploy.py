@@ -194,7 +194,7 @@ def test_a_shard_from_the_store_back_into_it(stack: Stack) -> None:
     assert len(manifest) == 80
     assert set(manifest["status"]) == {"ok"}
     assert set(manifest["strength"]) == {0.3}
-    tars = files.cat_file(f"{output}/shards.txt").decode().split()
+    tars = files.cat_file(f"{output}/shards.txt").decode().splitlines()
     assert {f"{output}/{tar}" for tar in tars} == {
         f"s3://{tar}" for tar in files.glob(f"{output}/shards/*")
     }

@@ -92,7 +92,7 @@ def test_deployment_runs_from_outside_the_checkout(
     assert len(manifest) == 120
     assert set(manifest["status"]) == {"ok"}
     assert set(manifest["strength"]) == {0.4}
-    tars = (output / "shards.txt").read_text().split()
+    tars = (output / "shards.txt").read_text().splitlines()
     assert len(tars) == 3
     assert all((output / tar).is_file() for tar in tars)
     found = {item["key"]: item for item in ask(environment, "artifacts/latest/filter")}
@@ -135,13 +135,14 @@ def test_verification_as_a_deployment(environment: dict[str, str], tmp_path: Pat
     prefect(environment, tmp_path, *verify[:-4], "-p", "replay=80", expect=1)
     messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
     (message,) = (text for text in messages if f"differences in {output}" in text)
-    assert message.startswith("3 differences in ")
+    assert message.startswith("4 differences in ")
     assert f"shards/{tar.name}: its sha256 is" in message
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     summary = found["verify-summary"]
-    assert "| 2 of 2 | 3 | 79 | 0 |" in summary
+    assert "| 2 of 2 | 4 | 79 | 0 |" in summary
     assert f"- `shards/{tar.name} 00000-a0.png: its bytes or offset differ from its row" in summary
     assert f"- `{source} {frame['source_key'].max()} copy 0: the source has changed" in summary
+    assert f"- `{source}: the source has changed since it was augmented" in summary
 
 
 @pytest.mark.usefixtures("worker")
@@ -202,6 +203,11 @@ def test_what_cannot_be_fails_with_a_sentence(
             "more failed than max_failed=0.01",
         ),
         (
+            "augment-dataset",
+            {"source": str(cut), "output": output, "recipe": {"steps": 2}, "redo": "shut"},
+            "redo shut: the plan of",
+        ),
+        (
             "verify-manifest",
             {"output": str(empty)},
             f"{empty} is not an output of diffaug: it has no run.json",
@@ -215,6 +221,24 @@ def test_what_cannot_be_fails_with_a_sentence(
             "evaluate-augmentation",
             nowhere,
             "s3://bucket/out: an evaluation requires a local folder",
+        ),
+        *(
+            (
+                name,
+                parameters,
+                f"is a relative path, and in this worker's folder it would be {meant}: g",
+            )
+            for name, parameters, meant in (
+                ("augment-dataset", {"source": shards, "output": "out"}, tmp_path / "out"),
+                (
+                    "augment-dataset",
+                    {"source": "in/*.tar", "output": output},
+                    tmp_path / "in/*.tar",
+                ),
+                ("verify-manifest", {"output": "./out"}, tmp_path / "out"),
+                ("train-denoiser", {"source": shards, "checkpoint": "c"}, tmp_path / "c"),
+                ("evaluate-augmentation", nowhere | {"test": "t.tar"}, tmp_path / "t.tar"),
+            )
         ),
         ("augment-dataset", {"source": [], "output": output}, "no SOURCE is given"),
         ("train-denoiser", {"source": shards, "checkpoint": ""}, "CHECKPOINT is empty or blank"),

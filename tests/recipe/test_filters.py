@@ -213,7 +213,7 @@ def _good(output: Path) -> Any:
 
 
 def test_shards_txt_lists_no_rejects(finished: Path) -> None:
-    listed = (finished / "shards.txt").read_text().split()
+    listed = (finished / "shards.txt").read_text().splitlines()
     assert listed == [f"shards/{name}" for name in tars(finished)]
 
 

@@ -51,10 +51,10 @@ def _ghostscript(folder: Path, patch: pytest.MonkeyPatch) -> None:
 def test_it_becomes_what_is_written_down(folder: Path, name: str) -> None:
     group, case = CASES[name]
     output = folder / group.name / "out"
-    found = rows(output, name)
+    found = rows(output, case.stem)
     _check_verdicts(found, case.outcome)
     good = [row for row in found if row["status"] == "ok"]
-    _check_tar(output, name, [f"{row['source_key']}-a0" for row in good])
+    _check_tar(output, case.stem, [f"{row['source_key']}-a0" for row in good])
     for row in good:
         if row["source_key"] in ("a", "z"):
             assert row["output_sha256"] == _row(output, "clean", row["source_key"])["output_sha256"]
@@ -79,9 +79,9 @@ def _check_verdicts(found: list[Row], outcome: tuple[Outcome, ...]) -> None:
             assert not re.search(r"at 0x|<_io|Traceback|line \d", row["reason"])
 
 
-def _check_tar(output: Path, name: str, keys: list[str]) -> None:
+def _check_tar(output: Path, stem: str, keys: list[str]) -> None:
     """webdataset finds the right images in it, and nothing else."""
-    paths = list(output.glob(f"shards/{name}-????????.tar"))
+    paths = list(output.glob(f"shards/{stem}-????????.tar"))
     assert [sample["__key__"] for path in paths for sample in webdataset(path)] == keys
 
 

@@ -197,6 +197,14 @@ def test_a_source_that_changed_is_noticed(store: Store, bucket: str, cli: Cli) -
     before = {path: files.cat_file(path) for path in files.find(output)}
     cli(*command).assert_mistake(f"{sources[1]} has changed since being augmented")
     assert {path: files.cat_file(path) for path in files.find(output)} == before
+    said = cli("verify", output)
+    assert (said.code, said.out.count("the source has changed")) == (1, 1)
+    stem = Path(sources[1]).stem
+    assert cli(*command, "--redo", stem).code == 0
+    after = {path: files.cat_file(path) for path in files.find(output)}
+    changed = {path for path in before if after.get(path) != before[path]}
+    assert {path.rpartition("/")[2] for path in changed} == {f"{stem}.parquet"}
+    assert cli("verify", output, "--clean").code == 0
 
 
 def test_the_doctor_tries_the_store(

@@ -188,7 +188,9 @@ def assert_equal(output: Path, undisturbed: Undisturbed) -> None:
     expected, frame = undisturbed
     assert tars(output) == expected
     pd.testing.assert_frame_equal(manifest(output), frame)
-    assert set((output / "shards.txt").read_text().split()) == {f"shards/{n}" for n in expected}
+    assert set((output / "shards.txt").read_text().splitlines()) == {
+        f"shards/{n}" for n in expected
+    }
 
 
 def parts(output: Path) -> dict[str, tuple[int, str]]:

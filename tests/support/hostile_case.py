@@ -32,6 +32,7 @@ class Case:
             bytes that the picture's own output has.
         label: the class and the label text that its row must have.
         ending: of the shard's name.
+        shard: the name of its file and the stem that it must have; by default those of `name`.
     """
 
     name: str
@@ -42,13 +43,18 @@ class Case:
     exact: bool = True
     label: tuple[int | None, str | None] | None = None
     ending: str = ".tar"
+    shard: tuple[str, str] | None = None
 
     @cached_property
     def data(self) -> bytes:
         return self.make()
 
+    @property
+    def stem(self) -> str:
+        return self.shard[1] if self.shard else self.name
+
     def write(self, folder: Path) -> Path:
-        path = folder / f"{self.name}{self.ending}"
+        path = folder / (self.shard[0] if self.shard else f"{self.name}{self.ending}")
         path.write_bytes(self.data)
         return path
 

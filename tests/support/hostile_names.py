@@ -16,6 +16,7 @@ WITNESS = "opened-by-a-pickle"
 """The file, in the current folder, that comes to be when one of the pickles is opened."""
 
 NAMES = Group("names", "Names")
+SHARDS = Group("shards", "Names of shards")
 SAMPLES = Group("samples", "Samples", fields={"carry": ("pkl", "pyd", "pth", "txt")})
 
 
@@ -23,6 +24,26 @@ def _named(name: str, what: str, key: str, code: str | None = NAME) -> None:
     """An image of a hostile key: it is said as it is in a tar, long names and all."""
     outcome = (("a", None), (key, code), ("z", None))
     NAMES.add(Case(name, what, lambda: between(files([f"{key}.png"])), outcome))
+
+
+def _called(name: str, file: str, what: str, stem: str) -> None:
+    """A shard of a hostile name, in which all images are right."""
+    outcome = (("a", None), ("b", None), ("z", None))
+    what = f"{what}; its tar is `{stem}-….tar`"
+    SHARDS.add(Case(name, what, lambda: between(files(["b.png"])), outcome, shard=(file, stem)))
+
+
+_called("shard_spaces", "in  2026.tar", "`in  2026.tar`, with two spaces", "in__2026")
+_called("shard_url", "a#b?c=d;e.tar", "`a#b?c=d;e.tar`, which looks like a URL", "a_b_c_d_e")
+_called("shard_chain", "q::r.tar", "`q::r.tar`, which looks like a chain of URLs", "q__r")
+_called("shard_scheme", "s3:x.tar", "`s3:x.tar`, which looks like a store", "s3_x")
+_called("shard_braces", "{00..11}.tar", "`{00..11}.tar`, which looks like a range", "00..11_")
+_called("shard_glob", "[a-z]*.tar", "`[a-z]*.tar`, which looks like a pattern", "a-z__")
+_called("shard_percent", "100%25.tar", "`100%25.tar`, which URLs would decode", "100_25")
+_called("shard_shell", "'\"$(id)`\\.tar", "quotes, a backslash and `$(…)`", "id___")
+_called("shard_newline", "b\nb.tar", "a line break", "b_b")
+_called("shard_unicode", "手袋-é.tar", "`手袋-é.tar`", "-_")
+_called("shard_home", "~root.tar", "`~root.tar`, which looks like a home folder", "root")
 
 
 _named("climbs_out", "`../../b.png`", "../../b")

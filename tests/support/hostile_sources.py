@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -57,6 +58,13 @@ def _model(pipeline: str, files: dict[str, bytes]) -> None:
         path.write_bytes(data)
 
 
+def undecodable() -> None:
+    """a shard whose name is not UTF-8, among others in a glob"""
+    for name in (b"s.tar", b"s\xff.tar"):
+        Path(os.fsdecode(name)).write_bytes(SHARDS[0].read_bytes())
+    _plan(source="s*.tar")
+
+
 def blank() -> None:
     """a blank source, as an unset variable gives"""
     _plan(source=" ")
@@ -82,7 +90,7 @@ def own_output() -> None:
 REFUSED: dict[str, Callable[[], None]] = {
     ask.__name__: ask
     for ask in (
-        *(pipe, pipe_in_braces, pickled_weights, pipeline_of_its_own),
+        *(pipe, pipe_in_braces, undecodable, pickled_weights, pipeline_of_its_own),
         *(blank, blank_output, no_bucket, own_output),
     )
 }

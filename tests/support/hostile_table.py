@@ -20,7 +20,7 @@ from tests.support.hostile_case import FIRST, LAST, Case, Group
 from tests.support.hostile_files import FILES
 from tests.support.hostile_images import IMAGES
 from tests.support.hostile_labels import LABELS
-from tests.support.hostile_names import NAMES, SAMPLES
+from tests.support.hostile_names import NAMES, SAMPLES, SHARDS
 from tests.support.hostile_pictures import PICTURES
 from tests.support.hostile_sources import REFUSED, refusal
 from tests.support.hostile_tars import TARS
@@ -28,7 +28,7 @@ from tests.support.jobs import augmented
 
 STRENGTH = 0.02
 PAGE = ROOT / "docs/hostile-inputs.md"
-GROUPS = (TARS, NAMES, SAMPLES, LABELS, IMAGES, FILES)
+GROUPS = (TARS, SHARDS, NAMES, SAMPLES, LABELS, IMAGES, FILES)
 CASES: dict[str, tuple[Group, Case]] = {
     case.name: (group, case) for group in GROUPS for case in group.cases.values()
 }
@@ -62,13 +62,14 @@ def run(folder: Path) -> None:
             sources[-1].write_bytes(blocks(files) + END)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Corrupt EXIF|Palette images", UserWarning)
-            augmented(sources, inputs / "out", strength=STRENGTH, **group.fields)
+            found = [inputs / "*"] if group is SHARDS else sources  # names that are patterns
+            augmented(found, inputs / "out", strength=STRENGTH, **group.fields)
 
 
 @cache
-def rows(output: Path, shard: str) -> list[Row]:
+def rows(output: Path, stem: str) -> list[Row]:
     """The manifest's rows of one shard, in order, as pandas reads them."""
-    found = pd.read_parquet(output / f"manifest/{shard}.parquet").astype(object)
+    found = pd.read_parquet(output / f"manifest/{stem}.parquet").astype(object)
     records: list[Row] = found.where(found.notna(), None).to_dict("records")  # type: ignore[assignment]
     return records
 
@@ -87,7 +88,7 @@ def page(folder: Path) -> str:
         text += "| --- | --- | --- | --- |\n"
         for case in group.cases.values():
             output = folder / group.name / "out"
-            text += _line(case.what, _outcome(rows(output, case.name), passed(output, case.name)))
+            text += _line(case.what, _outcome(rows(output, case.stem), passed(output, case.stem)))
     text += "\n## Sources and models\n\n| input | what happened | message |\n"
     text += "| --- | --- | --- |\n"
     for name in REFUSED:

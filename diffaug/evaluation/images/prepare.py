@@ -42,7 +42,7 @@ def prepare(plan: EvaluationPlan, output: str, passed: Passed = iter) -> Found:
     with storage.scratch(output) as scratch:
         _write(plan, drawn, scratch, passed)
         made = [folder for folder in scratch.iterdir() if folder.is_dir()]
-        places = {folder: Path(output, folder.name) for folder in made}
+        places = {folder: EvaluationOutput(output).folder / folder.name for folder in made}
         taken = [place for place in places.values() if place.exists()]
         if taken and not begun:
             raise ConfigError(f"{taken[0]} is there already: choose a new OUTPUT")

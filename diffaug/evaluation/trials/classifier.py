@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diffaug import storage
 from diffaug.errors import ConfigError, require_extra
 from diffaug.models.quiet import quiet
 
@@ -64,7 +65,9 @@ class _Pretrained(nn.Module):
 
     def __init__(self, name: str, task: Task) -> None:
         super().__init__()
-        reference, _, revision = name.partition("@")
+        folder = storage.local_path(name)
+        on_disk = (str(folder), "", "")
+        reference, _, revision = on_disk if folder.is_dir() else name.partition("@")
         require_extra(f"classifier {name}", "text", "transformers")
         from transformers import AutoModelForImageClassification
 

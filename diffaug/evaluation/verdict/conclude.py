@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from diffaug import storage
@@ -57,9 +56,10 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         notes_on(found, trials),
     )
     cost = _cost(plan, files, trials)
-    plots = draw_plots(summary, Path(files.results))
-    scores.to_parquet(files.result("scores.parquet"), index=False)
-    summary.to_parquet(files.result("summary.parquet"), index=False)
+    folder = files.folder / "results"
+    plots = draw_plots(summary, folder)
+    scores.to_parquet(folder / "scores.parquet", index=False)
+    summary.to_parquet(folder / "summary.parquet", index=False)
     results = asdict(conclusion) | {
         "cost": cost,
         "data": found.model_dump(),
