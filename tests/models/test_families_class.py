@@ -519,6 +519,9 @@ def test_consistency_of_another_scheduler_is_refused(
         ({"in_channels": 4, "out_channels": 4}, "4 channels; must be grey"),
         ({"out_channels": 6}, "gives 6 channels for 3"),
         ({"class_embed_type": "timestep"}, "embedded as 'timestep'"),
+        ({"class_embed_type": "identity"}, "embedded as 'identity'"),
+        ({"num_class_embeds": 0}, "num_class_embeds is 0"),
+        ({"time_embedding_type": "fourier"}, "has time_embedding_type 'fourier'"),
     ],
 )
 def test_consistency_of_another_unet_is_refused(
