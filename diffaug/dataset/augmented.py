@@ -101,7 +101,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         label_key: str | None = None,
     ) -> None:
         mixing = Mixing(p, ratio, samples, shuffle, seed, train)
-        layout = Output(str(output))
+        layout = Output(_place("OUTPUT", output))
         recipe = the_run(layout.url).recipe
         self._skips = Skips()
         decoder = Decoder(self._skips, mode, recipe.max_pixels, soft_labels)
@@ -151,13 +151,25 @@ def _reading(
     return Reading(keys, label_key or recipe.label_key)
 
 
+def _place(what: str, given: object) -> str:
+    """A URL or path as text.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not isinstance(given, (str, Path)):
+        raise ConfigError(f"{what} must be a path or URL, got {given!r}")
+    return str(given)
+
+
 def _real_shards(
     output: Output, real: str | Path | Sequence[str | Path] | None, paired: bool, index: Index
 ) -> list[str] | None:
     """The shards of real samples; None if there are none."""
     if real is not None:
-        patterns = [real] if isinstance(real, (str, Path)) else real
-        return storage.expand([str(pattern) for pattern in patterns])
+        several = isinstance(real, Sequence) and not isinstance(real, str)
+        patterns = [*real] if several else [real]  # type: ignore[misc]
+        return storage.expand([_place("real", pattern) for pattern in patterns])
     tars = [tar for tar in index.every if tar.startswith(f"{SHARDS}/")]
     return [output.at(tar) for tar in tars] if paired and tars else None
 

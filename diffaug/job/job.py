@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from diffaug.job.augment import augment_shards
 from diffaug.job.binding import Binding
@@ -46,9 +47,9 @@ class Job:
     @classmethod
     def plan(
         cls,
-        sources: list[str],
+        sources: str | list[str],
         output: str,
-        recipe: Recipe,
+        recipe: Recipe | Mapping[str, Any],
         *,
         batch_size: int | None = None,
         dtype: str | None = None,
@@ -62,6 +63,7 @@ class Job:
         Raises:
             ConfigError: a source, the model, the recipe or the output is not what it must be.
         """
+        recipe = Recipe.taken(recipe)
         run = plan_run(
             sources,
             output,

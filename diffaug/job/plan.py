@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from diffaug import storage
@@ -27,9 +28,9 @@ _SECRET = re.compile(r"://[^/]*@|https?://[^?]*\?")
 
 
 def plan_run(
-    sources: list[str],
+    sources: str | list[str],
     output: str,
-    recipe: Recipe,
+    recipe: Recipe | Mapping[str, Any],
     *,
     batch_size: int | None = None,
     dtype: str | None = None,
@@ -41,17 +42,18 @@ def plan_run(
     Args:
         sources: files, globs, brace ranges or lists, on any fsspec URL.
         output: folder or URL of the output.
-        recipe: what to do to each image.
+        recipe: what to do to each image, or a dict of its fields.
         batch_size: lanes; by default 32, or those the job began with. Likewise `dtype`, `device`.
         allow_mixed: go on with a job begun on another device class or other major versions.
 
     Raises:
         ConfigError: a source, the model, the recipe or the output is not what it must be.
     """
+    sources = [sources] if isinstance(sources, str) else sources
     _refuse_secrets([output, *filter(_SECRET.search, sources)])
     urls = storage.expand(sources)
     _refuse_secrets(urls)
-    recipe = placed(recipe)
+    recipe = placed(Recipe.taken(recipe))
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     begun = read_run(output)
     if begun is None:

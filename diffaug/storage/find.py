@@ -53,7 +53,7 @@ class Stat:
     modified: datetime | None
 
 
-def expand(patterns: list[str]) -> list[str]:
+def expand(patterns: str | list[str]) -> list[str]:
     """Turn files, globs, brace ranges and lists into URLs, in the order given and each once.
 
     Local paths come back absolute, and a glob's matches sorted.
@@ -62,7 +62,7 @@ def expand(patterns: list[str]) -> list[str]:
         ConfigError: a pattern matches nothing, is malformed, or is a `pipe:` source.
     """
     urls: list[str] = []
-    for pattern in patterns:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if pattern.startswith("pipe:"):
             raise ConfigError(f"{pattern}: pipe: sources run a shell and are never opened")
         try:
