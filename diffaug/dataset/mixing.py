@@ -39,7 +39,7 @@ class Mixing:
         elif self.p is not None and not (_is(Real, self.p) and 0 <= self.p <= 1):
             raise ConfigError(f"p must be in [0, 1], got {self.p!r}")
         if self.samples is not None and not (_is(Integral, self.samples) and self.samples >= 1):
-            raise ConfigError(f"samples must be a number, at least 1, got {self.samples!r}")
+            raise ConfigError(f"samples must be at least 1, got {self.samples!r}")
         if self.samples is not None and not self.train:
             raise ConfigError(
                 "samples: in evaluation each sample comes exactly once: leave samples out"

@@ -385,6 +385,10 @@ def test_sixteen_bits_and_rotation_are_read_as_a_job_reads_them(
         ({"mode": "CMYK"}, "mode must be RGB or L"),
         ({"real": None, "p": 0.5}, "give real="),
         ({"real": "nowhere-*.tar"}, "no shard matches"),
+        ({"real": 5}, "real must be a path or URL, got 5"),
+        ({"real": [None]}, "real must be a path or URL, got None"),
+        ({"where": 5}, "where: 5 is not a condition"),
+        ({"soft_labels": "10"}, "soft_labels must be the number of classes, got '10'"),
         ({"where": "score_ssim > 2"}, "no image of .* is chosen where score_ssim > 2"),
     ],
 )
@@ -396,6 +400,9 @@ def test_mistakes_are_told_in_a_sentence(
 
 
 def test_what_is_no_output_is_told(tmp_path: Path) -> None:
+    for given in (None, 5, ["out"]):
+        with pytest.raises(diffaug.ConfigError, match="OUTPUT must be a path or URL, got"):
+            diffaug.AugmentedDataset(given)  # type: ignore[arg-type]
     with pytest.raises(diffaug.ConfigError, match=r"it has no run\.json"):
         diffaug.AugmentedDataset(tmp_path)
     with pytest.raises(diffaug.ConfigError, match="no shard is committed"):

@@ -44,7 +44,7 @@ def _pictures(count: int = 6) -> list[Image.Image]:
     return [Image.fromarray(pixels(sample["png"])) for sample in fashion(count)]
 
 
-def _augment(images: Any, recipe: diffaug.Recipe = ONCE, **options: Any) -> Any:
+def _augment(images: Any, recipe: Any = ONCE, **options: Any) -> Any:
     return diffaug.augment(images, recipe, batch_size=BATCH, **options)
 
 
