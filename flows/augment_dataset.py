@@ -25,6 +25,7 @@ from diffaug import (
     augment_shards,
 )
 from diffaug.job.plan import refuse_mixing
+from diffaug.output.markdown import text
 from diffaug.output.run import SourceShard, the_run
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
@@ -111,7 +112,7 @@ def augment_dataset(
     if calls:
         try:
             with closing(place.run(augment_group, calls)) as states:
-                ended = follow(states, len(calls), key="augment-progress", description=public)
+                ended = follow(states, len(calls), key="augment-progress", description=text(public))
                 failures = [_failure(state) for state in ended if not state.is_completed()]
         except ConfigError as error:
             return Failed(message=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 import signal
 import sys
 
@@ -36,8 +37,19 @@ def main() -> None:
     # torch and diffusers create half a million permanent objects: repeatedly scanning them takes a
     # fifth of the time of a short command
     gc.set_threshold(100_000)
+    logging.getLogger("diffaug").addHandler(_WARNINGS)
     atexit.register(gc.freeze)
     sys.exit(_run(sys.argv[1:]))
+
+
+class _Warnings(logging.Handler):
+    """Prints the library's warnings as the commands print their messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(self.format(record), "warning")
+
+
+_WARNINGS = _Warnings(logging.WARNING)
 
 
 def _stop(signum: int, _: object) -> None:

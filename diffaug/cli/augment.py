@@ -129,11 +129,11 @@ def _show_plan(job: Job) -> int:
 
     run, missing = job.planned, job.missing
     shards = f"{len(missing)} of {len(run.sources)} shards to do"
-    out.print(f"{shards}, into {job.output}", markup=False)
+    out.print(f"{shards}, into {job.output}")
     if missing:
-        out.print(str(estimate(run, missing)), markup=False)
-    out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}", markup=False)
-    out.print(f"on {run.device_class}: {run.execution.model_dump_json()}", markup=False)
+        out.print(str(estimate(run, missing)))
+    out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}")
+    out.print(f"on {run.device_class}: {run.execution.model_dump_json()}")
     return OK
 
 
@@ -148,11 +148,11 @@ def _pilot(job: Job, count: int) -> int:
     for table in tables(found):
         out.print(table)
     failed = found.rows[found.rows["status"] == "failed"]
-    out.print(f"{len(found.rows)} images tried, {len(failed)} of them failed", markup=False)
+    out.print(f"{len(found.rows)} images tried, {len(failed)} of them failed")
     if len(failed):
-        out.print(f"the first failed because {failed['reason'].iloc[0]}", markup=False)
+        out.print(f"the first failed because {failed['reason'].iloc[0]}")
     if found.sheet:
-        out.print(f"pictures: {found.sheet}", markup=False)
-    out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}", markup=False)
-    out.print(found.choice.sentence, markup=False)
+        out.print(f"pictures: {found.sheet}")
+    out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}")
+    out.print(found.choice.sentence)
     return OK

@@ -142,8 +142,8 @@ def _conclude(plan: EvaluationPlan, output: str) -> int:
         for _ in counted(run_trials(output, missing), count, "training classifiers", err):
             pass
     conclusion = conclude(plan, output)
-    out.print(str(conclusion), markup=False)
-    out.print(f"tables and plots: {output}/results", markup=False)
+    out.print(str(conclusion))
+    out.print(f"tables and plots: {output}/results")
     return OK
 
 
@@ -155,8 +155,8 @@ def _search(plan: EvaluationPlan, output: str, schedule: Schedule) -> int:
         tried = ", ".join(
             f"{strength:g}: {made.accuracy[strength]:.1f}" for strength in made.best()
         )
-        out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}", markup=False)
+        out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}")
     best, without = made.accuracy[made.best()[0]], made.baseline
     out.print(f"{best - without:+.1f} points relative to flips and crops alone ({without:.1f})")
-    out.print(f"use it: diffaug augment SOURCE OUTPUT --recipe {output}/recipe.yaml", markup=False)
+    out.print(f"use it: diffaug augment SOURCE OUTPUT --recipe {output}/recipe.yaml")
     return OK

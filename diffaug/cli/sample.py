@@ -104,7 +104,7 @@ def sample(
     )
     for _ in counted(write_images(images, labels, output, columns), number, "sampling images", err):
         pass
-    out.print(f"{number} images in {output}", markup=False)
+    out.print(f"{number} images in {output}")
     return OK
 
 

@@ -95,10 +95,8 @@ def train(
             left = pace.left((made.steps - last.step) * made.batch_size)
             err.print(f"step {last.step} of {made.steps}: {pace}  {left} left")
     if last is None:
-        out.print(f"{checkpoint} is already trained: {made.steps} steps", markup=False)
+        out.print(f"{checkpoint} is already trained: {made.steps} steps")
         return OK
-    out.print(
-        f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}", markup=False
-    )
-    out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}", markup=False)
+    out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
+    out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}")
     return OK
