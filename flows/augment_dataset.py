@@ -25,6 +25,7 @@ from diffaug import (
     augment_shards,
 )
 from diffaug.job.plan import refuse_mixing
+from diffaug.job.unused import refuse_unused
 from diffaug.output.markdown import text
 from diffaug.output.run import SourceShard, the_run
 from diffaug.storage import public_url
@@ -90,15 +91,17 @@ def augment_dataset(
     """
     sources = [source] if isinstance(source, str) else source
     try:
+        recipe = recipe or Recipe()
         job = Job.plan(
             sources,
             output,
-            recipe or Recipe(),
+            recipe,
             batch_size=batch_size,
             dtype=dtype,
             device=device,
             allow_mixed=allow_mixed,
         )
+        refuse_unused(recipe, job.planned.recipe, output)
         if job.suggestion:
             get_run_logger().info("%s", job.suggestion)
         place = choose(runner, workers, address, job.planned.execution.device)

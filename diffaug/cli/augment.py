@@ -74,11 +74,17 @@ def augment(
     if not 0 <= max_failed <= 1:
         raise ConfigError(f"--max-failed must be a fraction in [0, 1], got {max_failed:g}")
     if pilot is not None:
+        if dry_run:
+            raise ConfigError(
+                "--dry-run makes no image and --pilot makes some: give one of the two"
+            )
         require_extra("augment --pilot", "report", "jinja2", "pandas")
     *sources, output = paths
-    made = Recipe.from_yaml(recipe, **flags.given()) if recipe else Recipe.of(flags.given())
+    fields = flags.given()
+    made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 
     from diffaug.job import Job
+    from diffaug.job.unused import refuse_unused
 
     job = Job.plan(
         sources,
@@ -91,8 +97,9 @@ def augment(
     )
     if job.suggestion:
         err.print(str(job.suggestion), "suggested", **job.suggestion.fields)
-    if pilot is not None:
+    if pilot is not None:  # tries every strength, however many copies there are
         return _pilot(job, pilot)
+    refuse_unused(made, job.planned.recipe, output, fields)
     if dry_run:
         return _show_plan(job)
     started, run = time.monotonic(), job.freeze()

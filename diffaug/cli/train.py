@@ -19,6 +19,10 @@ _PRINT_EVERY = 100
 """Steps between two lines on standard error if there is no live line."""
 
 
+_OF_CLASSES = {"class_dropout", "label_key", "unlabelled"}
+"""Fields that only count if classes condition the model."""
+
+
 class RecipeFlags(Flags, of=TrainRecipe):
     """The flags of a training recipe."""
 
@@ -66,6 +70,10 @@ def train(
     *sources, checkpoint = paths
     fields = flags.given()
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
+    if not made.class_count and not resume:
+        for name in _OF_CLASSES.intersection(fields):
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} does nothing without --classes: give both or neither")
 
     from diffaug.train.loop import train as start
 
