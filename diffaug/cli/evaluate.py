@@ -14,6 +14,7 @@ from diffaug.cli.progress import counted
 from diffaug.errors import ConfigError, require_extra
 from diffaug.evaluation.arms import DIFFUSION, MATCHED
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
+from diffaug.output.evaluation import EvaluationOutput
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ def evaluate(
         raise ConfigError("--budget is for --search: give both or neither")
 
     from diffaug.evaluation.images.prepare import prepare
-    from diffaug.evaluation.plan import plan_evaluation, read_plan_if_any
+    from diffaug.evaluation.plan import plan_evaluation
     from diffaug.evaluation.trials.classifier import Task, new_classifier
 
-    if read_plan_if_any(output) is None:
+    if not Path(EvaluationOutput(output).plan_json).exists():  # one that has begun goes on
         _refuse_unused(requested, given, fields, search is not None)
     schedule = None
     if search is not None:
