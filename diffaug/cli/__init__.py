@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
+import os
 import signal
 import sys
 
@@ -39,7 +40,14 @@ def main() -> None:
     gc.set_threshold(100_000)
     logging.getLogger("diffaug").addHandler(_WARNINGS)
     atexit.register(gc.freeze)
-    sys.exit(_run(sys.argv[1:]))
+    code = _run(sys.argv[1:])
+    if (error := _unprinted()) is not None:
+        # what is left in the buffer would fail again, with a traceback, as the interpreter ends
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        code = _print(f"cannot write to standard output: {error.strerror or error}", DIFFERS)
+    sys.exit(code)
 
 
 class _Warnings(logging.Handler):
@@ -66,7 +74,10 @@ def _run(tokens: list[str]) -> int:
     except DiffaugError as error:
         return _print(error, DIFFERS)
     except OSError as error:
-        return _print(f"storage failed: {error}. What was committed is kept; run it again", DIFFERS)
+        if _unprinted() is not None:
+            return DIFFERS  # `main` prints it
+        cure = "What was committed is kept; run it again (train with --resume)"
+        return _print(f"storage failed: {error}. {cure}", DIFFERS)
     except KeyboardInterrupt as interrupt:
         signum = next(iter(interrupt.args), signal.SIGINT)
         return _print(
@@ -74,6 +85,15 @@ def _run(tokens: list[str]) -> int:
             SIGNALLED + int(signum),
         )
     return code if isinstance(code, int) else OK
+
+
+def _unprinted() -> OSError | None:
+    """Why standard output does not take what was printed, such as a full disk; None if it does."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return error
+    return None
 
 
 def _print(error: object, code: int) -> int:

@@ -113,7 +113,7 @@ def replay(
     if replayed.data is not None:
         path = file or Path(member_name(row, metadata).rpartition("/")[2])
         try:
-            path.write_bytes(replayed.data)
+            _save(replayed.data, path)
         except OSError as error:
             raise ConfigError(
                 f"cannot write {path}: {error.strerror}: name another FILE with -o"
@@ -124,3 +124,15 @@ def replay(
     else:
         out.print(f"{replayed.verdict}: {replayed}")
     return DIFFERS if replayed.verdict == "differs" else OK
+
+
+def _save(data: bytes, path: Path) -> None:
+    """Write a file, leaving no part of it where that fails."""
+    with path.open("wb") as stream:
+        try:
+            stream.write(data)
+            stream.flush()
+        except OSError:
+            if path.is_file():
+                path.unlink()
+            raise

@@ -11,7 +11,7 @@ from braceexpand import braceexpand
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, DiffaugError
 from diffaug.pictures.codec import encode, to_picture
 from diffaug.pictures.grid import grid
 from diffaug.shards import ShardWriter
@@ -35,21 +35,37 @@ def write_images(
         columns: how many images side by side in a grid.
 
     Raises:
-        ConfigError: `output` has another extension, or already holds something.
+        ConfigError: `output` has another extension, cannot be written, or already holds something.
+        DiffaugError: a folder could be written only in part.
+        OSError: storage failed.
     """
     if output.endswith(".tar"):
         return _shards(images, labels, _urls(output))
     if not storage.is_local(output):
         raise ConfigError(f"{storage.public_url(output)}: only shards (.tar) go to a remote store")
     if output.endswith(".png"):
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        if Path(output).is_dir():
+            raise ConfigError(f"{output} is a folder: name a file for a grid")
+        _check(Path(output).parent)
         return _grid(images, Path(output), columns)
     if Path(output).suffix:
         raise ConfigError(f"{output}: use .png for a grid, .tar for shards, or name a folder")
     folder = Path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} already exists and is not empty: choose another output")
+    _check(folder)
     return _folder(images, labels, folder)
+
+
+def _check(folder: Path) -> None:
+    """Find out now, not when all images are made, whether a folder can be written."""
+    try:
+        with storage.scratch(str(folder)):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {folder}: {error.strerror or error}: choose another output"
+        ) from None
 
 
 def _urls(pattern: str) -> list[str]:
@@ -68,14 +84,25 @@ def _grid(images: Images, path: Path, columns: int) -> Iterator[int]:
     for image in images:
         made.append(image)
         yield len(made)
-    grid(made, columns).save(path)
+    with storage.scratch(str(path.parent)) as scratch:
+        fresh = scratch / path.name
+        grid(made, columns).save(fresh)
+        storage.publish(fresh, str(path))
 
 
 def _folder(images: Images, labels: Sequence[int | None], folder: Path) -> Iterator[int]:
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         place = folder if label is None else folder / str(label)
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"{index:08d}.png").write_bytes(encode(to_picture(image), "png"))
+        path = place / f"{index:08d}.png"
+        try:
+            path.write_bytes(encode(to_picture(image), "png"))
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise DiffaugError(
+                f"cannot write to {place}: {error.strerror or error}: {folder} holds the first "
+                f"{index} of {len(labels)} images; choose another output"
+            ) from error
         yield index + 1
 
 

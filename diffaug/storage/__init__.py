@@ -16,7 +16,7 @@ from diffaug.storage.find import (
 )
 from diffaug.storage.read import Fingerprint, WholeFile, open_read, open_whole, read_bytes, sha256
 from diffaug.storage.scratch import leftovers, scratch
-from diffaug.storage.write import create, publish, remove, replace
+from diffaug.storage.write import create, publish, remove, replace, writing
 
 __all__ = [
     "Fingerprint",
@@ -40,4 +40,5 @@ __all__ = [
     "scratch",
     "sha256",
     "stats",
+    "writing",
 ]

@@ -101,7 +101,7 @@ def train(
     Raises:
         ConfigError: an argument is invalid.
         DivergedError: the loss is not finite; the message names the last good checkpoint.
-        OSError: a shard cannot be read.
+        OSError: a shard cannot be read, or the checkpoint cannot be written.
     """
     recipe = TrainRecipe.taken(recipe)
     if not storage.is_local(str(checkpoint)):

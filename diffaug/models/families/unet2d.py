@@ -18,6 +18,7 @@ from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.families.parts import activate_in_place
 from diffaug.models.pretrained import Pretrained
+from diffaug.storage import writing
 
 __all__ = ["UNet2D", "check_inputs", "create", "load", "read", "save"]
 
@@ -154,6 +155,7 @@ def save(denoiser: Denoiser, folder: Path) -> None:
     """Write a denoiser as a `DDPMPipeline`, in its network's dtype.
 
     Raises:
+        OSError: the folder cannot be written.
         TypeError: its network is not a UNet2D, or its schedule came from no configuration.
     """
     if not isinstance(denoiser.network, UNet2D) or not denoiser.schedule.config:
@@ -169,8 +171,9 @@ def save(denoiser: Denoiser, folder: Path) -> None:
         sample_max_value=1.0 if clip.bound is None else clip.bound,
     )
     pipeline: Any = DDPMPipeline(unet=denoiser.network.unet, scheduler=scheduler)
-    pipeline.save_pretrained(folder)
-    _tidy(folder / "unet")
+    with writing(folder):
+        pipeline.save_pretrained(folder)
+        _tidy(folder / "unet")
 
 
 def _tidy(unet: Path) -> None:
