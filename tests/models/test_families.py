@@ -320,6 +320,22 @@ def test_a_unet_that_must_be_given_something_else_than_xl(
     refused(tiny.stable_diffusion_xl(tmp_path, **unet), said)
 
 
+def test_the_refiner_of_xl_lacks_an_encoder(tmp_path: Path) -> None:
+    """And it is given another size, in which its picture's worth is in the place of a size."""
+    unet = {"cross_attention_dim": 32, "projection_class_embeddings_input_dim": 5 * 8 + 32}
+    folder = tiny.stable_diffusion_xl(tmp_path, **unet)
+    index = folder / "model_index.json"
+    changes: dict[str, Any] = {"text_encoder": [None, None], "tokenizer": [None, None]}
+    changes |= {"requires_aesthetics_score": True}
+    changes |= {"_class_name": "StableDiffusionXLImg2ImgPipeline"}
+    index.write_text(json.dumps(json.loads(index.read_text()) | changes))
+    model = load_model(find_checkpoint(str(folder)), FLOAT32)
+    condition = [part[None] for part in model.condition(None, "a cat")]
+    assert [part.shape for part in condition] == [(1, 16, 32), (1, 32), (1, 5)]
+    x_0 = model.denoiser(torch.zeros(1, 4, 8, 8), torch.tensor([500]), *condition)
+    assert x_0.shape == (1, 4, 8, 8)
+
+
 @pytest.mark.parametrize(
     ("vae", "said"),
     [
