@@ -44,11 +44,17 @@ def _unused(asked: Recipe, planned: Recipe, flags: Collection[str]) -> Iterator[
             )
     if "steps" in flags and planned.sampler == "one-step":
         yield "steps does nothing with the sampler one-step, which makes one call: leave it out"
+    most = highest(planned.strength)
+    if "eta" in flags and planned.eta and round(most * planned.steps) <= 1:
+        yield (
+            f"eta does nothing with one call, which strength {most:g} of {planned.steps} steps "
+            "makes: raise steps or leave it out"
+        )
     if "embeddings" in flags and not (asked.prompt or asked.negative_prompt):
         yield "embeddings do nothing without a prompt that names their tokens: give one"
     low, _ = map(float, planned.guidance_interval.split(":"))
-    if "guidance_interval" in flags and low > highest(planned.strength):
+    if "guidance_interval" in flags and low > most:
         yield (
             f"guidance_interval: it begins at {low:g}, and no image is noised further than to "
-            f"{highest(planned.strength):g}, its strength: guidance would never act; lower it"
+            f"{most:g}, its strength: guidance would never act; lower it"
         )

@@ -32,6 +32,10 @@ def refuse(fields: dict[str, Any], output: str = "nowhere", planned: Any = None)
         ({"prompt": ("a {label}", "b")}, "prompt: 2 are given and cycled over copies"),
         ({"steps": 7, "sampler": "one-step"}, "steps does nothing with the sampler one-step"),
         ({"steps": 20, "sampler": "one-step"}, "steps does nothing with the sampler one-step"),
+        (
+            {"eta": 0.5, "sampler": "ddim", "strength": 0.1, "steps": 10},
+            "eta does nothing with one call, which strength 0.1 of 10 steps makes",
+        ),
         ({"embeddings": "x.safetensors"}, "embeddings do nothing without a prompt"),
         (
             {"guidance": 3, "guidance_interval": "0.6:1", "strength": "0.2:0.5"},
@@ -55,6 +59,7 @@ def test_what_no_image_is_made_with(fields: dict[str, Any], said: str) -> None:
         {"strength": (0.1,)},
         {"prompt": ("a", "b"), "copies": 2},
         {"steps": 7},
+        {"eta": 0.5, "sampler": "ddim", "strength": (0.1, 0.2), "copies": 2, "steps": 10},
         {"embeddings": "x", "prompt": "a <cat>"},
         {"embeddings": "x", "negative_prompt": "a <cat>", "guidance": 2},
         {"guidance": 3, "guidance_interval": "0.2:0.5", "strength": (0.1, 0.3), "copies": 2},

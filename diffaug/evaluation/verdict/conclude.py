@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -58,8 +59,10 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
     )
     cost = _cost(plan, files, trials)
     plots = draw_plots(summary, Path(files.results))
-    scores.to_parquet(files.result("scores.parquet"), index=False)
-    summary.to_parquet(files.result("summary.parquet"), index=False)
+    for name, table in (("scores", scores), ("summary", summary)):
+        data = io.BytesIO()
+        table.to_parquet(data, index=False)
+        storage.replace(data.getvalue(), files.result(f"{name}.parquet"))
     results = asdict(conclusion) | {
         "cost": cost,
         "data": found.model_dump(),
