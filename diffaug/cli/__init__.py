@@ -25,6 +25,7 @@ from diffaug.cli import (  # noqa: F401  each registers its commands
     verify,
 )
 from diffaug.cli.app import DIFFERS, OK, SIGNALLED, USAGE, app, err
+from diffaug.cli.console import PrintError
 from diffaug.errors import ConfigError, DiffaugError
 
 __all__ = ["app", "main"]
@@ -41,12 +42,13 @@ def main() -> None:
     logging.getLogger("diffaug").addHandler(_WARNINGS)
     atexit.register(gc.freeze)
     code = _run(sys.argv[1:])
-    if (error := _unprinted()) is not None:
-        # what is left in the buffer would fail again, with a traceback, as the interpreter ends
+    try:
+        sys.stdout.flush()
+    except OSError:  # and it would fail again, with a traceback, as the interpreter ends
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-        code = _print(f"cannot write to standard output: {error.strerror or error}", DIFFERS)
+        code = code or DIFFERS
     sys.exit(code)
 
 
@@ -73,9 +75,9 @@ def _run(tokens: list[str]) -> int:
         return _print(error, USAGE)
     except DiffaugError as error:
         return _print(error, DIFFERS)
+    except PrintError as error:
+        return _print(f"cannot write to standard output: {error.strerror}", DIFFERS)
     except OSError as error:
-        if _unprinted() is not None:
-            return DIFFERS  # `main` prints it
         cure = "What was committed is kept; run it again (train with --resume)"
         return _print(f"storage failed: {error}. {cure}", DIFFERS)
     except KeyboardInterrupt as interrupt:
@@ -85,15 +87,6 @@ def _run(tokens: list[str]) -> int:
             SIGNALLED + int(signum),
         )
     return code if isinstance(code, int) else OK
-
-
-def _unprinted() -> OSError | None:
-    """Why standard output does not take what was printed, such as a full disk; None if it does."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        return error
-    return None
 
 
 def _print(error: object, code: int) -> int:

@@ -8,13 +8,17 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["PlainConsole"]
+__all__ = ["PlainConsole", "PrintError"]
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, without the tab and the line's end
     "\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of what follows
     "\ud800-\udfff]"  # bytes of a name that are not UTF-8
 )
+
+
+class PrintError(OSError):
+    """The terminal, or the file in its place, does not take what is printed."""
 
 
 class PlainConsole(Console):
@@ -28,6 +32,17 @@ class PlainConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects on a line.
+
+        Raises:
+            PrintError: they cannot be written.
+        """
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            raise PrintError(error.errno, error.strerror) from error
 
     def render_str(self, text: str, **options: Any) -> Text:
         """The text of a message or of a table's cell."""

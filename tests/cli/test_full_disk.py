@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from pathlib import Path
@@ -143,12 +144,14 @@ def test_evaluate(tmp_path: Path, cli: Cli) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("buffered", [True, False])
 def test_standard_output_on_a_full_disk(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    buffered: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["diffaug", "models"])
-    with Path("/dev/full").open("w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
+    with Path("/dev/full").open("wb", buffering=-1 if buffered else 0) as full:
+        stream = io.TextIOWrapper(full, write_through=not buffered)
+        monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit) as ended:
             main()
     assert ended.value.code == 1
