@@ -10,6 +10,7 @@ DiffaugError
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ __all__ = [
     "UncommittedError",
     "as_os_error",
     "explain",
+    "os_error_number",
     "require_extra",
 ]
 
@@ -78,6 +80,25 @@ class UncommittedError(DiffaugError):
 def as_os_error(error: Exception) -> OSError:
     """Wrap any error that a store raised in an OSError, diffaug's kind for storage failures."""
     return OSError(f"{type(error).__name__}: {error}")
+
+
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+"""How libraries written in Rust, such as safetensors, end what the system reported."""
+
+
+def os_error_number(error: BaseException | None) -> int | None:
+    """The number of the system's error behind a library's, such as ENOSPC; None if there is none.
+
+    Args:
+        error: an error, which may have the system's as its cause or context, or in its text.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        if said := _NUMBER.search(str(error)):
+            return int(said[1])
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def explain(error: ValidationError) -> str:

@@ -52,7 +52,7 @@ class Execution(BaseModel):
         """
         import torch
 
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         _require(device)
         if dtype is None:
             if device.startswith("cuda"):

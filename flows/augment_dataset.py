@@ -25,6 +25,8 @@ from diffaug import (
     augment_shards,
 )
 from diffaug.job.plan import refuse_mixing
+from diffaug.job.unused import refuse_unused
+from diffaug.output.markdown import text
 from diffaug.output.run import SourceShard, the_run
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
@@ -92,19 +94,21 @@ def augment_dataset(
             stem in run.json; what was made of them is withdrawn, what was made of others stays.
     """
     try:
+        recipe = recipe or Recipe()
         paths = [one for one in listed(redo) if "/" in one]  # the others are stems
         require_absolute(source=source, output=output, redo=paths)
-        require_absolute_models(**models_of(recipe or Recipe()))
+        require_absolute_models(**models_of(recipe))
         job = Job.plan(
             listed(source),
             output,
-            recipe or Recipe(),
+            recipe,
             batch_size=batch_size,
             dtype=dtype,
             device=device,
             allow_mixed=allow_mixed,
             redo=listed(redo),
         )
+        refuse_unused(recipe, job.planned.recipe, output)
         if job.suggestion:
             get_run_logger().info("%s", job.suggestion)
         place = choose(runner, workers, address, job.planned.execution.device)
@@ -118,7 +122,7 @@ def augment_dataset(
     if calls:
         try:
             with closing(place.run(augment_group, calls)) as states:
-                ended = follow(states, len(calls), key="augment-progress", description=public)
+                ended = follow(states, len(calls), key="augment-progress", description=text(public))
                 failures = [_failure(state) for state in ended if not state.is_completed()]
         except ConfigError as error:
             return Failed(message=str(error))

@@ -16,6 +16,7 @@ from diffaug.evaluation.plan import plan_evaluation, read_plan
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.evaluation.trials.run import missing_trials, run_trials
 from diffaug.evaluation.verdict.conclude import conclude
+from diffaug.output.markdown import code, text
 from flows.groups import RETRIES, run_name
 from flows.paths import listed, models_of, require_absolute, require_absolute_models
 
@@ -93,6 +94,7 @@ def evaluate_augmentation(
         {"labels": one.labels, "images": one.of, "verdict": one.word, "arm": one.arm}
         for one in conclusion.verdicts
     ]
-    create_table_artifact(rows, key="evaluation-verdicts", description=output)
-    create_markdown_artifact(f"{conclusion}\n\n`{output}/results`", key="evaluation-summary")
+    create_table_artifact(rows, key="evaluation-verdicts", description=text(output))
+    found = "\n".join(map(text, str(conclusion).splitlines()))
+    create_markdown_artifact(f"{found}\n\n{code(f'{output}/results')}", key="evaluation-summary")
     return rows

@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shlex
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 from prefect import get_run_logger
@@ -17,6 +19,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.assets import Asset, add_asset_metadata, materialize
 
 from diffaug import ConfigError, Summary
+from diffaug.output.markdown import code, text
 from diffaug.output.run import Run
 from diffaug.report import contact_sheet, write_report
 from diffaug.storage import public_url
@@ -92,7 +95,7 @@ def _sheet(output: str) -> str | None:
 
 def _link(report: str) -> None:
     fs, path = filesystem(report)
-    link = f"file://{path}" if on_this_machine(fs) else public_url(report)
+    link = Path(path).as_uri() if on_this_machine(fs) else quote(public_url(report), safe="/:@%")
     create_link_artifact(link, key="augment-report", link_text="the report, a page to look at")
 
 
@@ -101,8 +104,9 @@ def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
     if summary.passed_over:
         others = f"\nPassed over, since they are no samples: {summary.passed_over} keys.\n"
     picture = f"\n![some sources next to their augmentations]({sheet})\n" if sheet else ""
+    manifest, report = f"{output}/manifest", shlex.join(["diffaug", "report", output])
     return f"""\
-# {output}
+# {text(output)}
 
 | planned | ok | filtered | failed | shards committed |
 | ---: | ---: | ---: | ---: | ---: |
@@ -110,5 +114,5 @@ def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
 | {summary.committed} of {summary.shards} |
 {others}{picture}
 {summary.output_bytes:,} bytes of images, {summary.rejects_bytes:,} of rejects, and the lineage \
-of each in `pandas.read_parquet("{output}/manifest")`. The report: `diffaug report {output}`.
+of each in {code(f"pandas.read_parquet({manifest!r})")}. The report: {code(report)}.
 """

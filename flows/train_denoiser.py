@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Annotated, Any, cast
 from uuid import UUID
@@ -19,6 +20,7 @@ from prefect.states import Failed
 from pydantic import Field
 
 from diffaug import ConfigError, DivergedError
+from diffaug.output.markdown import code, text
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
 from flows.groups import RETRIES, Count, run_name
@@ -123,7 +125,7 @@ def train_denoiser(
     if not rows:
         get_run_logger().info("%s is already trained", checkpoint)
         return {"steps": recipe.steps}
-    create_table_artifact(rows, key="train-metrics", description=checkpoint)
+    create_table_artifact(rows, key="train-metrics", description=text(checkpoint))
     create_markdown_artifact(_markdown(rows[-1], checkpoint), key="train-summary")
     return rows[-1]
 
@@ -140,13 +142,15 @@ def _row(step: Step, losses: list[float], images_a_second: float) -> dict[str, f
 
 
 def _markdown(last: dict[str, float], checkpoint: str) -> str:
+    use = shlex.join(["diffaug", "augment", "SOURCE", "OUTPUT", "--model", checkpoint])
+    made = code(f"{checkpoint}/training")
     return f"""\
-# {checkpoint}
+# {text(checkpoint)}
 
 | steps | images | skipped | last loss |
 | ---: | ---: | ---: | ---: |
 | {last["step"]} | {last["images"]} | {last["skipped"]} | {last["loss"]:.4f} |
 
-Grids of samples and reconstructions, and TensorBoard events, are in `{checkpoint}/training`.
-Use it: `diffaug augment SOURCE OUTPUT --model {checkpoint}`.
+Grids of samples and reconstructions, and TensorBoard events, are in {made}.
+Use it: {code(use)}.
 """

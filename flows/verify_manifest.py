@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from diffaug import ConfigError, storage
 from diffaug.audit.replay import Verdicts, replay_parts
 from diffaug.audit.verify import rest, verify_shards
+from diffaug.output.markdown import code, text
 from diffaug.output.run import the_run
 from diffaug.output.select import image_counts, picked_rows, spread
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
@@ -99,7 +100,7 @@ def verify_manifest(
         calls.append(group | {"picks": share})
     checked = Checked()
     with closing(Local().run(verify_group, calls)) as states:
-        for state in follow(states, len(calls), key="verify-progress", description=public):
+        for state in follow(states, len(calls), key="verify-progress", description=text(public)):
             if state.is_completed():
                 checked.take_in(state.result())
     for difference in rest(output, run):
@@ -116,9 +117,9 @@ def verify_manifest(
 
 
 def _markdown(checked: Checked, shards: int, output: str) -> str:
-    differences = "".join(f"- {_escaped(difference)}\n" for difference in checked.first)
+    differences = "".join(f"- {code(difference)}\n" for difference in checked.first)
     return f"""\
-# {output}
+# {text(output)}
 
 | shards checked | differences | replayed equal | replayed within tolerance, not proven equal |
 | ---: | ---: | ---: | ---: |
@@ -127,7 +128,3 @@ def _markdown(checked: Checked, shards: int, output: str) -> str:
 {"The first differences:" if differences else "No difference was found."}
 
 {differences}"""
-
-
-def _escaped(text: object) -> str:
-    return f"`{str(text).replace('`', ' ')}`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
+import os
 import signal
 import sys
 
@@ -24,6 +25,7 @@ from diffaug.cli import (  # noqa: F401  each registers its commands
     verify,
 )
 from diffaug.cli.app import DIFFERS, OK, SIGNALLED, USAGE, app, err
+from diffaug.cli.console import PrintError
 from diffaug.errors import ConfigError, DiffaugError
 
 __all__ = ["app", "main"]
@@ -47,9 +49,17 @@ def main() -> None:
     # torch and diffusers create half a million permanent objects: repeatedly scanning them takes a
     # fifth of the time of a short command
     gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
     logging.getLogger("diffaug").addHandler(_WARNINGS)
-    sys.exit(_run(sys.argv[1:]))
+    atexit.register(gc.freeze)
+    code = _run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # and it would fail again, with a traceback, as the interpreter ends
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        code = code or DIFFERS
+    sys.exit(code)
 
 
 def _stop(signum: int, _: object) -> None:
@@ -65,8 +75,11 @@ def _run(tokens: list[str]) -> int:
         return _print(error, USAGE)
     except DiffaugError as error:
         return _print(error, DIFFERS)
+    except PrintError as error:
+        return _print(f"cannot write to standard output: {error.strerror}", DIFFERS)
     except OSError as error:
-        return _print(f"storage failed: {error}. What was committed is kept; run it again", DIFFERS)
+        cure = "What was committed is kept; run it again (train with --resume)"
+        return _print(f"storage failed: {error}. {cure}", DIFFERS)
     except KeyboardInterrupt as interrupt:
         signum = next(iter(interrupt.args), signal.SIGINT)
         return _print(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import App, Group, Parameter
-from rich.console import Console
 
+from diffaug.cli.console import PlainConsole
 from diffaug.cli.progress import Log
 from diffaug.version import __version__
 
@@ -26,8 +26,8 @@ app.meta.suppress_keyboard_interrupt = False  # the same for the app around it
 app.register_install_completion_command(
     help="Install completion of commands and flags for the shell: bash, zsh or fish."
 )
-out = Console(soft_wrap=True, highlight=False)
-err = Log(Console(soft_wrap=True, highlight=False, stderr=True))
+out = PlainConsole()
+err = Log(PlainConsole(stderr=True))
 
 
 @app.meta.default

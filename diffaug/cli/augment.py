@@ -80,11 +80,17 @@ def augment(
     if pilot is not None and redo:
         raise ConfigError("--redo does nothing with --pilot: leave it out")
     if pilot is not None:
+        if dry_run:
+            raise ConfigError(
+                "--dry-run makes no image and --pilot makes some: give one of the two"
+            )
         require_extra("augment --pilot", "report", "jinja2", "pandas")
     *sources, output = paths
-    made = Recipe.from_yaml(recipe, **flags.given()) if recipe else Recipe.of(flags.given())
+    fields = flags.given()
+    made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 
     from diffaug.job import Job
+    from diffaug.job.unused import refuse_unused
 
     job = Job.plan(
         sources,
@@ -98,8 +104,9 @@ def augment(
     )
     if job.suggestion:
         err.print(str(job.suggestion), "suggested", **job.suggestion.fields)
-    if pilot is not None:
+    if pilot is not None:  # tries every strength, however many copies there are
         return _pilot(job, pilot)
+    refuse_unused(made, job.planned.recipe, output, fields)
     if dry_run:
         return _show_plan(job)
     started, run = time.monotonic(), job.freeze()
@@ -140,11 +147,11 @@ def _show_plan(job: Job) -> int:
 
     run, missing = job.planned, job.missing
     shards = f"{len(missing)} of {len(run.sources)} shards to do"
-    out.print(f"{shards}, into {job.output}", markup=False)
+    out.print(f"{shards}, into {job.output}")
     if missing:
-        out.print(str(estimate(run, missing)), markup=False)
-    out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}", markup=False)
-    out.print(f"on {run.device_class}: {run.execution.model_dump_json()}", markup=False)
+        out.print(str(estimate(run, missing)))
+    out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}")
+    out.print(f"on {run.device_class}: {run.execution.model_dump_json()}")
     return OK
 
 
@@ -159,11 +166,11 @@ def _pilot(job: Job, count: int) -> int:
     for table in tables(found):
         out.print(table)
     failed = found.rows[found.rows["status"] == "failed"]
-    out.print(f"{len(found.rows)} images tried, {len(failed)} of them failed", markup=False)
+    out.print(f"{len(found.rows)} images tried, {len(failed)} of them failed")
     if len(failed):
-        out.print(f"the first failed because {failed['reason'].iloc[0]}", markup=False)
+        out.print(f"the first failed because {failed['reason'].iloc[0]}")
     if found.sheet:
-        out.print(f"pictures: {found.sheet}", markup=False)
-    out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}", markup=False)
-    out.print(found.choice.sentence, markup=False)
+        out.print(f"pictures: {found.sheet}")
+    out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}")
+    out.print(found.choice.sentence)
     return OK

@@ -26,5 +26,5 @@ def compact(output: str) -> int:
     rows = sum(counted(merge(output), len(the_run(output).sources), "compacting parts", err))
     layout = Output(output)
     files = len(layout.lineage_files())
-    out.print(f"{rows} rows in {files} files: {layout.lineage}", markup=False)
+    out.print(f"{rows} rows in {files} files: {layout.lineage}")
     return OK

@@ -26,8 +26,8 @@ def doctor(*urls: str) -> int:
     wrong = 0
     for finding in examine(list(urls)):
         wrong += finding.state == "wrong"
-        out.print(f"{_SIGNS[finding.state]}  {finding.what}: {finding.found}", markup=False)
+        out.print(f"{_SIGNS[finding.state]}  {finding.what}: {finding.found}")
         if finding.cure:
-            out.print(f"       {finding.cure}", markup=False)
+            out.print(f"       {finding.cure}")
     out.print("nothing is wrong" if not wrong else f"{wrong} wrong")
     return DIFFERS if wrong else OK

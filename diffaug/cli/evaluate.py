@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,9 @@ from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.flags import Flags
 from diffaug.cli.progress import counted
 from diffaug.errors import ConfigError, require_extra
+from diffaug.evaluation.arms import DIFFUSION, MATCHED
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
+from diffaug.output.evaluation import EvaluationOutput
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ class RecipeFlags(Flags, of=Recipe, only=_FIELDS, defaults=DEFAULT_RECIPE):
     """The flags of the recipe; the settings or the evaluation itself determine the rest."""
 
 
+_BUDGET = 40
+"""Trainings of a search, unless the user gives their number."""
+
 _NO_SETTINGS, _NO_FIELDS = SettingsFlags(), RecipeFlags()
 
 
@@ -51,7 +57,7 @@ def evaluate(
     dtype: str | None = None,
     device: str | None = None,
     search: str | None = None,
-    budget: int = 40,
+    budget: int | None = None,
 ) -> int:
     """Train classifiers with and without the augmentation, and report whether it helps.
 
@@ -80,7 +86,7 @@ def evaluate(
         strength=lo:hi: instead of an evaluation, find the best strength on validation images, and
         write OUTPUT/recipe.yaml for diffaug augment
     budget
-        most trainings that a search may run, at least 8
+        most trainings that a search may run, at least 8 [default: 40]
     """
     if len(paths) < 2:
         raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then a folder")
@@ -91,16 +97,20 @@ def evaluate(
 
     if (search is None) == (not test):
         raise ConfigError("evaluate requires either --test SHARDS or --search strength=lo:hi")
+    if search is None and budget is not None:
+        raise ConfigError("--budget is for --search: give both or neither")
 
     from diffaug.evaluation.images.prepare import prepare
     from diffaug.evaluation.plan import plan_evaluation
     from diffaug.evaluation.trials.classifier import Task, new_classifier
 
+    if not Path(EvaluationOutput(output).plan_json).exists():  # one that has begun goes on
+        _refuse_unused(requested, given, fields, search is not None)
     schedule = None
     if search is not None:
         from diffaug.evaluation.search import Schedule, candidates, settings_of
 
-        schedule = Schedule.of(budget)
+        schedule = Schedule.of(_BUDGET if budget is None else budget)
         requested = settings_of(requested, schedule, candidates(search, schedule))
     plan = plan_evaluation(
         sources,
@@ -128,6 +138,35 @@ def evaluate(
     return _conclude(plan, output) if schedule is None else _search(plan, output, schedule)
 
 
+def _refuse_unused(
+    requested: Evaluation, given: Collection[str], fields: Collection[str], searches: bool
+) -> None:
+    """Refuse flags that would do nothing; files of settings and recipes may serve other uses."""
+    arms, unused = set(requested.arms), dict[str, str]()
+    if searches:
+        why = "with --search, which tries reconstruct at the strengths of its range"
+        unused |= dict.fromkeys(("arms", "strengths", "one_step_strengths", "seeds"), why)
+        unused["model_saw"] = "with --search, which gives no verdict"
+        if len(requested.labels) > 1:
+            unused["labels"] = "with --search but for the last of several numbers"
+    else:
+        in_steps = arms & {"reconstruct", "filtered"}
+        if not in_steps:
+            unused |= dict.fromkeys(("strengths", "steps", "sampler"), "without reconstruct")
+        if "one-step" not in arms:
+            unused["one_step_strengths"] = "without the arm one-step"
+        if not arms.intersection(DIFFUSION):
+            why = "without an arm of diffusion"
+            unused |= dict.fromkeys(("model", "condition", "guidance", "copies", "model_saw"), why)
+            if matched := [arm for arm in requested.arms if arm in MATCHED]:
+                raise ConfigError(
+                    f"arms: {' and '.join(matched)} match an arm of diffusion, and there is none: "
+                    f"add {', '.join(DIFFUSION)}, or leave them out"
+                )
+    for name in (name for name in (*given, *fields) if name in unused):
+        raise ConfigError(f"--{name.replace('_', '-')} does nothing {unused[name]}: leave it out")
+
+
 def _conclude(plan: EvaluationPlan, output: str) -> int:
     from diffaug.evaluation.images.generate import generate, pools_of
     from diffaug.evaluation.trials.run import missing_trials, run_trials
@@ -145,8 +184,8 @@ def _conclude(plan: EvaluationPlan, output: str) -> int:
         for _ in counted(run_trials(output, missing), count, "training classifiers", err):
             pass
     conclusion = conclude(plan, output)
-    out.print(str(conclusion), markup=False)
-    out.print(f"tables and plots: {output}/results", markup=False)
+    out.print(str(conclusion))
+    out.print(f"tables and plots: {output}/results")
     return OK
 
 
@@ -158,8 +197,8 @@ def _search(plan: EvaluationPlan, output: str, schedule: Schedule) -> int:
         tried = ", ".join(
             f"{strength:g}: {made.accuracy[strength]:.1f}" for strength in made.best()
         )
-        out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}", markup=False)
+        out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}")
     best, without = made.accuracy[made.best()[0]], made.baseline
     out.print(f"{best - without:+.1f} points relative to flips and crops alone ({without:.1f})")
-    out.print(f"use it: diffaug augment SOURCE OUTPUT --recipe {output}/recipe.yaml", markup=False)
+    out.print(f"use it: diffaug augment SOURCE OUTPUT --recipe {output}/recipe.yaml")
     return OK

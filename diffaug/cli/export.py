@@ -22,6 +22,6 @@ def export(output: str, *, format: Literal["croissant"] = "croissant") -> int:
     """
     from diffaug.output.croissant import export_croissant
 
-    out.print(f"wrote {export_croissant(output)}", markup=False)
+    out.print(f"wrote {export_croissant(output)}")
     out.print("add its licence and citation yourself: the fields license and citeAs")
     return OK

@@ -20,13 +20,13 @@ def models() -> int:
     """
     from diffaug.models.card import known_cards, shipped_cards
 
-    out.print(_shipped(shipped_cards()), markup=False, soft_wrap=True)
+    out.print(_shipped(shipped_cards()))
     out.print(
         "\nKnown public models, named as --model takes them, described as their publishers do."
         "\nNot run here: diffaug's authors have not tried it; suggestions are a starting point."
     )
     for card in known_cards():
-        out.print(_known(card), markup=False)
+        out.print(_known(card))
     return OK
 
 

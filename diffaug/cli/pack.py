@@ -110,7 +110,7 @@ def _conclude(tally: Totals, files: str, max_failed: float) -> int:
     count = len(tally.shards) + 1
     kept = "" if tally.written == count else "; the others already existed with the same content"
     out.print(str(tally))
-    out.print(f"{tally.written} of {count} files written{kept}: {files}", markup=False)
+    out.print(f"{tally.written} of {count} files written{kept}: {files}")
     if tally.failed_fraction > max_failed:
         err.print(
             f"diffaug: {tally.left_out} of {tally.found} left out, more than --max-failed "

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from diffaug.cli.console import PlainConsole
 
 if TYPE_CHECKING:
     from diffaug.train.loop import Step
@@ -45,7 +46,7 @@ class Log:
         json: write one JSON object a line instead of text, each with `time` and `event`.
     """
 
-    console: Console
+    console: PlainConsole
     json: bool = False
 
     @property
@@ -58,7 +59,7 @@ class Log:
         if self.json:
             self.emit(event, message=message, **facts)
         else:
-            self.console.print(message, markup=False)
+            self.console.print(message)
 
     def emit(self, event: str, **facts: Any) -> None:
         """Write an event to a JSON log; otherwise do nothing."""
@@ -181,7 +182,7 @@ class _Figures(ProgressColumn):
 def _line(what: str, total: int, log: Log, watch: Watch | None) -> Iterator[Callable[[int], None]]:
     """A live line: what is done, a bar, counts, and the time elapsed and remaining."""
     with Progress(
-        TextColumn(what),
+        TextColumn(what, markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         *([] if watch is None else [_Figures(watch)]),

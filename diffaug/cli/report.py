@@ -20,5 +20,5 @@ def report(output: str) -> int:
     require_extra("report", "report", "jinja2", "matplotlib", "pandas")
     from diffaug.report import write_report
 
-    out.print(f"open {write_report(output)}", markup=False)
+    out.print(f"open {write_report(output)}")
     return OK

@@ -15,6 +15,9 @@ from diffaug.recipe import Recipe
 
 __all__ = ["sample"]
 
+_COLUMNS = 8
+"""Images in a row of a grid, unless the user gives their number."""
+
 
 @app.command
 def sample(
@@ -28,7 +31,7 @@ def sample(
     eta: float = 0.0,
     guidance: float = 1.0,
     seed: int = 0,
-    columns: int = 8,
+    columns: int | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -58,7 +61,7 @@ def sample(
     seed
         the seed of all randomness; image i does not depend on the number of images
     columns
-        images in a row of the grid
+        images in a row of a grid [default: 8]
     batch_size
         lanes in the one fixed batch shape [default: 32]
     dtype
@@ -66,8 +69,10 @@ def sample(
     device
         cpu, cuda or cuda:N [default: cuda if available]
     """
-    if number < 1 or columns < 1:
+    if number < 1 or (columns is not None and columns < 1):
         raise ConfigError("--number and --columns must be at least 1")
+    if columns is not None and not output.endswith(".png"):
+        raise ConfigError("--columns is for a grid: name a .png file with -o, or leave it out")
     asked = {"steps": steps, "sampler": sampler, "eta": eta, "guidance": guidance, "seed": seed}
     given = {name: value for name, value in asked.items() if value is not None}
     recipe = Recipe.of({"model": checkpoint, "strength": 1, **given}, where="sample")
@@ -82,13 +87,21 @@ def sample(
     if suggestion := suggestion_for(recipe, found):
         err.print(str(suggestion), "suggested", **suggestion.fields)
     recipe = with_suggestions(recipe, found)
+    if steps is not None and recipe.sampler == "one-step":
+        raise ConfigError("--steps does nothing with the sampler one-step: leave it out")
     model = load_model(found, execution)
     if model.prompts is not None:
         raise ConfigError(
             f"{checkpoint} takes prompts, and sample supports classes only: generate with "
             "diffusers' own pipeline; diffaug augments with it"
         )
-    labels = list(islice(cycle(_labels(label, model.denoiser.classes)), number))
+    turns = _labels(label, model.denoiser.classes)
+    if label != "all" and len(turns) > number:
+        raise ConfigError(
+            f"--label names {len(turns)} classes for {number} images, so that some would not be "
+            f"used: name fewer, or --number {len(turns)}"
+        )
+    labels = list(islice(cycle(turns), number))
     if model.denoiser.requires_class and label == "none":
         raise ConfigError(f"--label: {checkpoint} requires a class for every image: all, or 0,3")
     model.denoiser.check_classes(label != "none", guidance)
@@ -102,9 +115,10 @@ def sample(
         seed=recipe.seed,
         batch_size=execution.batch_size,
     )
-    for _ in counted(write_images(images, labels, output, columns), number, "sampling images", err):
+    written = write_images(images, labels, output, columns or _COLUMNS)
+    for _ in counted(written, number, "sampling images", err):
         pass
-    out.print(f"{number} images in {output}", markup=False)
+    out.print(f"{number} images in {output}")
     return OK
 
 

@@ -19,6 +19,10 @@ _PRINT_EVERY = 100
 """Steps between two lines on standard error if there is no live line."""
 
 
+_OF_CLASSES = {"class_dropout", "label_key", "unlabelled"}
+"""Fields that only count if classes condition the model."""
+
+
 class RecipeFlags(Flags, of=TrainRecipe):
     """The flags of a training recipe."""
 
@@ -66,6 +70,10 @@ def train(
     *sources, checkpoint = paths
     fields = flags.given()
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
+    if not made.class_count and not resume:
+        for name in _OF_CLASSES.intersection(fields):
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} does nothing without --classes: give both or neither")
 
     from diffaug.train.loop import train as start
 
@@ -95,10 +103,8 @@ def train(
             left = pace.left((made.steps - last.step) * made.batch_size)
             err.print(f"step {last.step} of {made.steps}: {pace}  {left} left")
     if last is None:
-        out.print(f"{checkpoint} is already trained: {made.steps} steps", markup=False)
+        out.print(f"{checkpoint} is already trained: {made.steps} steps")
         return OK
-    out.print(
-        f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}", markup=False
-    )
-    out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}", markup=False)
+    out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
+    out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}")
     return OK

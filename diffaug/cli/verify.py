@@ -44,7 +44,7 @@ def verify(
     if replay < 0:
         raise ConfigError(f"--replay must be a number of images, 0 or more, got {replay}")
     for removed in remove_strays(output) if clean else ():
-        out.print(f"removed {removed}", markup=False)
+        out.print(f"removed {removed}")
     run, differences, replayable = the_run(output), 0, []
     checks = verify_shards(output, run.sources)
     for checked in counted(checks, len(run.sources), "checking shards", err):
@@ -61,7 +61,7 @@ def verify(
 def _shown(differences: list[Difference]) -> int:
     """Print differences, and return their number."""
     for difference in differences:
-        out.print(str(difference), markup=False)
+        out.print(str(difference))
     return len(differences)
 
 
@@ -78,8 +78,8 @@ def _replay_some(output: str, number: int, stems: list[str]) -> int:
     for replayed in counted(rebuilt, total, "replaying images", err, counts):
         tally.add(replayed)
         if replayed.verdict == "differs":
-            out.print(str(replayed), markup=False)
-    out.print(str(tally), markup=False)
+            out.print(str(replayed))
+    out.print(str(tally))
     return tally.differs
 
 
@@ -117,14 +117,26 @@ def replay(
     if replayed.data is not None:
         path = local_path(file or member_name(row, metadata).rpartition("/")[2])
         try:
-            path.write_bytes(replayed.data)
+            _save(replayed.data, path)
         except OSError as error:
             raise ConfigError(
                 f"cannot write {path}: {error.strerror}: name another FILE with -o"
             ) from None
-        out.print(f"wrote {path}", markup=False)
+        out.print(f"wrote {path}")
     if replayed.verdict == "equal":
         out.print("equal: its bytes and pixels match the manifest")
     else:
-        out.print(f"{replayed.verdict}: {replayed}", markup=False)
+        out.print(f"{replayed.verdict}: {replayed}")
     return DIFFERS if replayed.verdict == "differs" else OK
+
+
+def _save(data: bytes, path: Path) -> None:
+    """Write a file, leaving no part of it where that fails."""
+    with path.open("wb") as stream:
+        try:
+            stream.write(data)
+            stream.flush()
+        except OSError:
+            if path.is_file():
+                path.unlink()
+            raise

@@ -103,7 +103,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         label_key: str | None = None,
     ) -> None:
         mixing = Mixing(p, ratio, samples, shuffle, seed, train)
-        layout = Output(str(output))
+        layout = Output(_place("OUTPUT", output))
         recipe = the_run(layout.url).recipe
         self._skips = Skips()
         decoder = Decoder(self._skips, mode, recipe.max_pixels, recipe.background, soft_labels)
@@ -154,14 +154,28 @@ def _reading(
     return replace(reading, mask_key=None)
 
 
+def _place(what: str, given: object) -> str:
+    """A URL or path as text.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if not isinstance(given, (str, Path)):
+        raise ConfigError(f"{what} must be a path or URL, got {given!r}")
+    return str(given)
+
+
 def _real_shards(
     output: Output, real: str | Path | Sequence[str | Path] | None, paired: bool, index: Index
 ) -> list[str] | None:
     """The shards of real samples; None if there are none."""
     if real is not None:
-        patterns = [real] if isinstance(real, (str, Path)) else real
+        several = isinstance(real, Sequence) and not isinstance(real, str)
+        patterns = [*real] if several else [real]  # type: ignore[misc]
         # the tars of the layout `paired` hold real samples too
-        return source_shards([str(one) for one in patterns], None if paired else output.url)
+        return source_shards(
+            [_place("real", pattern) for pattern in patterns], None if paired else output.url
+        )
     tars = [tar for tar in index.every if tar.startswith(f"{SHARDS}/")]
     return [output.at(tar) for tar in tars] if paired and tars else None
 

@@ -70,7 +70,7 @@ class Decoder:
     classes: int | None
 
     def __post_init__(self) -> None:
-        if self.classes is not None and (isinstance(self.classes, bool) or self.classes < 2):
+        if self.classes is not None and (type(self.classes) is not int or self.classes < 2):
             raise ConfigError(f"soft_labels must be the number of classes, got {self.classes!r}")
         if self.mode not in ("RGB", "L"):
             raise ConfigError(f"mode must be RGB or L, got {self.mode!r}")

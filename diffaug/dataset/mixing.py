@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from numbers import Integral, Real
 
 from diffaug.errors import ConfigError
 
@@ -36,18 +36,20 @@ class Mixing:
     def __post_init__(self) -> None:
         if self.ratio is not None:
             self._check_ratio(self.ratio)
-        elif self.p is not None and not (isfinite(self.p) and 0 <= self.p <= 1):
+        elif self.p is not None and not (_is(Real, self.p) and 0 <= self.p <= 1):
             raise ConfigError(f"p must be in [0, 1], got {self.p!r}")
-        if self.samples is not None and self.samples < 1:
-            raise ConfigError(f"samples must be at least 1, got {self.samples}")
+        if self.samples is not None and not (_is(Integral, self.samples) and self.samples >= 1):
+            raise ConfigError(f"samples must be at least 1, got {self.samples!r}")
         if self.samples is not None and not self.train:
             raise ConfigError(
                 "samples: in evaluation each sample comes exactly once: leave samples out"
             )
-        if self.shuffle < 0:
+        if not (_is(Integral, self.shuffle) and self.shuffle >= 0):
             raise ConfigError(
-                f"shuffle must be a number of samples, 0 for none, got {self.shuffle}"
+                f"shuffle must be a number of samples, 0 for none, got {self.shuffle!r}"
             )
+        if not _is(Integral, self.seed):
+            raise ConfigError(f"seed must be a whole number, got {self.seed!r}")
 
     @property
     def is_given(self) -> bool:
@@ -64,7 +66,13 @@ class Mixing:
     def _check_ratio(self, ratio: tuple[int, int]) -> None:
         if self.p is not None:
             raise ConfigError("p, ratio: give one of the two")
-        if len(ratio) != 2 or any(not isinstance(n, int) or n < 0 for n in ratio) or not sum(ratio):
+        pair = _is((tuple, list), ratio) and len(ratio) == 2
+        if not pair or any(not _is(int, n) or n < 0 for n in ratio) or not sum(ratio):
             raise ConfigError(
                 f"ratio must be (real, augmented), whole numbers such as (1, 2), got {ratio!r}"
             )
+
+
+def _is(kind: type | tuple[type, ...], value: object) -> bool:
+    """Whether a value is of the kind that it is declared to be: users check no types."""
+    return isinstance(value, kind)

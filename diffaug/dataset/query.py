@@ -43,6 +43,8 @@ class Query:
     where: str | None = None
 
     def __post_init__(self) -> None:
+        if self.where is not None and not isinstance(self.where, str):
+            raise ConfigError(f"where: {self.where!r} is not a condition: {_LIKE}")
         if self.where is not None and not self._names():
             raise ConfigError(f"where: {self.where!r} names no column: {_LIKE}")
 

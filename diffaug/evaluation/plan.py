@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -58,8 +59,8 @@ def plan_evaluation(
     *,
     test: list[str],
     validation: list[str] | None = None,
-    settings: Evaluation | None = None,
-    recipe: Recipe | None = None,
+    settings: Evaluation | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -74,8 +75,9 @@ def plan_evaluation(
         output: a local folder.
         test: shards of test images; nothing is chosen on them.
         validation: shards to draw validation images from; by default the sources.
-        settings: what to compare.
-        recipe: how to augment; the settings' strengths replace its strength.
+        settings: what to compare, or a dict of its fields.
+        recipe: how to augment, or a dict of its fields; the settings' strengths replace its
+            strength.
         batch_size: batch size of the diffusion model, as in a job.
         dtype: dtype of all networks.
         device: device of all networks.
@@ -83,7 +85,8 @@ def plan_evaluation(
     Raises:
         ConfigError: an argument is invalid, or OUTPUT holds another evaluation.
     """
-    settings, recipe = settings or Evaluation(), recipe or DEFAULT_RECIPE
+    settings = Evaluation.taken({} if settings is None else settings)
+    recipe = Recipe.taken(DEFAULT_RECIPE if recipe is None else recipe)
     storage.refuse_root(output)
     if "://" in output and not storage.is_local(output):
         raise ConfigError(f"{storage.public_url(output)}: an evaluation requires a local folder")

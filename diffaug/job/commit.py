@@ -9,6 +9,7 @@ import platform
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,10 +182,10 @@ class ShardSink:
         self._last_source = sample.key
 
     def discard(self) -> None:
-        """Drop everything."""
-        self._part.close()
-        for tar in (self._tar, self._rejects):
-            tar.discard()
+        """Drop everything, each file even if the disk is too full to close another."""
+        with ExitStack() as files:
+            for drop in (self._part.close, self._tar.discard, self._rejects.discard):
+                files.callback(drop)
 
     def commit(self, source: Fingerprint, passed_over: int = 0) -> ShardReport:
         """Publish the tars, then the part; if another writer was first, its part counts.

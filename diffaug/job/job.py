@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from diffaug.job.augment import augment_shards
 from diffaug.job.binding import Binding
@@ -49,9 +50,9 @@ class Job:
     @classmethod
     def plan(
         cls,
-        sources: list[str],
+        sources: str | list[str],
         output: str,
-        recipe: Recipe,
+        recipe: Recipe | Mapping[str, Any],
         *,
         batch_size: int | None = None,
         dtype: str | None = None,
@@ -71,6 +72,7 @@ class Job:
                 what it must be.
             OSError: storage failed.
         """
+        recipe = Recipe.taken(recipe)
         run = plan_run(
             sources,
             output,

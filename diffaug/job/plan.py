@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from diffaug import storage
@@ -35,9 +36,9 @@ _LONGEST = 255 - len("-01234567.tar")
 
 
 def plan_run(
-    sources: list[str],
+    sources: str | list[str],
     output: str,
-    recipe: Recipe,
+    recipe: Recipe | Mapping[str, Any],
     *,
     batch_size: int | None = None,
     dtype: str | None = None,
@@ -52,7 +53,7 @@ def plan_run(
     Args:
         sources: files, globs, brace ranges or lists, on any fsspec URL.
         output: folder or URL of the output.
-        recipe: what to do to each image.
+        recipe: what to do to each image, or a dict of its fields.
         batch_size: lanes; by default 32, or those the job began with. Likewise `dtype`, `device`.
         allow_mixed: go on with a job begun on another device class or other major versions.
 
@@ -62,13 +63,14 @@ def plan_run(
         OSError: storage failed.
     """
     storage.refuse_root(output)
+    sources = [sources] if isinstance(sources, str) else sources
     _refuse_secrets([output, *filter(_SECRET.search, sources)])
     begun = read_run(output)
     planned = [shard.url for shard in begun.sources] if begun else []
     urls = source_shards(sources, output, planned=planned)
     _refuse_secrets(urls)
     _refuse_undecodable(urls)
-    recipe = placed(recipe)
+    recipe = placed(Recipe.taken(recipe))
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if begun is None:
         return _new_run(urls, with_suggestions(recipe), Execution.choose(batch_size, dtype, device))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, os_error_number
 from diffaug.models.layout import choose, kind_of, parts, read_index
 
 __all__ = ["fetch_autoencoder", "fetch_file", "fetch_pipeline", "file_names", "is_hub_name"]
@@ -176,7 +176,7 @@ def _sentence(reference: str, error: Exception) -> str:
             f"{constants.HF_HUB_CACHE} does not hold all of it: check the network, or give a local "
             "folder"
         )
-    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+    if os_error_number(cause) in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"no space is left in the cache {constants.HF_HUB_CACHE}: free some space, or set "
             "HF_HOME to a folder on a larger disk"

@@ -91,6 +91,7 @@ class DiffusionModel(nn.Module):
             readme: text for people, written to README.md below the card that diffaug reads.
 
         Raises:
+            OSError: the folder cannot be written.
             TypeError: the network is not a UNet2D, or the schedule came from no configuration.
         """
         from diffaug.models.families import unet2d

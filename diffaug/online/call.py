@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from numbers import Integral
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.online.engine import Engine, Given
+from diffaug.online.images import not_pictures
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label, label_of
 
@@ -21,7 +22,7 @@ __all__ = ["augment"]
 
 def augment(
     images: Any,
-    recipe: Recipe,
+    recipe: Recipe | Mapping[str, Any],
     *,
     labels: int | str | Sequence[int | str] | Tensor | None = None,
     batch_size: int | None = None,
@@ -34,7 +35,7 @@ def augment(
         images: a PIL image, a tensor (C, H, W), or a batch: a list of either, or a tensor
             (B, C, H, W). C is 1 or 3. Tensors are uint8 in [0, 255], or floating point in
             [0, 1], which are rounded to 8 bits.
-        recipe: what to do to each image.
+        recipe: what to do to each image, or a dict of its fields.
         labels: the classes, one for a single image, else one per image: integers, or words, which
             become a prompt's {label_text}. Required if the recipe's condition or prompt uses them.
         batch_size: lanes in the fixed batch shape, 32 by default. Pixels can depend on it.
@@ -50,9 +51,10 @@ def augment(
         ConfigError: the recipe cannot be run here.
         OutOfMemoryError: a network call does not fit into memory; the message states what fits.
         DefectError: an image or label is unusable; the message names it.
-        TypeError: what was given is not images.
+        TypeError: what was given is not images, or the labels are not classes.
         ValueError: a tensor has another shape or range.
     """
+    recipe = Recipe.taken(recipe)
     if recipe.mask_key is not None:
         raise ConfigError("mask_key: bare images have no members: use Augmenter, or leave it out")
     engine = Engine(recipe, Execution.choose(batch_size, dtype, device))
@@ -77,7 +79,7 @@ def _as_list(images: Any) -> tuple[list[Any], bool]:
         return [images], True
     if isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
         return list(images), False
-    raise TypeError(f"images must be PIL images or tensors, got {type(images).__name__}")
+    raise not_pictures(images)
 
 
 def _labels(labels: Any, count: int) -> list[Label]:
@@ -85,10 +87,15 @@ def _labels(labels: Any, count: int) -> list[Label]:
         return [Label()] * count
     if isinstance(labels, Tensor):
         labels = labels.tolist()
+    if isinstance(labels, (Mapping, Set)) or not isinstance(labels, (Integral, Iterable)):
+        raise TypeError(f"labels must be a class or a list of them, got {type(labels).__name__}")
     given = [labels] if isinstance(labels, (Integral, str)) else list(labels)
     if len(given) != count:
         raise ValueError(f"{count} images need {count} labels, got {len(given)}")
-    return list(map(label_of, given))
+    try:
+        return list(map(label_of, given))
+    except TypeError:
+        raise TypeError(f"labels must be whole numbers or words, got {given!r}") from None
 
 
 def _given(batch: list[Any], labels: list[Label]) -> Iterator[Given[int]]:

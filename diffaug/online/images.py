@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from os import PathLike
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from diffaug.pictures.depth import GREYS
 
-__all__ = ["like", "to_pil"]
+__all__ = ["like", "not_pictures", "to_pil"]
 
 ImageLike = TypeVar("ImageLike", Image.Image, Tensor)
 
@@ -29,10 +31,8 @@ def to_pil(image: Any, what: str = "images") -> Image.Image:
     """
     if isinstance(image, Image.Image):
         return image
-    if isinstance(image, np.ndarray):
-        raise TypeError(f'{what} must be PIL images or tensors: decode with "pil" or "torchrgb"')
     if not isinstance(image, Tensor):
-        raise TypeError(f"{what} must be PIL images or tensors, got {type(image).__name__}")
+        raise not_pictures(image, what)
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ValueError(f"an image tensor must be (1 or 3, H, W), got {tuple(image.shape)}")
     if image.is_floating_point():
@@ -44,6 +44,29 @@ def to_pil(image: Any, what: str = "images") -> Image.Image:
         raise ValueError(f"an image tensor must be uint8 or floating, got {image.dtype}")
     pixels = image.to("cpu", torch.uint8).permute(1, 2, 0).contiguous().numpy()
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def not_pictures(given: Any, what: str = "images") -> TypeError:
+    """The error for what is neither a PIL image nor a tensor, with the cure for its kind.
+
+    Args:
+        given: what was given.
+        what: what the error calls it.
+    """
+    cures: dict[Any, str] = {
+        np.ndarray: "PIL.Image.fromarray makes an image of an array; webdataset's decode does so "
+        'with "pil", and makes tensors with "torchrgb"',
+        (str, PathLike): "open the file with PIL.Image.open",
+        (bytes, bytearray): 'let webdataset decode("pil"), or open them with PIL.Image.open',
+        (tuple, list): "give the image of each, or samples (dicts) instead of tuples: webdataset's "
+        "map_tuple(Augment(recipe)) is for tuples",
+        dict: "samples (dicts) are for Augment and Augmenter",
+        Iterator: "give a list",
+        type(None): "give an image",
+    }
+    cure = next((cure for kinds, cure in cures.items() if isinstance(given, kinds)), "")
+    said = f"{what} must be PIL images or tensors, got {type(given).__name__}"
+    return TypeError(f"{said}: {cure}" if cure else said)
 
 
 def like(result: Image.Image, given: ImageLike) -> ImageLike:

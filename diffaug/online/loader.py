@@ -7,7 +7,8 @@ Both pickle without the model; each process loads it when it first needs it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from string import Formatter
 from typing import Any
 
@@ -30,11 +31,11 @@ class _InLoader:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: Recipe | Mapping[str, Any],
         execution: Execution,
         cache: str | os.PathLike[str] | None,
     ) -> None:
-        self.recipe = recipe
+        self.recipe = Recipe.taken(recipe)
         self._execution = execution
         self._cache = None if cache is None else Cache(cache)
         self._epoch = Epoch()
@@ -67,7 +68,8 @@ class Augment(_InLoader):
     epoch, as its noise is.
 
     Args:
-        recipe: what to do to each image. Its keys name the members of a sample that are read.
+        recipe: what to do to each image, or a dict of its fields. Its keys name the members of a
+            sample that are read.
         p: the probability that an image is augmented, in [0, 1]; the others pass unchanged.
         cache: a folder that keeps results, so that they are read, not made again; see `Cache`.
         dtype: float32 or bfloat16; by default the faster one on this machine.
@@ -80,15 +82,15 @@ class Augment(_InLoader):
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: Recipe | Mapping[str, Any],
         p: float = 1.0,
         *,
         cache: str | os.PathLike[str] | None = None,
         dtype: str | None = None,
         device: str | None = None,
     ) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"p must be a probability in [0, 1], got {p:g}")
+        if not _is_probability(p):
+            raise ValueError(f"p must be a probability in [0, 1], got {p!r}")
         super().__init__(recipe, Execution.choose(1, dtype, device), cache)
         self.p = p
         self._loaded: Engine | None = None
@@ -133,6 +135,10 @@ class Augment(_InLoader):
         return Given(image, "the image", image)
 
 
+def _is_probability(p: object) -> bool:
+    return isinstance(p, Real) and 0 <= float(p) <= 1
+
+
 class Augmenter(_InLoader):
     """Augments a stream of samples, batched through the lanes.
 
@@ -142,7 +148,8 @@ class Augmenter(_InLoader):
     what is no sample, such as a README.txt in a tar, and logs that.
 
     Args:
-        recipe: what to do to each image. Its keys name the members of a sample that are read.
+        recipe: what to do to each image, or a dict of its fields. Its keys name the members of a
+            sample that are read.
         keep: whether to yield each sample itself too, before its copies.
         cache: a folder that keeps results, so that they are read, not made again; see `Cache`.
         batch_size: lanes in the fixed batch shape, 32 by default.
@@ -155,7 +162,7 @@ class Augmenter(_InLoader):
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: Recipe | Mapping[str, Any],
         *,
         keep: bool = False,
         cache: str | os.PathLike[str] | None = None,
@@ -165,7 +172,7 @@ class Augmenter(_InLoader):
     ) -> None:
         super().__init__(recipe, Execution.choose(batch_size, dtype, device), cache)
         self.keep = keep
-        self._census = Census(Reading.of(recipe))
+        self._census = Census(Reading.of(self.recipe))
 
     def __call__(self, samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield each sample's copies; epoch e yields numbers e * copies to (e + 1) * copies - 1.
@@ -173,7 +180,13 @@ class Augmenter(_InLoader):
         Raises:
             ConfigError: the recipe cannot be run here.
             DefectError: a sample has no image, or it or its condition is unusable.
+            TypeError: it is not a stream of samples.
         """
+        if not isinstance(samples, Iterable) or isinstance(samples, (dict, str, bytes)):
+            raise TypeError(
+                f"Augmenter takes a stream of samples (dicts), got {type(samples).__name__}: use "
+                "Augment for one sample, diffaug.augment for images"
+            )
         recipe = self.recipe
         first = self._epoch.get() * recipe.copies
         images = (given(sample, recipe) for sample in only_samples(samples, self._census))

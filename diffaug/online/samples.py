@@ -31,12 +31,27 @@ def given(sample: Sample, recipe: Recipe) -> Given[Sample]:
 
     Raises:
         DefectError: there is no image member.
+        TypeError: it is not a sample, or its class is of another type.
     """
+    if not isinstance(sample, dict):
+        raise TypeError(
+            f"a sample must be a dict of members, as webdataset yields it, got "
+            f"{type(sample).__name__}: call Augmenter before to_tuple, on the stream of samples, "
+            "or use diffaug.augment for bare images"
+        )
+    try:
+        label = label_of(sample.get(recipe.label_key), sample.get(TEXT))
+    except TypeError:
+        kind = type(sample[recipe.label_key]).__name__
+        raise TypeError(
+            f"{_name(sample)}: its class, {recipe.label_key}, must be a whole number or text, got "
+            f"{kind}"
+        ) from None
     return Given(
         tag=sample,
         name=_name(sample),
         image=sample[image_key(sample, recipe)],
-        label=label_of(sample.get(recipe.label_key), sample.get(TEXT)),
+        label=label,
         key=sample.get("__key__"),
         mask=sample.get(recipe.mask_key or ""),
     )

@@ -7,6 +7,7 @@ reference implementation, the package mlcroissant, builds and validates the docu
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -70,14 +71,14 @@ def _document(run: Run, reports: list[ShardReport], summary: Summary, name: str)
 
     tars = [
         mlc.FileObject(
-            id=report.output_shard,
+            id=_id(report.output_shard, number),
             name=report.output_shard,
             content_url=report.output_shard,
             content_size=f"{report.output_bytes} B",
             encoding_formats=["application/x-tar"],
             sha256=report.output_sha256,
         )
-        for report in reports
+        for number, report in enumerate(reports)
         if report.output_shard is not None
     ]
     parts = mlc.FileSet(
@@ -108,6 +109,11 @@ def _document(run: Run, reports: list[ShardReport], summary: Summary, name: str)
         distribution=[*tars, parts, *([images] if tars else [])],
         record_sets=[_rows(mlc, run), *([_pictures(mlc)] if tars else [])],
     ).to_json()
+
+
+def _id(name: str, number: int) -> str:
+    """A tar's name, or its place if the name holds what mlcroissant takes in no identifier."""
+    return name if re.fullmatch(r"[\w./-]+", name, re.ASCII) else f"tar-{number}"
 
 
 def _description(summary: Summary) -> str:

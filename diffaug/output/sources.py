@@ -42,7 +42,7 @@ class _Home(NamedTuple):
 
 
 def source_shards(
-    patterns: list[str], output: str | None = None, *, planned: Sequence[str] = ()
+    patterns: str | list[str], output: str | None = None, *, planned: Sequence[str] = ()
 ) -> list[str]:
     """The files that patterns lead to, as `storage.expand` does, except what diffaug wrote.
 
@@ -58,6 +58,7 @@ def source_shards(
         ConfigError: as `storage.expand` does; or there is no pattern, one names what the job wrote
             in `output`, or nothing is left.
     """
+    patterns = [patterns] if isinstance(patterns, str) else patterns
     if not patterns:
         raise ConfigError("no SOURCE is given: name at least one shard")
     homes = _Homes(output, planned)

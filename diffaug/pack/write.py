@@ -158,9 +158,9 @@ class _Shards:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._images:
-            self._stream.close()
-        self._stack.close()
+        with self._stack:  # which removes the folder, even if the disk is too full to close a file
+            if self._images:
+                self._stream.close()
 
     def add(self, members: dict[str, bytes]) -> None:
         """Append a sample, starting a new shard if this one is full."""

@@ -11,7 +11,7 @@ from braceexpand import braceexpand
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, DiffaugError
 from diffaug.pictures.codec import encode, to_picture
 from diffaug.pictures.grid import grid
 from diffaug.shards import ShardWriter
@@ -36,7 +36,9 @@ def write_images(
         columns: how many images side by side in a grid.
 
     Raises:
-        ConfigError: `output` has another extension, or already holds something.
+        ConfigError: `output` has another extension, cannot be written, or already holds something.
+        DiffaugError: a folder could be written only in part.
+        OSError: storage failed.
     """
     storage.refuse_root(output, "output")
     if output.endswith(".tar"):
@@ -45,13 +47,27 @@ def write_images(
         raise ConfigError(f"{storage.public_url(output)}: only shards (.tar) go to a remote store")
     path = storage.local_path(output)
     if output.endswith(".png"):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder: name a file for a grid")
+        _check(path.parent)
         return _grid(images, path, columns)
     if path.suffix:
         raise ConfigError(f"{output}: use .png for a grid, .tar for shards, or name a folder")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path} already exists and is not empty: choose another output")
+    _check(path)
     return _folder(images, labels, path)
+
+
+def _check(folder: Path) -> None:
+    """Find out now, not when all images are made, whether a folder can be written."""
+    try:
+        with storage.scratch(str(folder)):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {folder}: {error.strerror or error}: choose another output"
+        ) from None
 
 
 def _urls(pattern: str) -> list[str]:
@@ -70,7 +86,10 @@ def _grid(images: Images, path: Path, columns: int) -> Iterator[int]:
     for image in images:
         made.append(image)
         yield len(made)
-    grid(made, columns).save(path)
+    with storage.scratch(str(path.parent)) as scratch:
+        fresh = scratch / path.name
+        grid(made, columns).save(fresh)
+        storage.publish(fresh, str(path))
 
 
 def _folder(images: Images, labels: Sequence[int | None], folder: Path) -> Iterator[int]:
@@ -78,7 +97,15 @@ def _folder(images: Images, labels: Sequence[int | None], folder: Path) -> Itera
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         place = folder if label is None else folder / f"{label:0{width}d}"
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"{index:08d}.png").write_bytes(encode(to_picture(image), "png"))
+        path = place / f"{index:08d}.png"
+        try:
+            path.write_bytes(encode(to_picture(image), "png"))
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise DiffaugError(
+                f"cannot write to {place}: {error.strerror or error}: {folder} holds the first "
+                f"{index} of {len(labels)} images; choose another output"
+            ) from error
         yield index + 1
 
 

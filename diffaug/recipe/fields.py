@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -122,6 +123,23 @@ class Fields(BaseModel):
             raise ConfigError(f"the {cls.what} {path} must be a mapping of fields, such as seed: 0")
         fields = {name: value for name, value in fields.items() if value not in _NULLS}
         return cls.of(fields | overrides, where=f"{cls.what} {path}")
+
+    @classmethod
+    def taken(cls, given: Any) -> Self:
+        """What a caller gave as such fields: they themselves, or a mapping of some of them.
+
+        Raises:
+            ConfigError: it is neither, or a field is wrong.
+        """
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, Mapping):
+            return cls.of(dict(given))
+        name, kind = cls.__name__, type(given).__name__
+        raise ConfigError(
+            f"the {cls.what} must be a {name} or a dict of its fields, got {kind}: for the fields "
+            f"in a file, give {name}.from_yaml(path)"
+        )
 
     @classmethod
     def of(cls, fields: dict[str, Any], where: str = "") -> Self:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-__all__ = ["Strength", "strength_of"]
+__all__ = ["Strength", "highest", "strength_of"]
 
 
 def _check(value: Any) -> Any:
@@ -55,3 +55,10 @@ def strength_of(strength: Strength, copy: int, u: float) -> float:
         low, high = (float(part) for part in strength.split(":"))
         return low + (high - low) * u
     return strength
+
+
+def highest(strength: Strength) -> float:
+    """The highest strength that a copy can have."""
+    if isinstance(strength, str):
+        return float(strength.partition(":")[2])
+    return max(strength) if isinstance(strength, tuple) else strength

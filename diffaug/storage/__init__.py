@@ -21,7 +21,7 @@ from diffaug.storage.home import local_path
 from diffaug.storage.names import identity, lies_in, refuse_nowhere, refuse_root, tidy
 from diffaug.storage.read import Fingerprint, WholeFile, open_read, open_whole, read_bytes, sha256
 from diffaug.storage.scratch import leftovers, scratch
-from diffaug.storage.write import create, publish, remove, replace
+from diffaug.storage.write import create, publish, remove, replace, writing
 
 __all__ = [
     "Fingerprint",
@@ -54,4 +54,5 @@ __all__ = [
     "sha256",
     "stats",
     "tidy",
+    "writing",
 ]

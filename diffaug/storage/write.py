@@ -6,13 +6,39 @@ import contextlib
 import errno
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from diffaug.errors import os_error_number
 from diffaug.storage.find import exists, filesystem, on_this_machine
 from diffaug.storage.retry import patiently
 
-__all__ = ["create", "publish", "remove", "replace"]
+__all__ = ["create", "publish", "remove", "replace", "writing"]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Let a library's failure to write a local file be the error that the system reported.
+
+    safetensors and torch raise errors of their own on a full disk, and numpy gives no reason.
+
+    Args:
+        path: the file or folder that the library writes.
+
+    Raises:
+        OSError: the system refused to write; the error names the path.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = os_error_number(error)
+        if number is not None:
+            raise OSError(number, os.strerror(number), str(path)) from error
+        if isinstance(error, OSError):
+            raise OSError(f"{path}: {error}: is the disk full?") from error
+        raise
 
 
 def publish(local: Path, url: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -69,9 +69,9 @@ class Step:
 
 
 def train(
-    sources: list[str],
+    sources: str | list[str],
     checkpoint: str | Path,
-    recipe: TrainRecipe,
+    recipe: TrainRecipe | Mapping[str, Any],
     *,
     device: str | None = None,
     dtype: str | None = None,
@@ -89,7 +89,7 @@ def train(
     Args:
         sources: shards: files, globs, brace ranges or lists, on any fsspec URL.
         checkpoint: a local folder (see `train.state`).
-        recipe: what to train, and how.
+        recipe: what to train, and how; or a dict of its fields.
         device: cpu, cuda or cuda:N; None means cuda if available.
         dtype: float32, or bfloat16 for autocast; None means that of the resumed training, or the
             faster one on this machine.
@@ -102,9 +102,10 @@ def train(
     Raises:
         ConfigError: an argument is invalid.
         DivergedError: the loss is not finite; the message names the last good checkpoint.
-        OSError: a shard cannot be read.
+        OSError: a shard cannot be read, or the checkpoint cannot be written.
     """
     storage.refuse_root(str(checkpoint), "CHECKPOINT")
+    recipe = TrainRecipe.taken(recipe)
     if not storage.is_local(str(checkpoint)):
         raise ConfigError(f"CHECKPOINT must be a local folder, got {checkpoint}")
     if not checkpoint_minutes > 0 or preview_steps < 1:

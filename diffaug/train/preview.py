@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
+from diffaug import storage
 from diffaug.models.module import DiffusionModel
+from diffaug.pictures.codec import encode
 from diffaug.pictures.grid import grid
 
 __all__ = ["reconstruction_grid", "sample_grid"]
@@ -25,7 +28,7 @@ def sample_grid(model: DiffusionModel, path: Path) -> None:
     classes = model.denoiser.classes
     condition = [index % classes for index in range(_SAMPLES)] if classes else None
     images = model.sample(_SAMPLES, steps=_STEPS, condition=condition, batch_size=_BATCH_SIZE)
-    grid([*images.cpu().numpy()], _SAMPLE_COLUMNS).save(path)
+    _write(grid([*images.cpu().numpy()], _SAMPLE_COLUMNS), path)
 
 
 def reconstruction_grid(model: DiffusionModel, x_0: NDArray[np.float32], path: Path) -> None:
@@ -42,4 +45,8 @@ def reconstruction_grid(model: DiffusionModel, x_0: NDArray[np.float32], path: P
         columns.append(model.edit(clean, strength, steps=_STEPS, batch_size=_BATCH_SIZE))
     rows = torch.stack(columns, dim=1).flatten(0, 1).numpy()
     captions = ["image", *(f"{strength:g}" for strength in _STRENGTHS)]
-    grid([*rows], len(columns), captions).save(path)
+    _write(grid([*rows], len(columns), captions), path)
+
+
+def _write(picture: Image.Image, path: Path) -> None:
+    storage.replace(encode(picture, "png"), str(path))

@@ -54,6 +54,7 @@ _OWN_FIELDS = {
     "in_channels": "channels",
     "out_channels": "channels",
     "num_class_embeds": "classes",
+    "class_embed_type": "classes",
 }
 """Fields of `UNet2DModel` that the recipe's own fields determine."""
 

@@ -88,7 +88,11 @@ def read_state(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def write_checkpoint(checkpoint: Path, state: dict[str, Any], model: DiffusionModel) -> None:
-    """Write the model as a diffusers folder, then the state, each file atomically."""
+    """Write the model as a diffusers folder, then the state, each file atomically.
+
+    Raises:
+        OSError: the folder cannot be written; what was there before is whole.
+    """
     with storage.scratch(str(checkpoint)) as scratch:
         folder = scratch / "checkpoint"
         model.save_pretrained(folder, _readme(state))
@@ -96,11 +100,16 @@ def write_checkpoint(checkpoint: Path, state: dict[str, Any], model: DiffusionMo
         training.mkdir()
         lines = [json.dumps(skipped, ensure_ascii=False) + "\n" for skipped in state["skipped"]]
         (training / "skipped.jsonl").write_text("".join(lines), encoding="utf-8")
-        torch.save(state, training / "state.pt")
+        _save(state, training / "state.pt")
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         # without its index the folder is not a model, so the index follows the model's other files
         for path in sorted(files, key=lambda path: _LAST.get(path.name, 0)):
             storage.publish(path, str(checkpoint / path.relative_to(folder)))
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    with storage.writing(path), path.open("wb") as stream:  # by a stream torch tells the reason
+        torch.save(state, stream)
 
 
 _LAST = {"model_index.json": 1, "state.pt": 2}

@@ -156,7 +156,7 @@ class Trainer:
 
 
 def _new_model(recipe: TrainRecipe) -> DiffusionModel:
-    """An untrained model, after a trial run on an image of the recipe's shape."""
+    """An untrained model, after a trial run on two images, at the first and the last time."""
     with torch.random.fork_rng([]):
         torch.manual_seed(recipe.seed)
         try:
@@ -167,8 +167,11 @@ def _new_model(recipe: TrainRecipe) -> DiffusionModel:
                 recipe.class_count,
             )
             model = DiffusionModel(denoiser, recipe.class_names)
+            ends = torch.tensor([0, denoiser.schedule.num_train_timesteps - 1])
             with torch.inference_mode():
-                model.denoise(torch.zeros((1, *recipe.shape)), torch.zeros(1, dtype=torch.long))
+                found = model.denoise(torch.zeros((2, *recipe.shape)), ends)
+            if not torch.isfinite(found).all():
+                raise ValueError("its output is not finite")
         except Exception as error:  # a field of UNet2DModel can make it raise anything
             raise ConfigError(f"network: diffusers cannot build or run it: {error}") from error
     return model

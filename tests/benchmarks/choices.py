@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
 from diffaug import DiffusionModel
+from diffaug.cli.console import PlainConsole
 from diffaug.cli.progress import Log, Pace, counted
 from diffaug.diffusion.schedule import Schedule
 from diffaug.pictures.fit import Fit
@@ -71,7 +71,7 @@ def trained(shards: str, folder: Path, recipe: TrainRecipe) -> DiffusionModel:
     """Train, or finish what is there."""
     pace = Pace()
     steps = train([shards], folder, recipe, resume=True, checkpoint_minutes=1)
-    log = Log(Console(stderr=True))
+    log = Log(PlainConsole(stderr=True))
     for step in counted(steps, recipe.steps, "steps", log, pace, done=lambda step: step.step):
         pace.add(step)
     return DiffusionModel.from_pretrained(folder)

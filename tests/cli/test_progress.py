@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from diffaug.cli import progress
+from diffaug.cli.console import PlainConsole
 from diffaug.cli.progress import Counts, Log, counted
 from tests.conftest import Cli
 from tests.support.forks import Forks
@@ -60,7 +60,7 @@ def working(tally: Tally, before: Callable[[int], None] = lambda number: None) -
 
 def log_of(**options: Any) -> tuple[Log, io.StringIO]:
     stream = io.StringIO()
-    console = Console(file=stream, width=200, **options)
+    console = PlainConsole(file=stream, width=200, **options)
     return Log(console), stream
 
 

@@ -419,6 +419,10 @@ def test_sixteen_bits_and_rotation_are_read_as_a_job_reads_them(
         ({"real": "nowhere-*.tar"}, "no shard matches"),
         ({"real": ""}, "SOURCE is empty or blank"),
         ({"real": []}, "no SOURCE is given"),
+        ({"real": 5}, "real must be a path or URL, got 5"),
+        ({"real": [None]}, "real must be a path or URL, got None"),
+        ({"where": 5}, "where: 5 is not a condition"),
+        ({"soft_labels": "10"}, "soft_labels must be the number of classes, got '10'"),
         ({"where": "score_ssim > 2"}, "no image of .* is chosen where score_ssim > 2"),
     ],
 )
@@ -437,6 +441,9 @@ def test_the_images_of_the_output_are_not_its_real_samples(folder: Path) -> None
 
 
 def test_what_is_no_output_is_told(tmp_path: Path) -> None:
+    for given in (None, 5, ["out"]):
+        with pytest.raises(diffaug.ConfigError, match="OUTPUT must be a path or URL, got"):
+            diffaug.AugmentedDataset(given)  # type: ignore[arg-type]
     with pytest.raises(diffaug.ConfigError, match=r"it has no run\.json"):
         diffaug.AugmentedDataset(tmp_path)
     with pytest.raises(diffaug.ConfigError, match="no shard is committed"):

@@ -40,6 +40,13 @@ def test_a_share_of_augmented_samples(fields: dict[str, Any], given: bool, share
         {"samples": -3},
         {"samples": 3, "train": False},
         {"shuffle": -1},
+        {"p": "0.5"},
+        {"ratio": 2},
+        {"ratio": "1:2"},
+        {"samples": "3"},
+        {"samples": 2.5},
+        {"shuffle": None},
+        {"seed": "0"},
     ],
 )
 def test_values_out_of_range_are_refused(fields: dict[str, Any]) -> None:

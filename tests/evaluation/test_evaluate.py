@@ -299,7 +299,9 @@ def test_stopped_it_ends_soon_and_then_continues(tmp_path: Path, cli: Cli) -> No
     In the tests one process trains by itself otherwise: its scores are the same, bit for bit.
     """
     output, again = tmp_path / "output", tmp_path / "again"
-    few = [*SMALL[2:], "--labels", "3", "--arms", "one-step"]
+    few = ["--labels", "3", "--seeds", "2", "--validation", "1", "--train-steps", "6"]
+    few += ["--arms", "one-step", "--one-step-strengths", "0.4", "--severities", "3"]
+    few += ["--copies", "2", "--test", str(SHARDS[2])]
     assert cli("evaluate", *SOURCE, output, *few).code == 0
     shutil.copytree(output, again)
     shutil.rmtree(again / "trials")

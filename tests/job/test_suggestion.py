@@ -132,10 +132,10 @@ def test_naming_nothing_is_refused_where_the_job_began_with_other_values(
 ) -> None:
     asked = ["augment", folder / "s.tar", tmp_path / "out", "--model", folder / "model"]
     asked += ["--batch-size", "8"]
-    assert cli(*asked, "--steps", "2", "--sampler", "one-step").code == 0
+    assert cli(*asked, "--steps", "2", "--sampler", "dpmsolver++").code == 0
     said = cli(*asked)
     assert said.code == 2
-    assert "steps (2 there, 4 asked), sampler (one-step there, ddim asked)" in said.err
+    assert "steps (2 there, 4 asked), sampler (dpmsolver++ there, ddim asked)" in said.err
 
 
 def test_a_refusal_of_another_model_names_the_model_alone(folder: Path, cli: Cli) -> None:

@@ -6,6 +6,7 @@ takes one: `DPMSolverMultistepScheduler(solver_order=1)`, whose step is DDIM's.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
     AutoencoderTiny,
     DPMSolverMultistepScheduler,
     LatentConsistencyModelImg2ImgPipeline,
@@ -230,6 +233,145 @@ def test_weights_that_a_file_lacks_are_not_drawn_at_random(tmp_path: Path, part:
         caught.value
     )
     assert lost[0].rpartition(".")[2] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "unet",
+    [
+        {"encoder_hid_dim": 32, "encoder_hid_dim_type": "text_proj", "cross_attention_dim": 24},
+        {"addition_embed_type": "text", "addition_embed_type_num_heads": 4},
+    ],
+)
+def test_what_a_unet_makes_of_the_prompt_itself_is_supported(
+    tmp_path: Path, noises: Callable[[str, Any], None], unet: dict[str, Any]
+) -> None:
+    folder = tiny.stable_diffusion(tmp_path, **unet)
+    made, edits = ours(folder, strength=0.7, steps=4)
+    pipeline: Any = StableDiffusionImg2ImgPipeline.from_pretrained(folder, safety_checker=None)
+    noises(SD_MODULE, edits)
+    assert gap(made, reference(pipeline, edits, 1.0)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("unet", "said"),
+    [
+        ({"class_embed_type": "identity"}, "has class_embed_type 'identity' in unet/config.json"),
+        ({"class_embed_type": "timestep"}, "has class_embed_type 'timestep'"),
+        (
+            {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8},
+            "has class_embed_type 'projection'",
+        ),
+        (
+            {"class_embed_type": "simple_projection", "projection_class_embeddings_input_dim": 8},
+            "has class_embed_type 'simple_projection'",
+        ),
+        ({"num_class_embeds": 7}, "has num_class_embeds 7"),
+        (
+            {"encoder_hid_dim": 16, "encoder_hid_dim_type": "image_proj"},
+            "has encoder_hid_dim_type 'image_proj'.* supported is None or 'text_proj'",
+        ),
+        (
+            {"encoder_hid_dim": 32, "encoder_hid_dim_type": "text_image_proj"},
+            "has encoder_hid_dim_type 'text_image_proj'",
+        ),
+        (
+            {"addition_embed_type": "image", "encoder_hid_dim": 32},
+            "has addition_embed_type 'image'",
+        ),
+        ({"addition_embed_type": "text_image"}, "has addition_embed_type 'text_image'"),
+        (
+            {
+                "addition_embed_type": "text_time",
+                "addition_time_embed_dim": 8,
+                "projection_class_embeddings_input_dim": 80,
+            },
+            "has addition_embed_type 'text_time'.* supported is None or 'text'",
+        ),
+        ({"in_channels": 9}, "takes 9 channels and latents have 4: it requires more than an image"),
+        ({"out_channels": 8}, "returns 8 channels and latents have 4"),
+        ({"sample_size": None}, "its sample_size is not set"),
+        (
+            {"cross_attention_dim": 48},
+            r"takes prompts that are 48 wide \(cross_attention_dim\), and its text_encoder makes "
+            "them 32 wide",
+        ),
+    ],
+)
+def test_a_unet_that_must_be_given_something_else(
+    tmp_path: Path, unet: dict[str, Any], said: str
+) -> None:
+    refused(tiny.stable_diffusion(tmp_path, **unet), said)
+
+
+@pytest.mark.parametrize(
+    ("unet", "said"),
+    [
+        ({"addition_embed_type": None}, "has addition_embed_type None.* supported is 'text_time'"),
+        (
+            {"projection_class_embeddings_input_dim": 5 * 8 + 32},
+            r"24 wide \(projection_class_embeddings_input_dim, less the sizes of the picture\)",
+        ),
+        ({"cross_attention_dim": 32}, "its text_encoder and text_encoder_2 makes them 64 wide"),
+    ],
+)
+def test_a_unet_that_must_be_given_something_else_than_xl(
+    tmp_path: Path, unet: dict[str, Any], said: str
+) -> None:
+    refused(tiny.stable_diffusion_xl(tmp_path, **unet), said)
+
+
+def test_the_refiner_of_xl_lacks_an_encoder(tmp_path: Path) -> None:
+    """And it is given another size, in which its picture's worth is in the place of a size."""
+    unet = {"cross_attention_dim": 32, "projection_class_embeddings_input_dim": 5 * 8 + 32}
+    folder = tiny.stable_diffusion_xl(tmp_path, **unet)
+    index = folder / "model_index.json"
+    changes: dict[str, Any] = {"text_encoder": [None, None], "tokenizer": [None, None]}
+    changes |= {"requires_aesthetics_score": True}
+    changes |= {"_class_name": "StableDiffusionXLImg2ImgPipeline"}
+    index.write_text(json.dumps(json.loads(index.read_text()) | changes))
+    model = load_model(find_checkpoint(str(folder)), FLOAT32)
+    condition = [part[None] for part in model.condition(None, "a cat")]
+    assert [part.shape for part in condition] == [(1, 16, 32), (1, 32), (1, 5)]
+    x_0 = model.denoiser(torch.zeros(1, 4, 8, 8), torch.tensor([500]), *condition)
+    assert x_0.shape == (1, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("vae", "said"),
+    [
+        ({"in_channels": 4, "out_channels": 4}, "encodes pictures of 4 channels and decodes"),
+        ({"latents_mean": [0.1] * 4, "latents_std": [2.0] * 4}, "latents_mean, latents_std"),
+    ],
+)
+def test_an_autoencoder_of_other_pictures(tmp_path: Path, vae: dict[str, Any], said: str) -> None:
+    folder = tiny.stable_diffusion(tmp_path / "sd")
+    other: Any = AutoencoderKL(norm_num_groups=4, block_out_channels=(8,), **vae)
+    other.save_pretrained(tmp_path / "vae")
+    recipe = Recipe(model=str(folder), autoencoder=str(tmp_path / "vae"))
+    with pytest.raises(ConfigError, match=said):
+        load_model(checkpoint_of(recipe), FLOAT32)
+
+
+def test_an_autoencoder_of_another_kind(tmp_path: Path) -> None:
+    """Of those that diffusers has, it decodes only videos."""
+    folder = tiny.stable_diffusion(tmp_path / "sd")
+    other: Any = AutoencoderKLTemporalDecoder(block_out_channels=(32,))
+    other.save_pretrained(tmp_path / "vae")
+    recipe = Recipe(model=str(folder), autoencoder=str(tmp_path / "vae"))
+    with pytest.raises(ConfigError, match="of the kind AutoencoderKLTemporalDecoder"):
+        load_model(checkpoint_of(recipe), FLOAT32)
+
+
+def test_a_prompt_that_no_part_can_encode(tmp_path: Path) -> None:
+    folder = tiny.stable_diffusion_xl(tmp_path)
+    index = folder / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"tokenizer": [None, None]}))
+    refused(folder, "it lacks its tokenizer")
+
+
+def refused(folder: Path, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_model(find_checkpoint(str(folder)), FLOAT32)
 
 
 def test_guidance_as_an_input_leads_away_from_nothing(tmp_path: Path) -> None:

@@ -491,6 +491,13 @@ def test_dit_of_other_channels_is_refused(
     refused(tiny.dit(tmp_path, **fields), sentence)
 
 
+def test_dit_by_the_name_that_the_published_ones_give_it(tmp_path: Path) -> None:
+    folder, name = tiny.dit(tmp_path), "Transformer2DModel"
+    rewrite(folder / "model_index.json", transformer=["diffusers", name])
+    rewrite(folder / "transformer/config.json", _class_name=name)
+    assert load_model(find_checkpoint(str(folder)), FLOAT32).denoiser.classes == 1000
+
+
 def test_dit_of_pictures_that_are_none_is_refused(tmp_path: Path) -> None:
     folder = tiny.dit(tmp_path)
     vae: Any = AutoencoderKL(in_channels=2, out_channels=2, norm_num_groups=8)
@@ -519,6 +526,9 @@ def test_consistency_of_another_scheduler_is_refused(
         ({"in_channels": 4, "out_channels": 4}, "4 channels; must be grey"),
         ({"out_channels": 6}, "gives 6 channels for 3"),
         ({"class_embed_type": "timestep"}, "embedded as 'timestep'"),
+        ({"class_embed_type": "identity"}, "embedded as 'identity'"),
+        ({"num_class_embeds": 0}, "num_class_embeds is 0"),
+        ({"time_embedding_type": "fourier"}, "has time_embedding_type 'fourier'"),
     ],
 )
 def test_consistency_of_another_unet_is_refused(

@@ -326,6 +326,10 @@ def test_the_whole_way(models: dict[str, Path], family: str) -> None:
 # What is refused
 
 
+def _dev(folder: Path, **transformer: Any) -> Path:
+    return tiny.flux(folder, dev=True, **transformer)
+
+
 @pytest.mark.parametrize(
     ("family", "part", "changes", "said"),
     [
@@ -349,6 +353,29 @@ def test_what_would_load_and_be_wrong(
     rewrite(folder / part / name, changes)
     with pytest.raises(diffaug.ConfigError) as caught:
         loaded(folder)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "transformer", "said"),
+    [
+        (tiny.stable_diffusion_3, {"out_channels": 8}, "returns 8 channels for 4"),
+        (tiny.stable_diffusion_3, {"in_channels": 8, "out_channels": 8}, "of 8 channels, and its"),
+        (tiny.stable_diffusion_3, {"sample_size": 64}, "has positions for 6 patches of 2"),
+        (tiny.stable_diffusion_3, {"pooled_projection_dim": 48}, "48 wide (pooled_projection_dim)"),
+        (tiny.stable_diffusion_3, {"joint_attention_dim": 64}, "64 wide (joint_attention_dim)"),
+        (_dev, {"in_channels": 96, "out_channels": 16}, "takes latents of 24 channels"),
+        (_dev, {"out_channels": 32}, "returns 32 channels for 16"),
+        (_dev, {"patch_size": 2}, "has patch_size 2"),
+        (_dev, {"pooled_projection_dim": 48}, "its text_encoder makes them 32 wide"),
+        (_dev, {"joint_attention_dim": 64}, "its text_encoder_2 makes them 80 wide"),
+    ],
+)
+def test_a_transformer_that_must_be_given_something_else(
+    tmp_path: Path, make: Callable[..., Path], transformer: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(diffaug.ConfigError) as caught:
+        loaded(make(tmp_path / "model", **transformer))
     assert said in str(caught.value)
 
 

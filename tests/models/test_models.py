@@ -19,6 +19,7 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import find_checkpoint, load_model, shipped_cards
 from diffaug.recipe import Recipe
+from tests.conftest import SHARDS, Cli
 
 EXECUTION = Execution(batch_size=3, dtype="float32", device="cpu")
 TIMES = torch.tensor([0, 500, 999])
@@ -343,6 +344,48 @@ def test_a_prediction_type_of_another_kind(make: Make) -> None:
 
 def test_four_channels_are_no_picture(make: Make) -> None:
     assert "4 channels" in refusal(make(in_channels=4, out_channels=4))
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"class_embed_type": "identity"}, "classes are embedded as 'identity'"),
+        ({"class_embed_type": "timestep"}, "classes are embedded as 'timestep'"),
+        # diffusers builds it without a table, and then ignores every class
+        ({"class_embed_type": "projection", "num_class_embeds": 3}, "embedded as 'projection'"),
+        ({"num_class_embeds": 0}, "num_class_embeds is 0; must be the number of classes, or null"),
+        ({"out_channels": 3}, "gives 3 channels for 1"),
+        ({"in_channels": 3, "out_channels": 1}, "gives 1 channels for 3"),
+        (
+            {"time_embedding_type": "learned", "num_train_timesteps": 10},
+            "knows 10 times (num_train_timesteps in unet/config.json), and its scheduler has 1000",
+        ),
+    ],
+)
+def test_a_network_that_must_be_given_something_else(
+    make: Make, config: dict[str, Any], sentence: str
+) -> None:
+    assert sentence in refusal(make(**config))
+
+
+def test_learned_times_of_the_scheduler_are_taken(make: Make) -> None:
+    folder = make(time_embedding_type="learned", num_train_timesteps=1000)
+    x_t = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    unet: Any = UNet2DModel.from_pretrained(folder / "unet")
+    found = load(folder).network(x_t, TIMES, CLASSES)
+    assert torch.allclose(found, predicted(unet.eval(), x_t, None), atol=1e-5)
+
+
+def test_such_a_network_is_refused_when_a_job_is_planned(
+    make: Make, tmp_path: Path, cli: Cli
+) -> None:
+    folder = make(class_embed_type="identity")
+    cli("augment", SHARDS[0], tmp_path / "out", "--model", folder).assert_mistake(
+        "its classes are embedded as 'identity' (class_embed_type in unet/config.json), which is "
+        "not supported"
+    )
+    assert not (tmp_path / "out").exists()
+    cli("sample", folder, "-o", tmp_path / "x.png").assert_mistake("embedded as 'identity'")
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,13 @@ def test_an_image_alone_has_no_members(fields: dict[str, Any]) -> None:
         (Image.new("F", (28, 28)), diffaug.DefectError, "the image: .* no fixed range"),
         ({"__key__": "k", "png": Image.new("F", (9, 9))}, diffaug.DefectError, "'k': .* no fixed"),
         (np.zeros((28, 28), np.uint8), TypeError, "PIL images or tensors"),
-        ((Image.new("L", (28, 28)), 3), TypeError, "PIL images or tensors, got tuple"),
+        ((Image.new("L", (28, 28)), 3), TypeError, r"got tuple: .* map_tuple\(Augment\(recipe\)\)"),
+        (
+            {"__key__": "k", "png": b"\x89PNG"},
+            TypeError,
+            "sample 'k': .* got bytes: let webdataset",
+        ),
+        ("a.png", TypeError, "the image: images must be .*, got str: open the file"),
         (torch.zeros(5, 1, 28, 28), ValueError, r"must be \(1 or 3, H, W\)"),
     ],
 )
@@ -175,8 +181,8 @@ def test_what_is_no_image_is_refused(
         Augment(QUICK, p)(given)
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
-def test_a_share_is_between_none_and_all(p: float) -> None:
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan"), "0.5", None])
+def test_a_share_is_between_none_and_all(p: Any) -> None:
     with pytest.raises(ValueError, match=r"p must be a probability in \[0, 1\]"):
         Augment(QUICK, p)
 

@@ -45,7 +45,7 @@ def _pictures(count: int = 6) -> list[Image.Image]:
     return [Image.fromarray(pixels(sample["png"])) for sample in fashion(count)]
 
 
-def _augment(images: Any, recipe: diffaug.Recipe = ONCE, **options: Any) -> Any:
+def _augment(images: Any, recipe: Any = ONCE, **options: Any) -> Any:
     return diffaug.augment(images, recipe, batch_size=BATCH, **options)
 
 
@@ -165,10 +165,17 @@ def test_a_class_conditions_as_in_a_job(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("images", "error", "said"),
     [
-        ("a.png", TypeError, "PIL images or tensors"),
-        (b"bytes", TypeError, "PIL images or tensors"),
-        (None, TypeError, "PIL images or tensors"),
-        ([np.zeros((28, 28), np.uint8)], TypeError, "PIL images or tensors"),
+        ("a.png", TypeError, "PIL images or tensors, got str: open the file with PIL.Image.open"),
+        (["a.png"], TypeError, "image 0: images must be .* got str: open the file"),
+        (Path("a.png"), TypeError, "got PosixPath: open the file"),
+        (b"bytes", TypeError, r'got bytes: let webdataset decode\("pil"\)'),
+        (None, TypeError, "got NoneType: give an image"),
+        (3, TypeError, "PIL images or tensors, got int$"),
+        ({"png": None}, TypeError, r"got dict: samples \(dicts\) are for Augment and Augmenter"),
+        (np.zeros((28, 28), np.uint8), TypeError, "got ndarray: PIL.Image.fromarray"),
+        ([np.zeros((28, 28), np.uint8)], TypeError, "image 0: .* got ndarray: PIL.Image.fromarray"),
+        ([(Image.new("L", (28, 28)), 3)], TypeError, "image 0: .* got tuple: give the image of"),
+        (iter(()), TypeError, "got tuple_iterator: give a list"),
         (torch.zeros(28, 28), ValueError, r"must be \(1 or 3, H, W\)"),
         (torch.zeros(2, 28, 28), ValueError, r"must be \(1 or 3, H, W\)"),
         (torch.zeros(1, 28, 28, dtype=torch.int64), ValueError, "uint8 or floating"),
@@ -190,6 +197,11 @@ def test_what_is_no_image_is_refused(images: Any, error: type[Exception], said: 
         ([1], ValueError, "2 images need 2 labels, got 1"),
         ([1, 10], diffaug.DefectError, "class 10 is not one of the model's 10"),
         ([1, -1], diffaug.DefectError, "class -1"),
+        (1.5, TypeError, "labels must be a class or a list of them, got float"),
+        ({"a": 1, "b": 2}, TypeError, "a list of them, got dict"),
+        ({1, 2}, TypeError, "a list of them, got set"),
+        ([1, 2.5], TypeError, r"labels must be whole numbers or words, got \[1, 2.5\]"),
+        ([1, None], diffaug.DefectError, "image 1: condition is label"),
     ],
 )
 def test_a_label_that_is_none_is_refused(labels: Any, error: type[Exception], said: str) -> None:
@@ -203,7 +215,57 @@ def test_an_unknown_model_is_refused() -> None:
         _augment(_pictures(1), diffaug.Recipe(model="nothing"))
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda recipe: _augment(_pictures(1), recipe),
+        diffaug.Augment,
+        diffaug.Augmenter,
+        lambda recipe: diffaug.plan_run([], "out", recipe),
+        lambda recipe: diffaug.Job.plan([], "out", recipe),
+    ],
+)
+def test_a_recipe_is_a_recipe_or_a_dict(use: Any) -> None:
+    for given, said in (
+        (None, "the recipe must be a Recipe or a dict of its fields, got NoneType: for the fields"),
+        ("recipe.yaml", r"got str: .* give Recipe.from_yaml\(path\)"),
+        (diffaug.Recipe, "got ModelMetaclass"),
+        ([("seed", 1)], "got list"),
+        ({"strenght": 0.4}, "strenght: no such field"),
+    ):
+        with pytest.raises(diffaug.ConfigError, match=said):
+            use(given)
+
+
+def test_a_dict_of_fields_is_the_recipe_of_them() -> None:
+    fields = {"sampler": "one-step", "strength": 0.5, "seed": 3}
+    (ours,) = _augment(_pictures(1), fields)
+    (theirs,) = _augment(_pictures(1), diffaug.Recipe(**fields))
+    assert _same(ours, np.asarray(theirs))
+    assert diffaug.Augment(fields).recipe == diffaug.Recipe(**fields)
+    assert diffaug.Augmenter(fields).recipe == diffaug.Recipe(**fields)
+
+
 # --- Augmenter
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (None, "Augmenter takes a stream of samples \\(dicts\\), got NoneType"),
+        ({"__key__": "a", "png": None}, "got dict: use Augment for one sample"),
+        ("s.tar", "got str"),
+        ([(Image.new("L", (28, 28)), 3)], "dict of members, .* got tuple: call Augmenter before"),
+        ([Image.new("L", (28, 28))], "got Image: call Augmenter before to_tuple"),
+        ([None], "got NoneType"),
+        ([{"png": np.zeros((28, 28), np.uint8)}], "sample None: images must .* got ndarray"),
+        ([{"__key__": "a", "png": b"\x89PNG"}], r"sample 'a': .* got bytes: let webdataset decode"),
+        ([{"png": Image.new("L", (8, 8)), "cls": 1.5}], "its class, cls, must be .*, got float"),
+    ],
+)
+def test_what_is_no_stream_of_samples(samples: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        list(_augmenter(RECIPE)(samples))
 
 
 def _stream(path: Path, *stages: Any, decode: str = "pil") -> list[dict[str, Any]]:

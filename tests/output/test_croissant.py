@@ -15,7 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from diffaug.output.croissant import _id
 from tests.conftest import MLCROISSANT, SHARDS, Cli
+from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import augmented, manifest
 
 pytestmark = MLCROISSANT
@@ -111,3 +113,28 @@ def test_a_job_that_is_not_finished_is_refused(tmp_path: Path, cli: Cli) -> None
     part.unlink()
     cli("export", tmp_path / "out").assert_mistake("finish the job, then export it")
     cli("export", tmp_path / "none").assert_mistake("is not an output of diffaug")
+
+
+def test_names_are_no_identifiers(tmp_path: Path, cli: Cli) -> None:
+    """mlcroissant takes no blank in one; OUTPUTs of 0.1.0 have them in the names of tars."""
+    source = write_samples(tmp_path / "a b [x](y) #1.tar", fashion(2))
+    output = tmp_path / "out :b: <b> & %20"
+    augmented([source], output)
+    assert cli("export", output).code == 0
+    dataset = mlcroissant.Dataset(output / "croissant.json")
+    assert not dataset.metadata.ctx.issues.errors
+    assert dataset.metadata.name == output.name
+    assert len(list(dataset.records("rows"))) == len(list(dataset.records("pictures"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier"),
+    [
+        ("shards/a_b-1.2.tar", "shards/a_b-1.2.tar"),
+        ("shards/a b.tar", "tar-7"),
+        ("shards/a%20b.tar", "tar-7"),
+        ("shards/手袋.tar", "tar-7"),
+    ],
+)
+def test_the_identifier_of_a_tar(name: str, identifier: str) -> None:
+    assert _id(name, 7) == identifier

@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 import tarfile
+from collections import Counter
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,9 @@ from PIL import Image
 
 from diffaug import Recipe
 from diffaug.job.plan import freeze, plan_run
-from diffaug.report import contact_sheet
+from diffaug.report import contact_sheet, write_report
 from tests.conftest import SHARDS, Cli
-from tests.support.hostile import fashion, write_samples
+from tests.support.hostile import fashion, png, write_files, write_samples
 from tests.support.jobs import augmented, manifest
 from tests.support.outputs import multiply
 
@@ -172,3 +174,31 @@ def test_a_class_may_be_called_anything(tmp_path: Path, cli: Cli) -> None:
 def test_of_a_job_that_has_nothing_yet_there_is_no_page(tmp_path: Path, cli: Cli) -> None:
     freeze(plan_run([str(SHARDS[0])], str(tmp_path / "out"), Recipe()), str(tmp_path / "out"))
     cli("report", tmp_path / "out").assert_mistake("no shard is committed yet")
+
+
+def test_names_are_no_html(tmp_path: Path) -> None:
+    """Of shards, keys, classes and of OUTPUT: shown, and never tags, attributes or scripts."""
+    evil = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
+    key, label = evil.replace("/", "-"), f"{evil}$x^2$:b:"
+    files = [(f"{key}.png", png(0)), (f"{key}.cls", label.encode()), ("z.png", b"no image")]
+    source = write_files(tmp_path / f"{key}.tar", files)
+    output = tmp_path / key
+    augmented([source], output)
+    page = Path(write_report(str(output))).read_text()
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.count["script"] == 2
+    assert not any("onerror" in attributes for attributes in tags.attributes)
+    assert "onerror=alert(1)" in html.unescape(page)
+
+
+class _Tags(HTMLParser):
+    """Counts the tags of a page, and collects their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.attributes = Counter[str](), list[dict[str, str | None]]()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] += 1
+        self.attributes.append(dict(attrs))

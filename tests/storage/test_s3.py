@@ -88,7 +88,7 @@ def test_a_task_sees_what_was_committed_since_it_looked(
     run = planned(sources, output)
     assert survey(run.sources, output).missing == list(run.sources)
     assert storage.listing(f"{output}/manifest", "") == []
-    flags = ("--strength=0.4", "--steps=20", "--sampler=one-step", "--batch-size=8")
+    flags = ("--strength=0.4", "--sampler=one-step", "--batch-size=8")
     elsewhere = ("augment", *sources, output, *flags)
     assert forked(*elsewhere).returncode == 0
     found = survey(run.sources, output)

@@ -56,6 +56,8 @@ _named("escape", "a terminal's escape sequence in the name", "b\x1b[2J")
 _named("right_to_left", "a right-to-left mark in the name", "b\u202egnp", None)
 _named("unicode", "`手袋/é-ß-🙂.png`", "手袋/é-ß-🙂", None)
 _named("quotes", "spaces, quotes, `$(…)` and a star in the name", "b '\"$(id)*", None)
+_named("emoji_code", "`b:smile:c.png`, an emoji code of terminals", "b:smile:c", None)
+_named("markup", "markup of HTML, Markdown and terminals", "[b]<b>&amp;*_`|[x](y)", None)
 _named("key_of_255", "a key of 255 bytes", "b" * 255, None)
 _named("key_of_4000", "a key of 4,000 bytes", "deep/" * 799 + "bbbbb", None)
 

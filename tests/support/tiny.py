@@ -99,7 +99,7 @@ def lcm(folder: Path) -> Path:
     return folder
 
 
-def stable_diffusion_xl(folder: Path) -> Path:
+def stable_diffusion_xl(folder: Path, **unet: Any) -> Path:
     torch.manual_seed(2)
     pipeline: Any = StableDiffusionXLPipeline(
         vae=_autoencoder(),
@@ -109,11 +109,14 @@ def stable_diffusion_xl(folder: Path) -> Path:
         tokenizer_2=_tokenizer(),
         unet=_unet(
             64,
-            addition_embed_type="text_time",
-            addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + 32,
-            transformer_layers_per_block=(1, 2),
-            use_linear_projection=True,
+            **{
+                "addition_embed_type": "text_time",
+                "addition_time_embed_dim": 8,
+                "projection_class_embeddings_input_dim": 6 * 8 + 32,
+                "transformer_layers_per_block": (1, 2),
+                "use_linear_projection": True,
+                **unet,
+            },
         ),
         scheduler=DDIMScheduler(**SD_SCHEDULE),
         add_watermarker=False,
@@ -308,7 +311,7 @@ def stable_diffusion_3(folder: Path, t5: bool = True, **transformer: Any) -> Pat
     return folder
 
 
-def flux(folder: Path, dev: bool) -> Path:
+def flux(folder: Path, dev: bool, **transformer: Any) -> Path:
     """As dev (guidance embedded, shift by the image's size) or schnell; its weights in shards."""
     torch.manual_seed(5)
     pipeline: Any = FluxPipeline(
@@ -318,15 +321,18 @@ def flux(folder: Path, dev: bool) -> Path:
         tokenizer=_tokenizer(),
         tokenizer_2=_t5_tokenizer(),
         transformer=FluxTransformer2DModel(
-            in_channels=16,
-            num_layers=1,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=_T5_WIDTH,
-            pooled_projection_dim=32,
-            axes_dims_rope=(4, 4, 8),
-            guidance_embeds=dev,
+            **{
+                "in_channels": 16,
+                "num_layers": 1,
+                "num_single_layers": 1,
+                "attention_head_dim": 16,
+                "num_attention_heads": 2,
+                "joint_attention_dim": _T5_WIDTH,
+                "pooled_projection_dim": 32,
+                "axes_dims_rope": (4, 4, 8),
+                "guidance_embeds": dev,
+                **transformer,
+            }
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(
             shift=3.0 if dev else 1.0, use_dynamic_shifting=dev

@@ -207,7 +207,12 @@ def test_weights_that_are_no_numbers_are_never_saved(source: list[str], tmp_path
 def test_a_network_diffusers_cannot_build_is_a_mistake_in_the_recipe(
     source: list[str], tmp_path: Path
 ) -> None:
-    recipe = tiny(network={"preset": "tiny", "nonsense": 1})
-    with pytest.raises(ConfigError, match=r"network: diffusers cannot build or run it.*nonsense"):
-        run(source, tmp_path / "c", recipe)
-    assert not (tmp_path / "c").exists()
+    for fields, said in (
+        ({"nonsense": 1}, "nonsense"),
+        ({"time_embedding_type": "learned", "num_train_timesteps": 10}, "index out of range"),
+        ({"time_embedding_type": "fourier"}, "not finite"),  # the logarithm of time 0
+    ):
+        recipe = tiny(network={"preset": "tiny", **fields})
+        with pytest.raises(ConfigError, match=f"network: diffusers cannot build or run it.*{said}"):
+            run(source, tmp_path / "c", recipe)
+        assert not (tmp_path / "c").exists()

@@ -70,6 +70,7 @@ def test_a_field_as_a_flag_has_it_is_the_field() -> None:
         ({"classes": "-1"}, "classes is a number"),
         ({"classes": "ten"}, "classes is a number"),
         ({"network": {"in_channels": 3}}, "omit in_channels, and give channels instead"),
+        ({"network": {"class_embed_type": "identity"}}, "omit class_embed_type, and give classes"),
         ({"network": {"preset": ["tiny"]}}, "network must be tiny, small, base"),
         ({"channels": "["}, "channels"),
         ({"min_snr_gamma": 0}, "min_snr_gamma"),

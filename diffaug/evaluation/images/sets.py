@@ -15,6 +15,7 @@ from diffaug.evaluation.images.pictures import Pictures, read_pictures
 from diffaug.evaluation.plan import read_plan
 from diffaug.evaluation.settings import Evaluation
 from diffaug.output.evaluation import EvaluationOutput
+from diffaug.storage import writing
 
 __all__ = ["ScoredSet", "labelled", "scored_sets", "write_scored_sets"]
 
@@ -72,7 +73,9 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
         images = pictures.images
         if (corruption, severity) != _CLEAN:
             images = corrupt(images, pictures.pixels, corruption, severity)
-        np.save(_path(shard, corruption, severity), images)
+        path = _path(shard, corruption, severity)
+        with writing(path):
+            np.save(path, images)
 
 
 def _corruptions(settings: Evaluation) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -56,10 +57,11 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         notes_on(found, trials),
     )
     cost = _cost(plan, files, trials)
-    folder = files.folder / "results"
-    plots = draw_plots(summary, folder)
-    scores.to_parquet(folder / "scores.parquet", index=False)
-    summary.to_parquet(folder / "summary.parquet", index=False)
+    plots = draw_plots(summary, files.folder / "results")
+    for name, table in (("scores", scores), ("summary", summary)):
+        data = io.BytesIO()
+        table.to_parquet(data, index=False)
+        storage.replace(data.getvalue(), files.result(f"{name}.parquet"))
     results = asdict(conclusion) | {
         "cost": cost,
         "data": found.model_dump(),

@@ -14,6 +14,7 @@ from diffaug.evaluation.settings import FAMILIES
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.judge import signed
+from diffaug.output.markdown import code, text
 
 __all__ = ["markdown_page"]
 
@@ -41,7 +42,8 @@ def markdown_page(
             parts.append(
                 f"  On validation images it is {signed(verdict.lead)} ahead of {verdict.runner_up}."
             )
-    parts += ["", conclusion.leakage, "", *conclusion.notes, "", _how(plan, cost), ""]
+    notes = map(text, conclusion.notes)  # they name samples
+    parts += ["", conclusion.leakage, "", *notes, "", _how(plan, cost), ""]
     for labels in plan.settings.labels:
         parts += [f"## {labels} labels per class", "", _table(summary, labels), ""]
     parts += [f"![{PurePath(name).stem}]({name})" for name in plots]
@@ -62,7 +64,7 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
         f"{cost['generated_images']} images took {cost['generating_seconds'] / 60:.0f} minutes "
         f"({1000 * per_image:.0f} ms per image), {cost['trainings']} trainings "
         f"{cost['training_seconds'] / 60:.0f} minutes of one core, on {cost['device_class']}. "
-        f"Model {plan.recipe.model} ({plan.model_digest[:8]})."
+        f"Model {code(plan.recipe.model)} ({plan.model_digest[:8]})."
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from diffaug import storage
 from diffaug.evaluation.arms import BASELINE, DIFFUSION
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 
@@ -29,7 +31,6 @@ def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
     """
     from matplotlib import rc_context
 
-    folder.mkdir(parents=True, exist_ok=True)
     style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with rc_context(style):
         drawn = {"gains": _gains(summary), "corruptions": _corruptions(summary)}
@@ -38,7 +39,9 @@ def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
         paths = []
         for name, figure in drawn.items():
             paths.append(folder / f"{name}.png")
-            figure.savefig(paths[-1], dpi=110, metadata={"Software": None})
+            data = io.BytesIO()
+            figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+            storage.replace(data.getvalue(), str(paths[-1]))
     return paths
 
 

@@ -19,7 +19,7 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.families.pipeline import pipeline
-from diffaug.models.families.unet2d import UNet2D
+from diffaug.models.families.unet2d import UNet2D, check_inputs
 from diffaug.models.pretrained import Pretrained
 
 __all__ = ["load"]
@@ -101,15 +101,14 @@ def _refuse(checkpoint: Checkpoint, unet: Any, scheduler: Any) -> None:
         raise ConfigError(
             f"{name}: its sample_size is not set: write the image size into unet/config.json"
         )
-    if unet.in_channels not in (1, 3):
-        raise ConfigError(f"{name}: {unet.in_channels} channels; must be grey (1) or RGB (3)")
+    check_inputs(checkpoint, unet)
     if unet.out_channels != unet.in_channels:
         raise ConfigError(
             f"{name}: its UNet gives {unet.out_channels} channels for {unet.in_channels}; a "
             "consistency model returns the image itself"
         )
-    if unet.class_embed_type is not None:
+    if unet.time_embedding_type != "positional":
         raise ConfigError(
-            f"{name}: its classes are embedded as {unet.class_embed_type!r}; must be a table of "
-            "classes"
+            f"{name}: its UNet has time_embedding_type {unet.time_embedding_type!r}; the times of "
+            "consistency models require 'positional'"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import LCMScheduler
+from diffusers import DiTTransformer2DModel, LCMScheduler
 from torch import Tensor, nn
 
 from diffaug.diffusion.denoiser import Clip, Denoiser
@@ -51,7 +51,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     schedule, prediction = latent_diffusion(checkpoint, pipe.scheduler)
     device = torch.device(execution.device)
     size, classes = pipe.transformer.config.sample_size, pipe.transformer.config.num_embeds_ada_norm
-    coder = autoencoder(pipe.vae)
+    coder = autoencoder(checkpoint, pipe.vae, channels=(1, 3))
     return Pretrained(
         denoiser=Denoiser(
             network=_Transformer(pipe.transformer).eval(),
@@ -76,6 +76,12 @@ def _refuse(checkpoint: Checkpoint, pipe: Any) -> None:
             f"{name}: its scheduler, LCMScheduler, is not a plain diffusion of betas: such a "
             "variant is not supported"
         )
+    kind = type(pipe.transformer)
+    if not issubclass(kind, DiTTransformer2DModel):
+        raise ConfigError(
+            f"{name}: its transformer is of the kind {kind.__name__}; must be "
+            "DiTTransformer2DModel, which takes classes"
+        )
     channels, latent = pipe.transformer.config.in_channels, pipe.vae.config.latent_channels
     if channels != latent:
         raise ConfigError(
@@ -86,9 +92,4 @@ def _refuse(checkpoint: Checkpoint, pipe: Any) -> None:
         raise ConfigError(
             f"{name}: its transformer gives {pipe.transformer.out_channels} channels for "
             f"{channels}; must be as many, or with a variance twice as many"
-        )
-    if pipe.vae.config.in_channels not in (1, 3):
-        raise ConfigError(
-            f"{name}: pictures of {pipe.vae.config.in_channels} channels; must be grey (1) or RGB "
-            "(3)"
         )

@@ -96,12 +96,19 @@ def check_channels(checkpoint: Checkpoint, pipe: Any, channels: int) -> None:
     """Refuse a transformer whose latents, of `channels`, are not the autoencoder's.
 
     Raises:
-        ConfigError: it requires more than an image, or the autoencoder is of another family.
+        ConfigError: it requires more than an image, returns something else, or the autoencoder is
+            of another family.
     """
-    given = pipe.vae.config.latent_channels
+    config, given = pipe.transformer.config, pipe.vae.config.latent_channels
     if channels != given:
         raise ConfigError(
             f"model {checkpoint.reference}: its transformer takes latents of {channels} channels, "
             f"and its autoencoder makes {given}: use the plain text-to-image model, not one that "
             "requires more than an image, and an autoencoder of the same family"
+        )
+    if config.out_channels not in (None, config.in_channels):
+        raise ConfigError(
+            f"model {checkpoint.reference}: its transformer returns {config.out_channels} channels "
+            f"for {config.in_channels}, but a flow has as many as its latents: use the plain "
+            "text-to-image model"
         )

@@ -22,7 +22,7 @@ from diffaug.models.families.flow import (
     flow_schedule,
     network_times,
 )
-from diffaug.models.families.parts import autoencoder
+from diffaug.models.families.parts import autoencoder, check_encoders, check_width
 from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
 
@@ -97,9 +97,9 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     config = pipe.transformer.config
     channels = config.in_channels // 4
     check_channels(checkpoint, pipe, channels)
-    _check_encoders(checkpoint, pipe)
+    _check_prompts(checkpoint, pipe)
     height, width = _size(checkpoint, pipe)
-    coder, device = autoencoder(pipe.vae), torch.device(execution.device)
+    coder, device = autoencoder(checkpoint, pipe.vae), torch.device(execution.device)
     size = height // coder.factor, width // coder.factor
     schedule = flow_schedule(checkpoint, pipe.scheduler.config, size[0] // 2 * (size[1] // 2))
     network = _Transformer(pipe.transformer, network_times(schedule), size)
@@ -125,14 +125,20 @@ def _size(checkpoint: Checkpoint, pipe: Any) -> tuple[int, int]:
     return height, width
 
 
-def _check_encoders(checkpoint: Checkpoint, pipe: Any) -> None:
-    """Refuse parts missing that diffusers loads without, and then fails."""
+def _check_prompts(checkpoint: Checkpoint, pipe: Any) -> None:
+    """Refuse a transformer that is given what it cannot take."""
     needed = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-    if lacking := [name for name in needed if getattr(pipe, name) is None]:
+    check_encoders(checkpoint, pipe, needed)
+    config, clip, t5 = pipe.transformer.config, pipe.text_encoder, pipe.text_encoder_2
+    if config.patch_size != 1:
         raise ConfigError(
-            f"model {checkpoint.reference}: it lacks its {', '.join(lacking)}, without which no "
-            "prompt can be encoded"
+            f"model {checkpoint.reference}: its transformer has patch_size {config.patch_size}; "
+            "latents are packed two by two before it, so that it must be 1"
         )
+    pooled, width = config.pooled_projection_dim, config.joint_attention_dim
+    hidden = clip.config.hidden_size
+    check_width(checkpoint, "pooled_projection_dim", pooled, hidden, "text_encoder")
+    check_width(checkpoint, "joint_attention_dim", width, t5.config.d_model, "text_encoder_2")
 
 
 def _encoder(pipe: Any, tokens: int) -> Any:

@@ -1,11 +1,16 @@
-"""What adapters share: autoencoders, schedules of betas, and activations that save memory."""
+"""What adapters share: autoencoders, schedules of betas, activations that save memory, and checks.
+
+The checks refuse parts that load and then fail, or are ignored, in the middle of a job.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from diffaug.diffusion.denoiser import Prediction
@@ -14,16 +19,31 @@ from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.models.checkpoint import Checkpoint
 
-__all__ = ["activate_in_place", "autoencoder", "latent_diffusion"]
+__all__ = [
+    "activate_in_place",
+    "autoencoder",
+    "check_encoders",
+    "check_width",
+    "latent_diffusion",
+]
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
-def autoencoder(vae: Any) -> Autoencoder:
+def autoencoder(checkpoint: Checkpoint, vae: Any, channels: Collection[int] = (3,)) -> Autoencoder:
     """diffusers' `AutoencoderKL` or `AutoencoderTiny`, its latents scaled and shifted.
 
     An image is encoded to its most likely latents; diffusers' pipelines sample them instead.
+
+    Args:
+        checkpoint: named in errors.
+        vae: the model's own, or the one that replaces it.
+        channels: those that the family's pictures can have.
+
+    Raises:
+        ConfigError: it is of another kind, or of other pictures.
     """
+    _check_autoencoder(f"model {checkpoint.reference}", vae, channels)
     vae = vae.to(memory_format=torch.channels_last)
     blocks = getattr(vae.config, "block_out_channels", ()) or vae.config.encoder_block_out_channels
     scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
@@ -42,6 +62,67 @@ def autoencoder(vae: Any) -> Autoencoder:
         return pictures.float()
 
     return Autoencoder(encode=encode, decode=decode, factor=2 ** (len(blocks) - 1))
+
+
+def _check_autoencoder(name: str, vae: Any, channels: Collection[int]) -> None:
+    kind = type(vae)
+    if not issubclass(kind, (AutoencoderKL, AutoencoderTiny)):
+        raise ConfigError(
+            f"{name}: its autoencoder is of the kind {kind.__name__}; supported are "
+            "AutoencoderKL and AutoencoderTiny"
+        )
+    config = vae.config
+    if config.in_channels not in channels or config.out_channels != config.in_channels:
+        known = " or ".join({1: "grey (1)", 3: "RGB (3)"}[one] for one in channels)
+        raise ConfigError(
+            f"{name}: its autoencoder encodes pictures of {config.in_channels} channels and "
+            f"decodes pictures of {config.out_channels}; both must be {known}"
+        )
+    if getattr(config, "latents_mean", None) or getattr(config, "latents_std", None):
+        raise ConfigError(
+            f"{name}: its autoencoder scales every channel of its latents differently "
+            "(latents_mean, latents_std): such a variant is not supported"
+        )
+
+
+def check_encoders(checkpoint: Checkpoint, pipe: Any, needed: Iterable[str]) -> None:
+    """Refuse text encoders and tokenizers missing that diffusers loads without, and then fails.
+
+    Args:
+        checkpoint: named in errors.
+        pipe: a diffusers pipeline.
+        needed: the names of the parts.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    if lacking := [name for name in needed if getattr(pipe, name) is None]:
+        raise ConfigError(
+            f"model {checkpoint.reference}: it lacks its {', '.join(lacking)}, without which no "
+            "prompt can be encoded"
+        )
+
+
+def check_width(
+    checkpoint: Checkpoint, field: str, width: int | Iterable[int], given: int, by: str
+) -> None:
+    """Refuse a network whose text encoders give embeddings of another width than it takes.
+
+    Args:
+        checkpoint: named in errors.
+        field: of the network's configuration.
+        width: its value, or its value for each block.
+        given: how wide the embeddings are.
+        by: the parts that give them.
+
+    Raises:
+        ConfigError: the widths differ.
+    """
+    if given not in ([width] if isinstance(width, int) else [*width]):
+        raise ConfigError(
+            f"model {checkpoint.reference}: its network takes prompts that are {width} wide "
+            f"({field}), and its {by} makes them {given} wide: they are parts of different models"
+        )
 
 
 def activate_in_place(network: nn.Module) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from diffaug.diffusion.denoiser import Boundary, Clip, Denoiser
@@ -19,7 +20,12 @@ from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.families.parts import autoencoder, latent_diffusion
+from diffaug.models.families.parts import (
+    autoencoder,
+    check_encoders,
+    check_width,
+    latent_diffusion,
+)
 from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
 
@@ -69,7 +75,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     _refuse(checkpoint, pipe)
     schedule, prediction = latent_diffusion(checkpoint, pipe.scheduler)
     device = torch.device(execution.device)
-    channels, coder = pipe.vae.config.latent_channels, autoencoder(pipe.vae)
+    channels, coder = pipe.vae.config.latent_channels, autoencoder(checkpoint, pipe.vae)
     size = pipe.unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     shape = (3, height * coder.factor, width * coder.factor)
@@ -94,13 +100,80 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
 
 
 def _refuse(checkpoint: Checkpoint, pipe: Any) -> None:
+    """Refuse a UNet that must be given more than an image, a time and a prompt."""
     name = f"model {checkpoint.reference}"
-    if pipe.unet.config.in_channels != pipe.vae.config.latent_channels:
+    kind = type(pipe.unet)
+    if not issubclass(kind, UNet2DConditionModel):
         raise ConfigError(
-            f"{name}: its UNet takes {pipe.unet.config.in_channels} channels and latents have "
-            f"{pipe.vae.config.latent_channels}: it requires more than an image (inpainting, "
-            "depth, upscaling); use the plain text-to-image model"
+            f"{name}: its UNet is of the kind {kind.__name__}; must be "
+            "UNet2DConditionModel, which takes prompts"
         )
+    unet, latent = pipe.unet.config, pipe.vae.config.latent_channels
+    if unet.in_channels != latent:
+        raise ConfigError(
+            f"{name}: its UNet takes {unet.in_channels} channels and latents have {latent}: it "
+            "requires more than an image (inpainting, depth, upscaling); use the plain "
+            "text-to-image model"
+        )
+    if unet.out_channels != latent:
+        raise ConfigError(
+            f"{name}: its UNet returns {unet.out_channels} channels and latents have {latent}: "
+            "such a variant is not supported"
+        )
+    if unet.sample_size is None:
+        raise ConfigError(
+            f"{name}: its sample_size is not set: write the size of its latents into "
+            "unet/config.json"
+        )
+    for field, known in _TAKEN[_is_xl(pipe)].items():
+        if unet[field] not in known:
+            raise ConfigError(
+                f"{name}: its UNet has {field} {unet[field]!r} in unet/config.json, so that it "
+                f"requires other inputs; supported is {' or '.join(map(repr, known))}: use the "
+                "plain text-to-image model"
+            )
+    _check_prompts(checkpoint, pipe)
+
+
+_TAKEN: dict[bool, dict[str, tuple[object, ...]]] = {
+    is_xl: {
+        "class_embed_type": (None,),
+        "num_class_embeds": (None,),
+        "encoder_hid_dim_type": (None, "text_proj"),
+        "addition_embed_type": ("text_time",) if is_xl else (None, "text"),
+        "dual_cross_attention": (False,),
+    }
+    for is_xl in (False, True)
+}
+"""The values, of fields that say what a UNet is given, that the adapter serves; by `_is_xl`."""
+
+
+def _check_prompts(checkpoint: Checkpoint, pipe: Any) -> None:
+    """Refuse a UNet and text encoders of different models; XL may lack the first encoder."""
+    unet, encoders = pipe.unet.config, ["text_encoder"]
+    if _is_xl(pipe):
+        first = pipe.text_encoder is not None or pipe.tokenizer is not None
+        encoders = [*encoders[:first], "text_encoder_2"]
+        _check_added(checkpoint, pipe)
+    tokenizers = [name.replace("text_encoder", "tokenizer") for name in encoders]
+    check_encoders(checkpoint, pipe, encoders + tokenizers)
+    projected = unet.encoder_hid_dim_type == "text_proj"
+    field = "encoder_hid_dim" if projected else "cross_attention_dim"
+    width = sum(getattr(pipe, name).config.hidden_size for name in encoders)
+    check_width(checkpoint, field, unet[field], width, " and ".join(encoders))
+
+
+def _check_added(checkpoint: Checkpoint, pipe: Any) -> None:
+    """Refuse an XL that takes other sizes, or another pooled prompt, than its pipeline gives."""
+    unet = pipe.unet.config
+    sizes = unet.addition_time_embed_dim * len(_sizes(pipe, (3, 0, 0)))
+    check_width(
+        checkpoint,
+        "projection_class_embeddings_input_dim, less the sizes of the picture",
+        unet.projection_class_embeddings_input_dim - sizes,
+        pipe.text_encoder_2.config.projection_dim,
+        "text_encoder_2",
+    )
 
 
 def _boundary(config: dict[str, Any], schedule: Schedule, device: torch.device) -> Boundary | None:
@@ -129,12 +202,7 @@ def _first(pipe: Any) -> Any:
 
 def _xl(pipe: Any, shape: tuple[int, int, int]) -> Any:
     """Prompts of XL: two encoders, and the size of the picture, which is not cropped."""
-    _, height, width = shape
-    sizes: list[float] = [height, width, 0, 0]
-    if pipe.config.get("requires_aesthetics_score", False):
-        sizes += [6.0]  # of the refiner, as in diffusers
-    else:
-        sizes += [height, width]
+    sizes = _sizes(pipe, shape)
     none_is_zero = pipe.config.get("force_zeros_for_empty_prompt", True)
 
     def encode(prompt: str | None) -> Condition:
@@ -147,6 +215,14 @@ def _xl(pipe: Any, shape: tuple[int, int, int]) -> Any:
         return tokens[0], pooled[0], given
 
     return encode
+
+
+def _sizes(pipe: Any, shape: tuple[int, int, int]) -> list[float]:
+    """What XL is given about a picture: its size, where it was cropped, and its size again."""
+    _, height, width = shape
+    if pipe.config.get("requires_aesthetics_score", False):
+        return [height, width, 0, 0, 6.0]  # the refiner's, as in diffusers
+    return [height, width, 0, 0, height, width]
 
 
 def _embed(pipe: Any, width: int) -> Any:

@@ -21,7 +21,7 @@ from diffaug.models.families.flow import (
     flow_schedule,
     network_times,
 )
-from diffaug.models.families.parts import autoencoder
+from diffaug.models.families.parts import autoencoder, check_encoders, check_width
 from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
 
@@ -66,9 +66,10 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     pipe = pipeline(checkpoint, execution)
     config = pipe.transformer.config
     check_channels(checkpoint, pipe, config.in_channels)
-    _check_encoders(checkpoint, pipe)
+    _check_size(checkpoint, config)
+    _check_prompts(checkpoint, pipe)
     device = torch.device(execution.device)
-    size, coder = config.sample_size, autoencoder(pipe.vae)
+    size, coder = config.sample_size, autoencoder(checkpoint, pipe.vae)
     tokens = (size // config.patch_size) ** 2
     schedule = flow_schedule(checkpoint, pipe.scheduler.config, tokens)
     # diffusers reads the dtype off the first tensor, a table that is always float32, and may leave
@@ -83,19 +84,29 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     )
 
 
-def _check_encoders(checkpoint: Checkpoint, pipe: Any) -> None:
-    """Refuse parts missing that diffusers loads without, and then fails; the T5 may be."""
-    lacking = [
-        name
-        for name in ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-        if getattr(pipe, name) is None
-    ]
-    if pipe.text_encoder_3 is not None and pipe.tokenizer_3 is None:
-        lacking.append("tokenizer_3")
-    if lacking:
+def _check_size(checkpoint: Checkpoint, config: Any) -> None:
+    """Refuse a size for which the transformer has no positions."""
+    size, positions = config.sample_size, config.pos_embed_max_size
+    if not isinstance(size, int) or size // config.patch_size > (positions or size):
         raise ConfigError(
-            f"model {checkpoint.reference}: it lacks its {', '.join(lacking)}, without which no "
-            "prompt can be encoded: only text_encoder_3, the T5, may be left out"
+            f"model {checkpoint.reference}: its sample_size is {size}, and its transformer has "
+            f"positions for {positions} patches of {config.patch_size} (pos_embed_max_size): mend "
+            "transformer/config.json"
+        )
+
+
+def _check_prompts(checkpoint: Checkpoint, pipe: Any) -> None:
+    """Refuse a transformer that is given what it cannot take; the T5 may be missing."""
+    needed = ["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"]
+    check_encoders(checkpoint, pipe, needed + ["tokenizer_3"] * (pipe.text_encoder_3 is not None))
+    config, t5 = pipe.transformer.config, pipe.text_encoder_3
+    pooled = sum(clip.config.projection_dim for clip in (pipe.text_encoder, pipe.text_encoder_2))
+    both = "text_encoder and text_encoder_2"
+    check_width(checkpoint, "pooled_projection_dim", config.pooled_projection_dim, pooled, both)
+    if t5 is not None:
+        width = t5.config.d_model
+        check_width(
+            checkpoint, "joint_attention_dim", config.joint_attention_dim, width, "text_encoder_3"
         )
 
 

@@ -18,8 +18,9 @@ from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.families.parts import activate_in_place
 from diffaug.models.pretrained import Pretrained
+from diffaug.storage import writing
 
-__all__ = ["UNet2D", "create", "load", "read", "save"]
+__all__ = ["UNet2D", "check_inputs", "create", "load", "read", "save"]
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -90,7 +91,7 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ConfigError(f"model {checkpoint.reference} cannot be loaded: {first_line}") from error
-    _refuse(checkpoint, loading, config, shape, schedule.alpha_t[-1] == 0)
+    _refuse(checkpoint, loading, config, unet.config, schedule)
     embeddings = unet.config.num_class_embeds or 0
     null_class = checkpoint.card.null_class if checkpoint.card and embeddings else None
     if null_class is not None and null_class != embeddings - 1:
@@ -111,6 +112,32 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     )
 
 
+def check_inputs(checkpoint: Checkpoint, config: Any) -> None:
+    """Refuse a UNet2D that must be given more than pictures, times and class numbers.
+
+    Args:
+        checkpoint: named in errors.
+        config: the UNet's configuration, with every field.
+
+    Raises:
+        ConfigError: it must; the text names the field.
+    """
+    name = f"model {checkpoint.reference}"
+    if config.in_channels not in (1, 3):
+        raise ConfigError(f"{name}: {config.in_channels} channels; must be grey (1) or RGB (3)")
+    if config.class_embed_type is not None:
+        raise ConfigError(
+            f"{name}: its classes are embedded as {config.class_embed_type!r} (class_embed_type in "
+            "unet/config.json), which is not supported; must be a table of classes, with "
+            "class_embed_type null and num_class_embeds their number"
+        )
+    if config.num_class_embeds is not None and config.num_class_embeds < 1:
+        raise ConfigError(
+            f"{name}: its num_class_embeds is {config.num_class_embeds}; must be the number of "
+            "classes, or null for none, in unet/config.json"
+        )
+
+
 def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it: the same bits as by `read`, faster.
 
@@ -128,6 +155,7 @@ def save(denoiser: Denoiser, folder: Path) -> None:
     """Write a denoiser as a `DDPMPipeline`, in its network's dtype.
 
     Raises:
+        OSError: the folder cannot be written.
         TypeError: its network is not a UNet2D, or its schedule came from no configuration.
     """
     if not isinstance(denoiser.network, UNet2D) or not denoiser.schedule.config:
@@ -143,8 +171,9 @@ def save(denoiser: Denoiser, folder: Path) -> None:
         sample_max_value=1.0 if clip.bound is None else clip.bound,
     )
     pipeline: Any = DDPMPipeline(unet=denoiser.network.unet, scheduler=scheduler)
-    pipeline.save_pretrained(folder)
-    _tidy(folder / "unet")
+    with writing(folder):
+        pipeline.save_pretrained(folder)
+        _tidy(folder / "unet")
 
 
 def _tidy(unet: Path) -> None:
@@ -182,26 +211,36 @@ def _refuse(
     checkpoint: Checkpoint,
     loading: dict[str, Any],
     config: dict[str, Any],
-    shape: tuple[int, int, int],
-    ends_in_pure_noise: bool,
+    unet: Any,
+    schedule: Schedule,
 ) -> None:
     """Refuse what would load and then be wrong."""
     reference = checkpoint.reference
+    check_inputs(checkpoint, unet)
     for kind in ("missing_keys", "unexpected_keys"):
         if loading[kind]:
             raise ConfigError(
                 f"model {reference}: the weights do not fit unet/config.json: "
                 f"{len(loading[kind])} {kind.replace('_', ' ')}, such as {sorted(loading[kind])[0]}"
             )
-    if shape[0] not in (1, 3):
-        raise ConfigError(f"model {reference}: {shape[0]} channels; must be grey (1) or RGB (3)")
+    if unet.out_channels not in (unet.in_channels, 2 * unet.in_channels):
+        raise ConfigError(
+            f"model {reference}: its UNet gives {unet.out_channels} channels for "
+            f"{unet.in_channels}; must be as many, or with a variance twice as many"
+        )
+    times, known = schedule.num_train_timesteps, unet.num_train_timesteps
+    if unet.time_embedding_type == "learned" and known < times:
+        raise ConfigError(
+            f"model {reference}: its UNet knows {known} times (num_train_timesteps in "
+            f"unet/config.json), and its scheduler has {times}: they are parts of different models"
+        )
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in _PREDICTIONS:
         raise ConfigError(
             f"model {reference}: prediction type {prediction!r} is not supported; supported are "
             f"{', '.join(_PREDICTIONS)}"
         )
-    if ends_in_pure_noise and prediction == "epsilon":
+    if schedule.alpha_t[-1] == 0 and prediction == "epsilon":
         raise ConfigError(
             f"model {reference}: its schedule ends without signal, where an epsilon prediction "
             "holds nothing of the image; such a schedule requires v_prediction"

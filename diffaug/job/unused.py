@@ -1,0 +1,60 @@
+"""What a new job would leave unused without a word: refused, since its user expects it to count.
+
+A recipe may hold it all the same: a loader moves the copy by the epoch and so comes to every value
+of a list, and a file may serve several commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from diffaug.errors import ConfigError
+from diffaug.output.run import read_run
+from diffaug.recipe import Recipe
+from diffaug.recipe.strength import highest
+
+__all__ = ["refuse_unused"]
+
+
+def refuse_unused(asked: Recipe, planned: Recipe, output: str, flags: Collection[str] = ()) -> None:
+    """Refuse values that no image of a new job would be made with; a job that has begun goes on.
+
+    Args:
+        asked: the recipe as the user gave it.
+        planned: the recipe as it is planned, with what the model's card suggests.
+        output: OUTPUT of the job.
+        flags: the fields that the user gave for this job alone.
+
+    Raises:
+        ConfigError: a value is unused; the text names the field.
+    """
+    found = next(_unused(asked, planned, flags), None)
+    if found is not None and read_run(output) is None:
+        raise ConfigError(found)
+
+
+def _unused(asked: Recipe, planned: Recipe, flags: Collection[str]) -> Iterator[str]:
+    for field, values in (("strength", asked.strength), ("prompt", asked.prompt)):
+        if isinstance(values, tuple) and len(values) > asked.copies:
+            yield (
+                f"{field}: {len(values)} are given and cycled over copies, of which there "
+                f"{'is 1' if asked.copies == 1 else f'are {asked.copies}'}: the last "
+                f"{len(values) - asked.copies} would not be used; raise copies to {len(values)}, "
+                "or leave them out"
+            )
+    if "steps" in flags and planned.sampler == "one-step":
+        yield "steps does nothing with the sampler one-step, which makes one call: leave it out"
+    most = highest(planned.strength)
+    if "eta" in flags and planned.eta and round(most * planned.steps) <= 1:
+        yield (
+            f"eta does nothing with one call, which strength {most:g} of {planned.steps} steps "
+            "makes: raise steps or leave it out"
+        )
+    if "embeddings" in flags and not (asked.prompt or asked.negative_prompt):
+        yield "embeddings do nothing without a prompt that names their tokens: give one"
+    low, _ = map(float, planned.guidance_interval.split(":"))
+    if "guidance_interval" in flags and low > most:
+        yield (
+            f"guidance_interval: it begins at {low:g}, and no image is noised further than to "
+            f"{most:g}, its strength: guidance would never act; lower it"
+        )
