@@ -1,4 +1,4 @@
-"""What tests of flows share: a Prefect server, ten shards, and what becomes of them."""
+"""What tests of flows share: ten shards and what becomes of them, and for each file a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGES = 24
 """In a shard: a job that is stopped has no more than two shards in hand, and drops the others."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a client of a server of our own, on loopback."""
     home = tmp_path_factory.mktemp("prefect")
@@ -28,7 +28,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         yield client_of(url, home)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def flows_forked(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Forks]:
