@@ -62,6 +62,7 @@ def plan_run(
         UncommittedError: a part of the manifest that a source may have is broken.
         OSError: storage failed.
     """
+    recipe = Recipe.taken(recipe)
     storage.refuse_root(output)
     sources = [sources] if isinstance(sources, str) else sources
     _refuse_secrets([output, *filter(_SECRET.search, sources)])
@@ -70,7 +71,7 @@ def plan_run(
     urls = source_shards(sources, output, planned=planned)
     _refuse_secrets(urls)
     _refuse_undecodable(urls)
-    recipe = placed(Recipe.taken(recipe))
+    recipe = placed(recipe)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if begun is None:
         return _new_run(urls, with_suggestions(recipe), Execution.choose(batch_size, dtype, device))

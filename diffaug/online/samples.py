@@ -18,9 +18,19 @@ Sample = dict[str, Any]
 
 
 def only_samples(stream: Iterable[Sample], census: Census) -> Iterator[Sample]:
-    """Those that a job would take for samples; what else there is, the log says at the end."""
+    """Those that a job would take for samples; what else there is, the log says at the end.
+
+    Raises:
+        TypeError: something in the stream is no dict.
+    """
     found = census.of("the stream")
     for sample in stream:
+        if not isinstance(sample, dict):
+            raise TypeError(
+                f"a sample must be a dict of members, as webdataset yields it, got "
+                f"{type(sample).__name__}: call Augmenter before to_tuple, on the stream of "
+                "samples, or use diffaug.augment for bare images"
+            )
         if found.takes(str(sample.get("__key__")), _members(sample)):
             yield sample
     found.end()
@@ -31,14 +41,8 @@ def given(sample: Sample, recipe: Recipe) -> Given[Sample]:
 
     Raises:
         DefectError: there is no image member.
-        TypeError: it is not a sample, or its class is of another type.
+        TypeError: its class is of another type.
     """
-    if not isinstance(sample, dict):
-        raise TypeError(
-            f"a sample must be a dict of members, as webdataset yields it, got "
-            f"{type(sample).__name__}: call Augmenter before to_tuple, on the stream of samples, "
-            "or use diffaug.augment for bare images"
-        )
     try:
         label = label_of(sample.get(recipe.label_key), sample.get(TEXT))
     except TypeError:

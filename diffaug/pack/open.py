@@ -84,7 +84,10 @@ def _looked_up(url: str, classes: tuple[str, ...] | None) -> tuple[FolderSource 
         return None, [url] if url.lower().endswith(endings) else []
     if not any(letter in path for letter in "*?[{"):
         raise ConfigError(f"no such source: {public}")
-    files = storage.expand([url])
+    try:
+        files = storage.expand([url])
+    except ConfigError:
+        raise ConfigError(f"no such source: {public}") from None
     if not all(file.lower().endswith(".parquet") for file in files):
         raise ConfigError(f"{public}: only .parquet files make one table: name another source")
     names = [storage.public_url(file).rpartition("/") for file in files]
