@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 help:
 	@echo "make demo      the main job on real shards through the Prefect flow, with the shipped model"
-	@echo "make test      every check and test, with real services (about 15 minutes on two cores)"
+	@echo "make test      every check and test, with real services (about 10 minutes on two cores)"
 	@echo "make check     ruff, mypy and the import contracts"
 	@echo "make coverage  every test, and which lines and branches they run"
 	@echo "make bench     side-by-side measurements"
@@ -16,7 +16,8 @@ venv: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # pip would use one core for it
 	@touch $@
 
 demo: venv

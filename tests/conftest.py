@@ -22,7 +22,7 @@ from tests.support.forks import Forks, fork_server
 from tests.support.services import BUCKET, Store, object_store, use
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes share two cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes share the cores
 gc.set_threshold(100_000)  # as the command line does
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
@@ -139,14 +139,17 @@ def python(capsys: pytest.CaptureFixture[str]) -> Python:
     return run
 
 
-LONG = ("services", "process", "pages", "numerics")
+LONG = {"services", "process", "pages", "numerics"}
 """Marks of what plain `pytest` leaves out."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first, so that no process is left alone with one at the end."""
-    ranks: dict[Path, int] = {}
+    """Long files come first, and those that wait for servers in turn with those that compute."""
+    marks: dict[Path, set[str]] = {}
     for item in items:
-        rank = min((n for n, mark in enumerate(LONG) if mark in item.keywords), default=len(LONG))
-        ranks[item.path] = min(rank, ranks.get(item.path, rank))
-    items.sort(key=lambda item: ranks[item.path])
+        marks.setdefault(item.path, set()).update(LONG.intersection(item.keywords))
+    waiting = [path for path, found in marks.items() if "services" in found]
+    computing = [path for path, found in marks.items() if found and "services" not in found]
+    places = {path: 2 * n for n, path in enumerate(waiting)}
+    places |= {path: 2 * n + 1 for n, path in enumerate(computing)}
+    items.sort(key=lambda item: places.get(item.path, len(items)))
