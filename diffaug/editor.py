@@ -158,9 +158,8 @@ class Editor:
             if source.defect is not None:
                 raise source.defect
             label = self._label(source.label.number)
-            fit = self.medium.fit(
-                source.image, self.model.shape, self.recipe.fit, self.recipe.result
-            )
+            recipe, shape = self.recipe, self.model.shape
+            fit = self.medium.fit(source.image, shape, recipe.fit, recipe.result, recipe.detail)
             x_0, pixels = fit.to_model(source.image), self.medium.digest(source.stored)
             mask = None
             if source.mask is not None:
@@ -221,7 +220,9 @@ class Editor:
         return Draft(
             edit=self._guided(edit, total),
             finish=finish,
-            sample_id=sample_id(self.recipe_digest, finish.source, pixels, copy, label, prompt),
+            sample_id=sample_id(
+                self.recipe_digest, finish.source, pixels, copy, label, prompt, finish.fit.detail
+            ),
             copy=copy,
             strength=strength,
             log_snr=denoiser.schedule.log_snr(times[0]),
@@ -248,6 +249,7 @@ def sample_id(
     copy: int,
     label: int | None,
     prompt: str | None,
+    detail: str | None,
 ) -> str:
     """The identity of a copy: a hash of everything that decides its pixels, except the machine.
 
@@ -259,11 +261,13 @@ def sample_id(
         copy: which copy.
         label: the class that conditions it; None: none does.
         prompt: what the text encoders are given; None without a prompt.
+        detail: the version of what keeps the picture's detail; None: the model makes all of it.
     """
     identity = [recipe_digest, pixels, str(copy)]
     identity += [str(given) for given in (label, prompt) if given is not None]
     found = hashlib.sha256("|".join(identity).encode()).hexdigest()[:32]
     more = [] if source.image is source.stored else [f"shown {IMAGE.digest(source.image)}"]
+    more += [] if detail is None else [f"detail {detail}"]
     more += [] if source.mask is None else [IMAGE.digest(source.mask)]
     for other in more:
         found = hashlib.sha256(f"{found}|{other}".encode()).hexdigest()[:32]

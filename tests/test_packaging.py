@@ -164,7 +164,7 @@ def test_what_requires_an_extra_names_the_one_that_brings_it() -> None:
     [
         ("report out", "report", "matplotlib", "report"),
         ("train shard out", "train", "webdataset", "train"),
-        ("evaluate shard out", "evaluate", "scipy", "evaluate"),
+        ("evaluate shard out", "evaluate", "pandas", "evaluate"),
         ("augment shard out --pilot 2", "augment --pilot", "pandas", "report"),
         ("export out", "export --format croissant", "mlcroissant", "croissant"),
     ],

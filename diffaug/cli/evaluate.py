@@ -90,7 +90,7 @@ def evaluate(
     """
     if len(paths) < 2:
         raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then a folder")
-    require_extra("evaluate", "evaluate", "matplotlib", "pandas", "scipy")
+    require_extra("evaluate", "evaluate", "matplotlib", "pandas")
     *sources, output = paths
     given, fields = setting_flags.given(), recipe_flags.given()
     requested = Evaluation.from_yaml(settings, **given) if settings else Evaluation.of(given)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from diffaug import storage
 from diffaug.errors import ConfigError, explain
@@ -43,7 +43,7 @@ class EvaluationPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     settings: Evaluation
-    recipe: Recipe
+    recipe: Annotated[Recipe, BeforeValidator(Recipe.recorded)]
     model_digest: str
     execution: Execution
     sources: tuple[str, ...]

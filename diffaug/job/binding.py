@@ -126,7 +126,9 @@ class PartRecord:
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         try:
-            self.recipe = Recipe.of(metadata["recipe"], where="the part's diffaug.recipe")
+            self.recipe = Recipe.of(
+                Recipe.recorded(metadata["recipe"]), where="the part's diffaug.recipe"
+            )
             self.noise = str(metadata["environment"]["noise"])
             self._versions = dict(metadata["environment"]["versions"])
         except (KeyError, TypeError) as error:

@@ -155,7 +155,7 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> tuple[float, fl
             calls += _calls(draft)
             if x_0 is not None and len(sizes) < len(drafts):
                 try:
-                    picture = draft.finish.fit.from_model(x_0)
+                    picture = draft.finish.picture(x_0)
                 except DefectError:
                     continue
                 sizes.append(_in_tar(len(editor.medium.write(picture, editor.recipe.format))))

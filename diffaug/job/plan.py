@@ -213,7 +213,10 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
 
 
 def _as_named(recipe: Recipe, begun: Run) -> Recipe:
-    """The recipe with its model named as the plan names it, where it is the same commit."""
+    """The recipe in the plan's words: the same commit of the model by its name, and its detail,
+    where the user named none."""
+    if "detail" not in recipe.model_fields_set:
+        recipe = recipe.model_copy(update={"detail": begun.recipe.detail})
     if recipe.model == at_revision(begun.recipe, begun.model.revision).model:
         return recipe.model_copy(update={"model": begun.recipe.model})
     return recipe

@@ -20,6 +20,7 @@ from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.online.cache import Cache
 from diffaug.online.images import like, to_pil
 from diffaug.pictures.codec import picture, pixel_sha256
+from diffaug.pictures.detail import LIFT
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label
 
@@ -151,7 +152,8 @@ class Engine:
         recipe = self._recipe
         label = source.label.number if recipe.condition == "label" else None
         prompt, pixels = recipe.prompt_of(copy, source.fields), pixel_sha256(source.stored)
-        identity = sample_id(self._recipe_digest, source, pixels, copy, label, prompt)
+        detail = LIFT if recipe.detail == "keep" else None  # whether it acts, the model decides
+        identity = sample_id(self._recipe_digest, source, pixels, copy, label, prompt, detail)
         return self._cache.key(identity, self._execution)
 
     def _read(self, key: str) -> Image.Image | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from diffaug import storage
 from diffaug.errors import ConfigError
@@ -41,7 +43,7 @@ class Run(_Frozen):
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
-    recipe: Recipe
+    recipe: Annotated[Recipe, BeforeValidator(Recipe.recorded)]
     recipe_digest: str
     model: ModelId
     noise: str

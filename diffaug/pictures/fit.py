@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from PIL import Image
 from diffaug.errors import DefectError
 from diffaug.pictures.codec import picture, to_picture
 
-__all__ = ["Fit"]
+__all__ = ["Fit", "refuse_infinite"]
 
 _MAY_CHANGE = 128
 
@@ -33,6 +34,8 @@ class Fit:
         part: what the model sees of the picture, in whole pixels: left, top, right, bottom.
         result: `source` if the result has the size of `part`, `model` if it has the model's.
     """
+
+    detail: ClassVar[None] = None
 
     size: tuple[int, int]
     model_size: tuple[int, int]
@@ -97,17 +100,27 @@ class Fit:
         Raises:
             DefectError: the model produced values that are not finite.
         """
-        if not np.isfinite(x_0).all():
-            raise DefectError("non_finite", "the model's result for this image is not finite")
-        image = to_picture(x_0)
+        refuse_infinite(x_0)
+        if self.result == "model":
+            return to_picture(x_0)
+        image = to_picture(self.inside(x_0))
         left, top, right, bottom = self.part
         size = (right - left, bottom - top)
-        if self.result == "model" or image.size == size:
-            return image
-        if self.pad:
-            left, top = self._corner
-            return image.crop((left, top, left + size[0], top + size[1]))
-        return image.resize(size, Image.Resampling.BICUBIC)
+        return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+    def inside(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What of the model's (C, H, W) belongs to the picture: without the padding."""
+        if not self.pad:
+            return values
+        (left, top), (width, height) = self._corner, self.size
+        return values[:, top : top + height, left : left + width]
+
+    def loses_detail(self, image: Image.Image) -> bool:
+        """Whether a result at the picture's size has fewer pixels or other channels than it."""
+        left, top, right, bottom = self.part
+        width, height = self.model_size
+        reduced = not self.pad and (right - left > width or bottom - top > height)
+        return self.result == "source" and (reduced or image.mode != self.mode)
 
     def seen(self, image: Image.Image) -> Image.Image:
         """The picture in the result's geometry and its own colours, to compare with the result.
@@ -217,3 +230,13 @@ def _touched(mask: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     before = np.zeros((len(mask) + 1, *mask.shape[1:]), dtype=np.int32)
     np.cumsum(mask, axis=0, out=before[1:])
     return before[last] > before[first]
+
+
+def refuse_infinite(x_0: NDArray[np.float32]) -> None:
+    """Check that a model's result is finite.
+
+    Raises:
+        DefectError: it is not.
+    """
+    if not np.isfinite(x_0).all():
+        raise DefectError("non_finite", "the model's result for this image is not finite")

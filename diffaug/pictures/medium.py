@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.pictures.codec import Decoded, decode, decode_mask, encode, pixel_sha256
+from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit
 from diffaug.pictures.similarity import scores
 
@@ -24,7 +25,16 @@ X = TypeVar("X")
 
 
 class Fitted(Protocol[X]):
-    """How one sample is fitted to a model's shape, and a result back to the sample."""
+    """How one sample is fitted to a model's shape, and a result back to the sample.
+
+    Attributes:
+        detail: the version of what carries the model's change to the sample; None if the result is
+            what the model made.
+    """
+
+    @property
+    def detail(self) -> str | None:
+        """See above."""
 
     def to_model(self, x: X, /) -> NDArray[np.float32]:
         """The sample in the model's shape, in [-1, 1]."""
@@ -69,7 +79,7 @@ class Medium(Protocol[X]):
     def facts(self, x: X) -> dict[str, int]:
         """The size that the manifest records, by column name without the prefix `source_`."""
 
-    def fit(self, x: X, shape: tuple[int, ...], how: str, result: str) -> Fitted[X]:
+    def fit(self, x: X, shape: tuple[int, ...], how: str, result: str, detail: str) -> Fitted[X]:
         """Fit the sample to a model's shape.
 
         Args:
@@ -77,6 +87,7 @@ class Medium(Protocol[X]):
             shape: of the model's input, channels first.
             how: the recipe's `fit`.
             result: the recipe's `result`.
+            detail: the recipe's `detail`.
 
         Raises:
             DefectError: the sample cannot be fitted as the recipe asks.
@@ -110,10 +121,13 @@ class _Image:
         """See `Medium`."""
         return {"width": x.width, "height": x.height}
 
-    def fit(self, x: Image.Image, shape: tuple[int, ...], how: str, result: str) -> Fit:
+    def fit(
+        self, x: Image.Image, shape: tuple[int, ...], how: str, result: str, detail: str
+    ) -> Fit | KeepingDetail:
         """See `Medium`."""
         channels, height, width = shape
-        return Fit.of(x, (channels, height, width), how, result)
+        fit = Fit.of(x, (channels, height, width), how, result)
+        return KeepingDetail(fit, x) if detail == "keep" and fit.loses_detail(x) else fit
 
     def write(self, x: Image.Image, format: str) -> bytes:
         """See `Medium`."""

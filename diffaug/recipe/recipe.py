@@ -165,6 +165,11 @@ class Recipe(ShardFields):
     result: Literal["source", "model"] = Field(
         "source", description="the size of the result: the source's, or the model's"
     )
+    detail: Literal["keep", "none"] = Field(
+        "keep",
+        description="keep: where the model is smaller than the picture or has other channels, only "
+        "its change is carried to the picture; none: its result is enlarged",
+    )
     format: Literal["png", "jpg", "webp"] = Field("png", description="png, jpg or webp")
     carry: Names = Field((), description="members copied to the output unchanged (txt,json)")
     judges: Annotated[tuple[str, ...], BeforeValidator(_check_judges)] = Field(
@@ -265,6 +270,11 @@ class Recipe(ShardFields):
         """The guidance scale at a time, given as a strength in [0, 1]."""
         low, high = (float(part) for part in self.guidance_interval.split(":"))
         return self.guidance if low <= time <= high else 1.0
+
+    @classmethod
+    def recorded(cls, fields: Any) -> Any:
+        """The fields of a recipe on record, with what 0.1.0 did where it recorded nothing."""
+        return {"detail": "none"} | fields if isinstance(fields, dict) else fields
 
     @property
     def judge_names(self) -> tuple[str, ...]:

@@ -223,7 +223,7 @@ def edited(
         for image, label in zip(images, labels, strict=True)
     )
     made = editor.steps().run((draft, draft.edit) for draft in drafts)
-    return np.stack([np.asarray(draft.finish.fit.from_model(x_0)) for draft, x_0 in made])
+    return np.stack([np.asarray(draft.finish.picture(x_0)) for draft, x_0 in made])
 
 
 def draw(reference: str, images: Images, labels: Labels, path: Path) -> None:

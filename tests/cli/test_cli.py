@@ -121,6 +121,7 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
         "background": "black",
         "mask-key": "mask.png",
         "result": "model",
+        "detail": "none",
         "guidance": "2",
         "guidance-interval": "0:0.5",
         "judges": "phash",

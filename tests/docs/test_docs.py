@@ -37,7 +37,7 @@ def test_the_whole_way_from_pictures_to_a_verdict(checkout: Path, cli: Cli) -> N
             assert sheet.width > 500
     rows = pd.read_parquet(checkout / "augmented/manifest")
     assert len(rows) == 160
-    assert ((rows["score_ssim"] >= 0.5) == (rows["status"] == "ok")).all()
+    assert ((rows["score_ssim"] >= 0.8) == (rows["status"] == "ok")).all()
     assert set(rows["status"]) == {"ok", "filtered"}
     results = json.loads((checkout / "evaluation/results/results.json").read_text())
     assert {one["word"] for one in results["verdicts"]} == {"no evidence"}

@@ -31,7 +31,7 @@ PICTURES = {
     "p3": encoded(Image.fromarray(COLOUR), "PNG", icc_profile=DISPLAY_P3),
 }
 ORANGE = np.array((255, 128, 0))
-FIELDS = {"strength": 0.1, "steps": 2, "sampler": "ddim"}
+FIELDS = {"strength": 0.1, "steps": 2, "sampler": "ddim", "detail": "none"}
 
 
 @pytest.fixture(scope="module")

@@ -138,8 +138,9 @@ def test_output_columns_are_true_of_the_tar(ok: pd.DataFrame, output: Path) -> N
         assert members(output / str(row.output_shard))[str(row.output_member)] == data
         assert hashlib.sha256(data).hexdigest() == row.output_sha256
         image = pixels(data)
-        assert image.shape == (row.output_height, row.output_width)
-        header = f"L {row.output_width}x{row.output_height}\n".encode()
+        assert image.shape[:2] == (row.output_height, row.output_width)
+        mode = "L" if image.ndim == 2 else "RGB"
+        header = f"{mode} {row.output_width}x{row.output_height}\n".encode()
         assert hashlib.sha256(header + image.tobytes()).hexdigest() == row.output_pixel_sha256
 
 

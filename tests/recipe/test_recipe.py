@@ -39,6 +39,7 @@ CHANGES_NO_IMAGE: dict[str, Any] = {
     "lora": "its weights enter the model's digest",
     "autoencoder": "so do these",
     "embeddings": ("and these",),
+    "detail": "none",  # it enters the identity of those images that it changes
     "copies": 9,
     "image_key": ("jpg",),
     "label_key": "class",

@@ -63,7 +63,7 @@ def run(folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Corrupt EXIF|Palette images", UserWarning)
             found = [inputs / "*"] if group is SHARDS else sources  # names that are patterns
-            augmented(found, inputs / "out", strength=STRENGTH, **group.fields)
+            augmented(found, inputs / "out", strength=STRENGTH, detail="none", **group.fields)
 
 
 @cache

@@ -1,0 +1,105 @@
+"""Jobs on photographs that are larger than the model, or of other colours."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import diffaug
+from diffaug.audit.replay import replay_rows
+from diffaug.output.run import the_run
+from tests.support.detail_sheet import photographs
+from tests.support.hostile import encoded, fashion, write_files, write_samples
+from tests.support.jobs import BATCH, augmented, manifest, output_bytes, part, pixels
+
+COLOUR = {"model": "cifar10-32", "strength": 0.3, "steps": 10, "sampler": "dpmsolver++"}
+GREY = COLOUR | {"model": "fashion-mnist-32"}
+Levels = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Jobs of a colour model (`colour`, and without detail `none`) and of one of greys (`grey`)."""
+    folder = tmp_path_factory.mktemp("detail")
+    files = [(f"{n}.png", encoded(one, "PNG")) for n, one in enumerate(photographs())]
+    write_files(folder / "s0.tar", files)
+    augmented([folder / "s0.tar"], folder / "colour", **COLOUR)
+    augmented([folder / "s0.tar"], folder / "none", **COLOUR, detail="none")
+    augmented([folder / "s0.tar"], folder / "grey", **GREY)
+    return folder
+
+
+def results(output: Path) -> list[Levels]:
+    found = manifest(output).sort_values("source_key")
+    assert set(found["status"]) == {"ok"}
+    return [pixels(output_bytes(output, row)).astype(float) for row in found.itertuples()]
+
+
+def steepness(levels: Levels) -> float:
+    """The mean gradient of the lightness."""
+    return float(np.hypot(*np.gradient(levels.mean(axis=2))).mean())
+
+
+def test_results_are_as_sharp_as_their_sources_and_not_the_same(folder: Path) -> None:
+    for job, sharp in (("colour", True), ("none", False)):
+        for made, source in zip(results(folder / job), photographs(), strict=True):
+            before = np.asarray(source, dtype=float)
+            assert made.shape == before.shape
+            assert (abs(steepness(made) / steepness(before) - 1) < 0.05) is sharp
+            assert np.abs(made - before).mean() > 2
+
+
+def test_a_model_of_greys_leaves_the_colours(folder: Path) -> None:
+    """Every channel changes by the same, but where one ends at black or white."""
+    for made, source in zip(results(folder / "grey"), photographs(), strict=True):
+        change = made - np.asarray(source, dtype=float)
+        inside = change[((made > 0) & (made < 255)).all(axis=2)]
+        assert len(inside) > made[..., 0].size / 2
+        assert np.abs(inside - inside[:, :1]).max() <= 1  # rounding
+
+
+def test_a_loader_makes_the_same_and_each_row_is_rebuilt(folder: Path) -> None:
+    recipe = diffaug.Recipe(**COLOUR)
+    online = diffaug.augment(photographs(), recipe, batch_size=BATCH)
+    for made, expected in zip(online, results(folder / "colour"), strict=True):
+        np.testing.assert_array_equal(np.asarray(made), expected)
+    for job in ("colour", "none", "grey"):
+        assert [one.verdict for one in replay_rows(*part(folder / job))] == ["equal"] * 4
+
+
+def test_it_counts_for_identity_where_it_acts(folder: Path, tmp_path: Path) -> None:
+    """And in the cache of a loader."""
+    rows = [manifest(folder / job) for job in ("colour", "none")]
+    assert set(rows[0]["recipe_digest"]) == set(rows[1]["recipe_digest"])
+    assert set(rows[0]["sample_id"]).isdisjoint(rows[1]["sample_id"])
+    write_samples(tmp_path / "s.tar", fashion(4))
+    one, other = (augmented([tmp_path / "s.tar"], tmp_path / d, detail=d) for d in ("keep", "none"))
+    pd.testing.assert_frame_equal(one, other)
+    recipes = [diffaug.Recipe(**COLOUR, detail=detail) for detail in ("keep", "none", "keep")]
+    loaders = [diffaug.Augment(recipe, cache=tmp_path / "cache") for recipe in recipes]
+    kept, none, again = (loader(photographs()[0]).tobytes() for loader in loaders)
+    assert kept == again != none
+
+
+def test_a_job_begun_before_there_was_a_choice_goes_on_as_it_began(tmp_path: Path) -> None:
+    source, output = tmp_path / "s.tar", tmp_path / "out"
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(photographs()[2])[:64, :80]).save(buffer, "PNG")
+    write_files(source, [("a.png", buffer.getvalue())])
+    augmented([source], output, **COLOUR, detail="none")
+    written = json.loads((output / "run.json").read_text())
+    del written["recipe"]["detail"]
+    (output / "run.json").write_text(json.dumps(written))
+    recipe = diffaug.Recipe(**COLOUR)
+    assert diffaug.plan_run([str(source)], str(output), recipe) == the_run(str(output))
+    assert the_run(str(output)).recipe.detail == "none"
+    asked = diffaug.Recipe(**COLOUR, detail="keep")
+    with pytest.raises(diffaug.ConfigError, match=r"detail \(none there, keep asked\)"):
+        diffaug.plan_run([str(source)], str(output), asked)

@@ -1,0 +1,188 @@
+"""Keeping the detail of pictures, against closed forms and a filter worked out window by window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from diffaug.errors import DefectError
+from diffaug.pictures.detail import KeepingDetail
+from diffaug.pictures.fit import Fit
+from diffaug.pictures.medium import IMAGE
+from tests.pictures.test_fit import equal, noisy
+
+Floats = NDArray[np.floating[Any]]
+
+GREY, RGB = (1, 32, 32), (3, 32, 32)
+LUMA = np.array((0.299, 0.587, 0.114))
+
+
+def photograph(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
+    """Noise over slow waves, nowhere near black or white."""
+    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    waves = np.stack([np.sin(x / 9 + n) + np.cos(y / 13 - n) for n in range(3)], axis=-1)
+    grain = np.random.default_rng(0).normal(0, 6, waves.shape)
+    image = Image.fromarray((128 + 25 * waves + grain).clip(40, 215).astype(np.uint8))
+    return image.convert(mode)
+
+
+def kept(image: Image.Image, shape: tuple[int, int, int], how: str = "resize") -> KeepingDetail:
+    fit = IMAGE.fit(image, shape, how, "source", "keep")
+    assert isinstance(fit, KeepingDetail)
+    return fit
+
+
+def changed(image: Image.Image, fit: KeepingDetail, change: Any) -> Floats:
+    """What a change of what the model sees, in levels, makes of the picture's levels."""
+    result = fit.from_model(fit.to_model(image) + np.float32(change) / np.float32(127.5))
+    assert (result.mode, result.size) == (image.mode, image.size)
+    return np.asarray(result, dtype=np.float64) - np.asarray(image, dtype=np.float64)
+
+
+@pytest.mark.parametrize("shape", [GREY, RGB, (3, 24, 48)])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("size", [(133, 100), (97, 61), (60, 200)])
+@pytest.mark.parametrize("how", ["resize", "fit"])
+def test_a_model_that_changes_nothing_gives_the_picture(
+    shape: tuple[int, int, int], mode: str, size: tuple[int, int], how: str
+) -> None:
+    image = noisy(size, mode)
+    fit = kept(image, shape, how)
+    assert equal(fit.from_model(fit.to_model(image)), image)
+    assert fit.seen(image) is image
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("shape", [GREY, RGB])
+def test_another_light_is_the_same_everywhere(mode: str, shape: tuple[int, int, int]) -> None:
+    image = photograph((133, 100), mode)
+    assert np.unique(changed(image, kept(image, shape), 12)).tolist() == [12]
+    assert np.unique(changed(image, kept(image, shape), -9)).tolist() == [-9]
+
+
+def test_levels_end_at_black_and_white() -> None:
+    image = Image.fromarray(np.tile(np.array([0, 250], dtype=np.uint8), (64, 32)))
+    levels = changed(image, kept(image, (1, 8, 8)), 10) + np.asarray(image)
+    assert np.unique(levels).tolist() == [10, 255]
+
+
+def test_a_model_of_greys_leaves_colours() -> None:
+    image = photograph((133, 100))
+    waves = 20 * np.sin(np.arange(32) / 5)[None, :, None] * np.ones((1, 32, 32))
+    levels = changed(image, kept(image, GREY), waves)
+    assert np.abs(levels - levels[..., :1]).max() <= 1  # rounding
+    assert levels.min() < -10
+    assert levels.max() > 10
+
+
+def test_of_a_grey_picture_a_colour_model_changes_the_lightness() -> None:
+    image = photograph((133, 100), "L")
+    change = np.array((30, -6, 12))
+    expected = np.rint(LUMA @ change)
+    assert np.unique(changed(image, kept(image, RGB), change[:, None, None])) == [expected]
+
+
+def test_channels_alone_are_enough_reason() -> None:
+    """At the model's own size, and padded."""
+    for size in ((32, 32), (28, 30)):
+        colour = photograph(size)
+        change = np.zeros((1, 32, 32))
+        left, top = (32 - size[0]) // 2, (32 - size[1]) // 2
+        change[0, top : top + size[1], left : left + size[0]] = np.arange(size[0]) - 15
+        levels = changed(colour, kept(colour, GREY, "auto"), change)
+        assert (levels == (np.arange(size[0]) - 15)[None, :, None]).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "how", "result", "detail"),
+    [
+        ((32, 32), "RGB", "resize", "source", "keep"),
+        ((28, 28), "RGB", "auto", "source", "keep"),
+        ((20, 12), "RGB", "resize", "source", "keep"),
+        ((100, 100), "RGB", "resize", "model", "keep"),
+        ((100, 100), "RGB", "resize", "source", "none"),
+    ],
+)
+def test_otherwise_the_result_is_the_models(
+    size: tuple[int, int], mode: str, how: str, result: str, detail: str
+) -> None:
+    image = noisy(size, mode)
+    fit = IMAGE.fit(image, RGB, how, result, detail)
+    assert fit == Fit.of(image, RGB, how, result)
+    assert fit.detail is None
+
+
+def test_outside_the_part_the_picture_stays() -> None:
+    image = photograph((200, 100))
+    levels = changed(image, kept(image, RGB, "fit"), 20)
+    assert (levels[:, 50:150] == 20).all()
+    assert not levels[:, :50].any()
+    assert not levels[:, 150:].any()
+
+
+def test_what_a_mask_keeps_is_the_picture() -> None:
+    image = photograph((133, 100))
+    fit = kept(image, RGB)
+    mask = Image.new("L", image.size)
+    mask.paste(255, (20, 30, 70, 80))
+    made = fit.from_model(fit.to_model(image) + np.float32(0.2))
+    levels = np.asarray(fit.keep(made, image, mask), dtype=int) - np.asarray(image)
+    assert (levels[30:80, 20:70] > 0).all()
+    levels[30:80, 20:70] = 0
+    assert not levels.any()
+
+
+def test_a_result_that_is_not_finite_is_a_defect() -> None:
+    fit = kept(photograph((64, 64)), RGB)
+    with pytest.raises(DefectError, match="not finite"):
+        fit.from_model(np.full(RGB, np.nan, dtype=np.float32))
+
+
+def test_a_change_ends_where_the_object_does() -> None:
+    """A bright object, made brighter by a model whose pixels lie across its edge."""
+    pixels = np.full((96, 96), 60, dtype=np.uint8)
+    pixels[:, 41:] = 180
+    image = Image.fromarray(pixels)
+    fit = kept(image, (1, 8, 8))
+    before = fit.to_model(image)
+    change = 30 * (before * 127.5 + 67.5) / 120  # 0 on the dark side, 30 on the bright one
+    levels = changed(image, fit, change)
+    plain = np.asarray(Image.fromarray(change[0]).resize(image.size, Image.Resampling.BICUBIC))
+    halo = np.s_[:, 33:37]  # beside the object, four pixels from its edge
+    assert np.abs(levels[halo]).mean() < 0.6 * np.abs(plain[halo]).mean()
+    assert levels[:, 50:].min() >= 27
+
+
+def box(values: Floats, radius: int) -> Floats:
+    """The mean of each window, worked out window by window, with the border repeated."""
+    padded = np.pad(values, radius, mode="edge")
+    side = 2 * radius + 1
+    rows = range(values.shape[0])
+    columns = range(values.shape[1])
+    return np.array([[padded[y : y + side, x : x + side].mean() for x in columns] for y in rows])
+
+
+def resized(
+    values: Floats, size: tuple[int, int], filter: Image.Resampling = Image.Resampling.BICUBIC
+) -> Floats:
+    image = Image.fromarray(values.astype(np.float32)).resize(size, filter)
+    return np.asarray(image, dtype=np.float64)
+
+
+def test_the_lift_is_the_guided_filter_of_the_paper() -> None:
+    """He, Sun and Tang 2013, equations 5, 6 and 8, on a grid of four samples for each pixel."""
+    image = photograph((90, 70), "L")
+    change = np.random.default_rng(1).normal(0, 15, (8, 8))
+    levels = changed(image, kept(image, (1, 8, 8)), change[None])
+    guide = image.filter(ImageFilter.GaussianBlur(90 / 8 / 4))
+    full = np.asarray(guide, dtype=np.float64) / 255
+    i, p = resized(full, (32, 32)), resized(change, (32, 32))
+    a = (box(i * p, 8) - box(i, 8) * box(p, 8)) / (box(i * i, 8) - box(i, 8) ** 2 + 0.004)
+    b = box(p, 8) - a * box(i, 8)
+    slope, level = (resized(box(x, 8), image.size, Image.Resampling.BILINEAR) for x in (a, b))
+    expected = slope * full + level
+    assert np.abs(levels - expected).max() < 0.51
