@@ -87,8 +87,6 @@ def sample(
     if suggestion := suggestion_for(recipe, found):
         err.print(str(suggestion), "suggested", **suggestion.fields)
     recipe = with_suggestions(recipe, found)
-    if steps is not None and recipe.sampler == "one-step":
-        raise ConfigError("--steps does nothing with the sampler one-step: leave it out")
     model = load_model(found, execution)
     if model.prompts is not None:
         raise ConfigError(

@@ -42,8 +42,6 @@ def _unused(asked: Recipe, planned: Recipe, flags: Collection[str]) -> Iterator[
                 f"{len(values) - asked.copies} would not be used; raise copies to {len(values)}, "
                 "or leave them out"
             )
-    if "steps" in flags and planned.sampler == "one-step":
-        yield "steps does nothing with the sampler one-step, which makes one call: leave it out"
     most = highest(planned.strength)
     if "eta" in flags and planned.eta and round(most * planned.steps) <= 1:
         yield (

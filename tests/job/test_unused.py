@@ -30,8 +30,6 @@ def refuse(fields: dict[str, Any], output: str = "nowhere", planned: Any = None)
         ),
         ({"strength": (0.1, 0.3, 0.5), "copies": 2}, "of which there are 2: the last 1 would not"),
         ({"prompt": ("a {label}", "b")}, "prompt: 2 are given and cycled over copies"),
-        ({"steps": 7, "sampler": "one-step"}, "steps does nothing with the sampler one-step"),
-        ({"steps": 20, "sampler": "one-step"}, "steps does nothing with the sampler one-step"),
         (
             {"eta": 0.5, "sampler": "ddim", "strength": 0.1, "steps": 10},
             "eta does nothing with one call, which strength 0.1 of 10 steps makes",
@@ -59,6 +57,7 @@ def test_what_no_image_is_made_with(fields: dict[str, Any], said: str) -> None:
         {"strength": (0.1,)},
         {"prompt": ("a", "b"), "copies": 2},
         {"steps": 7},
+        {"steps": 7, "sampler": "one-step"},  # a row records them, as of the other samplers
         {"eta": 0.5, "sampler": "ddim", "strength": (0.1, 0.2), "copies": 2, "steps": 10},
         {"embeddings": "x", "prompt": "a <cat>"},
         {"embeddings": "x", "negative_prompt": "a <cat>", "guidance": 2},
@@ -74,12 +73,6 @@ def test_what_a_file_sets_for_other_uses_is_let_be() -> None:
     refuse_unused(recipe, recipe, "nowhere")
 
 
-def test_the_sampler_is_the_one_that_the_card_suggests() -> None:
-    refuse({"strength": 0.4}, planned=Recipe(sampler="one-step", steps=1))
-    with pytest.raises(ConfigError, match="steps does nothing"):
-        refuse({"steps": 7}, planned=Recipe(sampler="one-step", steps=7))
-
-
 def test_a_list_that_the_card_suggests_is_nobody_s_mistake() -> None:
     refuse({"steps": 4}, planned=Recipe(strength=(0.2, 0.4), steps=4))
 
@@ -92,7 +85,6 @@ def test_flags_of_augment(tmp_path: Path, cli: Cli) -> None:
     asked = ("augment", SHARDS[0], tmp_path / "out", *FAST)
     cli(*asked, "--strength", "0.1,0.3,0.5").assert_mistake("raise copies to 3")
     cli(*asked, "--strength", "0.1,0.3,0.5", "--dry-run").assert_mistake("raise copies to 3")
-    cli(*asked, "--steps", "4").assert_mistake("steps does nothing")
     cli(*asked, "--dry-run", "--pilot", "2").assert_mistake("give one of the two")
     (tmp_path / "r.yaml").write_text("strength: [0.1, 0.3]\nsteps: 5\n")
     cli(*asked, "--recipe", tmp_path / "r.yaml").assert_mistake("raise copies to 2")
@@ -107,8 +99,6 @@ def test_flags_of_sample(tmp_path: Path, cli: Cli) -> None:
     cli(*asked, tmp_path / "x.tar", "--columns", "4").assert_mistake("--columns is for a grid")
     said = cli(*asked, grid, "--label", "0,3,9")
     said.assert_mistake("--label names 3 classes for 2 images")
-    said = cli(*asked, grid, "--steps", "3", "--sampler", "one-step")
-    said.assert_mistake("--steps does nothing with the sampler one-step")
     assert [*tmp_path.iterdir()] == []
     assert cli(*asked, grid, "--columns", "1", "--label", "all", "--sampler", "one-step").code == 0
 
