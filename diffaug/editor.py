@@ -73,7 +73,8 @@ class Finish:
         Raises:
             DefectError: the model gave values that are not finite.
         """
-        result, mask = self.fit.from_model(x_0), self.source.mask
+        mask = self.source.mask
+        result = self.fit.from_model(x_0, mask)
         return result if mask is None else self.fit.keep(result, self.source.image, mask)
 
     def seen(self) -> Image.Image:

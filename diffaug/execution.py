@@ -16,7 +16,7 @@ from diffaug.version import __version__
 
 __all__ = ["CHANGES_PIXELS", "DEFAULT_BATCH_SIZE", "Execution", "device_class", "versions"]
 
-CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "numpy")
+CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "numpy", "scipy")
 """Packages whose version can change a pixel; with a prompt, transformers is another."""
 
 DEFAULT_BATCH_SIZE = 32
@@ -131,9 +131,9 @@ def device_class(device: str) -> str:
 @cache
 def versions() -> dict[str, str]:
     """The versions that can change a pixel or a byte, by package."""
-    packages: tuple[str, ...] = ("torch", "diffusers", "pillow", "numpy", "scikit-image", "pyarrow")
+    packages = ["torch", "diffusers", "pillow", "numpy", "scipy", "scikit-image", "pyarrow"]
     if find_spec("transformers") is not None:
-        packages += ("transformers",)
+        packages.append("transformers")
     return {
         "diffaug": __version__,
         **{package: installed(package) for package in packages},

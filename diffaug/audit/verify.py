@@ -78,6 +78,8 @@ def rest(output: str, run: Run) -> list[Difference]:
     differences = [*_strays(found, urls), *_changed(whole)]
     if len(whole) == sum(stem in urls for stem in found.reports):  # else a part is a difference
         differences += _lineage(output, whole)
+    if len(whole) == len(urls):
+        differences += _list(output, found.reports.values())
     return differences
 
 
@@ -142,6 +144,17 @@ def _changed(reports: list[ShardReport]) -> Iterator[Difference]:
                 f"rebuilt: augment with --redo {report.stem} does it again"
             )
             yield Difference(report.source, what)
+
+
+def _list(output: str, reports: Iterable[ShardReport | None]) -> Iterator[Difference]:
+    """Whether shards.txt, if there is one, lists the tars that the parts name."""
+    try:
+        text = storage.read_bytes(Output(output).shards_txt).decode(errors="replace")
+    except FileNotFoundError:
+        return
+    tars = {report.output_shard for report in reports if report and report.output_shard}
+    if set(text.splitlines()) != tars:
+        yield Difference("shards.txt", "it lists other tars than the parts: run the job again")
 
 
 def _store(url: str) -> str:

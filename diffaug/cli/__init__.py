@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import logging
 import os
@@ -53,7 +54,8 @@ def main() -> None:
     atexit.register(gc.freeze)
     code = _run(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is where the caller closed it
+            sys.stdout.flush()
     except OSError:  # and it would fail again, with a traceback, as the interpreter ends
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -90,5 +92,6 @@ def _run(tokens: list[str]) -> int:
 
 
 def _print(error: object, code: int) -> int:
-    err.print(f"diffaug: {error}", "error")
+    with contextlib.suppress(PrintError):  # then the exit code alone tells
+        err.print(f"diffaug: {error}", "error")
     return code

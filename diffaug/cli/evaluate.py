@@ -104,7 +104,9 @@ def evaluate(
     from diffaug.evaluation.plan import plan_evaluation
     from diffaug.evaluation.trials.classifier import Task, new_classifier
 
-    if not Path(EvaluationOutput(output).plan_json).exists():  # one that has begun goes on
+    if not (
+        EvaluationOutput(output).folder / "evaluation.json"
+    ).exists():  # one that has begun goes on
         _refuse_unused(requested, given, fields, search is not None)
     schedule = None
     if search is not None:

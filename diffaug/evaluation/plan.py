@@ -90,6 +90,9 @@ def plan_evaluation(
     storage.refuse_root(output)
     if "://" in output and not storage.is_local(output):
         raise ConfigError(f"{storage.public_url(output)}: an evaluation requires a local folder")
+    begun = read_plan_if_any(output)
+    if begun is not None:
+        recipe = recipe.continuing(begun.recipe)
     checkpoint = checkpoint_of(recipe)
     if settings.model_saw is None:
         saw = checkpoint.card.saw if checkpoint.card else "unknown"
@@ -107,7 +110,6 @@ def plan_evaluation(
         versions=versions(),
     )
     _refuse_test_in_source(plan)
-    begun = read_plan_if_any(output)
     differ = [] if begun is None else _differ(begun, plan)
     if differ:
         raise ConfigError(

@@ -146,6 +146,8 @@ class PartRecord:
         prompted = () if row["prompt"] is None else ("transformers",)
         for name in (*CHANGES_PIXELS, *prompted):
             of_part = self._versions.get(name)
+            if of_part is None and f"{name}_version" not in row:
+                continue  # 0.1.0 did not record it
             for said in sorted({str(row.get(f"{name}_version", of_part)), str(of_part)}):
                 if said != here.get(name):
                     differ.append(f"{name} {said} ({here.get(name)} here)")

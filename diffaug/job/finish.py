@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from diffaug import storage
 from diffaug.job.plan import freeze
 from diffaug.output.layout import Output
 from diffaug.output.run import Run
 from diffaug.output.summary import Summary, count
-from diffaug.output.survey import ShardReport, survey
+from diffaug.output.survey import survey
 
 __all__ = ["finish"]
 
 
-def finish(
-    run: Run, output: str, known: Mapping[str, ShardReport] = MappingProxyType({})
-) -> Summary:
+def finish(run: Run, output: str) -> Summary:
     """Count an output and, when every shard is committed, list its tars in OUTPUT/shards.txt.
 
-    While a shard is missing, there is no such list.
+    While a shard is missing, there is no such list. Every part's footer is read again: another
+    process may have done a shard again meanwhile.
 
     Args:
         run: the job.
         output: its OUTPUT.
-        known: reports of committed shards, by stem, that need not be read again.
 
     Raises:
         ConfigError: run.json or a part is another job's.
@@ -33,8 +28,7 @@ def finish(
         OSError: storage failed.
     """
     run = freeze(run, output)  # another job may have added sources to run.json since: keep them
-    others = (shard for shard in run.sources if shard.stem not in known)
-    reports = [*known.values(), *survey(others, output).committed.values()]
+    reports = survey(run.sources, output).committed.values()
     summary = count(run, reports)
     url = Output(output).shards_txt
     if summary.complete:

@@ -157,4 +157,4 @@ class Job:
             UncommittedError: a part of the manifest is broken.
             OSError: storage failed.
         """
-        return finish(self.planned, self.output, self.committed)
+        return finish(self.planned, self.output)

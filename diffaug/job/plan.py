@@ -70,7 +70,7 @@ def plan_run(
     planned = [shard.url for shard in begun.sources] if begun else []
     urls = source_shards(sources, output, planned=planned)
     _refuse_secrets(urls)
-    _refuse_undecodable(urls)
+    _refuse_undecodable([output, *urls])
     recipe = placed(recipe)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if begun is None:
@@ -183,7 +183,8 @@ def _refuse_undecodable(urls: list[str]) -> None:
     for url in urls:
         if url.encode(errors="replace").decode() != url:
             raise ConfigError(
-                f"{url!a}: the name of a source must be UTF-8, since it is recorded: rename it"
+                f"{url!a}: the names of sources and of OUTPUT must be UTF-8, since they are "
+                "recorded: rename it"
             )
 
 
@@ -213,10 +214,8 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
 
 
 def _as_named(recipe: Recipe, begun: Run) -> Recipe:
-    """The recipe in the plan's words: the same commit of the model by its name, and its detail,
-    where the user named none."""
-    if "detail" not in recipe.model_fields_set:
-        recipe = recipe.model_copy(update={"detail": begun.recipe.detail})
+    """The recipe in the plan's words: its model, where it is the same commit, and its detail."""
+    recipe = recipe.continuing(begun.recipe)
     if recipe.model == at_revision(begun.recipe, begun.model.revision).model:
         return recipe.model_copy(update={"model": begun.recipe.model})
     return recipe

@@ -8,7 +8,7 @@ withdrawn, and the job then does the shard as one that is missing. Its tars beco
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
@@ -35,7 +35,9 @@ def shards_to_redo(asked: Sequence[str], run: Run, output: str) -> tuple[SourceS
         ConfigError: the plan has no such shard, its source is gone, or its part is another job's.
         OSError: storage failed.
     """
-    stems = dict.fromkeys(stem for text in asked for stem in _stems(text, run, output))
+    if not asked:
+        return ()
+    stems = set(_stems(asked, run, output))
     chosen = (shard for shard in run.sources if shard.stem in stems)
     return tuple(shard for shard in chosen if _is_done(shard, output))
 
@@ -58,25 +60,26 @@ def withdraw(shards: Iterable[SourceShard], output: str) -> None:
         storage.remove(layout.part(shard.stem))
 
 
-def _stems(text: str, run: Run, output: str) -> list[str]:
+def _stems(asked: Sequence[str], run: Run, output: str) -> Iterator[str]:
     by_url = {shard.url: shard.stem for shard in run.sources}
-    if text in by_url.values():
-        return [text]
-    if text in by_url:
-        return [by_url[text]]
-    try:
-        urls = storage.expand([text])
-    except ConfigError:
-        urls = []
     by_file = {storage.identity(url): stem for url, stem in by_url.items()}
-    unknown = [url for url in urls if storage.identity(url) not in by_file]
-    if unknown or not urls:
-        raise ConfigError(
-            f"redo {storage.public_url(unknown[0] if unknown else text)}: the plan of "
-            f"{storage.public_url(output)} has no such shard: name a source as its run.json does, "
-            "or its stem there"
-        )
-    return [by_file[storage.identity(url)] for url in urls]
+    stems = set(by_url.values())
+    for text in asked:
+        if text in stems or text in by_url:
+            yield text if text in stems else by_url[text]
+            continue
+        try:
+            urls = storage.expand([text])
+        except ConfigError:
+            urls = []
+        unknown = [url for url in urls if storage.identity(url) not in by_file]
+        if unknown or not urls:
+            raise ConfigError(
+                f"redo {storage.public_url(unknown[0] if unknown else text)}: the plan of "
+                f"{storage.public_url(output)} has no such shard: name a source as its run.json "
+                "does, or its stem there"
+            )
+        yield from (by_file[storage.identity(url)] for url in urls)
 
 
 def _is_done(shard: SourceShard, output: str) -> bool:

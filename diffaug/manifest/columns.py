@@ -48,7 +48,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "model": ("string", "the model as the recipe names it"),
     "model_revision": ("string", "commit on the hub; null for shipped and local models"),
     "model_digest": ("string", "sha256 over weights and configurations"),
-    "recipe_digest": ("string", "sha256 over everything that changes an image"),
+    "recipe_digest": (
+        "string",
+        "sha256 over what changes an image, but for detail, which sample_id covers",
+    ),
     "sampler": ("string", "ddim, ddpm, dpmsolver++, lcm or one-step"),
     "strength": ("double", "in (0, 1]; null where the copy could not be planned"),
     "t_start": ("int32", "time to which the image was noised; null where strength is"),

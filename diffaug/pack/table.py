@@ -66,9 +66,11 @@ class TableSource:
         self._where = storage.public_url(url)
         self._fs, path = file_system(url)
         is_folder = self._fs.isdir(path)
-        self._folder = path if is_folder else posixpath.dirname(path)
         folders = [url.rstrip("/")] if is_folder else [posixpath.dirname(file) for file in files]
         shared = posixpath.commonprefix([folder.split("/") for folder in folders])
+        self._folder = posixpath.dirname(path)
+        if is_folder or len(files) > 1:
+            self._folder = file_system("/".join(shared))[1]
         is_csv = files[0].lower().endswith(".csv")
         self._records: Records = (
             CsvRecords(files[0]) if is_csv else ParquetRecords(files, len(shared))

@@ -19,6 +19,7 @@ Pixels do not move, and no shape changes: at high strengths, edges of the source
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -37,7 +38,8 @@ _GRID = 4
 """Samples of the small grid for each pixel of the model, along an axis."""
 
 _WINDOW = 2
-"""Radius of the filter's windows, in pixels of the model."""
+"""Radius of the filter's windows, in pixels of the model, where these cover at least two pixels of
+the picture. Nearer to the model's size it shrinks to nothing, as does the detail that it missed."""
 
 _EPSILON = 0.004
 """Below this variance of lightness, of 1 from black to white, a window counts as flat."""
@@ -90,11 +92,13 @@ class KeepingDetail:
         """See `Fit`."""
         return self._whole.keep(result, source, mask)
 
-    def from_model(self, x_0: NDArray[np.float32]) -> Image.Image:
+    def from_model(self, x_0: NDArray[np.float32], mask: Image.Image | None = None) -> Image.Image:
         """The picture with what the model changed.
 
         Args:
             x_0: the model's result, float32 (C, H, W), nominally in [-1, 1].
+            mask: where the picture may change. Elsewhere the model changed nothing, and that counts
+                for nothing beside it.
 
         Raises:
             DefectError: the model produced values that are not finite.
@@ -104,7 +108,9 @@ class KeepingDetail:
         if not change.any():
             return self._image
         part = self._image.crop(self._fit.part)
-        changed = _lifted(part, change if len(change) == len(part.getbands()) else _grey(change))
+        change = change if len(change) == len(part.getbands()) else _grey(change)
+        weight = None if mask is None else self._fit.inside(self.mask_to_model(mask))[0]
+        changed = _lifted(part, change, weight)
         result = self._image.copy()
         result.paste(changed, self._fit.part[:2])
         return result
@@ -115,17 +121,20 @@ def _grey(change: NDArray[np.float32]) -> NDArray[np.float32]:
     return change if len(change) == 1 else np.tensordot(_LUMA, change, axes=1)[None]
 
 
-def _lifted(part: Image.Image, change: NDArray[np.float32]) -> Image.Image:
+def _lifted(part: Image.Image, change: NDArray[np.float32], weight: Plane | None) -> Image.Image:
     """The part of a picture with a change that was worked out at another size.
 
     Args:
         part: L or RGB.
         change: float32 (C, H, W) in levels of 255, with the part's channels or with one for all.
+        weight: float32 (H, W), 0 where the change counts for nothing; None: it counts everywhere.
     """
-    lift = _Lift(part, change.shape[1:])
-    planes = [lift(plane) for plane in change]
-    bands = part.split()
-    added = [_added(band, planes[n % len(planes)]) for n, band in enumerate(bands)]
+    lift, bands = _Lift(part, change.shape[1:], weight), part.split()
+    if len(change) == 1:
+        plane = lift(change[0])
+        added = [_added(band, plane) for band in bands]
+    else:
+        added = [_added(band, lift(plane)) for band, plane in zip(bands, change, strict=True)]
     return added[0] if len(added) == 1 else Image.merge("RGB", added)
 
 
@@ -143,9 +152,10 @@ class _Lift:
     Args:
         part: of the picture.
         shape: (height, width) of the change.
+        weight: float32 of that shape, 0 where the change counts for nothing; None: everywhere 1.
     """
 
-    def __init__(self, part: Image.Image, shape: tuple[int, ...]) -> None:
+    def __init__(self, part: Image.Image, shape: tuple[int, ...], weight: Plane | None) -> None:
         self._size = part.size
         self._shape = shape
         height, width = shape
@@ -154,10 +164,16 @@ class _Lift:
         grey = part.convert("L").filter(ImageFilter.GaussianBlur(scale / _SMOOTH))
         self._guide = np.asarray(grey, dtype=np.float32) / np.float32(255)
         self._small = _resized(self._guide, self._grid)
+        reach = _WINDOW * min(1.0, max(0.0, math.log2(scale)))
         self._window = [
-            1 + 2 * max(1, round(_WINDOW * cells / pixels))
+            1 + 2 * round(reach * cells / pixels)
             for cells, pixels in zip(self._grid[::-1], shape, strict=True)
         ]
+        self._weight: Plane | np.float32 = np.float32(1)
+        self._total: Plane | np.float32 = np.float32(1)
+        if weight is not None:
+            self._weight = _resized(weight, self._grid, Image.Resampling.NEAREST)
+            self._total = self._windows(self._weight).clip(1e-6)
         self._mean = self._box(self._small)
         self._variance = self._box(self._small * self._small) - self._mean * self._mean
 
@@ -176,6 +192,10 @@ class _Lift:
         return found
 
     def _box(self, plane: Plane) -> Plane:
+        """The weighted mean of each window; 0 where nothing counts."""
+        return self._windows(self._weight * plane) / self._total
+
+    def _windows(self, plane: Plane) -> Plane:
         """The mean of each window."""
         found: Plane = uniform_filter(plane, self._window, mode="nearest")
         return found

@@ -94,8 +94,10 @@ class Fit:
         pixels = np.asarray(image, dtype=np.float32).reshape(*image.size[::-1], -1)
         return np.ascontiguousarray(pixels.transpose(2, 0, 1)) / np.float32(127.5) - np.float32(1)
 
-    def from_model(self, x_0: NDArray[np.float32]) -> Image.Image:
+    def from_model(self, x_0: NDArray[np.float32], mask: object = None) -> Image.Image:
         """Convert the model's float32 (C, H, W) to the result, a picture in the model's mode.
+
+        The mask makes no difference here: see `keep`.
 
         Raises:
             DefectError: the model produced values that are not finite.

@@ -42,8 +42,8 @@ class Fitted(Protocol[X]):
     def mask_to_model(self, mask: X, /) -> NDArray[np.float32]:
         """A mask in the model's shape with one channel: 1 where the sample may change, else 0."""
 
-    def from_model(self, x_0: NDArray[np.float32], /) -> X:
-        """Convert a result of the model to a sample."""
+    def from_model(self, x_0: NDArray[np.float32], mask: X | None = None, /) -> X:
+        """Convert a result of the model, made within the mask if there is one, to a sample."""
 
     def keep(self, result: X, source: X, mask: X, /) -> X:
         """The result with the source's own values outside the mask."""

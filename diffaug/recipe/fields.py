@@ -71,7 +71,7 @@ def _check_background(value: Any) -> Any:
     return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
-_HIDDEN = re.compile(r"^([a-z_]+):\s+#[0-9a-fA-F]{3,8}\s*$", re.MULTILINE)
+_HIDDEN = re.compile(r"^background:[ \t]+#[0-9a-fA-F]{3,8}[ \t]*$", re.MULTILINE)
 """A line of YAML whose value is a comment, though it was meant as a colour."""
 
 _NULLS = ("null", "~", "")
@@ -113,9 +113,9 @@ class Fields(BaseModel):
             raise ConfigError(f"cannot read the {cls.what} {path}: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"the {cls.what} {path} is not YAML: {error}") from None
-        if hidden := _HIDDEN.search(text):
+        if _HIDDEN.search(text):
             raise ConfigError(
-                f"the {cls.what} {path}: {hidden[1]} has no value, since # begins a comment in "
+                f"the {cls.what} {path}: background has no value, since # begins a comment in "
                 "YAML: quote the colour"
             )
         fields = {} if fields is None else fields

@@ -72,8 +72,9 @@ did, so that the digests of 0.1.0 stay valid.
 
 
 def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
-    """Drop the defaults of `suggested` fields: a form would send them as values the user set."""
-    for name in recipe.suggested:
+    """Drop the defaults of fields of which it matters whether the user set them: a form would send
+    them as if."""
+    for name in (*recipe.suggested, "detail"):
         del schema["properties"][name]["default"]
 
 
@@ -270,6 +271,12 @@ class Recipe(ShardFields):
         """The guidance scale at a time, given as a strength in [0, 1]."""
         low, high = (float(part) for part in self.guidance_interval.split(":"))
         return self.guidance if low <= time <= high else 1.0
+
+    def continuing(self, begun: Recipe) -> Recipe:
+        """This recipe, with the detail of one that has begun where the user named none."""
+        if "detail" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"detail": begun.detail})
 
     @classmethod
     def recorded(cls, fields: Any) -> Any:

@@ -135,7 +135,10 @@ def _present(urls: list[str]) -> set[str]:
 
 def _matches(url: str) -> Iterator[Found]:
     """The files that a name or glob leads to."""
-    fs, path = filesystem(url)
+    try:
+        fs, path = filesystem(url)
+    except FileNotFoundError:  # the archive of a chain
+        raise ConfigError(f"no such shard: {public_url(url)}") from None
     is_local = on_this_machine(fs)
     if is_local and not is_chain(url):
         url = path = tidy(url)

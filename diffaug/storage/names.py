@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 from fsspec.implementations.local import LocalFileSystem
 
@@ -70,6 +71,8 @@ def tidy(url: str) -> str:
     if not _is_local(url):
         return known_scheme(url)
     path = LocalFileSystem._strip_protocol(url)
+    if not path.startswith("/"):  # fsspec leaves the `~` of a user who does not exist
+        path = f"{Path.cwd()}/{path}"
     up, dots, rest = f"{path}/".rpartition("/../")
     if dots:  # `..` leads up from where a link leads, so that part is resolved
         path = f"{os.path.realpath(f'{up}/..')}/{rest}"

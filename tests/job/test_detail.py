@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ from PIL import Image
 
 import diffaug
 from diffaug.audit.replay import replay_rows
+from diffaug.evaluation.plan import freeze_plan, plan_evaluation, read_plan
 from diffaug.output.run import the_run
+from tests.conftest import SHARDS
 from tests.support.detail_sheet import photographs
 from tests.support.hostile import encoded, fashion, write_files, write_samples
 from tests.support.jobs import BATCH, augmented, manifest, output_bytes, part, pixels
@@ -103,3 +106,17 @@ def test_a_job_begun_before_there_was_a_choice_goes_on_as_it_began(tmp_path: Pat
     asked = diffaug.Recipe(**COLOUR, detail="keep")
     with pytest.raises(diffaug.ConfigError, match=r"detail \(none there, keep asked\)"):
         diffaug.plan_run([str(source)], str(output), asked)
+
+
+def test_an_evaluation_begun_before_goes_on_too(tmp_path: Path) -> None:
+    asked: Any = {"sources": [str(SHARDS[0])], "output": str(tmp_path), "test": [str(SHARDS[1])]}
+    freeze_plan(plan_evaluation(**asked), str(tmp_path))
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    del written["recipe"]["detail"]
+    (tmp_path / "evaluation.json").write_text(json.dumps(written))
+    assert plan_evaluation(**asked) == read_plan(str(tmp_path))
+    assert read_plan(str(tmp_path)).recipe.detail == "none"
+
+
+def test_a_form_does_not_send_a_choice_that_nobody_made() -> None:
+    assert "default" not in diffaug.Recipe.model_json_schema()["properties"]["detail"]

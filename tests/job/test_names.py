@@ -84,7 +84,7 @@ def test_a_long_name_has_a_stem_that_file_systems_take(tmp_path: Path) -> None:
 def test_a_name_that_cannot_be_recorded_is_refused(tmp_path: Path) -> None:
     path = write_samples(tmp_path / "in/s.tar", [])
     path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/in/s\xff.tar"))
-    with pytest.raises(diffaug.ConfigError, match=r"s\\udcff\.tar': the name .* must be UTF-8"):
+    with pytest.raises(diffaug.ConfigError, match=r"s\\udcff\.tar': the names of .* must be UTF-8"):
         plan_run([f"{tmp_path}/in/*.tar"], str(tmp_path / "out"), diffaug.Recipe())
 
 

@@ -181,3 +181,27 @@ def test_the_command_withdraws_only_when_it_runs(folder: Path, cli: Cli) -> None
     assert "9 planned = 9 ok" in said.out
     assert "6 images now" in said.out
     assert cli("verify", folder / "out", "--clean", "--replay=9").code == 0
+
+
+def test_a_job_beside_it_lists_what_is_there_in_the_end(folder: Path) -> None:
+    """It read the parts before the shard was done again by another process."""
+    write_samples(folder / "in/s3.tar", fashion(3, 9))
+    cut = (folder / "in/s1.tar").read_bytes()
+    cut_in_image(folder / "in/s1.tar")
+    beside = _plan(folder)
+    assert [report.stem for report in beside.run()] == ["s3"]
+    (folder / "in/s1.tar").write_bytes(cut)
+    _done(_plan(folder, ["s1"]))
+    assert beside.finish().failed == 0
+    list(clean(str(folder / "out")))
+    assert differences(folder / "out") == []
+    _assert_as_if_never_cut(folder)
+
+
+def test_a_list_of_other_tars_is_a_difference(folder: Path) -> None:
+    _done(_plan(folder, ["s1"]))
+    list(clean(str(folder / "out")))
+    listed = folder / "out/shards.txt"
+    listed.write_text(listed.read_text().replace("s1-", "s1-0"))
+    (found,) = differences(folder / "out")
+    assert "shards.txt" in str(found)

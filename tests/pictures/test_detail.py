@@ -186,3 +186,29 @@ def test_the_lift_is_the_guided_filter_of_the_paper() -> None:
     slope, level = (resized(box(x, 8), image.size, Image.Resampling.BILINEAR) for x in (a, b))
     expected = slope * full + level
     assert np.abs(levels - expected).max() < 0.51
+
+
+@pytest.mark.parametrize("cells", [1, 3, 8, 32])
+def test_what_is_changed_within_a_mask_is_not_diluted_by_what_could_not_change(cells: int) -> None:
+    image = photograph((512, 512))
+    mask = Image.new("L", image.size)
+    mask.paste(255, (160, 160, 160 + 16 * cells, 160 + 16 * cells))
+    fit = kept(image, RGB)
+    change = 30 * fit.mask_to_model(mask)
+    x_0 = fit.to_model(image) + change / np.float32(127.5)
+    made = fit.keep(fit.from_model(x_0, mask), image, mask)
+    levels = np.asarray(made, dtype=float) - np.asarray(image)
+    inside = np.asarray(mask) > 0
+    assert levels[inside].mean() > 20
+    assert not levels[~inside].any()
+
+
+def test_near_the_models_own_size_its_change_is_taken_as_it_is() -> None:
+    image = photograph((33, 32), "L")
+    change = np.zeros((1, 32, 32))
+    change[0, 10:14, 10:14] = 40
+    levels = changed(image, kept(image, GREY), change)
+    plain = resized(change[0], image.size)
+    assert np.abs(levels - plain).max() < 8
+    wide = photograph((64, 64), "L")
+    assert changed(wide, kept(wide, GREY), change).max() < 0.9 * levels.max()

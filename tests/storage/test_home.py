@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diffaug.storage import local_path
+from diffaug.storage import expand, identity, local_path
 
 ROOT_HOME = pwd.getpwnam("root").pw_dir
 
@@ -35,3 +35,15 @@ def test_a_path_is_what_it_is_in_a_shell(
 ) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert local_path(text) == Path(path)
+
+
+def test_a_folder_that_only_looks_like_a_home_is_in_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~no-such-user").mkdir()
+    (tmp_path / "~no-such-user/a.tar").touch()
+    found = str(tmp_path / "~no-such-user/a.tar")
+    for pattern in ("~no-such-user/a.tar", "~no-such-user/*.tar", "./~no-such-user/a.tar"):
+        assert expand([pattern]) == [found]
+    assert identity("~no-such-user/a.tar") == identity(found)
