@@ -42,6 +42,8 @@ class PlainConsole(Console):
         try:
             super().print(*objects, **options)
         except OSError as error:
+            self.begin_capture()
+            self.end_capture()  # drops what was not written, which the next line would bring along
             raise PrintError(error.errno, error.strerror) from error
 
     def render_str(self, text: str, **options: Any) -> Text:
