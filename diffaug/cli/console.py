@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -42,8 +43,9 @@ class PlainConsole(Console):
         try:
             super().print(*objects, **options)
         except OSError as error:
-            self.begin_capture()
-            self.end_capture()  # drops what was not written, which the next line would bring along
+            with suppress(OSError):  # drops what was not written, not to print it later
+                self.begin_capture()
+                self.end_capture()
             raise PrintError(error.errno, error.strerror) from error
 
     def render_str(self, text: str, **options: Any) -> Text:
