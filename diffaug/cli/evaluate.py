@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from diffaug import storage
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.flags import Flags
 from diffaug.cli.progress import counted
@@ -104,9 +105,7 @@ def evaluate(
     from diffaug.evaluation.plan import plan_evaluation
     from diffaug.evaluation.trials.classifier import Task, new_classifier
 
-    if not (
-        EvaluationOutput(output).folder / "evaluation.json"
-    ).exists():  # one that has begun goes on
+    if not storage.local_path(EvaluationOutput(output).plan_json).exists():  # else it has begun
         _refuse_unused(requested, given, fields, search is not None)
     schedule = None
     if search is not None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from diffaug import storage
 
-__all__ = ["EvaluationOutput"]
+__all__ = ["PLAN_JSON", "EvaluationOutput"]
+
+PLAN_JSON = "evaluation.json"
+"""The file that makes a folder the OUTPUT of an evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class EvaluationOutput:
     @property
     def plan_json(self) -> str:
         """Everything frozen about the evaluation; its presence marks the folder as one."""
-        return storage.join(self.url, "evaluation.json")
+        return storage.join(self.url, PLAN_JSON)
 
     @property
     def data_json(self) -> str:

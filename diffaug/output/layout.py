@@ -10,6 +10,7 @@ from diffaug.errors import ConfigError, UncommittedError
 
 __all__ = [
     "REJECTS",
+    "RUN_JSON",
     "SHARDS",
     "Output",
     "broken_part",
@@ -21,6 +22,9 @@ __all__ = [
 
 SHARDS, REJECTS = "shards", "rejects"
 """The folders of tars: those of kept images, and those of images that filters rejected."""
+
+RUN_JSON = "run.json"
+"""The file that makes a folder a job's OUTPUT."""
 
 _MANIFEST, _LINEAGE, _REPORT = "manifest", "lineage", "report"
 
@@ -54,7 +58,7 @@ class Output:
     @property
     def run_json(self) -> str:
         """Everything frozen about the job."""
-        return self.at("run.json")
+        return self.at(RUN_JSON)
 
     @property
     def shards_txt(self) -> str:

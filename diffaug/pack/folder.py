@@ -11,6 +11,8 @@ from typing import Any
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.extensions import READ
+from diffaug.output.evaluation import PLAN_JSON
+from diffaug.output.layout import RUN_JSON, SHARDS
 from diffaug.pack.source import Listed, class_numbers, file_system, order, printable, renumbered
 from diffaug.pack.splits import refuse_folders
 from diffaug.shards.reading import listed
@@ -130,7 +132,7 @@ def _files(fs: Any, folder: str, outputs: list[str]) -> Iterator[str]:
 def _is_output(entries: list[tuple[str, bool]]) -> bool:
     """Whether a folder with these entries was written by a job or an evaluation."""
     names = {posixpath.basename(path) for path, _ in entries}
-    return {"run.json", "shards"} <= names or "evaluation.json" in names
+    return {RUN_JSON, SHARDS} <= names or PLAN_JSON in names
 
 
 def _entries(fs: Any, folder: str) -> Iterator[tuple[str, bool]]:

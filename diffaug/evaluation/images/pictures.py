@@ -151,10 +151,11 @@ def each_picture(
     census = Census(reading)
     for url in urls:
         with storage.open_read(url) as stream:
-            read = census.of(url).samples(stream)
             if left_out is None:
-                read = read_samples(stream, reading.reads)
-            for sample in read:
+                samples = read_samples(stream, reading.reads)
+            else:
+                samples = census.of(url).samples(stream)
+            for sample in samples:
                 try:
                     yield _picture(sample, reading, recipe)
                 except DefectError as defect:
