@@ -208,6 +208,7 @@ def fork_server(
         yield forks
     finally:
         forks.close()
+        here.shutdown(socket.SHUT_RDWR)  # what a test forked, a loader's worker, may hold it too
         here.close()
         server.wait()
 
