@@ -22,6 +22,7 @@ from diffaug.shards import Sample, read_samples
 from diffaug.shards.census import Census
 from diffaug.shards.reading import Reading
 from diffaug.train.recipe import TrainRecipe
+from diffaug.train.variation import Variation
 
 __all__ = ["NAMED", "Batch", "Position", "Skipped", "batches", "settle", "usable"]
 
@@ -124,8 +125,9 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
         for index, (shard, sample) in enumerate(
             islice(_shuffled(shards, recipe, epoch, census), begin, None), begin
         ):
+            place = (recipe.seed, epoch, index)
             try:
-                image, label = _prepare(sample, recipe)
+                image, label = _prepare(sample, recipe, Variation.of(recipe, place))
             except DefectError as defect:
                 skips += 1
                 if len(skipped) < NAMED:
@@ -193,9 +195,13 @@ def _decode(sample: Sample, recipe: TrainRecipe) -> Image.Image:
     return decode(data, recipe.max_pixels, recipe.background).shown
 
 
-def _prepare(sample: Sample, recipe: TrainRecipe) -> tuple[NDArray[np.float32], int]:
+def _prepare(
+    sample: Sample, recipe: TrainRecipe, variation: Variation | None = None
+) -> tuple[NDArray[np.float32], int]:
     """The image (C, H, W) and class of a sample, as the model takes them."""
     image = _decode(sample, recipe)
+    if variation is not None:
+        image = variation.applied(image)
     x_0 = Fit.of(image, recipe.shape, recipe.fit).to_model(image)
     if not recipe.class_count:
         return x_0, 0

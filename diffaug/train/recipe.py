@@ -161,6 +161,16 @@ class TrainRecipe(ShardFields):
         description="probability of dropping the label in training, so the model also works "
         "unconditionally",
     )
+    flip: bool = Field(
+        False, description="mirror half of the images, left to right, each epoch anew"
+    )
+    crop: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="largest share of the width, and of the height, that is cut off an image, at a "
+        "random place and each epoch anew; 0 trains on whole images",
+    )
     schedule: Literal["linear", "scaled-linear", "cosine"] = Field(
         "linear", description="noise schedule: linear, scaled-linear or cosine"
     )

@@ -157,3 +157,28 @@ def test_large_images_want_a_size(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="up to 300 pixels"):
         settle(TrainRecipe(), [str(path)])
     assert settle(TrainRecipe(size=64), [str(path)]).size == 64
+
+
+def test_flips_mirror_half_of_the_images_each_epoch_anew(source: list[str]) -> None:
+    plain, flipped = tiny(batch_size=20), tiny(batch_size=20, flip=True)
+    epochs = []
+    for before, after in zip(
+        taken(source, plain, 12, Position()), taken(source, flipped, 12, Position()), strict=True
+    ):
+        mirrored = []
+        for image, varied in zip(before.x_0, after.x_0, strict=True):
+            assert (varied == image).all() or (varied == image[:, :, ::-1]).all()
+            mirrored.append(bool((varied != image).any()))
+        epochs.append(mirrored)
+    share = sum(map(sum, epochs)) / 240
+    assert 0.35 < share < 0.65  # 0.5, five standard deviations either way
+    assert len({tuple(one) for one in epochs}) == 12
+    again = taken(source, flipped, 5, Position(3, 20))
+    straight = taken(source, flipped, 9, Position())
+    assert fingerprints(again) == fingerprints(straight[4:])
+
+
+def test_held_out_images_are_neither_flipped_nor_cropped(source: list[str]) -> None:
+    plain = list(usable(source, tiny()))
+    varied = list(usable(source, tiny(flip=True, crop=0.5)))
+    assert all((one == other).all() for (one, _), (other, _) in zip(plain, varied, strict=True))
