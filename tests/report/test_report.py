@@ -62,8 +62,8 @@ def test_source_stands_beside_its_copies(output: Path, tmp_path: Path) -> None:
         assert np.array_equal(shown, picture)
 
 
-def test_large_pictures_are_reduced(tmp_path: Path) -> None:
-    """A source of 640x400 is 224x140 on the sheet, and so are its copies."""
+def test_large_pictures_are_reduced(tmp_path: Path, cli: Cli) -> None:
+    """A source of 640x400 is 224x140 on the sheet, and 256x160 on the page; so are its copies."""
     data = np.linspace(0, 255, 640 * 400 * 3).reshape(400, 640, 3).astype(np.uint8)
     picture = Image.fromarray(data)
     write_files(tmp_path / "s.tar", [("a.jpg", encoded(picture, "JPEG", quality=95))])
@@ -74,6 +74,14 @@ def test_large_pictures_are_reduced(tmp_path: Path) -> None:
     shown = np.asarray(drawn.crop((10, 10, 234, 150)), dtype=int)
     expected = np.asarray(picture.reduce((640 // 224, 400 // 140)).resize((224, 140)), dtype=int)
     assert np.abs(shown - expected).mean() < 4
+    images = re.findall(
+        r'<img src="data:image/(\w+);base64,(.*?)"( class="large")?', page_of(tmp_path / "out", cli)
+    )
+    images = [found for found in images if found[2]]
+    assert {kind for kind, _, _ in images} == {"webp"}
+    for _, data, _ in images:
+        with Image.open(io.BytesIO(base64.b64decode(data))) as embedded:
+            assert embedded.size == (256, 160)
 
 
 def test_nothing_to_show_writes_nothing(tmp_path: Path) -> None:
