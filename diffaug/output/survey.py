@@ -50,6 +50,9 @@ class ShardReport(BaseModel):
         filtered: images that a filter rejected.
         failed: rows without an image.
         passed_over: keys of the source that are no sample and have no row, such as README.txt.
+        geometry: of how many images that were made, kept or filtered, the pixels lie where the
+            source has them: `in_place`, `redrawn` at the source's size by the model, or `moved`, as
+            in a cut; None where it was not recorded.
         output_shard: the tar's path below OUTPUT; None if no image was made.
         output_sha256: of the whole tar.
         output_bytes: size of the tar.
@@ -74,6 +77,7 @@ class ShardReport(BaseModel):
     filtered: int
     failed: int
     passed_over: int = 0  # not recorded by version 0.1.0
+    geometry: dict[str, int] | None = None  # not recorded before detail was kept
     output_shard: str | None
     output_sha256: str | None
     output_bytes: int

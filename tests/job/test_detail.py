@@ -20,7 +20,7 @@ from diffaug.output.run import the_run
 from tests.conftest import SHARDS
 from tests.support.detail_sheet import photographs
 from tests.support.hostile import encoded, fashion, write_files, write_samples
-from tests.support.jobs import BATCH, augmented, manifest, output_bytes, part, pixels
+from tests.support.jobs import BATCH, augmented, manifest, members, output_bytes, part, pixels
 
 COLOUR = {"model": "cifar10-32", "strength": 0.3, "steps": 10, "sampler": "dpmsolver++"}
 GREY = COLOUR | {"model": "fashion-mnist-32"}
@@ -120,3 +120,58 @@ def test_an_evaluation_begun_before_goes_on_too(tmp_path: Path) -> None:
 
 def test_a_form_does_not_send_a_choice_that_nobody_made() -> None:
     assert "default" not in diffaug.Recipe.model_json_schema()["properties"]["detail"]
+
+
+def with_geometry(path: Path) -> tuple[Path, list[dict[str, bytes]]]:
+    """A shard of photographs with a member of each kind that may hold places in them."""
+    samples = []
+    for number, image in enumerate(photographs()[:2]):
+        points, mask = io.BytesIO(), Image.new("L", (96, 64))
+        np.save(points, np.arange(6.0).reshape(3, 2))
+        mask.paste(255, (8, 8, 40, 30))
+        box = {"bbox": [8, 8, 32, 22]}
+        samples.append(
+            {
+                "__key__": str(number).encode(),
+                "jpg": encoded(image.resize((96, 64)), "JPEG"),
+                "json": json.dumps({"annotations": [box]}).encode(),
+                "txt": b"0 0.25 0.3 0.33 0.34",
+                "npy": points.getvalue(),
+                "png": encoded(mask, "PNG"),
+            }
+        )
+    return write_samples(path, samples), samples
+
+
+CARRIED = ("json", "txt", "npy", "png")
+
+
+@pytest.mark.parametrize(
+    ("fields", "geometry"),
+    [
+        ({}, {"in_place": 4, "redrawn": 0, "moved": 0}),
+        ({"fit": "fit"}, {"in_place": 4, "redrawn": 0, "moved": 0}),
+        ({"detail": "none"}, {"in_place": 0, "redrawn": 4, "moved": 0}),
+        ({"detail": "none", "fit": "fit"}, {"in_place": 0, "redrawn": 0, "moved": 4}),
+        ({"result": "model", "filters": "ssim >= 2"}, {"in_place": 0, "redrawn": 0, "moved": 4}),
+    ],
+)
+def test_a_part_says_whether_pixels_moved(
+    tmp_path: Path, fields: dict[str, Any], geometry: dict[str, int], caplog: Any
+) -> None:
+    """What holds boxes, masks and keypoints goes with every copy, and not a byte of it changes."""
+    source, samples = with_geometry(tmp_path / "s0.tar")
+    asked = {"copies": 2, "image_key": "jpg", "format": "webp", "carry": CARRIED} | fields
+    one_step = {"sampler": "one-step", "model": "cifar10-32", "strength": 0.3}
+    augmented([source], tmp_path / "out", **one_step, **asked)
+    _, metadata = part(tmp_path / "out")
+    assert metadata["report"]["geometry"] == geometry
+    (tar,) = (tmp_path / "out").glob("*/*.tar")
+    found = members(tar)
+    for number, sample in enumerate(samples):
+        for name in CARRIED:
+            for copy in range(2):
+                assert found[f"{number}-a{copy}.{name}"] == sample[name]
+    warned = [one.getMessage() for one in caplog.records if "boxes" in one.getMessage()]
+    assert len(warned) == (geometry["moved"] > 0)
+    assert all("json, txt, npy and png" in one for one in warned)

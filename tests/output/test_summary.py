@@ -148,9 +148,11 @@ def test_what_is_no_sample_is_counted_and_has_no_row(tmp_path: Path, cli: Cli) -
     assert "the source has no sample: check SOURCE, image_key and label_key" in nothing.err
 
 
-def test_a_report_of_the_first_version_passed_nothing_over(folder: Path) -> None:
+def test_a_report_of_the_first_version_is_read(folder: Path) -> None:
+    """It recorded neither what was passed over nor whether pixels moved."""
     report = next(
         iter(survey(the_run(str(folder / "out")).sources, str(folder / "out")).committed.values())
     )
-    written = report.model_dump(exclude={"passed_over"})
-    assert ShardReport.model_validate(written) == report
+    written = report.model_dump(exclude={"passed_over", "geometry"})
+    read = ShardReport.model_validate(written)
+    assert read == report.model_copy(update={"geometry": None})
