@@ -46,7 +46,7 @@ def evaluate_augmentation(
     test: str | list[str],
     validation_source: str | list[str] | None = None,
     settings: Evaluation = DEFAULT_SETTINGS,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: Recipe | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -59,7 +59,8 @@ def evaluate_augmentation(
         test: shards of test images; nothing is chosen on them.
         validation_source: shards to draw validation images from; by default the source.
         settings: what to compare.
-        recipe: how to augment; the strengths of `settings` replace its strength.
+        recipe: how to augment, by default ten copies of ten steps; the strengths of `settings`
+            replace its strength.
         batch_size: batch size of the diffusion model: lanes in its one fixed batch shape.
         dtype: dtype of all networks; by default the faster one on the machine.
         device: device of all networks; by default cuda if available.
@@ -68,6 +69,7 @@ def evaluate_augmentation(
         require_absolute(
             source=source, output=output, test=test, validation_source=validation_source
         )
+        recipe = recipe or DEFAULT_RECIPE
         require_absolute_models(classifier=settings.classifier, **models_of(recipe))
         plan = plan_evaluation(
             listed(source),
