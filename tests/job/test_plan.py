@@ -172,7 +172,7 @@ def test_a_model_folder_is_found_from_any_folder(
     shutil.copytree(SHIPPED / GREY, tmp_path / "mine")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    run = planned(sources[:1], tmp_path / "out", **BASE, model="mine")
+    run = planned(sources[:1], tmp_path / "out", **BASE | {"model": "mine"})
     monkeypatch.chdir(tmp_path / "elsewhere")
     list(diffaug.augment_shards(run.sources, str(tmp_path / "out")))
     rows = pd.read_parquet(tmp_path / "out/manifest")
