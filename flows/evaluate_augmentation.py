@@ -50,6 +50,7 @@ def evaluate_augmentation(
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    classes_as_numbered: bool = False,
 ) -> list[dict[str, Any]] | State[Any]:
     """Train classifiers with and without the augmentation, and report whether it helps.
 
@@ -64,6 +65,8 @@ def evaluate_augmentation(
         batch_size: batch size of the diffusion model: lanes in its one fixed batch shape.
         dtype: dtype of all networks; by default the faster one on the machine.
         device: device of all networks; by default cuda if available.
+        classes_as_numbered: with condition=label, the sources number their classes as the model
+            does, although the names that are known of both differ.
     """
     try:
         require_absolute(
@@ -82,7 +85,8 @@ def evaluate_augmentation(
             dtype=dtype,
             device=device,
         )
-        for reason in prepare(plan, output).why:
+        found = prepare(plan, output, classes_as_numbered=classes_as_numbered)
+        for reason in found.why:
             get_run_logger().warning("left out %s", reason)
         for seed in range(plan.settings.seeds):
             generate_seed(output, seed)
@@ -97,6 +101,6 @@ def evaluate_augmentation(
         for one in conclusion.verdicts
     ]
     create_table_artifact(rows, key="evaluation-verdicts", description=text(output))
-    found = "\n".join(map(text, str(conclusion).splitlines()))
-    create_markdown_artifact(f"{found}\n\n{code(f'{output}/results')}", key="evaluation-summary")
+    said = "\n".join(map(text, str(conclusion).splitlines()))
+    create_markdown_artifact(f"{said}\n\n{code(f'{output}/results')}", key="evaluation-summary")
     return rows

@@ -8,6 +8,7 @@ import os
 import platform
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from diffaug.manifest.part import Part, Row
 from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
+from diffaug.pictures.losses import Loss
 from diffaug.pictures.medium import Medium
 from diffaug.shards import Member, Sample, ShardWriter
 from diffaug.shards.reading import Reading
@@ -102,6 +104,7 @@ class ShardSink:
         self._rejects = _Tar(folder / f"{shard.stem}.rejects.tar")
         self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.judge_names)
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
+        self._lost = Counter[Loss]()
         self._reading = Reading.of(run.recipe)
         self._paired = run.recipe.layout == "paired"
         self._last_source: str | None = None
@@ -127,6 +130,7 @@ class ShardSink:
             place = self._add_each(self._tar, row, data, sample)
         self._part.add(row | output_row(image, data, place, self._medium) | {"status": "ok"})
         self._counts["ok"] += 1
+        self._count_losses(copy)
 
     def add_filtered(self, copy: Copy, verdict: Row) -> None:
         """Add the image and the row of a copy that filters rejected.
@@ -146,6 +150,11 @@ class ShardSink:
         place = self._add_each(self._rejects, row, data, sample) if keep else None
         self._part.add(row | output_row(image, data, place, self._medium))
         self._counts["filtered"] += 1
+        self._count_losses(copy)
+
+    def _count_losses(self, copy: Copy) -> None:
+        if copy.finish is not None:
+            self._lost.update(copy.finish.losses())
 
     def _add_each(self, tar: _Tar, row: Row, data: bytes, sample: Sample) -> Place:
         """Add an image as its own sample."""
@@ -226,6 +235,8 @@ class ShardSink:
             planned=sum(self._counts.values()),
             **self._counts,
             passed_over=passed_over,
+            lost_colour=self._lost["colour"],
+            blurred=self._lost["sharpness"],
             output_shard=kept.name,
             output_sha256=kept.sha256,
             output_bytes=kept.bytes,

@@ -21,6 +21,7 @@ from diffaug.online.cache import Cache
 from diffaug.online.images import like, to_pil
 from diffaug.pictures.codec import picture, pixel_sha256
 from diffaug.pictures.detail import LIFT
+from diffaug.pictures.losses import warn
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label
 
@@ -142,6 +143,8 @@ class Engine:
         for copy, draft in zip(copies, self._editor.plan(source, copies), strict=True):
             if isinstance(draft, DefectError):
                 raise draft
+            if lost := draft.finish.losses():
+                warn(lost, self._recipe, self._editor.model.shape)
             drafts[copy] = draft
         return drafts
 

@@ -278,7 +278,7 @@ class Recipe(ShardFields):
     def continuing(self, begun: Recipe) -> Recipe:
         """This recipe with the detail of one that has begun, and its model if that is a former
         default, where the user named none."""
-        kept = {"detail": begun.detail}
+        kept: dict[str, str] = {"detail": begun.detail}
         if begun.model == _FORMER_MODEL:
             kept["model"] = begun.model
         update = {name: kept[name] for name in kept if name not in self.model_fields_set}

@@ -21,8 +21,8 @@ def foretold(said: str) -> tuple[int, int, float]:
 
 
 def test_it_is_near_the_truth(tmp_path: Path, cli: Cli) -> None:
-    flags = ("--copies=2", "--strength=0.2,0.4", "--steps=10", "--carry=txt", "--batch-size=16")
-    flags += ("--model=fashion-mnist-32",)
+    flags = ["--copies=2", "--strength=0.2,0.4", "--steps=10", "--carry=txt", "--batch-size=16"]
+    flags += ["--model=fashion-mnist-32"]
     said = cli("augment", *SHARDS, tmp_path / "out", *flags, "--dry-run")
     assert said.code == 0
     assert "3 of 3 shards to do" in said.out
