@@ -50,18 +50,22 @@ class Compared:
 
 
 class Named:
-    """The names of classes by the text of their samples, where there is one text a class."""
+    """The names of classes by the text of their samples, where there is one text a class.
+
+    Attributes:
+        samples: how many samples with a class and a text have been counted.
+    """
 
     def __init__(self) -> None:
+        self.samples = 0
         self._texts: dict[int, str] = {}
-        self._samples = 0
         self._several = False
 
     def add(self, label: Label) -> None:
         """Count a sample."""
         if label.number is None or not label.text:
             return
-        self._samples += 1
+        self.samples += 1
         self._several |= self._texts.setdefault(label.number, label.text) != label.text
 
     @property
@@ -71,7 +75,7 @@ class Named:
         They are names if every class has one text and every text one class, and at least one class
         came twice, without which every caption would pass.
         """
-        unique = len(set(self._texts.values())) == len(self._texts) < self._samples
+        unique = len(set(self._texts.values())) == len(self._texts) < self.samples
         return self._texts if unique and not self._several else {}
 
 

@@ -323,3 +323,16 @@ def test_stopped_it_ends_soon_and_then_continues(tmp_path: Path, cli: Cli) -> No
     assert cli("evaluate", *SOURCE, again, *few).code == 0
     scores, before = (pd.read_parquet(one / "results/scores.parquet") for one in (again, output))
     assert scores.drop(columns="seconds").equals(before.drop(columns="seconds"))
+
+
+def test_what_would_ruin_its_images_is_refused(tmp_path: Path, cli: Cli) -> None:
+    flags = ["cifar10-32" if flag == GREY else flag for flag in SMALL]
+    said = cli("evaluate", *SOURCE, tmp_path / "out", *flags, "--condition", "label")
+    said.assert_mistake("0 t-shirt/top, 1 trouser, 2 pullover")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("detail: none\n")
+    flags = ["--labels", "2", "--seeds", "2", "--validation", "1", "--size", "70"]
+    flags += ["--arms", "one-step", "--test", str(SHARDS[2]), "--recipe", str(recipe)]
+    said = cli("evaluate", *SOURCE, tmp_path / "out", *flags)
+    said.assert_mistake("pictures (all) more than twice as large as model cifar10-32")
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
