@@ -110,6 +110,19 @@ def test_a_job_begun_before_there_was_a_choice_goes_on_as_it_began(tmp_path: Pat
         diffaug.plan_run([str(source)], str(output), asked)
 
 
+def test_the_default_leaves_colour_in_colour_and_grey_grey(tmp_path: Path) -> None:
+    colour = photographs()[1].resize((80, 60))
+    files = [("a.png", encoded(colour, "PNG")), ("b.png", encoded(colour.convert("L"), "PNG"))]
+    source, output = write_files(tmp_path / "s.tar", files), str(tmp_path / "out")
+    job = diffaug.Job.plan([str(source)], output, {"sampler": "one-step"}, batch_size=4)
+    list(job.run())
+    assert the_run(output).recipe.model == "cifar10-32"
+    made = [pixels(output_bytes(tmp_path / "out", row)) for row in manifest(output).itertuples()]
+    assert [levels.shape for levels in made] == [(60, 80, 3), (60, 80)]
+    for levels, before in zip(made, (colour, colour.convert("L")), strict=True):
+        assert 0.5 < np.abs(levels.astype(float) - np.asarray(before)).mean() < 20
+
+
 def test_a_job_begun_with_the_former_default_goes_on_with_it(tmp_path: Path) -> None:
     """Of a recorded recipe without a model, too; a model that is named is compared."""
     source, output = write_samples(tmp_path / "s.tar", fashion(1)), tmp_path / "out"
