@@ -191,6 +191,7 @@ def test_what_cannot_be_fails_with_a_sentence(
     cut.write_bytes(SHARDS[0].read_bytes()[:20_000])
     shards, output = list(map(str, SHARDS)), str(tmp_path / "output")
     recipe = {"network": "tiny", "size": 8, "steps": 60, "batch_size": 8}
+    few = {"model": GREY, "steps": 2}
     diverging = recipe | {"learning_rate": 1e30, "warmup_steps": 0}
     model = str(tmp_path / "model")
     nowhere = {"source": shards[:2], "test": shards[2], "output": "s3://bucket/out"}
@@ -202,12 +203,12 @@ def test_what_cannot_be_fails_with_a_sentence(
         ),
         (
             "augment-dataset",
-            {"source": str(cut), "output": output, "recipe": {"model": GREY, "steps": 2}},
+            {"source": str(cut), "output": output, "recipe": few},
             "more failed than max_failed=0.01",
         ),
         (
             "augment-dataset",
-            {"source": str(cut), "output": output, "recipe": {"model": GREY}, "redo": "shut"},
+            {"source": str(cut), "output": output, "recipe": few, "redo": "shut"},
             "redo shut: the plan of",
         ),
         (
