@@ -8,6 +8,7 @@ import os
 import platform
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
 from diffaug.pictures.fit import GEOMETRIES
+from diffaug.pictures.losses import Loss
 from diffaug.pictures.medium import Medium
 from diffaug.shards import Member, Sample, ShardWriter
 from diffaug.shards.reading import Reading
@@ -104,6 +106,7 @@ class ShardSink:
         self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.judge_names)
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
         self._geometry = dict.fromkeys(GEOMETRIES, 0)
+        self._lost = Counter[Loss]()
         self._reading = Reading.of(run.recipe)
         self._paired = run.recipe.layout == "paired"
         self._last_source: str | None = None
@@ -156,6 +159,7 @@ class ShardSink:
         assert copy.source is not None
         assert copy.source.sample is not None
         self._geometry[copy.finish.fit.geometry] += 1
+        self._lost.update(copy.finish.losses())
         return copy.image, copy.source.sample, copy.row
 
     def _add_each(self, tar: _Tar, row: Row, data: bytes, sample: Sample) -> Place:
@@ -238,6 +242,8 @@ class ShardSink:
             **self._counts,
             passed_over=passed_over,
             geometry=self._geometry,
+            lost_colour=self._lost["colour"],
+            blurred=self._lost["sharpness"],
             output_shard=kept.name,
             output_sha256=kept.sha256,
             output_bytes=kept.bytes,

@@ -12,7 +12,7 @@ from diffaug.job.unused import refuse_unused
 from tests.conftest import SHARDS, Cli
 from tests.support.outputs import write_output
 
-FAST = ("--sampler=one-step", "--batch-size=4")
+FAST = ("--model=fashion-mnist-32", "--sampler=one-step", "--batch-size=4")
 
 
 def refuse(fields: dict[str, Any], output: str = "nowhere", planned: Any = None) -> None:

@@ -20,7 +20,7 @@ from tests.support.hostile import (
     write_samples,
     zero_bytes,
 )
-from tests.support.jobs import augmented, planned, tars
+from tests.support.jobs import GREY, augmented, planned, tars
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_what_is_no_sample_is_counted_and_has_no_row(tmp_path: Path, cli: Cli) -
     write_files(tmp_path / "s0.tar", [litter[0], *images, litter[1]])
     write_files(tmp_path / "s1.tar", litter[:1])
     write_files(tmp_path / "clean.tar", images)
-    flags = ("--sampler", "one-step", "--strength", "0.4", "--batch-size", "8")
+    flags = ("--model", GREY, "--sampler", "one-step", "--strength", "0.4", "--batch-size", "8")
     ran = cli("augment", tmp_path / "s0.tar", tmp_path / "s1.tar", tmp_path / "out", *flags)
     assert ran.code == 0
     assert "s0: 2 ok, 0 failed, 2 passed over" in ran.err
