@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.cli.progress import Counts, counted
+from diffaug.cli.steps import advise, command
 from diffaug.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def verify(
     if replay:
         differences += _replay_some(output, replay, replayable)
     out.print(f"{len(run.sources)} shards checked, {differences} differences")
-    return DIFFERS if differences else OK
+    if differences:
+        return DIFFERS
+    further = ("export", output) if replay else ("verify", output, "--replay", "5")
+    advise(f"next: {command(*further)}")
+    return OK
 
 
 def _shown(differences: list[Difference]) -> int:

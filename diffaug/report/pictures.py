@@ -15,11 +15,11 @@ from diffaug.manifest.part import Row
 from diffaug.pictures.codec import decode
 from diffaug.shards import read_member
 
-__all__ = ["Embedded", "data_uri", "embed", "output_picture", "source_picture"]
+__all__ = ["SIDE", "Embedded", "data_uri", "embed", "output_picture", "source_picture"]
 
 _MAX_PIXELS = 50_000_000
-_SIDE = 256
-"""Longest side of a picture, in pixels; larger ones are scaled down."""
+SIDE = 256
+"""Longest side of a picture, in pixels, unless a page asks for more; larger ones are scaled down."""
 
 
 def source_picture(row: Row, background: str | None) -> Image.Image:
@@ -65,15 +65,15 @@ class Embedded:
     why: str = ""
 
 
-def embed(picture: Callable[[], Image.Image]) -> Embedded:
+def embed(picture: Callable[[], Image.Image], side: int = SIDE) -> Embedded:
     """A picture that is read by `source_picture` or `output_picture`, or why it cannot be."""
     try:
         image = picture()
     except (OSError, DefectError) as error:
         return Embedded(why=f"cannot be read: {error}")
     stored, (width, height) = io.BytesIO(), image.size
-    if max(image.size) > _SIDE:
-        image.thumbnail((_SIDE, _SIDE))
+    if max(image.size) > side:
+        image.thumbnail((side, side))
         image.save(stored, "webp", quality=85)
         kind = "webp"
     else:
