@@ -140,8 +140,8 @@ def augment(
     for folder in folders:
         if folder.failed_fraction > max_failed:
             err.print(
-                f"diffaug: {len(folder.left_out)} of the pictures of {folder.folder} left out, more "
-                f"than --max-failed {max_failed:g}"
+                f"diffaug: {len(folder.left_out)} of the pictures of {folder.folder} left out, "
+                f"more than --max-failed {max_failed:g}"
             )
             return DIFFERS
     _advise(run, sources, output)

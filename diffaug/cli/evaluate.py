@@ -224,6 +224,6 @@ def _search(plan: EvaluationPlan, sources: list[str], output: str, schedule: Sch
         out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}")
     best, without = made.accuracy[made.best()[0]], made.baseline
     out.print(f"{best - without:+.1f} points relative to flips and crops alone ({without:.1f})")
-    made = [*sources, beside(sources, "augmented"), "--recipe", f"{output}/recipe.yaml"]
-    advise(f"next: {command('augment', *made)}")
+    use = [*sources, beside(sources, "augmented"), "--recipe", f"{output}/recipe.yaml"]
+    advise(f"next: {command('augment', *use)}")
     return OK

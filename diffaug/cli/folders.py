@@ -1,4 +1,4 @@
-"""Folders of pictures as SOURCE: packed beside the output, with progress, and reported in a line."""
+"""Folders of pictures as SOURCE: packed beside the output, and reported in a line."""
 
 from __future__ import annotations
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from diffaug import storage
 from diffaug.cli.app import err
-from diffaug.storage import public_url
+from diffaug.pack import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from diffaug.models.card import Card
 
-__all__ = ["advise", "beside", "command", "flags", "not_known"]
+__all__ = ["advise", "beside", "command", "flags", "name_of", "not_known"]
+
+_WILD = re.compile(r"[{*?\[]")
+_NUMBER = re.compile(r"[-_.]*[0-9]*$")
+"""The number of a shard, at the end of its name."""
 
 
 def advise(*lines: str) -> None:
@@ -25,11 +31,11 @@ def advise(*lines: str) -> None:
 
 def command(name: str, *words: str) -> str:
     """The command `diffaug NAME …`, as a shell takes it, without passwords."""
-    return shlex.join(["diffaug", name, *map(public_url, words)])
+    return shlex.join(["diffaug", name, *map(storage.public_url, words)])
 
 
 def flags(fields: Mapping[str, Any]) -> list[str]:
-    """The flags of a command for these fields of a recipe, by name; several values, several flags."""
+    """The flags for these fields of a recipe, by name; several values become several flags."""
     words = []
     for name, value in fields.items():
         for one in value if isinstance(value, (list, tuple)) else [value]:
@@ -38,11 +44,18 @@ def flags(fields: Mapping[str, Any]) -> list[str]:
 
 
 def beside(sources: Sequence[str], ending: str) -> str:
-    """A name for an output, from that of the first source: `photos-augmented`."""
-    from diffaug.pack import safe_name
+    """An output's name, from that of the first source: `photos-augmented`, outside that folder."""
+    name = f"{name_of(sources)}-{ending}"
+    if storage.is_folder(sources[0]) and storage.lies_in(name, sources[0]):
+        return f"{storage.tidy(sources[0])}-{ending}"
+    return name
 
-    name = safe_name(sources[0]).removesuffix(".tar").partition("-{")[0]
-    return f"{name}-{ending}"
+
+def name_of(sources: Sequence[str]) -> str:
+    """What to call the first source: `photos` for photos/ and for x/photos-{000000..000003}.tar."""
+    start = _WILD.split(sources[0].rstrip("/"))[0]
+    name = safe_name(start) if start and not start.endswith("/") else "pictures"
+    return _NUMBER.sub("", name.removesuffix(".tar")) or name
 
 
 def not_known(name: str, card: Card | None, sources: Sequence[str]) -> str:

@@ -55,7 +55,8 @@ def train(
     recipe
         YAML file of recipe fields
     held_back
-        shards or folders of held-out images, not in SOURCE; every preview reports the noise loss on them
+        shards or folders of held-out images, not in SOURCE; every preview reports the noise loss on
+        them
     dtype
         float32, or bfloat16 for autocast [default: the faster one on this machine]
     device

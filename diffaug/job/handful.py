@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,9 +81,11 @@ def write_handful(samples: Sequence[Sample], path: Path) -> None:
 
 def augment_handful(
     source: Path, output: str, recipe: Recipe, execution: Execution
-) -> ShardReport:
-    """Augment a tar into an OUTPUT of its own; the report's seconds do not include the model's
-    loading.
+) -> tuple[ShardReport, float]:
+    """Augment a tar into an OUTPUT of its own.
+
+    Returns:
+        Its report, and the seconds that it took without the loading of the model.
 
     Raises:
         ConfigError: as for `Job.plan`.
@@ -90,5 +93,6 @@ def augment_handful(
     """
     job = Job.plan([str(source)], output, recipe, **execution.model_dump())
     Binding.of_run(job.planned).editor()
+    started = time.monotonic()
     (report,) = job.run()
-    return report
+    return report, time.monotonic() - started

@@ -1,7 +1,8 @@
 """Folders of pictures as SOURCE: each is packed once, into shards beside the OUTPUT.
 
-The shards of OUTPUT lie in `OUTPUT-source`, where they stay: manifest rows name them, and so a replay
-needs neither the folder nor its names. All folders of one OUTPUT share one numbering of classes.
+The shards of OUTPUT lie in `OUTPUT-source`, where they stay: manifest rows name them, so that a
+replay needs neither the folder nor its names. All folders of one OUTPUT share one numbering of
+classes.
 """
 
 from __future__ import annotations
@@ -283,15 +284,13 @@ class _Packing:
                     known[path] = one.model_copy(update=stamps[path]._asdict())
                 else:
                     changed.append(path)
-        for paths, what in ((gone, "gone from"), (changed, "not the same any more in")):
+        place, where = map(storage.public_url, (self._place, source.url))
+        for paths, what in ((gone, "lost"), (changed, "changed")):
             if paths:
-                place = storage.public_url(self._place)
                 raise ConfigError(
-                    f"{_pictures(len(paths))} that {'was' if len(paths) == 1 else 'were'} packed "
-                    f"into {place} {'is' if len(paths) == 1 else 'are'} {what} "
-                    f"{storage.public_url(source.url)}, such as {printable(paths[0])}: choose a new "
-                    f"OUTPUT, for which all is packed again; or go on with what was packed, {place}"
-                    "/*.tar"
+                    f"{where} has {what} {_pictures(len(paths))} since it was packed into {place}, "
+                    f"such as {printable(paths[0])}: choose a new OUTPUT, for which all is packed "
+                    f"again; or go on with what was packed, {place}/*.tar"
                 )
 
     def _pack(

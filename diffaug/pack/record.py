@@ -79,7 +79,9 @@ def listing(source: FolderSource) -> dict[str, Stamp]:
         found = storage.stats(urls)
         stats = {url: found.get(url, storage.Stat(None, None)) for url in urls}
         return {
-            urls[url]: Stamp(stat.size, stat.modified and stat.modified.timestamp())
+            urls[url]: Stamp(
+                stat.size, None if stat.modified is None else stat.modified.timestamp()
+            )
             for url, stat in stats.items()
         }
     folder, stamps = Path(storage.tidy(source.url)), {}

@@ -19,7 +19,7 @@ __all__ = ["SIDE", "Embedded", "data_uri", "embed", "output_picture", "source_pi
 
 _MAX_PIXELS = 50_000_000
 SIDE = 256
-"""Longest side of a picture, in pixels, unless a page asks for more; larger ones are scaled down."""
+"""Longest side of a picture, in pixels, unless a page asks for more; larger ones are reduced."""
 
 
 def source_picture(row: Row, background: str | None) -> Image.Image:
@@ -66,13 +66,18 @@ class Embedded:
 
 
 def embed(picture: Callable[[], Image.Image], side: int = SIDE) -> Embedded:
-    """A picture that is read by `source_picture` or `output_picture`, or why it cannot be."""
+    """A picture that is read by `source_picture` or `output_picture`, or why it cannot be.
+
+    Args:
+        picture: reads it.
+        side: its longest side in the page, in pixels, at least `SIDE`.
+    """
     try:
         image = picture()
     except (OSError, DefectError) as error:
         return Embedded(why=f"cannot be read: {error}")
     stored, (width, height) = io.BytesIO(), image.size
-    if max(image.size) > side:
+    if max(image.size) > SIDE:
         image.thumbnail((side, side))
         image.save(stored, "webp", quality=85)
         kind = "webp"
