@@ -62,7 +62,7 @@ def try_(
     fields = flags_given.given()
     made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
     page = storage.local_path(file or f"try-{name_of(sources)}.html")
-    storage.refuse_nowhere(str(page), "FILE")
+    _check(page)
 
     from diffaug.job.trial import handful, run_trial
     from diffaug.models import checkpoint_of, suggestion_for
@@ -82,7 +82,7 @@ def try_(
         html = try_page(trial.output, title, command=use, cost=cost, not_known=unknown)
     _write(html, page)
     out.print(f"open {page}")
-    out.print(cost)
+    out.print(f"all of them: {cost}")
     advise(unknown, f"next: {use}")
     return OK
 
@@ -92,20 +92,32 @@ def _shown(strength: object) -> str:
 
 
 def _cost(trial: Trial, copies: int) -> str:
-    """What the whole job would be, as a sentence."""
+    """What the whole job would be, in words."""
     times = "" if copies == 1 else f" ({copies} copies of each picture)"
     hours, size = timedelta(seconds=round(trial.seconds)), trial.bytes / 1e9
     disk = f"{size:,.1f} GB" if size >= 1 else f"{1000 * size:,.1f} MB"
     return (
-        f"all of them: about {trial.images:,} images{times}, {hours} on this machine (h:mm:ss), "
-        f"{disk} of disk"
+        f"about {trial.images:,} images{times}, {hours} on this machine (h:mm:ss), {disk} of disk"
     )
+
+
+def _check(page: Path) -> None:
+    """Find out now, not when all pictures are made, whether the page can be written."""
+    if page.is_dir():
+        raise ConfigError(f"{page} is a folder: name a file for the page with -o")
+    try:
+        with storage.scratch(str(page.parent)):
+            pass
+    except OSError as error:
+        raise _cannot_write(page, error) from None
 
 
 def _write(html: str, page: Path) -> None:
     try:
         storage.replace(html.encode(), str(page))
     except OSError as error:
-        raise ConfigError(
-            f"cannot write {page}: {error.strerror or error}: name another FILE with -o"
-        ) from None
+        raise _cannot_write(page, error) from None
+
+
+def _cannot_write(page: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot write {page}: {error.strerror or error}: name another FILE with -o")

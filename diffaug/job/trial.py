@@ -20,7 +20,7 @@ from diffaug.output.layout import Output
 from diffaug.output.select import evenly
 from diffaug.output.sources import source_shards
 from diffaug.pack import Totals, pack
-from diffaug.pack.beside import open_folder
+from diffaug.pack.beside import open_folder, refuse_pictures
 from diffaug.pack.check import checked
 from diffaug.pack.folder import FolderSource
 from diffaug.pack.record import listing
@@ -84,6 +84,7 @@ def handful(sources: Sequence[str], recipe: Recipe) -> Iterator[Handful]:
         ConfigError: there is no picture, or there are folders among several sources.
         OSError: storage failed.
     """
+    refuse_pictures(sources)
     folders = [source for source in sources if storage.is_folder(source)]
     if folders and len(sources) > 1:
         raise ConfigError(

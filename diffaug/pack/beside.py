@@ -24,7 +24,7 @@ from diffaug.pack.record import Picture, Record, Stamp, listing, publish, read_r
 from diffaug.pack.source import class_order, order, printable
 from diffaug.pack.write import Outcome, pack
 
-__all__ = ["Packed", "Watch", "open_folder", "pack_folders", "source_place"]
+__all__ = ["Packed", "Watch", "open_folder", "pack_folders", "refuse_pictures", "source_place"]
 
 Watch = Callable[[Iterator[Outcome], int, Totals], Iterable[Outcome]]
 """Passes on the outcomes of a packing, given their number and the counts; may report progress."""
@@ -34,6 +34,8 @@ _ORDER = 0
 
 _SHOWN = 3
 """How many reasons and names a sentence gives."""
+
+_TARS = (".tar", ".tar.gz", ".tgz")
 
 _CLASSES = 20
 """How many classes a sentence names."""
@@ -108,34 +110,22 @@ def pack_folders(
             packed; it has other classes than were packed; or the place cannot be written.
         OSError: storage failed.
     """
-    for pattern in (pattern for some in given for pattern in some):
-        _refuse_picture(pattern)
-    folders = {
-        storage.identity(url): url for some in given for url in some if storage.is_folder(url)
-    }
+    patterns = dict.fromkeys(pattern for some in given for pattern in some)
+    refuse_pictures(patterns)
+    folders = {one: storage.identity(one) for one in patterns if _is_folder(one)}
     if not folders:
         return [list(some) for some in given], []
-    place = source_place(output)
-    for folder in folders.values():
+    for folder in folders:
         _refuse_inside(folder, output)
     with _readable():
-        sources = {same: open_folder(url) for same, url in folders.items()}
+        place = source_place(output)
+        sources = {same: open_folder(folder) for folder, same in folders.items()}
         packing = _Packing(place, read_records(place), watch)
         packing.number(sources.values())
         packed = {same: packing.take(source) for same, source in sources.items()}
-    shards = [
-        [
-            url
-            for pattern in some
-            for url in (
-                packed[storage.identity(pattern)].shards
-                if storage.is_folder(pattern)
-                else (pattern,)
-            )
-        ]
-        for some in given
-    ]
-    return shards, list(packed.values())
+    shards: dict[str, tuple[str, ...]] = {one: (one,) for one in patterns}
+    shards |= {folder: packed[same].shards for folder, same in folders.items()}
+    return [[url for one in some for url in shards[one]] for some in given], [*packed.values()]
 
 
 def source_place(output: str) -> str:
@@ -184,6 +174,22 @@ def open_folder(url: str, classes: tuple[str, ...] | None = None) -> FolderSourc
         raise ConfigError(f"{public} is a folder of tables: pack it first, with {packs}")
     notes = "".join(f"; {note}" for note in source.notes)
     raise ConfigError(f"{public} is a folder that holds no picture{notes}")
+
+
+def refuse_pictures(patterns: Iterable[str]) -> None:
+    """Refuse pictures as SOURCE, as a shell makes them of photos/*.jpg.
+
+    Raises:
+        ConfigError: one is a picture by its name; the message gives its folder.
+    """
+    for pattern in patterns:
+        name = pattern.rpartition("/")[2]
+        if "." in name and name.rpartition(".")[2].lower() in READ:
+            public = storage.public_url(pattern)
+            raise ConfigError(
+                f"{public} is a picture, and not a shard: name the folder that it lies in, "
+                f"{public.rpartition('/')[0] or '.'}"
+            )
 
 
 class _Packing:
@@ -344,13 +350,9 @@ def _is_same(known: Picture | None, stamp: Stamp) -> bool:
     return known is not None and known.is_like(stamp)
 
 
-def _refuse_picture(pattern: str) -> None:
-    if pattern.rpartition(".")[2].lower() in READ and "/" not in pattern.rpartition(".")[2]:
-        folder = storage.public_url(pattern).rpartition("/")[0] or "."
-        raise ConfigError(
-            f"{storage.public_url(pattern)} is a picture, and not a shard: name the folder that it "
-            f"lies in, {folder}"
-        )
+def _is_folder(pattern: str) -> bool:
+    """Whether a source is a folder; the name of a tar is not looked up, which costs a request."""
+    return not pattern.endswith(_TARS) and storage.is_folder(pattern)
 
 
 def _refuse_inside(folder: str, output: str) -> None:

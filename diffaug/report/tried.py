@@ -20,8 +20,8 @@ def try_page(output: str, title: str, *, command: str, cost: str, not_known: str
         output: OUTPUT of the job that made the pictures.
         title: what was tried.
         command: the command that makes all of them.
-        cost: what that would cost, as a sentence.
-        not_known: what nobody has measured, as a sentence.
+        cost: what that would cost, in words.
+        not_known: what nobody has measured, in words.
 
     Raises:
         OSError: storage failed.
@@ -42,6 +42,10 @@ def try_page(output: str, title: str, *, command: str, cost: str, not_known: str
         strips=strips,
         across=1 + max(len(strip.cards) for strip in strips),
         command=command,
-        cost=cost,
-        not_known=not_known,
+        cost=_sentence(cost),
+        not_known=_sentence(not_known),
     )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
