@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prefect import get_run_logger
 
-from diffaug.pack.beside import Packed, pack_folders
+from diffaug.pack.beside import pack_folders
+from diffaug.pack.packing import Packed
 from flows.paths import listed
 
 __all__ = ["packed"]

@@ -9,7 +9,7 @@ from diffaug.cli.app import err
 from diffaug.cli.progress import Counts, counted
 
 if TYPE_CHECKING:
-    from diffaug.pack.beside import Packed
+    from diffaug.pack.packing import Packed
 
 __all__ = ["packed"]
 

@@ -15,7 +15,8 @@ import pytest
 
 from diffaug import ConfigError
 from diffaug.pack import Totals
-from diffaug.pack.beside import Packed, pack_folders, source_place
+from diffaug.pack.beside import pack_folders, source_place
+from diffaug.pack.packing import Packed
 from tests.support.hostile import png, write_samples
 from tests.support.jobs import tree, webdataset
 from tests.support.packing import as_bytes, as_folder, write
