@@ -20,9 +20,7 @@ def test_its_commands_and_its_python_run(checkout: Path, cli: Cli, python: Pytho
     for number, one in enumerate(("cat", "dog")):
         write(checkout / f"photos/{one}/1.jpg", encoded(picture(number, (40, 30)), "JPEG"))
     typed = [words for words in commands(README) if words[0] == "diffaug"]
-    assert [words[1] for words in typed] == [
-        *("try", "augment", "augment", "verify", "report")
-    ]
+    assert [words[1] for words in typed] == [*("try", "augment", "augment", "verify", "report")]
     for words in typed:
         done = cli(*words[1:])
         assert done.code == 0, done
