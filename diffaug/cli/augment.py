@@ -201,4 +201,6 @@ def _pilot(job: Job, count: int) -> int:
         out.print(f"pictures: {found.sheet}")
     out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}")
     out.print(found.choice.sentence)
+    strength = "S" if found.choice.strength is None else f"{found.choice.strength:g}"
+    advise(f"next: the same command with --strength {strength} instead of --pilot {count}")
     return OK

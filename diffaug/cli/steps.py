@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from diffaug import storage
 from diffaug.cli.app import err
-from diffaug.pack import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,11 +34,11 @@ def command(name: str, *words: str) -> str:
 
 
 def flags(fields: Mapping[str, Any]) -> list[str]:
-    """The flags for these fields of a recipe, by name; several values become several flags."""
+    """The flags for these fields of a recipe; several values become several flags, and None none."""
     words = []
     for name, value in fields.items():
         for one in value if isinstance(value, (list, tuple)) else [value]:
-            words += [f"--{name.replace('_', '-')}", str(one)]
+            words += [] if one is None else [f"--{name.replace('_', '-')}", str(one)]
     return words
 
 
@@ -53,9 +52,11 @@ def beside(sources: Sequence[str], ending: str) -> str:
 
 def name_of(sources: Sequence[str]) -> str:
     """What to call the first source: `photos` for photos/ and for x/photos-{000000..000003}.tar."""
+    from diffaug.pack import safe_name
+
     start = _WILD.split(sources[0].rstrip("/"))[0]
     name = safe_name(start) if start and not start.endswith("/") else "pictures"
-    return _NUMBER.sub("", name.removesuffix(".tar")) or name
+    return _NUMBER.sub("", name.removesuffix(".tar")) or name if name.endswith(".tar") else name
 
 
 def not_known(name: str, card: Card | None, sources: Sequence[str]) -> str:

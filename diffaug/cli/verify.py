@@ -132,7 +132,10 @@ def replay(
         out.print("equal: its bytes and pixels match the manifest")
     else:
         out.print(f"{replayed.verdict}: {replayed}")
-    return DIFFERS if replayed.verdict == "differs" else OK
+    if replayed.verdict == "differs":
+        return DIFFERS
+    advise(f"next: {command('verify', output, '--replay', '5')}")
+    return OK
 
 
 def _save(data: bytes, path: Path) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import diffaug
+from diffaug.cli.steps import name_of
 from diffaug.models.card import shipped_cards
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.hostile import png
@@ -190,3 +191,15 @@ def test_folders_are_evaluated(tmp_path: Path, cli: Cli) -> None:
     lines = said.err.splitlines()
     assert lines[-2] == f"next: diffaug report {tmp_path}/out"
     assert lines[-1].startswith("train without these images, or look for a strength: diffaug eval")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        *(("photos", "photos"), ("x/my photos/", "my-photos"), ("photos-2", "photos-2")),
+        *(("x/photos-000000.tar", "photos"), ("x/photos-{000000..000003}.tar", "photos")),
+        *(("x/*.tar", "pictures"), ("s3://bucket/a/b.tar", "b"), ("2024", "2024")),
+    ],
+)
+def test_what_a_source_is_called(source: str, name: str) -> None:
+    assert name_of([source]) == name

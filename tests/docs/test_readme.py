@@ -17,8 +17,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_its_commands_and_its_python_run(checkout: Path, cli: Cli, python: Python) -> None:
     """Python prints what the README shows."""
-    for number, one in enumerate(("cat", "dog")):
-        write(checkout / f"photos/{one}/1.jpg", encoded(picture(number, (40, 30)), "JPEG"))
+    for seed, one in enumerate(("cat", "dog")):
+        write(checkout / f"photos/{one}/1.jpg", encoded(picture(seed, (40, 30)), "JPEG"))
     typed = [words for words in commands(README) if words[0] == "diffaug"]
     assert [words[1] for words in typed] == [*("try", "augment", "augment", "verify", "report")]
     for words in typed:
