@@ -34,7 +34,7 @@ def command(name: str, *words: str) -> str:
 
 
 def flags(fields: Mapping[str, Any]) -> list[str]:
-    """The flags for these fields of a recipe; several values become several flags, and None none."""
+    """The flags for these fields of a recipe: a flag for each of several values, none for None."""
     words = []
     for name, value in fields.items():
         for one in value if isinstance(value, (list, tuple)) else [value]:

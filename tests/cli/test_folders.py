@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import diffaug
+from diffaug.cli.evaluate import _suggested
 from diffaug.cli.steps import name_of
+from diffaug.evaluation.plan import plan_evaluation
+from diffaug.evaluation.verdict.conclusion import Conclusion
+from diffaug.evaluation.verdict.judge import Verdict
+from diffaug.evaluation.verdict.statistics import Estimate
 from diffaug.models.card import shipped_cards
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.hostile import png
@@ -203,3 +209,42 @@ def test_folders_are_evaluated(tmp_path: Path, cli: Cli) -> None:
 )
 def test_what_a_source_is_called(source: str, name: str) -> None:
     assert name_of([source]) == name
+
+
+def test_a_verdict_that_helps_leads_to_its_command(tmp_path: Path) -> None:
+    """With the arm's strength and sampler, and the recipe's fields; else it leads to a search."""
+    recipe = diffaug.Recipe(model="cifar10-32", copies=10, condition="label", guidance=3)
+    plan = plan_evaluation(
+        [str(SHARDS[0])], str(tmp_path / "out"), test=[str(SHARDS[1])], recipe=recipe
+    )
+    nothing = Estimate(0.0, -1.0, 1.0)
+    verdict = Verdict(
+        labels=20,
+        of="clean",
+        word="helps",
+        arm="one-step 0.4",
+        strength=0.4,
+        runner_up=None,
+        lead=None,
+        gain=nothing,
+        rival=None,
+        margin=None,
+        sentence="",
+    )
+    said = _suggested(Conclusion([verdict], "", []), plan, ["my photos"])
+    _, _, typed = said.partition("use it: ")
+    words = shlex.split(typed)
+    assert words[:4] == ["diffaug", "augment", "my photos", "my-photos-augmented"]
+    given = dict(zip(words[4::2], words[5::2], strict=True))
+    assert given == {
+        "--model": "cifar10-32",
+        "--copies": "10",
+        "--condition": "label",
+        "--guidance": "3.0",
+        "--strength": "0.4",
+        "--sampler": "one-step",
+    }
+    for word in ("no evidence", "hurts"):
+        said = _suggested(Conclusion([replace(verdict, word=word)], "", []), plan, ["photos"])
+        assert "--search strength=0.1:0.9" in said
+        assert "diffaug augment" not in said
