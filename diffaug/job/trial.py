@@ -20,7 +20,7 @@ from diffaug.output.layout import Output
 from diffaug.output.select import evenly
 from diffaug.output.sources import source_shards
 from diffaug.pack import Totals, pack
-from diffaug.pack.beside import open_folder, refuse_pictures
+from diffaug.pack.beside import open_folder, permitted, refuse_pictures
 from diffaug.pack.check import checked
 from diffaug.pack.folder import FolderSource
 from diffaug.pack.record import listing
@@ -93,7 +93,9 @@ def handful(sources: Sequence[str], recipe: Recipe) -> Iterator[Handful]:
         )
     with TemporaryDirectory(prefix="diffaug-try-") as scratch:
         if folders:
-            yield _of_folder(open_folder(folders[0]), recipe, Path(scratch))
+            with permitted():
+                some = _of_folder(open_folder(folders[0]), recipe, Path(scratch))
+            yield some
         else:
             yield _of_shards(source_shards(list(sources)), recipe, Path(scratch, "try.tar"))
 

@@ -20,7 +20,7 @@ from diffaug.pack.packing import Packed, Packing, Watch
 from diffaug.pack.record import read_records
 from diffaug.pack.source import printable
 
-__all__ = ["open_folder", "pack_folders", "refuse_pictures", "source_place"]
+__all__ = ["open_folder", "pack_folders", "permitted", "refuse_pictures", "source_place"]
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 
@@ -54,7 +54,7 @@ def pack_folders(
         return [list(some) for some in given], []
     for folder in folders:
         _refuse_inside(folder, output)
-    with _readable():
+    with permitted():
         place = source_place(output)
         sources = {same: open_folder(folder) for folder, same in folders.items()}
         packing = Packing(place, read_records(place), watch)
@@ -140,7 +140,7 @@ def _refuse_inside(folder: str, output: str) -> None:
 
 
 @contextlib.contextmanager
-def _readable() -> Iterator[None]:
+def permitted() -> Iterator[None]:
     """A file that may not be read is a mistake of the user's, and no failure of the storage."""
     try:
         yield
