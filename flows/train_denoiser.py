@@ -23,8 +23,9 @@ from diffaug import ConfigError, DivergedError
 from diffaug.output.markdown import code, text
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
+from flows.folders import packed
 from flows.groups import RETRIES, Count, run_name
-from flows.paths import listed, require_absolute, require_absolute_models
+from flows.paths import require_absolute, require_absolute_models
 
 DEFAULT_RECIPE = TrainRecipe()
 
@@ -94,7 +95,8 @@ def train_denoiser(
     """Train a denoiser on sharded images; a recipe's `model` then takes the checkpoint.
 
     Args:
-        source: shards: files, globs, brace ranges or lists, on any fsspec URL.
+        source: shards: files, globs, brace ranges or lists, on any fsspec URL; or folders of
+            pictures or of class folders, which are packed into `checkpoint`-source.
         checkpoint: the folder of the checkpoint, on the worker's machine.
         recipe: what to train, and how.
         dtype: float32, or bfloat16 for autocast; by default the faster one on the machine.
@@ -102,13 +104,15 @@ def train_denoiser(
         resume: continue the training in `checkpoint`, if there is one.
         checkpoint_minutes: minutes between two checkpoints; one is always written at the end.
         preview_steps: steps between two grids of samples and reconstructions.
-        held_back: shards of held-out images; their noise loss is measured with the grids.
+        held_back: shards or a folder of held-out images, whose noise loss is measured with the
+            grids.
     """
     try:
         require_absolute(source=source, checkpoint=checkpoint, held_back=held_back)
         require_absolute_models(init=recipe.init)
+        shards, _ = packed(checkpoint, source, held_back)
         rows = train_steps(
-            listed(source),
+            shards[0],
             checkpoint,
             recipe,
             dtype=dtype,
@@ -116,7 +120,7 @@ def train_denoiser(
             checkpoint_minutes=checkpoint_minutes,
             preview_steps=preview_steps,
             resume=resume,
-            held_back=listed(held_back),
+            held_back=shards[1],
         )
     except (ConfigError, DivergedError) as error:
         return Failed(message=str(error))

@@ -23,6 +23,7 @@ from diffaug.cli import (  # noqa: F401  each registers its commands
     report,
     sample,
     train,
+    try_,
     verify,
 )
 from diffaug.cli.app import DIFFERS, OK, SIGNALLED, USAGE, app, err

@@ -9,7 +9,9 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.flags import Flags
+from diffaug.cli.folders import packed
 from diffaug.cli.progress import Pace, counted
+from diffaug.cli.steps import advise, beside, command
 from diffaug.errors import ConfigError, require_extra
 from diffaug.train.recipe import TrainRecipe
 
@@ -47,12 +49,14 @@ def train(
     Parameters
     ----------
     paths
-        one or more shards (files, globs, brace ranges or lists, on any fsspec URL), then a local
+        one or more shards (files, globs, brace ranges or lists, on any fsspec URL) or folders of
+        pictures or of class folders, which are packed into CHECKPOINT-source first; then a local
         folder for the checkpoint
     recipe
         YAML file of recipe fields
     held_back
-        shards of held-out images, not in SOURCE; every preview reports the noise loss on them
+        shards or folders of held-out images, not in SOURCE; every preview reports the noise loss on
+        them
     dtype
         float32, or bfloat16 for autocast [default: the faster one on this machine]
     device
@@ -77,8 +81,9 @@ def train(
 
     from diffaug.train.loop import train as start
 
+    shards, _ = packed(checkpoint, sources, held_back or [])
     steps_made = start(
-        sources,
+        shards[0],
         checkpoint,
         made,
         device=device,
@@ -86,7 +91,7 @@ def train(
         resume=resume,
         checkpoint_minutes=checkpoint_minutes,
         preview_steps=preview_steps,
-        held_back=held_back,
+        held_back=shards[1],
     )
     pace, last = Pace(), None
     watched = counted(
@@ -104,7 +109,8 @@ def train(
             err.print(f"step {last.step} of {made.steps}: {pace}  {left} left")
     if last is None:
         out.print(f"{checkpoint} is already trained: {made.steps} steps")
-        return OK
-    out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
-    out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}")
+    else:
+        out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
+    use = [*sources, beside(sources, "augmented"), "--model", checkpoint]
+    advise(f"next: {command('augment', *use)}")
     return OK

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.cli.progress import Counts, counted
+from diffaug.cli.steps import advise, command
 from diffaug.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def verify(
     if replay:
         differences += _replay_some(output, replay, replayable)
     out.print(f"{len(run.sources)} shards checked, {differences} differences")
-    return DIFFERS if differences else OK
+    if differences:
+        return DIFFERS
+    further = ("export", output) if replay else ("verify", output, "--replay", "5")
+    advise(f"next: {command(*further)}")
+    return OK
 
 
 def _shown(differences: list[Difference]) -> int:
@@ -127,7 +132,10 @@ def replay(
         out.print("equal: its bytes and pixels match the manifest")
     else:
         out.print(f"{replayed.verdict}: {replayed}")
-    return DIFFERS if replayed.verdict == "differs" else OK
+    if replayed.verdict == "differs":
+        return DIFFERS
+    advise(f"next: {command('verify', output, '--replay', '5')}")
+    return OK
 
 
 def _save(data: bytes, path: Path) -> None:

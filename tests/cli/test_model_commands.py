@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def test_training_says_how_it_went(trained: Trained) -> None:
     assert "step 3 of 3: loss" in done.stderr
     assert "torn: the image cannot be decoded" in done.stderr
     assert "3 steps, 12 images, 1 skipped" in done.stdout
-    assert f"--model {model}" in done.stdout
+    use = shlex.split(done.stderr.splitlines()[-1].removeprefix("next: "))
+    assert use[:2] == ["diffaug", "augment"]
+    assert use[-2:] == ["--model", str(model)]
 
 
 def test_its_model_augments_and_samples(trained: Trained, tmp_path: Path, cli: Cli) -> None:

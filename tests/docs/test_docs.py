@@ -74,7 +74,7 @@ def test_the_commands_and_the_python_of_models_run(
         told = cli(*(str(places.get(word, word)) for word in words[1:]))
         assert told.code == 0, told
         said.append(told.out)
-    assert "80 planned = 80 ok" in said[0]
+    assert "80 planned = 80 made" in said[0]
     assert "4 replayed: 4 equal" in said[1]
-    assert "40 planned = 40 ok" in said[2]
+    assert "40 planned = 40 made" in said[2]
     assert "1 replayed: 1 equal" in said[4]
