@@ -116,12 +116,24 @@ def test_otherwise_the_result_is_the_models(
     assert fit.detail is None
 
 
-def test_outside_the_part_the_picture_stays() -> None:
-    image = photograph((200, 100))
+@pytest.mark.parametrize(("size", "axis"), [((200, 100), 1), ((100, 200), 0)])
+def test_outside_the_part_the_picture_stays_and_no_edge_shows(
+    size: tuple[int, int], axis: int
+) -> None:
+    """From the part's border the change grows over four pixels of the model, 12.5 of the picture.
+
+    As t * t * (3 - 2 * t), so that it neither starts nor ends with a bend.
+    """
+    image = photograph(size)
     levels = changed(image, kept(image, RGB, "fit"), 20)
-    assert (levels[:, 50:150] == 20).all()
-    assert not levels[:, :50].any()
-    assert not levels[:, 150:].any()
+    along = levels if axis == 1 else levels.transpose(1, 0, 2)
+    assert not along[:, :50].any()
+    assert not along[:, 150:].any()
+    assert (along[:, 63:137] == 20).all()
+    t = (np.arange(12) + 0.5) / 12.5
+    ramp = np.rint(20 * t * t * (3 - 2 * t))
+    assert (along[:, 50:62] == ramp[None, :, None]).all()
+    assert (along[:, 149:137:-1] == ramp[None, :, None]).all()
 
 
 def test_what_a_mask_keeps_is_the_picture() -> None:
@@ -173,19 +185,31 @@ def resized(
     return np.asarray(image, dtype=np.float64)
 
 
-def test_the_lift_is_the_guided_filter_of_the_paper() -> None:
-    """He, Sun and Tang 2013, equations 5, 6 and 8, on a grid of four samples for each pixel."""
-    image = photograph((90, 70), "L")
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_lift_is_the_guided_filter_of_the_paper(mode: str) -> None:
+    """He, Sun and Tang 2013 with a guide of one and of three channels, solved pixel by pixel."""
+    image = photograph((90, 70), mode)
     change = np.random.default_rng(1).normal(0, 15, (8, 8))
     levels = changed(image, kept(image, (1, 8, 8)), change[None])
-    guide = image.filter(ImageFilter.GaussianBlur(90 / 8 / 4))
-    full = np.asarray(guide, dtype=np.float64) / 255
-    i, p = resized(full, (32, 32)), resized(change, (32, 32))
-    a = (box(i * p, 8) - box(i, 8) * box(p, 8)) / (box(i * i, 8) - box(i, 8) ** 2 + 0.004)
-    b = box(p, 8) - a * box(i, 8)
-    slope, level = (resized(box(x, 8), image.size, Image.Resampling.BILINEAR) for x in (a, b))
-    expected = slope * full + level
-    assert np.abs(levels - expected).max() < 0.51
+    smooth = image.filter(ImageFilter.BoxBlur(90 / 8 * 0.375))
+    full = np.asarray(smooth, dtype=np.float64).reshape(70, 90, -1) / 255
+    guide = np.asarray(smooth.resize((16, 16)), dtype=np.float64).reshape(16, 16, -1) / 255
+    p, channels = resized(change, (16, 16)), range(guide.shape[2])
+    slopes, level = np.empty_like(guide), np.empty((16, 16))
+    for y in range(16):
+        for x in range(16):
+            rows, columns = (np.arange(at - 12, at + 13).clip(0, 15) for at in (y, x))
+            i = guide[np.ix_(rows, columns)].reshape(625, -1)
+            q = p[np.ix_(rows, columns)].ravel()
+            spread = np.cov(i.T, bias=True).reshape(len(channels), -1)
+            ridge = spread + 0.004 * np.eye(len(channels))
+            slopes[y, x] = np.linalg.solve(ridge, ((i - i.mean(0)).T @ (q - q.mean())) / 625)
+            level[y, x] = q.mean() - slopes[y, x] @ i.mean(0)
+    found = [box(slopes[..., i], 12) for i in channels] + [box(level, 12)]
+    *a, b = (resized(x, image.size, Image.Resampling.BILINEAR) for x in found)
+    expected = sum(a[i] * full[..., i] for i in channels) + b
+    off = np.abs(levels - (expected if mode == "L" else expected[..., None]))
+    assert off.max() < 0.51
 
 
 @pytest.mark.parametrize("cells", [1, 3, 8, 32])

@@ -1,6 +1,6 @@
 """Pairs for blind reading: photographs beside what a model, or a random field, makes of them.
 
-    python -m tests.support.blind_pairs SOURCE FOLDER [--model M] [--strength S] [--count N] [--seed I]
+    python -m tests.support.blind_pairs SOURCE FOLDER [--model M] [--strength S] [--count N]
 
 A smooth random change keeps every edge of a photograph, too. So each photograph is in FOLDER twice,
 source on the left: with the model's change, and with a random field of the same spectrum that is
