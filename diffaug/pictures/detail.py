@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffaug.pictures.colour import Transparency
 from diffaug.pictures.fit import Fit, refuse_infinite
 from diffaug.pictures.lift import Plane, Planes, lifted
 
@@ -39,21 +40,26 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 class KeepingDetail:
     """A fit whose results are the picture itself with the model's change.
 
-    A result has the size and the mode of the picture. A model of greys changes the lightness of a
-    colour picture and leaves its colours; of what a colour model makes of a grey picture, the
-    lightness counts. Outside the part that the model sees, the picture stays as it is.
+    A result has the size and the mode of the picture, and is as transparent. A model of greys
+    changes the lightness of a colour picture and leaves its colours; of what a colour model makes
+    of a grey picture, the lightness counts. Outside the part that the model sees, the picture stays
+    as it is.
 
     Args:
         fit: how the picture is fitted to the model; its results have the picture's geometry.
-        image: the picture, L or RGB.
+        image: the picture as the model sees it, L or RGB.
+        transparency: how results are transparent; None: they are opaque.
     """
 
     detail = LIFT
 
-    def __init__(self, fit: Fit, image: Image.Image) -> None:
+    def __init__(
+        self, fit: Fit, image: Image.Image, transparency: Transparency | None = None
+    ) -> None:
         self._fit = fit
         self._whole = replace(fit, part=(0, 0, *fit.size))
         self._image = image
+        self._transparency = transparency
         self._before = fit.to_model(image)
 
     def to_model(self, image: Image.Image) -> NDArray[np.float32]:
@@ -68,9 +74,24 @@ class KeepingDetail:
         """The picture itself."""
         return image
 
+    def shown(self, result: Image.Image) -> Image.Image:
+        """What is seen of a result, in the mode of the picture."""
+        if self._transparency is None:
+            return result
+        return self._transparency.seen(result).convert(self._image.mode)
+
     def keep(self, result: Image.Image, source: Image.Image, mask: Image.Image) -> Image.Image:
-        """See `Fit`."""
-        return self._whole.keep(result, source, mask)
+        """The result with the picture's own pixels, as transparent as they are, outside the mask.
+
+        See `Fit`.
+        """
+        return self._whole.keep(result, self._own, mask)
+
+    @property
+    def _own(self) -> Image.Image:
+        """The picture itself, as transparent as results are."""
+        kept = self._transparency
+        return self._image if kept is None else kept.of(kept.colours)
 
     def from_model(self, x_0: NDArray[np.float32], mask: Image.Image | None = None) -> Image.Image:
         """The picture with what the model changed.
@@ -86,20 +107,21 @@ class KeepingDetail:
         refuse_infinite(x_0)
         change = self._fit.inside((x_0.clip(-1, 1) - self._before) * np.float32(127.5))
         if not change.any():
-            return self._image
+            return self._own
         part = self._image.crop(self._fit.part)
         change = change if len(change) == len(part.getbands()) else _grey(change)
         weight = None if mask is None else self._fit.inside(self.mask_to_model(mask))[0]
-        levels = np.stack([np.asarray(band) for band in part.split()])
+        own = self._image if self._transparency is None else self._transparency.colours
+        levels = np.stack([np.asarray(band) for band in own.crop(self._fit.part).split()])
         across, down = self._fades()
         for rows, planes in lifted(change, part, weight):  # where there is one, it is for all
             changed = levels[:, rows] + planes * across * down[rows]
             np.rint(changed, out=changed)
             levels[:, rows] = changed.clip(0, 255, out=changed)
-        result = self._image.copy()
+        result = own.copy()
         bands = [Image.fromarray(band) for band in levels]
-        result.paste(Image.merge(part.mode, bands), self._fit.part[:2])
-        return result
+        result.paste(Image.merge(own.mode, bands), self._fit.part[:2])
+        return result if self._transparency is None else self._transparency.of(result)
 
     def _fades(self) -> tuple[Plane, Plane]:
         """How much of the change the columns (1, W) and the rows (H, 1) of the part are given."""

@@ -98,14 +98,14 @@ class _Box:
     """
 
     def __init__(self, window: list[int], weight: Plane | None) -> None:
-        self._window, self._weight = window, weight
-        self._total = None if weight is None else self._mean(weight).clip(1e-6)
+        self._window = window
+        self._weight: Plane | np.float32 = np.float32(1)
+        self._total: Plane | np.float32 = np.float32(1)
+        if weight is not None:
+            self._weight, self._total = weight, self._mean(weight).clip(1e-6)
 
     def __call__(self, plane: Plane) -> Plane:
-        if self._weight is None:
-            return self._mean(plane)
-        found: Plane = self._mean(self._weight * plane) / self._total
-        return found
+        return self._mean(self._weight * plane) / self._total
 
     def _mean(self, plane: Plane) -> Plane:
         found: Plane = uniform_filter(plane, self._window, mode="nearest")

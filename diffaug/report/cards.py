@@ -85,7 +85,7 @@ class Cards:
                 self._sources[name] = _source(row, background)
             made = Embedded()
             if row["output_shard"]:
-                made = embed(partial(output_picture, output, row))
+                made = embed(partial(output_picture, output, row, background))
             self._cards[place] = Card(f"{prefix}{place}", row, made, name)
 
     def of(self, places: Iterable[int]) -> list[Card]:

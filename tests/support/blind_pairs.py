@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import diffaug
-from diffaug.editor import Editor, Source
+from diffaug.editor import Draft, Editor, Finish, Source
 from diffaug.execution import Execution
 from diffaug.extensions import is_picture
 from diffaug.models import checkpoint_of, with_suggestions
@@ -50,16 +50,16 @@ def files(source: Path) -> Iterator[tuple[str, bytes]]:
                 yield member.name, stream.read()
 
 
-def edits(images: list[Image.Image], recipe: diffaug.Recipe) -> Iterator[tuple[Source, Levels]]:
+def edits(images: list[Image.Image], recipe: diffaug.Recipe) -> Iterator[tuple[Finish, Levels]]:
     """Each picture, and what the recipe's model makes of it at its own size, (C, H, W)."""
     checkpoint = checkpoint_of(recipe)
     execution = Execution.choose(batch_size=8)
     editor = Editor(with_suggestions(recipe, checkpoint), checkpoint, execution)
-    drafts = (
-        draft for image in images for draft in editor.plan(Source(image=image, stored=image), [0])
-    )
-    for draft, x_0 in editor.steps().run((draft, draft.edit) for draft in drafts):
-        yield draft.finish, x_0
+    drafts = (next(editor.plan(Source(image=image, stored=image), [0])) for image in images)
+    planned = ((draft.finish, draft.edit) for draft in drafts if isinstance(draft, Draft))
+    for finish, x_0 in editor.steps().run(planned):
+        assert x_0 is not None
+        yield finish, x_0
 
 
 def phase_randomised(change: Levels, random: np.random.Generator) -> Levels:
