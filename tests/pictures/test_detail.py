@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from diffaug.errors import DefectError
+from diffaug.pictures.codec import picture
 from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit
 from diffaug.pictures.medium import IMAGE
@@ -236,3 +237,37 @@ def test_near_the_models_own_size_its_change_is_taken_as_it_is() -> None:
     assert np.abs(levels - plain).max() < 8
     wide = photograph((64, 64), "L")
     assert changed(wide, kept(wide, GREY), change).max() < 0.9 * levels.max()
+
+
+@pytest.mark.parametrize("how", ["resize", "fit"])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_a_transparent_picture_keeps_its_alpha(mode: str, how: str) -> None:
+    """Over its background it is what an opaque one would be, with that much less of the change."""
+    alpha = np.tile(np.linspace(0, 255, 133).round(), (100, 1)).astype(np.uint8)
+    colours = photograph((133, 100), mode[:-1])
+    image = colours.copy()
+    image.putalpha(Image.fromarray(alpha))
+    found = picture(image, "#204060" if mode == "RGBA" else "#404040")
+    assert found.transparency is not None
+    fit = IMAGE.fit(found.shown, RGB, how, "source", "keep", found.transparency)
+    before = fit.to_model(found.shown)
+    same, lighter = fit.from_model(before), fit.from_model(before + np.float32(20 / 127.5))
+    for result in (same, lighter):
+        assert result.mode == mode
+        assert (np.asarray(result)[..., -1] == alpha).all()
+    own = np.asarray(same)[..., :-1]
+    own = own if mode == "RGBA" else own[..., 0]
+    assert (own[alpha > 0] == np.asarray(colours)[alpha > 0]).all()
+    assert (own[alpha == 0] == np.asarray(found.shown)[alpha == 0]).all()
+    seen = [np.asarray(fit.shown(one), dtype=float) for one in (same, lighter)]
+    assert np.abs(seen[0] - np.asarray(found.shown)).max() == 0
+    opaque = kept(found.shown, RGB, how)
+    change = changed(found.shown, opaque, 20)
+    share = alpha / 255 if mode == "LA" else (alpha / 255)[..., None]
+    assert np.abs(seen[1] - seen[0] - share * change).max() <= 1  # two roundings
+    mask = Image.new("L", image.size)
+    mask.paste(255, (60, 0, 80, 100))
+    masked = np.asarray(fit.keep(lighter, found.shown, mask))
+    inside = np.asarray(mask) > 0
+    assert (masked[~inside] == np.asarray(same)[~inside]).all()
+    assert (masked[inside] == np.asarray(lighter)[inside]).all()
