@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from diffaug.errors import DefectError
 from diffaug.pictures.codec import picture
@@ -15,6 +15,7 @@ from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit
 from diffaug.pictures.medium import IMAGE
 from tests.pictures.test_fit import equal, noisy
+from tests.support.guided import guided, resized
 
 Floats = NDArray[np.floating[Any]]
 
@@ -170,47 +171,13 @@ def test_a_change_ends_where_the_object_does() -> None:
     assert levels[:, 50:].min() >= 27
 
 
-def box(values: Floats, radius: int) -> Floats:
-    """The mean of each window, worked out window by window, with the border repeated."""
-    padded = np.pad(values, radius, mode="edge")
-    side = 2 * radius + 1
-    rows = range(values.shape[0])
-    columns = range(values.shape[1])
-    return np.array([[padded[y : y + side, x : x + side].mean() for x in columns] for y in rows])
-
-
-def resized(
-    values: Floats, size: tuple[int, int], filter: Image.Resampling = Image.Resampling.BICUBIC
-) -> Floats:
-    image = Image.fromarray(values.astype(np.float32)).resize(size, filter)
-    return np.asarray(image, dtype=np.float64)
-
-
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_the_lift_is_the_guided_filter_of_the_paper(mode: str) -> None:
-    """He, Sun and Tang 2013 with a guide of one and of three channels, solved pixel by pixel."""
     image = photograph((90, 70), mode)
-    change = np.random.default_rng(1).normal(0, 15, (8, 8))
-    levels = changed(image, kept(image, (1, 8, 8)), change[None])
-    smooth = image.filter(ImageFilter.BoxBlur(90 / 8 * 0.375))
-    full = np.asarray(smooth, dtype=np.float64).reshape(70, 90, -1) / 255
-    guide = np.asarray(smooth.resize((16, 16)), dtype=np.float64).reshape(16, 16, -1) / 255
-    p, channels = resized(change, (16, 16)), range(guide.shape[2])
-    slopes, level = np.empty_like(guide), np.empty((16, 16))
-    for y in range(16):
-        for x in range(16):
-            rows, columns = (np.arange(at - 12, at + 13).clip(0, 15) for at in (y, x))
-            i = guide[np.ix_(rows, columns)].reshape(625, -1)
-            q = p[np.ix_(rows, columns)].ravel()
-            spread = np.cov(i.T, bias=True).reshape(len(channels), -1)
-            ridge = spread + 0.004 * np.eye(len(channels))
-            slopes[y, x] = np.linalg.solve(ridge, ((i - i.mean(0)).T @ (q - q.mean())) / 625)
-            level[y, x] = q.mean() - slopes[y, x] @ i.mean(0)
-    found = [box(slopes[..., i], 12) for i in channels] + [box(level, 12)]
-    *a, b = (resized(x, image.size, Image.Resampling.BILINEAR) for x in found)
-    expected = sum(a[i] * full[..., i] for i in channels) + b
-    off = np.abs(levels - (expected if mode == "L" else expected[..., None]))
-    assert off.max() < 0.51
+    change = np.random.default_rng(1).normal(0, 15, (len(image.getbands()), 8, 8))
+    levels = changed(image, kept(image, (len(change), 8, 8)), change)
+    expected = guided(image, change)
+    assert np.abs(levels - (expected if mode == "RGB" else expected[..., 0])).max() < 0.51
 
 
 @pytest.mark.parametrize("cells", [1, 3, 8, 32])
