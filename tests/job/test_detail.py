@@ -64,8 +64,7 @@ def sources() -> list[Levels]:
 
 def inside(made: Levels) -> NDArray[np.bool_]:
     """Where no channel ends at black or white, (H, W)."""
-    found: NDArray[np.bool_] = ((made > 0) & (made < 255)).all(axis=2)
-    return found
+    return np.asarray(((made > 0) & (made < 255)).all(axis=2))
 
 
 def test_results_are_as_sharp_as_their_sources_and_not_the_same(folder: Path) -> None:

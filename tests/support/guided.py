@@ -43,16 +43,11 @@ def guided(image: Image.Image, change: Floats) -> Floats:
     for y in range(grid[1]):
         for x in range(grid[0]):
             means[y, x] = _window(found, y, x, radius).mean(axis=0)
-    fine = [
-        [
-            resized(means[..., i, c], image.size, Image.Resampling.BILINEAR)
-            for c in range(len(change))
-        ]
-        for i in range(count + 1)
-    ]
-    slopes, level = np.moveaxis(fine[:-1], 1, -1), np.moveaxis(fine[-1], 0, -1)
-    result: Floats = (slopes * np.moveaxis(full, -1, 0)[..., None]).sum(axis=0) + level
-    return result
+    planes = means.reshape(*means.shape[:2], -1).transpose(2, 0, 1)
+    fine = np.stack([resized(plane, image.size, Image.Resampling.BILINEAR) for plane in planes])
+    *slopes, level = fine.reshape(count + 1, len(change), *full.shape[:2])
+    found = sum((a * full[..., i] for i, a in enumerate(slopes)), start=level)
+    return found.transpose(1, 2, 0)
 
 
 def resized(
@@ -67,5 +62,5 @@ def _window(values: Floats, y: int, x: int, radius: int) -> Floats:
     """The values around a place, with the border repeated: (n, ...)."""
     rows, columns = (np.arange(at - radius, at + radius + 1) for at in (y, x))
     height, width = values.shape[:2]
-    found = values[np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))]
+    found: Floats = values[np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))]
     return found.reshape(-1, *values.shape[2:])
