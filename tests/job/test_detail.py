@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from diffaug.audit.replay import replay_rows
 from diffaug.evaluation.plan import freeze_plan, plan_evaluation, read_plan
 from diffaug.models import with_suggestions
 from diffaug.output.run import the_run
+from diffaug.pictures.medium import IMAGE
 from tests.conftest import SHARDS
+from tests.support import tiny
 from tests.support.detail_sheet import photographs
 from tests.support.guided import guided
 from tests.support.hostile import encoded, fashion, write_files, write_samples
@@ -176,3 +180,54 @@ def test_an_evaluation_begun_before_goes_on_too(tmp_path: Path) -> None:
 
 def test_a_form_does_not_send_a_choice_that_nobody_made() -> None:
     assert "default" not in diffaug.Recipe.model_json_schema()["properties"]["detail"]
+
+
+def cat() -> Image.Image:
+    return photographs()[1].crop((80, 60, 272, 210))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tiny.stable_diffusion,
+        tiny.stable_diffusion_xl,
+        tiny.lcm,
+        tiny.stable_diffusion_3,
+        partial(tiny.flux, dev=True),
+        tiny.dit,
+        tiny.consistency,
+    ],
+)
+def test_every_family_keeps_detail(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    """The result is the picture with the change that the model makes at its own size."""
+    recipe = diffaug.Recipe(model=str(make(tmp_path)), strength=0.3, steps=4)
+    edit, made = (
+        diffaug.augment(cat(), recipe.model_copy(update=fields), batch_size=1)
+        for fields in ({"result": "model"}, {})
+    )
+    assert (edit.size, made.size) == ((32, 32), cat().size)
+    fit = IMAGE.fit(cat(), (3, 32, 32), "resize", "source", "keep")
+    levels = np.asarray(edit, dtype=np.float32).transpose(2, 0, 1)
+    expected = np.asarray(fit.from_model(levels / np.float32(127.5) - 1), dtype=int)
+    assert np.abs(np.asarray(made) - expected).max() <= 2  # the edit was rounded
+    assert np.abs(np.asarray(made) - np.asarray(cat(), dtype=int)).mean() > 2
+
+
+def test_greys_of_16_bits_and_masks(tmp_path: Path) -> None:
+    """Of 16 bits the picture is that of 8; grey stays grey; outside a mask nothing changes."""
+    grey = cat().convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    mask = Image.new("L", grey.size)
+    mask.paste(255, (40, 30, 120, 110))
+    files = [("a.png", encoded(grey, "PNG")), ("b.png", encoded(deep, "PNG"))]
+    files += [("c.png", encoded(cat(), "PNG")), ("c.mask.png", encoded(mask, "PNG"))]
+    write_files(tmp_path / "s0.tar", files)
+    augmented([tmp_path / "s0.tar"], tmp_path / "out", **COLOUR, mask_key="mask.png")
+    eight, sixteen, masked = results(tmp_path / "out")
+    assert eight.ndim == 2
+    np.testing.assert_array_equal(eight, sixteen)
+    assert np.abs(eight - np.asarray(grey)).mean() > 2
+    change, within = masked - np.asarray(cat(), dtype=float), np.asarray(mask) > 0
+    assert not change[~within].any()
+    assert np.abs(change[within]).mean() > 2
+    assert [one.verdict for one in replay_rows(*part(tmp_path / "out"))] == ["equal"] * 3

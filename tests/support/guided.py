@@ -37,8 +37,8 @@ def guided(image: Image.Image, change: Floats) -> Floats:
             i, q = _window(small, y, x, radius), _window(p, y, x, radius)
             away = i - i.mean(axis=0)
             ridge = away.T @ away / len(i) + EPSILON * np.eye(count)
-            slopes = np.linalg.solve(ridge, away.T @ (q - q.mean(axis=0)) / len(i))
-            found[y, x] = [*slopes, q.mean(axis=0) - i.mean(axis=0) @ slopes]
+            a = np.linalg.solve(ridge, away.T @ (q - q.mean(axis=0)) / len(i))
+            found[y, x] = [*a, q.mean(axis=0) - i.mean(axis=0) @ a]
     means = np.empty_like(found)
     for y in range(grid[1]):
         for x in range(grid[0]):
@@ -46,8 +46,8 @@ def guided(image: Image.Image, change: Floats) -> Floats:
     planes = means.reshape(*means.shape[:2], -1).transpose(2, 0, 1)
     fine = np.stack([resized(plane, image.size, Image.Resampling.BILINEAR) for plane in planes])
     *slopes, level = fine.reshape(count + 1, len(change), *full.shape[:2])
-    found = sum((a * full[..., i] for i, a in enumerate(slopes)), start=level)
-    return found.transpose(1, 2, 0)
+    result: Floats = level + sum(a * full[..., i] for i, a in enumerate(slopes))
+    return result.transpose(1, 2, 0)
 
 
 def resized(
