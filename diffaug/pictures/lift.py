@@ -33,7 +33,7 @@ _WINDOW = 6
 """Radius of a window, in pixels of the model, where these cover at least four pixels of the
 picture. Nearer to the model's size it shrinks to nothing, as does the detail that it missed."""
 
-_EPSILON = 0.004
+_EPSILON = 0.01
 """Below this variance of a channel, which reaches from 0 to 1, a window counts as flat."""
 
 _NEAREST = Image.Resampling.NEAREST

@@ -12,7 +12,7 @@ __all__ = ["guided", "resized"]
 
 Floats = NDArray[np.floating[Any]]
 
-GRID, WINDOW, EPSILON, SMOOTH = 2, 6, 0.004, 0.375
+GRID, WINDOW, EPSILON, SMOOTH = 2, 6, 0.01, 0.375
 
 
 def guided(image: Image.Image, change: Floats) -> Floats:
