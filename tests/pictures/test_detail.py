@@ -15,6 +15,7 @@ from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit
 from diffaug.pictures.medium import IMAGE
 from tests.pictures.test_fit import equal, noisy
+from tests.support.blind_pairs import phase_randomised
 from tests.support.guided import guided, resized
 
 Floats = NDArray[np.floating[Any]]
@@ -238,3 +239,15 @@ def test_a_transparent_picture_keeps_its_alpha(mode: str, how: str) -> None:
     inside = np.asarray(mask) > 0
     assert (masked[~inside] == np.asarray(same)[~inside]).all()
     assert (masked[inside] == np.asarray(lighter)[inside]).all()
+
+
+def test_a_random_field_has_the_spectrum_of_a_change() -> None:
+    """Within each channel and between them; only what no phase can turn keeps its sign."""
+    change = np.random.default_rng(2).normal(3, 9, (3, 32, 32)).astype(np.float32)
+    field = phase_randomised(change, np.random.default_rng(3))
+    spectra = [np.fft.fft2(one) for one in (change, field)]
+    for one, other in ((0, 0), (1, 1), (0, 2)):
+        power = [spectrum[one] * spectrum[other].conj() for spectrum in spectra]
+        np.testing.assert_allclose(power[0], power[1], rtol=1e-3, atol=1)
+    np.testing.assert_allclose(field.mean((1, 2)), change.mean((1, 2)), rtol=1e-4)
+    assert abs(np.corrcoef(change.ravel(), field.ravel())[0, 1]) < 0.3
