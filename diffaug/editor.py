@@ -18,6 +18,7 @@ from diffaug.diffusion.steps import Steps
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, Pretrained, load_model
+from diffaug.pictures.colour import Transparency
 from diffaug.pictures.losses import Loss, losses
 from diffaug.pictures.medium import IMAGE, Fitted
 from diffaug.recipe import Recipe
@@ -37,6 +38,7 @@ class Source:
             or transparency makes a difference.
         label: its class, which can condition the model.
         key: its webdataset key, which a prompt can name.
+        transparency: how its copies are transparent; None: they are opaque.
         mask: of the picture's size, white where it may change; None: everywhere.
         sample: the members it was read from; None outside shards.
         defect: why nothing can be made of it, if that is known already.
@@ -46,6 +48,7 @@ class Source:
     stored: Image.Image
     label: Label = field(default_factory=Label)
     key: str | None = None
+    transparency: Transparency | None = None
     mask: Image.Image | None = None
     sample: Sample | None = None
     defect: DefectError | None = None
@@ -85,6 +88,10 @@ class Finish:
     def seen(self) -> Image.Image:
         """The source as the result should be compared with it."""
         return self.fit.seen(self.source.image)
+
+    def shown(self, picture: Image.Image) -> Image.Image:
+        """The result as it should be compared with the source."""
+        return self.fit.shown(picture)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +147,7 @@ class Editor:
         source = Source(
             image=found.shown,
             stored=found.stored,
+            transparency=found.transparency_in(self.recipe.format),
             label=reading.label(sample),
             key=sample.key,
             sample=sample,
@@ -165,7 +173,14 @@ class Editor:
                 raise source.defect
             label = self._label(source.label.number)
             recipe, shape = self.recipe, self.model.shape
-            fit = self.medium.fit(source.image, shape, recipe.fit, recipe.result, recipe.detail)
+            fit = self.medium.fit(
+                source.image,
+                shape,
+                recipe.fit,
+                recipe.result,
+                recipe.detail,
+                source.transparency,
+            )
             x_0, pixels = fit.to_model(source.image), self.medium.digest(source.stored)
             mask = None
             if source.mask is not None:
@@ -262,7 +277,7 @@ def sample_id(
     Args:
         recipe_digest: of recipe and weights, in hex.
         source: the picture; where the model sees another one than is stored, that counts, and so
-            does its mask.
+            do its mask and, where detail is kept, its transparency.
         pixels: digest of the source's stored pixels, in hex.
         copy: which copy.
         label: the class that conditions it; None: none does.
@@ -274,6 +289,8 @@ def sample_id(
     found = hashlib.sha256("|".join(identity).encode()).hexdigest()[:32]
     more = [] if source.image is source.stored else [f"shown {IMAGE.digest(source.image)}"]
     more += [] if detail is None else [f"detail {detail}"]
+    if detail is not None and (kept := source.transparency) is not None:
+        more += [f"transparent {IMAGE.digest(kept.of(kept.colours))}"]
     more += [] if source.mask is None else [IMAGE.digest(source.mask)]
     for other in more:
         found = hashlib.sha256(f"{found}|{other}".encode()).hexdigest()[:32]

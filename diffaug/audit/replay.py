@@ -243,6 +243,7 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
     source = Source(
         image=read.shown,
         stored=read.stored,
+        transparency=read.transparency_in(recipe.format),
         label=Label(row["label"], row["label_text"]),
         key=row["source_key"],
         # whether it is still the same mask shows in sample_id

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from diffaug.errors import DefectError
-from diffaug.pictures.colour import narrowed, shown
+from diffaug.pictures.colour import Transparency, narrowed, shown
 from diffaug.pictures.depth import GREYS, deep_to_8_bits, refuse_unscaled
 
 __all__ = [
@@ -32,7 +32,7 @@ X = TypeVar("X")
 _ENCODER: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 1},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
-    "webp": {"format": "WEBP", "lossless": True, "method": 0},
+    "webp": {"format": "WEBP", "lossless": True, "exact": True, "method": 0},
 }
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -66,10 +66,25 @@ class Decoded(Generic[X]):
         stored: the values that the file stores, which identify it (see `pixel_sha256`).
         shown: what a model, a judge and a training see of it; the same object as `stored` unless a
             colour profile or transparency makes a difference.
+        transparency: how it is transparent; None if it is opaque.
     """
 
     stored: X
     shown: X
+    transparency: Transparency | None = None
+
+    def transparency_in(self, format: str) -> Transparency | None:
+        """The transparency, if a file of this format can have it and is shown like the source.
+
+        JPEG has none, and WebP no greys, which are shown over another colour by default.
+        """
+        if self.transparency is None or format == "jpg":
+            return None
+        return (
+            None
+            if format == "webp" and self.transparency.colours.mode == "L"
+            else self.transparency
+        )
 
 
 def decode(
@@ -246,7 +261,7 @@ def picture(image: Image.Image, background: str | None = None) -> Decoded[Image.
         # from a palette straight to RGB, Pillow warns about its alpha
         stored = upright.convert("RGBA") if image.mode in ("P", "PA") else upright
         stored = narrowed(stored if stored.mode == "RGB" else stored.convert("RGB"))
-    found = Decoded(stored, shown(upright, stored, background))
+    found = Decoded(stored, *shown(upright, stored, background))
     found.stored.info.clear()
     found.shown.info.clear()
     return found
@@ -259,7 +274,7 @@ def pixel_sha256(image: Image.Image) -> str:
 
 
 def encode(image: Image.Image, format: str) -> bytes:
-    """Encode a picture as png, jpg (quality 95, 4:4:4) or webp (lossless)."""
+    """Encode a picture as png, jpg (quality 95, 4:4:4) or webp (lossless, also where hidden)."""
     buffer = io.BytesIO()
     image.save(buffer, **_ENCODER[format])
     return buffer.getvalue()

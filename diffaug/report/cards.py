@@ -91,7 +91,7 @@ class Cards:
                 self._sources[name] = _source(row, background, side)
             made = Embedded()
             if row["output_shard"]:
-                made = embed(partial(output_picture, output, row), side)
+                made = embed(partial(output_picture, output, row, background), side)
             self._cards[place] = Card(f"{prefix}{place}", row, made, name)
 
     def of(self, places: Iterable[int]) -> list[Card]:

@@ -41,15 +41,20 @@ def source_picture(row: Row, background: str | None) -> Image.Image:
         return decode(read_member(stream, row["source_offset"]), _MAX_PIXELS, background).shown
 
 
-def output_picture(output: str, row: Row) -> Image.Image:
+def output_picture(output: str, row: Row, background: str | None) -> Image.Image:
     """The image made for a row that has one.
+
+    Args:
+        output: OUTPUT.
+        row: of the image.
+        background: of the job's recipe.
 
     Raises:
         OSError: its tar cannot be read.
         DefectError: it is no longer an image.
     """
     with storage.open_read(storage.join(output, row["output_shard"])) as stream:
-        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS).shown
+        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS, background).shown
 
 
 @dataclass(frozen=True, slots=True)
