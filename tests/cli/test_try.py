@@ -29,10 +29,10 @@ FAST = ["--model", "cifar10-32", "--steps", "4"]
 
 
 def folder_of(tmp: Path) -> Path:
-    """Three unequal classes, a photograph's shape, two broken files and a text."""
+    """Three unequal classes, small enough for a page to hold each pixel, two broken files, a text."""
     for place, (name, count) in enumerate({"boot": 12, "hat": 4, "skirt": 1}.items()):
         for number in range(count):
-            one = picture(100 * place + number, (60, 80))
+            one = picture(100 * place + number, (48, 64))
             write(tmp / f"my photos/{name}/{number:02d}.jpg", encoded(one, "JPEG"))
     write(tmp / "my photos/hat/00.jpg", b"no picture")
     write(tmp / "my photos/skirt/x.png", b"no picture")

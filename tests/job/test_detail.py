@@ -185,7 +185,7 @@ def test_the_default_leaves_colour_in_colour_and_grey_grey(tmp_path: Path) -> No
 def test_a_job_begun_with_the_former_default_goes_on_with_it(tmp_path: Path) -> None:
     """Of a recorded recipe without a model, too; a model that is named is compared."""
     source, output = write_samples(tmp_path / "s.tar", fashion(1)), tmp_path / "out"
-    augmented([source], output, strength=0.3, steps=10, sampler="dpmsolver++")
+    augmented([source], output, **GREY)
     unnamed = {name: value for name, value in COLOUR.items() if name != "model"}
     recipe = diffaug.Recipe.of(unnamed)
     assert diffaug.plan_run([str(source)], str(output), recipe) == the_run(str(output))
