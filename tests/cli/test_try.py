@@ -29,7 +29,7 @@ FAST = ["--model", "cifar10-32", "--steps", "4"]
 
 
 def folder_of(tmp: Path) -> Path:
-    """Three unequal classes, small enough for a page to hold each pixel, two broken files, a text."""
+    """Three unequal classes that a page holds pixel by pixel, two broken files and a text."""
     for place, (name, count) in enumerate({"boot": 12, "hat": 4, "skirt": 1}.items()):
         for number in range(count):
             one = picture(100 * place + number, (48, 64))
@@ -221,7 +221,7 @@ def test_a_browser_shows_it(tried_folder: tuple[Path, Said], scheme: str) -> Non
         images = page.locator(".tried img")
         expect(images).to_have_count(48)
         for image in images.all():
-            assert image.evaluate("image => image.naturalWidth") == 60
+            assert image.evaluate("image => image.naturalWidth") == 48
         first = [image.bounding_box() for image in images.all()[:4]]
         assert len({one and one["y"] for one in first}) == 1  # side by side, and large
         assert all(one and one["width"] > 250 for one in first)
