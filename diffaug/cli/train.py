@@ -21,6 +21,8 @@ _PRINT_EVERY = 100
 
 _OF_CLASSES = {"class_dropout", "label_key", "unlabelled"}
 """Fields that only count if classes condition the model."""
+_OF_DENOISERS = {"schedule", "prediction", "min_snr_gamma"} | _OF_CLASSES
+"""Fields that an autoencoder has no use for."""
 
 
 class RecipeFlags(Flags, of=TrainRecipe):
@@ -44,6 +46,8 @@ def train(
 ) -> int:
     """Train a denoiser on shards; CHECKPOINT is then what --model takes.
 
+    With --kind autoencoder, train an autoencoder; CHECKPOINT is then what --autoencoder takes.
+
     Parameters
     ----------
     paths
@@ -52,7 +56,8 @@ def train(
     recipe
         YAML file of recipe fields
     held_back
-        shards of held-out images, not in SOURCE; every preview reports the noise loss on them
+        shards of held-out images, not in SOURCE; every preview reports the noise loss on them (of
+        an autoencoder, the PSNR)
     dtype
         float32, or bfloat16 for autocast [default: the faster one on this machine]
     device
@@ -70,6 +75,10 @@ def train(
     *sources, checkpoint = paths
     fields = flags.given()
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
+    is_denoiser = made.kind == "denoiser"
+    if unused := sorted(_OF_DENOISERS.intersection(fields)) if not is_denoiser else []:
+        flag = unused[0].replace("_", "-")
+        raise ConfigError(f"--{flag} does nothing with --kind autoencoder: leave one of them out")
     if not made.class_count and not resume:
         for name in _OF_CLASSES.intersection(fields):
             flag = name.replace("_", "-")
@@ -97,7 +106,8 @@ def train(
         for skipped in last.newly_skipped:
             err.print(f"skipped {skipped}")
         if last.held_back is not None:
-            line = f"step {last.step}: held-out noise loss {last.held_back:.5f}"
+            measure = "noise loss {:.5f}" if is_denoiser else "PSNR {:.2f} dB"
+            line = f"step {last.step}: held-out {measure.format(last.held_back)}"
             err.print(line, "held_back", step=last.step, loss=last.held_back)
         if not err.is_live and (last.step % _PRINT_EVERY == 0 or last.step == made.steps):
             left = pace.left((made.steps - last.step) * made.batch_size)
@@ -106,5 +116,8 @@ def train(
         out.print(f"{checkpoint} is already trained: {made.steps} steps")
         return OK
     out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
-    out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}")
+    if is_denoiser:
+        out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}")
+    else:
+        out.print(f"use it: diffaug train SOURCE CHECKPOINT --autoencoder {checkpoint}")
     return OK

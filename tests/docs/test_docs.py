@@ -53,7 +53,7 @@ def test_the_recipe_of_training_is_a_recipe(tmp_path: Path) -> None:
     (text,) = blocks(TRAINING, "yaml")
     (tmp_path / "recipe.yaml").write_text(text)
     recipe = TrainRecipe.from_yaml(tmp_path / "recipe.yaml", size=8, channels=1)
-    unet: Any = UNet2DModel(**recipe.unet_config())
+    unet: Any = UNet2DModel(**recipe.unet_config(recipe.shape))
     assert unet.config.layers_per_block == 2
 
 
