@@ -26,7 +26,7 @@ __all__ = ["DenoiserTask"]
 
 _COPIED = """
 `vqvae/` holds a copy of TAEF2 by Ollin Boer Bohan (https://github.com/madebyollin/taesd), under the
-MIT licence in `vqvae/LICENSE`; diffaug loads it, and diffusers does not.
+MIT licence in `vqvae/LICENSE`. diffusers loads it only where diffaug is installed.
 """
 
 

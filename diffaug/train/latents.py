@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffaug.diffusion.batched import Batched
 from diffaug.errors import ConfigError
@@ -61,7 +61,8 @@ class Latents:
         self.vae = vae
         device = torch.device(execution.device)
         network = copy.deepcopy(vae).requires_grad_(False)
-        network = network.to(device=device, dtype=getattr(torch, execution.dtype))
+        dtype = getattr(torch, execution.dtype)
+        network = nn.Module.to(network, device, dtype)  # diffusers' own warns of nothing here
         found = coder("autoencoder", network, channels=(1, 3))
         if shape[1] % found.factor:
             raise ConfigError(

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import nn
 
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.errors import ConfigError
@@ -40,9 +41,10 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
         raise ConfigError(f"autoencoder: {name} knows only the latents of its own; leave it out")
     vae = read_autoencoder(name, checkpoint.part("vqvae"), execution.dtype)
     denoiser = read(checkpoint, execution.device, execution.dtype)
-    vae.requires_grad_(False).to(denoiser.device)
+    assert isinstance(denoiser.network, unet2d.UNet2D)
     for network in (vae, denoiser.network):
-        activate_in_place(network)  # type: ignore[arg-type]
+        network.requires_grad_(False).to(denoiser.device)
+        activate_in_place(network)
     found = coder(f"{name}: its autoencoder", vae, channels=(1, 3))
     _, height, width = denoiser.shape
     return Pretrained(
@@ -74,7 +76,7 @@ def read_autoencoder(name: str, folder: Path, dtype: str = "float32") -> Any:
         ConfigError: it is broken, or of an unknown kind.
     """
     if all((folder / file).is_file() for file in FILES):
-        return TAEF2.published(folder).to(getattr(torch, dtype))
+        return nn.Module.to(TAEF2.published(folder), getattr(torch, dtype))
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
