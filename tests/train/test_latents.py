@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,21 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, LDMPipeline, UNet2DModel
+from PIL import Image
 from safetensors.torch import load_file
 
+from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.models import find_checkpoint
+from diffaug.models import checkpoint_of, find_checkpoint, load_model
 from diffaug.models.card import read_card
 from diffaug.models.families.taef2 import FILES, TAEF2
+from diffaug.recipe import Recipe
 from diffaug.train.data import Position, usable
-from diffaug.train.held_back import HeldBack
 from diffaug.train.latents import Latents
-from diffaug.train.loop import train
+from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
+from tests.support.drafts import draft_copies
 from tests.support.jobs import augmented
 from tests.support.training import events, run, same, taken, tiny, two_shards
 
@@ -56,66 +60,125 @@ def encoded(vae: Any, x_0: np.ndarray[Any, Any]) -> torch.Tensor:
     return latents
 
 
-def test_what_a_training_leaves(autoencoder: Path, source: list[str], tmp_path: Path) -> None:
+def parts(folder: Path) -> tuple[Any, Any, Any]:
+    """Autoencoder, network and scheduler, each by diffusers' own class."""
+    vae: Any = AutoencoderKL.from_pretrained(folder / "vqvae")
+    unet: Any = UNet2DModel.from_pretrained(folder / "unet")
+    return vae, unet, DDPMScheduler.from_pretrained(folder / "scheduler")
+
+
+@pytest.fixture(scope="module")
+def trained(
+    autoencoder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str], TrainRecipe, list[Step]]:
+    """The folder of a training, its source and the held-out shard, recipe and steps."""
+    folder, recipe = tmp_path_factory.mktemp("trained"), latent(autoencoder, classes=10)
+    shards = two_shards(folder)
+    steps = run(shards[:1], folder / "c", recipe, held_back=shards[1:])
+    return folder / "c", shards, recipe.model_copy(update={"channels": 1}), steps
+
+
+Trained = tuple[Path, list[str], TrainRecipe, list[Step]]
+
+
+def test_what_a_training_leaves(autoencoder: Path, trained: Trained) -> None:
     """A pipeline of diffusers, of the autoencoder and a denoiser of latents of variance 1."""
-    recipe = latent(autoencoder, classes=10)
-    run(source, tmp_path / "c", recipe)
-    pipeline: Any = LDMPipeline.from_pretrained(tmp_path / "c")
+    folder, shards, recipe, _ = trained
+    pipeline: Any = LDMPipeline.from_pretrained(folder)
     assert isinstance(pipeline.vqvae, AutoencoderKL)
     assert (pipeline.unet.config.in_channels, pipeline.unet.config.sample_size) == (4, 4)
     assert pipeline.unet.config.num_class_embeds == 11
     assert pipeline.scheduler.config.clip_sample is False
     before = load_file(autoencoder / "diffusion_pytorch_model.safetensors")
-    after = load_file(tmp_path / "c" / VAE)
+    after = load_file(folder / VAE)
     assert before.keys() == after.keys()
     assert all(torch.equal(weight, after[name]) for name, weight in before.items())
-    first = taken(source, recipe.model_copy(update={"channels": 1}), 64, Position())
+    first = taken(shards[:1], recipe, 64, Position())
     latents = torch.cat([encoded(pipeline.vqvae, batch.x_0) for batch in first])
     expected = 1 / latents.std(correction=0).item()
     assert pipeline.vqvae.config.scaling_factor == pytest.approx(expected, rel=1e-5)
-    card = read_card(tmp_path / "c")
+    card = read_card(folder)
     assert card is not None
     assert (card.family, card.null_class) == ("LDMPipeline", 10)
-    names = {path.name for path in (tmp_path / "c/training").glob("*.png")}
+    names = {path.name for path in (folder / "training").glob("*.png")}
     assert names == {"samples-000006.png", "reconstructions-000006.png"}
 
 
-def test_without_classes_diffusers_generates_with_it(
-    autoencoder: Path, source: list[str], tmp_path: Path
-) -> None:
-    run(source, tmp_path / "c", latent(autoencoder, steps=1))
-    pipeline: Any = LDMPipeline.from_pretrained(tmp_path / "c")
-    pipeline.vqvae.register_to_config(scaling_factor=1.0)
-    assert pipeline.unet.config.num_class_embeds is None
-    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        assert torch.isfinite(pipeline.vqvae.decode(pipeline.unet(noise, 999).sample).sample).all()
-
-
-def test_what_is_held_back_is_measured_on_latents(
-    autoencoder: Path, source: list[str], tmp_path: Path
-) -> None:
+def test_what_is_held_back_is_measured_on_latents(trained: Trained) -> None:
     """Against diffusers' own autoencoder, scheduler and network, put together by hand."""
-    recipe = latent(autoencoder, steps=4, classes=10)
-    steps = run(source[:1], tmp_path / "c", recipe, held_back=source[1:])
-    settled = recipe.model_copy(update={"channels": 1})
-    apart, images = HeldBack(source[1:], settled), list(usable(source[1:], settled))
-    vae: Any = AutoencoderKL.from_pretrained(tmp_path / "c/vqvae")
-    unet: Any = UNet2DModel.from_pretrained(tmp_path / "c/unet")
-    scheduler: Any = DDPMScheduler.from_pretrained(tmp_path / "c/scheduler")
+    folder, shards, recipe, steps = trained
+    images = list(usable(shards[1:], recipe))
+    vae, unet, scheduler = parts(folder)
     z_0 = encoded(vae, np.stack([image for image, _ in images])) * vae.config.scaling_factor
-    labels, t = torch.tensor([label for _, label in images]), apart.times(1000)
-    noise = torch.randn(z_0.shape, generator=torch.Generator().manual_seed(recipe.seed))
+    labels = torch.tensor([label for _, label in images])
+    generator = torch.Generator().manual_seed(recipe.seed)
+    noise = torch.randn(z_0.shape, generator=generator)
+    t = 50 + 100 * torch.randperm(10, generator=generator)
     with torch.inference_mode():
-        # the times are drawn after noise of the latents' shape
-        times = HeldBack(source[1:], settled, lambda x_0: z_0.numpy()).times(1000)
-        z_t = scheduler.add_noise(z_0, noise, times)
-        said = unet(z_t, times, class_labels=labels).sample
-    assert sorted(times.tolist()) == sorted(t.tolist())
-    alpha = scheduler.alphas_cumprod[times].sqrt().view(-1, 1, 1, 1)
+        z_t = scheduler.add_noise(z_0, noise, t)
+        said = unet(z_t, t, class_labels=labels).sample
+    alpha = scheduler.alphas_cumprod[t].sqrt().view(-1, 1, 1, 1)
     expected = (((1 - alpha**2).sqrt() * z_t + alpha * said) - noise).square().mean()
     assert steps[-1].held_back == pytest.approx(expected.item(), rel=1e-3)
-    assert [event.step for event in events(tmp_path / "c").Scalars("held_back")] == [4]
+    assert [event.step for event in events(folder).Scalars("held_back")] == [6]
+
+
+def test_a_picture_is_edited_as_diffusers_parts_do_it(trained: Trained) -> None:
+    """One call from the same picture, noise, class and time; and alone as among others."""
+    folder, shards, recipe, _ = trained
+    fields = Recipe(model=str(folder), condition="label", sampler="one-step", strength=0.6)
+    editor = Editor(fields, checkpoint_of(fields), FLOAT32)
+    edits = []
+    for number, (x_0, label) in enumerate(usable(shards[1:], recipe)):
+        levels = ((x_0[0] + 1) * 127.5).round().astype(np.uint8)
+        edits += [
+            draft.edit
+            for draft in draft_copies(editor, Image.fromarray(levels), {"label": label}, [number])
+        ]
+    made = [one for _, one in editor.model.steps(4).run((None, edit) for edit in edits)]
+    vae, unet, scheduler = parts(folder)
+    (t,) = edits[0].trajectory.timesteps
+    x_0 = np.stack([edit.x_0 for edit in edits])
+    z_0 = encoded(vae, x_0) * vae.config.scaling_factor
+    noise = torch.from_numpy(np.stack([edit.noise[0] for edit in edits]))
+    labels = torch.stack([edit.condition[0] for edit in edits])
+    with torch.inference_mode():
+        z_t = scheduler.add_noise(z_0, noise, torch.tensor([t]))
+        said = unet(z_t, t, class_labels=labels).sample
+        estimate = scheduler.step(said, t, z_t).pred_original_sample
+        expected = vae.decode(estimate / vae.config.scaling_factor).sample.numpy()
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(np.stack(made), expected, atol=1e-4)
+    for edit, one in zip(edits, made, strict=True):
+        ((_, alone),) = editor.model.steps(4).run([(None, edit)])
+        assert alone.tobytes() == one.tobytes()
+
+
+def test_augment_takes_it(trained: Trained, tmp_path: Path) -> None:
+    folder, shards, _, _ = trained
+    rows = augmented(shards[:1], tmp_path, model=str(folder), condition="label", copies=2)
+    assert rows.status.tolist() == ["ok"] * 20
+    assert set(rows.model_digest) == {find_checkpoint(str(folder)).digest}
+    assert rows.score_ssim.nunique() == 20
+
+
+def test_its_autoencoder_is_not_exchanged(trained: Trained, autoencoder: Path) -> None:
+    fields = Recipe(model=str(trained[0]), autoencoder=str(autoencoder))
+    with pytest.raises(ConfigError, match="knows only the latents of its own"):
+        load_model(checkpoint_of(fields), FLOAT32)
+
+
+def test_parts_of_different_models_are_refused(trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    shutil.copytree(trained[0], folder)
+    config = json.loads((folder / "vqvae/config.json").read_text())
+    for fields, says in (
+        ({"latent_channels": 3}, "weights in .* fit|cannot be loaded"),
+        ({"_class_name": "VQModel"}, "its autoencoder is of the kind VQModel"),
+    ):
+        (folder / "vqvae/config.json").write_text(json.dumps(config | fields))
+        with pytest.raises(ConfigError, match=says):
+            load_model(find_checkpoint(str(folder)), FLOAT32)
 
 
 def test_it_goes_on_without_the_folder_of_its_autoencoder(
@@ -186,21 +249,9 @@ def test_it_goes_on_with_another_training_of_the_same_latents(
         assert not (tmp_path / "d").exists()
 
 
-def test_augment_takes_it(autoencoder: Path, source: list[str], tmp_path: Path) -> None:
-    """The whole way, against diffusers' parts put together by hand: noise none, as one call is."""
-    run(source, tmp_path / "c", latent(autoencoder, classes=10))
-    rows = augmented(
-        source[:1], tmp_path / "out", model=str(tmp_path / "c"), condition="label", copies=2
-    )
-    assert rows.status.tolist() == ["ok"] * 20
-    assert set(rows.model_digest) == {find_checkpoint(str(tmp_path / "c")).digest}
-    assert rows.score_ssim.nunique() == 20
-
-
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"autoencoder": "nowhere"}, "no such autoencoder: nowhere"),
         ({"channels": 3}, "channels: 3, but the autoencoder .* encodes pictures of 1"),
         ({"size": 8, "network": "base"}, "network: .* for latents of 2x2"),
     ],
@@ -233,6 +284,7 @@ def test_folders_that_hold_no_autoencoder_are_refused(
     torch.nn.init.zeros_(constant.quant_conv.bias)
     constant.save_pretrained(tmp_path / "constant")
     for folder, says in (
+        (Path("nowhere"), "no such autoencoder: nowhere"),
         (pixels, "no readable config.json at its top or in vae/"),
         (pixels / "unet", "it is a UNet2DModel, not an autoencoder"),
         (empty, "no readable config.json at its top or in vae/"),
@@ -243,7 +295,6 @@ def test_folders_that_hold_no_autoencoder_are_refused(
     with pytest.raises(ConfigError, match="size: 24 is not a multiple of 16"):
         run(source, tmp_path / "c", latent(tmp_path / "deep", size=24))
     assert not (tmp_path / "c").exists()
-    (tmp_path / "pixels/vqvae").mkdir()
 
 
 # --- TAEF2
@@ -289,7 +340,7 @@ def test_other_weights_under_its_names_are_refused(
     whole = path.read_bytes()
     for data in (b"", whole[:1000], (published / FILES[0]).read_bytes(), pickle.dumps(_Harmful())):
         path.write_bytes(data)
-        with pytest.raises(ConfigError, match="taef2_decoder.pth does not hold the weights of"):
+        with pytest.raises(ConfigError, match=r"taef2_decoder\.pth does not hold the weights of"):
             run(source, tmp_path / "c", latent(published, size=32))
     assert "unpickled" not in capsys.readouterr().out
     assert not (tmp_path / "c").exists()
