@@ -92,7 +92,7 @@ class AutoencoderTask:
         """What the averaged weights make of the most likely latents of images, float32."""
         model, made = self.trainer.ema_model, []
         with torch.inference_mode(), self.trainer.autocast:
-            for part in x_0.split(_BATCH_SIZE):
+            for part in torch.split(x_0, _BATCH_SIZE):
                 pictures = part.to(self._device, memory_format=torch.channels_last)
                 latents = model.encode(pictures).latent_dist.mode()
                 made.append(model.decode(latents).sample.float().cpu())

@@ -77,5 +77,6 @@ class Reconstruction:
         """
         posterior = model.encode(x_0.to(memory_format=torch.channels_last)).latent_dist
         error = model.decode(posterior.sample()).sample.float() - x_0
-        divergence: Tensor = posterior.kl().float().mean() / x_0[0].numel()
-        return error.abs().mean() + _KL_WEIGHT * divergence
+        divergence = posterior.kl().float().mean() / x_0[0].numel()
+        loss: Tensor = error.abs().mean() + _KL_WEIGHT * divergence
+        return loss

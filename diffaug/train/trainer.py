@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -74,8 +74,7 @@ class Trainer(Generic[M]):
     @property
     def ema_model(self) -> M:
         """The model with the averaged weights."""
-        averaged: M = self._averaged.module
-        return averaged
+        return cast(M, self._averaged.module)
 
     def advance(self, batch: Batch) -> Advance:
         """Make one step.

@@ -38,7 +38,7 @@ class TAEF2(ModelMixin, ConfigMixin):  # type: ignore[misc]
         scaling_factor: what a denoiser's latents are multiplied by, as in diffusers.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         in_channels: int = 3,
@@ -78,7 +78,7 @@ class TAEF2(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             ConfigError: a file is missing or broken, or holds other weights.
         """
-        network = cls()
+        network: Any = cls()
         for half, name in zip((network.encoder, network.decoder), FILES, strict=True):
             path = folder / name
             try:
@@ -89,7 +89,8 @@ class TAEF2(ModelMixin, ConfigMixin):  # type: ignore[misc]
                     f"autoencoder {folder}: {name} does not hold the weights of TAEF2 "
                     f"({first_line}): download it again"
                 ) from error
-        return network.half().eval()
+        found: TAEF2 = network.half().eval()
+        return found
 
 
 class _Block(nn.Module):

@@ -139,7 +139,7 @@ def check_inputs(checkpoint: Checkpoint, config: Any, channels: Collection[int] 
     """
     name = f"model {checkpoint.reference}"
     if config.in_channels not in channels:
-        known = {(1, 3): "grey (1) or RGB (3)"}.get(tuple(channels), f"its latents' {[*channels]}")
+        known = "grey (1) or RGB (3)" if 3 in channels else f"its latents' {[*channels]}"
         raise ConfigError(f"{name}: {config.in_channels} channels; must be {known}")
     if config.class_embed_type is not None:
         raise ConfigError(
