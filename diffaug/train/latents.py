@@ -98,7 +98,7 @@ class Latents:
 
 
 def open_autoencoder(recipe: TrainRecipe, checkpoint: Path | None) -> Any:
-    """The autoencoder of a training, in the dtype that it is stored in or float32.
+    """The autoencoder of a training, in float32.
 
     Args:
         recipe: names it.

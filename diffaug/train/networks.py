@@ -46,7 +46,7 @@ AUTOENCODERS: dict[str, dict[str, Any]] = {
     },
     "small": {
         "block_out_channels": [32, 64, 64],
-        "latent_channels": 4,
+        "latent_channels": 6,
         "mid_block_add_attention": False,
         "norm_num_groups": 2,
     },

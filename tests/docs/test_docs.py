@@ -28,11 +28,12 @@ def test_the_whole_way_from_pictures_to_a_verdict(checkout: Path, cli: Cli) -> N
     """From a folder of pictures to a verdict and a page; then the pictures of the shipped model."""
     typed = [words for words in commands(TRAINING) if words[0] == "diffaug"]
     path = ["sample", "pack", "train", "sample", "augment", "evaluate", "report"]
-    assert [words[1] for words in typed] == [*path, "sample"]
+    latents = ["train", "train", "sample"]
+    assert [words[1] for words in typed] == [*path, *latents, "sample"]
     for words in typed:
         said = cli(*words[1:])
         assert said.code == 0, said
-    for drawn in ("grid.png", "samples.png"):
+    for drawn in ("grid.png", "latent.png", "samples.png"):
         with Image.open(checkout / drawn) as sheet:
             assert sheet.width > 500
     rows = pd.read_parquet(checkout / "augmented/manifest")

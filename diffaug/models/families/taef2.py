@@ -89,7 +89,7 @@ class TAEF2(ModelMixin, ConfigMixin):  # type: ignore[misc]
                     f"autoencoder {folder}: {name} does not hold the weights of TAEF2 "
                     f"({first_line}): download it again"
                 ) from error
-        found: TAEF2 = network.half().eval()
+        found: TAEF2 = network.eval()
         return found
 
 
