@@ -183,6 +183,10 @@ def test_parts_of_different_models_are_refused(trained: Trained, tmp_path: Path)
         (folder / "vqvae/config.json").write_text(json.dumps(config | fields))
         with pytest.raises(ConfigError, match=says):
             load_model(find_checkpoint(str(folder)), FLOAT32)
+    other: Any = AutoencoderKL(norm_num_groups=1, latent_channels=3)
+    other.save_pretrained(folder / "vqvae")
+    with pytest.raises(ConfigError, match="4 channels; must be 3, as its latents have"):
+        load_model(find_checkpoint(str(folder)), FLOAT32)
 
 
 def test_it_goes_on_without_the_folder_of_its_autoencoder(

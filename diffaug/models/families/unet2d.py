@@ -139,7 +139,8 @@ def check_inputs(checkpoint: Checkpoint, config: Any, channels: Collection[int] 
     """
     name = f"model {checkpoint.reference}"
     if config.in_channels not in channels:
-        known = "grey (1) or RGB (3)" if 3 in channels else f"its latents' {[*channels]}"
+        pictures = set(channels) == {1, 3}
+        known = "grey (1) or RGB (3)" if pictures else f"{min(channels)}, as its latents have"
         raise ConfigError(f"{name}: {config.in_channels} channels; must be {known}")
     if config.class_embed_type is not None:
         raise ConfigError(
