@@ -85,7 +85,7 @@ def _check_autoencoder(reference: str, folder: Path) -> None:
             f"autoencoder {reference}: no readable config.json at its top or in vae/: give a "
             "folder written by a diffusers autoencoder's save_pretrained"
         ) from None
-    if "Autoencoder" not in kind:
+    if "Autoencoder" not in kind and kind != "TAEF2":
         raise ConfigError(f"autoencoder {reference}: it is a {kind}, not an autoencoder")
     files = autoencoder_files(folder)
     if not any(path.suffix == ".safetensors" for path in files):

@@ -71,8 +71,9 @@ class TrainRecipe(ShardFields):
     )
     init: Annotated[str | None, BeforeValidator(_or_none)] = Field(
         None,
-        description="model to start from, as --model takes it, with the same network, size, "
-        "channels and number of classes; none starts from random weights",
+        description="model to start from, as --model takes it (of an autoencoder: as --autoencoder "
+        "does), with the same network, size, channels and number of classes; none starts from "
+        "random weights",
     )
     size: Annotated[int | None, BeforeValidator(_or_none)] = Field(
         None,

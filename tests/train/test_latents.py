@@ -28,6 +28,7 @@ from diffaug.train.data import Position, usable
 from diffaug.train.latents import Latents
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
+from tests.support import tiny as tiny_models
 from tests.support.drafts import draft_copies
 from tests.support.jobs import augmented
 from tests.support.training import events, run, same, taken, tiny, two_shards
@@ -334,6 +335,11 @@ def test_a_denoiser_of_its_latents_carries_a_copy_of_it(
     assert not list((tmp_path / "c").rglob("*.pth"))
     rows = augmented(source[:1], tmp_path / "out", model=str(tmp_path / "c"))
     assert rows.status.tolist() == ["ok"] * 10
+    again = latent(tmp_path / "c", init=str(tmp_path / "c"), size=32, steps=1)
+    assert len(run(source, tmp_path / "d", again)) == 1
+    other = Recipe(model=str(tiny_models.dit(tmp_path / "dit")), autoencoder=str(tmp_path / "c"))
+    with pytest.raises(ConfigError, match="autoencoder: it is a TAEF2, and model"):
+        load_model(checkpoint_of(other), FLOAT32)
 
 
 class _Harmful:
