@@ -131,7 +131,7 @@ def device_class(device: str) -> str:
 @cache
 def versions() -> dict[str, str]:
     """The versions that can change a pixel or a byte, by package."""
-    packages = ["torch", "diffusers", "pillow", "numpy", "scipy", "scikit-image", "pyarrow"]
+    packages = ["torch", "diffusers", "pillow", "numpy", "scipy", "pyarrow"]
     if find_spec("transformers") is not None:
         packages.append("transformers")
     return {
