@@ -55,7 +55,7 @@ def ssim(reference: NDArray[np.uint8], result: NDArray[np.uint8]) -> float | Non
     height, width, *channels = reference.shape
     if min(height, width) < _SIDE:
         return None
-    step = math.prod(channels)
+    step: int = math.prod(channels)
     row, rows = width * step, height - _SIDE + 1
     used = row - (_SIDE - 1) * step
     pair = [np.ascontiguousarray(image).reshape(height, row) for image in (reference, result)]
@@ -63,11 +63,10 @@ def ssim(reference: NDArray[np.uint8], result: NDArray[np.uint8]) -> float | Non
     for top in range(0, rows, at_once):
         few = min(at_once, rows - top)
         x, y = (image[top : top + few + _SIDE - 1].ravel() for image in pair)
-        # the last row's end, which no window begins in, is missing
-        similarity = np.empty(few * row)
+        similarity = np.empty(few * row)  # no window begins at the end of the last row
         similarity[: (few - 1) * row + used] = _similarity(x, y, row, step)
         total += float(similarity.reshape(few, row)[:, :used].sum())
-    return total / (rows * used)
+    return float(total / (rows * used))
 
 
 def _similarity(
@@ -104,9 +103,11 @@ def _similarity(
     covariance -= product
     variances *= _N
     variances -= s_x
-    found = 2.0 * product
+    found: NDArray[np.float64] = product.astype(np.float64)
+    found *= 2
     found += _C1
-    part = 2.0 * covariance
+    part = covariance.astype(np.float64)
+    part *= 2
     part += _C2
     found *= part
     np.add(s_x, _C1, out=part)
