@@ -37,6 +37,7 @@ class Source:
         label: its class, which can condition the model.
         key: its webdataset key, which a prompt can name.
         mask: of the picture's size, white where it may change; None: everywhere.
+        jpeg: whether its file is a JPEG, which can decide how results are stored.
         sample: the members it was read from; None outside shards.
         defect: why nothing can be made of it, if that is known already.
     """
@@ -46,6 +47,7 @@ class Source:
     label: Label = field(default_factory=Label)
     key: str | None = None
     mask: Image.Image | None = None
+    jpeg: bool = False
     sample: Sample | None = None
     defect: DefectError | None = None
 
@@ -137,6 +139,7 @@ class Editor:
             stored=found.stored,
             label=reading.label(sample),
             key=sample.key,
+            jpeg=found.jpeg,
             sample=sample,
         )
         member = reading.mask(sample)
@@ -218,11 +221,13 @@ class Editor:
             condition=self.model.condition(label, prompt),
             mask=mask,
         )
+        source, detail = finish.source, finish.fit.detail
+        lossy = recipe.format == "auto" and source.jpeg
         return Draft(
             edit=self._guided(edit, total),
             finish=finish,
             sample_id=sample_id(
-                self.recipe_digest, finish.source, pixels, copy, label, prompt, finish.fit.detail
+                self.recipe_digest, source, pixels, copy, label, prompt, detail, lossy
             ),
             copy=copy,
             strength=strength,
@@ -251,6 +256,7 @@ def sample_id(
     label: int | None,
     prompt: str | None,
     detail: str | None,
+    lossy: bool = False,
 ) -> str:
     """The identity of a copy: a hash of everything that decides its pixels, except the machine.
 
@@ -263,12 +269,14 @@ def sample_id(
         label: the class that conditions it; None: none does.
         prompt: what the text encoders are given; None without a prompt.
         detail: the version of what keeps the picture's detail; None: the model makes all of it.
+        lossy: whether the format `auto` stores it as a JPEG.
     """
     identity = [recipe_digest, pixels, str(copy)]
     identity += [str(given) for given in (label, prompt) if given is not None]
     found = hashlib.sha256("|".join(identity).encode()).hexdigest()[:32]
     more = [] if source.image is source.stored else [f"shown {IMAGE.digest(source.image)}"]
     more += [] if detail is None else [f"detail {detail}"]
+    more += ["format jpg"] if lossy else []
     more += [] if source.mask is None else [IMAGE.digest(source.mask)]
     for other in more:
         found = hashlib.sha256(f"{found}|{other}".encode()).hexdigest()[:32]

@@ -158,7 +158,8 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> tuple[float, fl
                     picture = draft.finish.picture(x_0)
                 except DefectError:
                     continue
-                sizes.append(_in_tar(len(editor.medium.write(picture, editor.recipe.format))))
+                format = editor.recipe.format_for(draft.finish.source.jpeg)
+                sizes.append(_in_tar(len(editor.medium.write(picture, format))))
                 pictures.append(picture)
         if (seconds := time.monotonic() - started) >= _SECONDS:
             break

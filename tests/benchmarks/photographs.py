@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def main() -> None:
         sources = {size: folder / f"{size[0]}x{size[1]}.tar" for size in (SMALL, LARGE)}
         for size, path in sources.items():
             _write(path, pictures, size, "PNG" if asked.png else "JPEG")
-        found = {"ms": stages(sources[LARGE], asked.rounds)}
+        found: dict[str, Any] = {"ms": stages(sources[LARGE], asked.rounds)}
         print(json.dumps(found["ms"], indent=1), flush=True)
         plans = {
             name: _plan(sources[size], folder / f"plan-{name}", format)
@@ -155,9 +155,7 @@ def _network(plan: Run, images: int) -> tuple[float, float]:
 
 
 def _plan(source: Path, output: Path, format: str) -> Run:
-    return diffaug.plan_run(
-        str(source), str(output), RECIPE.model_copy(update={"format": format})
-    )
+    return diffaug.plan_run(str(source), str(output), RECIPE.model_copy(update={"format": format}))
 
 
 def _pictures(tars: list[Path]) -> Iterator[Image_]:
@@ -171,10 +169,10 @@ def _pictures(tars: list[Path]) -> Iterator[Image_]:
     random = np.random.default_rng(0)
     while True:
         for image in photographs():
-            height = random.integers(image.height // 2, image.height)
+            height = int(random.integers(image.height // 2, image.height))
             width = height * LARGE[0] // LARGE[1]
-            left = random.integers(image.width - width + 1)
-            top = random.integers(image.height - height + 1)
+            left = int(random.integers(image.width - width + 1))
+            top = int(random.integers(image.height - height + 1))
             part = image.crop((left, top, left + width, top + height))
             yield part.resize(LARGE, Image.Resampling.LANCZOS)
 
