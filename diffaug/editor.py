@@ -40,6 +40,7 @@ class Source:
         key: its webdataset key, which a prompt can name.
         transparency: how its copies are transparent; None: they are opaque.
         mask: of the picture's size, white where it may change; None: everywhere.
+        jpeg: whether its file is a JPEG, which can decide how results are stored.
         sample: the members it was read from; None outside shards.
         defect: why nothing can be made of it, if that is known already.
     """
@@ -50,6 +51,7 @@ class Source:
     key: str | None = None
     transparency: Transparency | None = None
     mask: Image.Image | None = None
+    jpeg: bool = False
     sample: Sample | None = None
     defect: DefectError | None = None
 
@@ -150,6 +152,7 @@ class Editor:
             transparency=found.transparency_in(self.recipe.format),
             label=reading.label(sample),
             key=sample.key,
+            jpeg=found.jpeg,
             sample=sample,
         )
         member = reading.mask(sample)
@@ -238,11 +241,13 @@ class Editor:
             condition=self.model.condition(label, prompt),
             mask=mask,
         )
+        source, detail = finish.source, finish.fit.detail
+        lossy = recipe.format == "auto" and source.jpeg
         return Draft(
             edit=self._guided(edit, total),
             finish=finish,
             sample_id=sample_id(
-                self.recipe_digest, finish.source, pixels, copy, label, prompt, finish.fit.detail
+                self.recipe_digest, source, pixels, copy, label, prompt, detail, lossy
             ),
             copy=copy,
             strength=strength,
@@ -271,6 +276,7 @@ def sample_id(
     label: int | None,
     prompt: str | None,
     detail: str | None,
+    lossy: bool = False,
 ) -> str:
     """The identity of a copy: a hash of everything that decides its pixels, except the machine.
 
@@ -283,6 +289,7 @@ def sample_id(
         label: the class that conditions it; None: none does.
         prompt: what the text encoders are given; None without a prompt.
         detail: the version of what keeps the picture's detail; None: the model makes all of it.
+        lossy: whether the format `auto` stores it as a JPEG.
     """
     identity = [recipe_digest, pixels, str(copy)]
     identity += [str(given) for given in (label, prompt) if given is not None]
@@ -291,6 +298,7 @@ def sample_id(
     more += [] if detail is None else [f"detail {detail}"]
     if detail is not None and (kept := source.transparency) is not None:
         more += [f"transparent {IMAGE.digest(kept.of(kept.colours))}"]
+    more += ["format jpg"] if lossy else []
     more += [] if source.mask is None else [IMAGE.digest(source.mask)]
     for other in more:
         found = hashlib.sha256(f"{found}|{other}".encode()).hexdigest()[:32]

@@ -18,6 +18,7 @@ from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
     from diffaug.job import Job
+    from diffaug.job.estimate import Estimate
     from diffaug.output.run import Run
     from diffaug.output.summary import Summary
     from diffaug.output.survey import ShardReport
@@ -71,8 +72,8 @@ def augment(
         with --condition label: the sources number their classes as the model does, although the
         names that are known of both differ
     dry_run
-        print the plan and an estimate of its cost, timing the network for a few seconds; write
-        nothing, but for the shards of a folder of pictures
+        print the plan and an estimate of its time and size, from a few images; report a disk that
+        is too small; write nothing, but for the shards of a folder of pictures
     pilot
         augment this many images at several strengths, spread over shards and classes; print the
         scores, the cost of the whole job and the best strength; do nothing else
@@ -182,7 +183,9 @@ def _show_plan(job: Job) -> int:
     shards = f"{len(missing)} of {len(run.sources)} shards to do"
     out.print(f"{shards}, into {job.output}")
     if missing:
-        out.print(str(estimate(run, missing)))
+        found = estimate(run, missing)
+        out.print(str(found))
+        _warn(found, job.output)
     out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}")
     out.print(f"on {run.device_class}: {run.execution.model_dump_json()}")
     return OK
@@ -204,8 +207,15 @@ def _pilot(job: Job, count: int) -> int:
         out.print(f"the first failed because {failed['reason'].iloc[0]}")
     if found.sheet:
         out.print(f"pictures: {found.sheet}")
-    out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}")
+    whole = estimate(job.planned, job.planned.sources)
+    out.print(f"the whole job: {whole}")
+    _warn(whole, job.output)
     out.print(found.choice.sentence)
     strength = "S" if found.choice.strength is None else f"{found.choice.strength:g}"
     advise(f"next: the same command with --strength {strength} instead of --pilot {count}")
     return OK
+
+
+def _warn(found: Estimate, output: str) -> None:
+    if shortage := found.shortage(output):
+        err.print(f"diffaug: {shortage}", "shortage")

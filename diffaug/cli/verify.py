@@ -111,7 +111,7 @@ def replay(
         current folder]
     """
     from diffaug import storage
-    from diffaug.audit.replay import member_name, replay_rows
+    from diffaug.audit.replay import replay_rows
     from diffaug.output.select import find_sample
     from diffaug.storage import local_path
 
@@ -120,7 +120,7 @@ def replay(
     metadata, row = find_sample(output, sample_id)
     (replayed,) = replay_rows([row], metadata, output)
     if replayed.data is not None:
-        path = local_path(file or member_name(row, metadata).rpartition("/")[2])
+        path = local_path(file or replayed.name.rpartition("/")[2])
         try:
             _save(replayed.data, path)
         except OSError as error:

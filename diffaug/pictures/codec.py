@@ -6,7 +6,7 @@ import hashlib
 import io
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -38,6 +38,9 @@ _ENCODER: dict[str, dict[str, Any]] = {
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """The formats read. Of Pillow's others, one runs Ghostscript and some accept any bytes."""
 
+_JPEGS = ("JPEG", "MPO")
+"""What Pillow calls JPEGs: phones store several pictures in one, of which the first is read."""
+
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a file begins that declares itself a TIFF."""
 
@@ -60,18 +63,20 @@ _PASSES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded(Generic[X]):
-    """A sample as it was decoded. It carries no metadata of its file.
+    """A sample as it was decoded. It carries no other metadata of its file.
 
     Attributes:
         stored: the values that the file stores, which identify it (see `pixel_sha256`).
         shown: what a model, a judge and a training see of it; the same object as `stored` unless a
             colour profile or transparency makes a difference.
         transparency: how it is transparent; None if it is opaque.
+        jpeg: whether the file is a JPEG.
     """
 
     stored: X
     shown: X
     transparency: Transparency | None = None
+    jpeg: bool = False
 
     def transparency_in(self, format: str) -> Transparency | None:
         """The transparency, if a file of this format can have it and is shown like the source.
@@ -119,7 +124,7 @@ def decode(
             _check(image, data)
         if image.format == "PNG":
             _scale_transparent(image, depth=data[24])
-        return picture(image, background)
+        return replace(picture(image, background), jpeg=image.format in _JPEGS)
     except (DefectError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -183,4 +183,5 @@ def test_the_flow_logs_the_origin_and_its_form_has_no_default_to_send(
     form = flows.augment_dataset.augment_dataset.parameters
     assert form.properties["recipe"]["default"] is None
     fields = form.definitions["Recipe"]["properties"]
-    assert [name for name in fields if "default" not in fields[name]] == ["model", *CARD, "detail"]
+    without = [name for name in fields if "default" not in fields[name]]
+    assert without == ["model", *CARD, "detail", "format"]
