@@ -213,10 +213,11 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> _Rates:
             picture = draft.finish.picture(x_0)
         except DefectError:
             continue
-        editor.medium.compare([(draft.finish.seen(), picture)])
+        shown = draft.finish.shown(picture)
+        editor.medium.compare([(draft.finish.seen(), shown)])
         format = editor.recipe.format_for(draft.finish.source.jpeg)
         sizes.append(_in_tar(len(editor.medium.write(picture, format))))
-        pictures.append(picture)
+        pictures.append(shown)
     behind = (time.monotonic() - began) / max(1, len(pictures))
     return _Rates(
         calls=calls / seconds,
