@@ -39,6 +39,7 @@ USES = {
     "diffaug/dataset": "loader",
     "diffaug/evaluation": "evaluate text",
     "diffaug/job/pilot.py": "report",
+    "diffaug/job/trial.py": "report",
     "diffaug/judges": "text",
     "diffaug/models": "text",
     "diffaug/output/croissant.py": "croissant",

@@ -65,7 +65,8 @@ def command_in(said: Said, text: str) -> list[str]:
 def tried_folder(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Said]:
     monkeypatch.chdir(tmp_path)
     folder_of(tmp_path)
-    said = cli("try", "my photos", *FAST, "--strength", "0.25,0.5,0.75", "--copies", "3")
+    flags = [*FAST, "--strength", "0.25,0.5,0.75", "--copies", "3", "--format", "png"]
+    said = cli("try", "my photos", *flags)
     assert said.code == 0, said
     return tmp_path, said
 
