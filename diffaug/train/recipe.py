@@ -113,7 +113,8 @@ class TrainRecipe(ShardFields):
         ge=0,
         lt=1,
         description="largest share of the width, and of the height, that is cut off an image, at a "
-        "random place and each epoch anew; 0 trains on whole images",
+        "random place and each epoch anew; the rest is enlarged to what the whole would fill; 0 "
+        "trains on whole images",
     )
     schedule: Literal["linear", "scaled-linear", "cosine"] = Field(
         "linear", description="noise schedule: linear, scaled-linear or cosine"
@@ -151,6 +152,15 @@ class TrainRecipe(ShardFields):
             raise ValueError(
                 "autoencoder: this is for a denoiser; to start an autoencoder from the weights of "
                 "another, give init"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        if self.crop and self.fit == "exact":
+            raise ValueError(
+                "crop: a part of an image never has the size that fit exact asks for: leave one of "
+                "them out"
             )
         return self
 
