@@ -25,7 +25,7 @@ from diffaug.models import find_checkpoint
 from diffaug.models.addons import find_autoencoder
 from diffaug.models.families.latent_unet2d import read_autoencoder
 from diffaug.models.families.parts import coder
-from diffaug.models.families.taef2 import FILES
+from diffaug.models.families.taef2 import FILES, TAEF2
 from diffaug.storage import local_path
 from diffaug.train.recipe import TrainRecipe
 
@@ -100,6 +100,9 @@ class Latents:
 def open_autoencoder(recipe: TrainRecipe, checkpoint: Path | None) -> Any:
     """The autoencoder of a training, in float32.
 
+    A new training may name the published files of TAEF2, which are pickles; its checkpoint holds
+    them as safetensors, and everything after it reads those.
+
     Args:
         recipe: names it.
         checkpoint: the folder of a training to resume, which holds a copy; None for a new one.
@@ -111,8 +114,9 @@ def open_autoencoder(recipe: TrainRecipe, checkpoint: Path | None) -> Any:
     if checkpoint is not None:
         return read_autoencoder(f"checkpoint {checkpoint}", checkpoint / "vqvae")
     folder = local_path(recipe.autoencoder)
-    if not any((folder / name).is_file() for name in FILES):
-        folder = find_autoencoder(recipe.autoencoder)
+    if any((folder / name).is_file() for name in FILES):
+        return nn.Module.to(TAEF2.published(folder), torch.float32)
+    folder = find_autoencoder(recipe.autoencoder)
     return read_autoencoder(f"autoencoder {recipe.autoencoder}", folder)
 
 

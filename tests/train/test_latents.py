@@ -22,10 +22,11 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, find_checkpoint, load_model
 from diffaug.models.card import read_card
+from diffaug.models.families.latent_unet2d import read_autoencoder
 from diffaug.models.families.taef2 import FILES, TAEF2
 from diffaug.recipe import Recipe
 from diffaug.train.data import Position, usable
-from diffaug.train.latents import Latents
+from diffaug.train.latents import Latents, open_autoencoder, scale_as
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
 from tests.support import tiny as tiny_models
@@ -340,6 +341,30 @@ def test_a_denoiser_of_its_latents_carries_a_copy_of_it(
     other = Recipe(model=str(tiny_models.dit(tmp_path / "dit")), autoencoder=str(tmp_path / "c"))
     with pytest.raises(ConfigError, match="autoencoder: it is a TAEF2, and model"):
         load_model(checkpoint_of(other), FLOAT32)
+
+
+def test_the_weights_in_a_checkpoint_are_its_safetensors(
+    published: Path, trained: Trained, tmp_path: Path
+) -> None:
+    """Its digest covers no pickle, so none may decide what it draws or what is trained on it."""
+    folder = tmp_path / "c"
+    shutil.copytree(trained[0], folder)
+    digest = find_checkpoint(str(folder)).digest
+    for name in FILES:
+        shutil.copy(published / name, folder / "vqvae")
+    assert find_checkpoint(str(folder)).digest == digest
+    assert isinstance(read_autoencoder("x", folder / "vqvae"), AutoencoderKL)
+    assert load_model(find_checkpoint(str(folder)), FLOAT32).shape == (1, 16, 16)
+    again = open_autoencoder(trained[2], folder)
+    assert isinstance(again, AutoencoderKL)
+    scale_as(again, str(folder))
+
+
+def test_a_missing_half_is_named(published: Path, source: list[str], tmp_path: Path) -> None:
+    (published / FILES[1]).unlink()
+    with pytest.raises(ConfigError, match=r"taef2_decoder\.pth is missing; .*: download it too"):
+        run(source, tmp_path / "c", latent(published, size=32))
+    assert not (tmp_path / "c").exists()
 
 
 class _Harmful:
