@@ -29,6 +29,7 @@ from diffaug.train.data import Position, usable
 from diffaug.train.latents import Latents, open_autoencoder, scale_as
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
+from diffaug.train.task import task_for
 from tests.support import tiny as tiny_models
 from tests.support.drafts import draft_copies
 from tests.support.jobs import augmented
@@ -257,6 +258,36 @@ def test_it_goes_on_with_another_training_of_the_same_latents(
         with pytest.raises(ConfigError, match=says):
             run(source, tmp_path / "d", recipe)
         assert not (tmp_path / "d").exists()
+
+
+def test_a_model_is_continued_on_latents_of_its_own_scale_and_shift(
+    autoencoder: Path, trained: Trained, source: list[str]
+) -> None:
+    """Also where the autoencoder's own folder shifts them, as those of Stable Diffusion 3 do."""
+    vae: Any = AutoencoderKL.from_pretrained(autoencoder)
+    vae.register_to_config(scaling_factor=1.5, shift_factor=0.6)
+    scale_as(vae, str(trained[0]))
+    theirs, _, _ = parts(trained[0])
+    (batch,) = taken(source, tiny(size=16), 1, Position())
+    found = Latents(vae, (1, 16, 16), FLOAT32).encoded(batch.x_0)
+    expected = encoded(theirs, batch.x_0) * theirs.config.scaling_factor
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("crop", "calls"), [(0, 1), (0.1, 3)])
+def test_only_latents_that_are_read_again_are_kept(
+    autoencoder: Path, source: list[str], crop: float, calls: int
+) -> None:
+    """A random crop never comes again."""
+    vae: Any = AutoencoderKL.from_pretrained(autoencoder)
+    made: list[int] = []
+    vae.encoder.register_forward_hook(lambda *given: made.append(len(given[1][0])))
+    recipe = latent(autoencoder, channels=1, crop=crop)
+    task = task_for(recipe, FLOAT32, source, vae, None, resumed=True)
+    (batch,) = taken(source, recipe, 1, Position())
+    for _ in range(3):
+        task.inputs(batch.x_0)
+    assert len(made) == calls
 
 
 @pytest.mark.parametrize(
