@@ -63,12 +63,12 @@ def test_an_autoencoder_and_a_denoiser_of_its_latents(tmp_path: Path, cli: Cli) 
     said = cli("train", shards[0], first, "--kind", "autoencoder", *flags, "--held-back", shards[1])
     assert said.code == 0, said
     assert re.search(r"step 2: held-out PSNR \d+\.\d\d dB", said.err)
-    assert f"--autoencoder {first}" in said.out
+    assert f"--autoencoder {first}" in said.err
     flags += ["--autoencoder", str(first), "--classes", "10"]
     said = cli("train", shards[0], second, *flags, "--held-back", shards[1])
     assert said.code == 0, said
     assert "step 2: held-out noise loss" in said.err
-    assert f"--model {second}" in said.out
+    assert f"--model {second}" in said.err
     said = cli("sample", second, "-n", "2", "--label", "3", "-o", tmp_path / "x.png")
     assert said.code == 0, said
     said = cli("augment", shards[1], tmp_path / "out", "--model", second, "--sampler", "one-step")
