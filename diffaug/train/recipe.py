@@ -9,7 +9,12 @@ from pydantic import BeforeValidator, Field, model_validator
 from diffaug.recipe.fields import ShardFields
 from diffaug.train.networks import AUTOENCODERS, NETWORKS, check_network
 
-__all__ = ["TrainRecipe"]
+__all__ = ["OF_CLASSES", "OF_DENOISERS", "TrainRecipe"]
+
+OF_CLASSES = ("class_dropout", "label_key", "unlabelled")
+"""Fields that only count if classes condition the model."""
+OF_DENOISERS = ("schedule", "prediction", "min_snr_gamma", *OF_CLASSES)
+"""Fields that an autoencoder has no use for."""
 
 _SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02},
@@ -153,6 +158,11 @@ class TrainRecipe(ShardFields):
                 "autoencoder: this is for a denoiser; to start an autoencoder from the weights of "
                 "another, give init"
             )
+        for name in OF_DENOISERS if self.kind == "autoencoder" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} does nothing with kind autoencoder: leave one of them out"
+                )
         return self
 
     @model_validator(mode="after")
