@@ -13,18 +13,12 @@ from diffaug.cli.folders import packed
 from diffaug.cli.progress import Pace, counted
 from diffaug.cli.steps import advise, beside, command
 from diffaug.errors import ConfigError, require_extra
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import OF_CLASSES, OF_DENOISERS, TrainRecipe
 
 __all__ = ["train"]
 
 _PRINT_EVERY = 100
 """Steps between two lines on standard error if there is no live line."""
-
-
-_OF_CLASSES = {"class_dropout", "label_key", "unlabelled"}
-"""Fields that only count if classes condition the model."""
-_OF_DENOISERS = {"schedule", "prediction", "min_snr_gamma"} | _OF_CLASSES
-"""Fields that an autoencoder has no use for."""
 
 
 class RecipeFlags(Flags, of=TrainRecipe):
@@ -79,13 +73,14 @@ def train(
     fields = flags.given()
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
     is_denoiser = made.kind == "denoiser"
-    if unused := sorted(_OF_DENOISERS.intersection(fields)) if not is_denoiser else []:
+    if unused := [name for name in OF_DENOISERS if name in fields] if not is_denoiser else []:
         flag = unused[0].replace("_", "-")
         raise ConfigError(f"--{flag} does nothing with --kind autoencoder: leave one of them out")
     if not made.class_count and not resume:
-        for name in _OF_CLASSES.intersection(fields):
-            flag = name.replace("_", "-")
-            raise ConfigError(f"--{flag} does nothing without --classes: give both or neither")
+        for name in OF_CLASSES:
+            if name in fields:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} does nothing without --classes: give both or neither")
 
     from diffaug.train.loop import train as start
 
@@ -112,7 +107,8 @@ def train(
         if last.held_back is not None:
             measure = "noise loss {:.5f}" if is_denoiser else "PSNR {:.2f} dB"
             line = f"step {last.step}: held-out {measure.format(last.held_back)}"
-            err.print(line, "held_back", step=last.step, loss=last.held_back)
+            found = {"loss" if is_denoiser else "psnr": last.held_back}
+            err.print(line, "held_back", step=last.step, **found)
         if not err.is_live and (last.step % _PRINT_EVERY == 0 or last.step == made.steps):
             left = pace.left((made.steps - last.step) * made.batch_size)
             err.print(f"step {last.step} of {made.steps}: {pace}  {left} left")

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from diffaug.errors import ConfigError
 from diffaug.models import hub
-from diffaug.models.layout import PICKLES, check_file, choose, is_variant, pickle_error
+from diffaug.models.layout import (
+    PICKLES,
+    check_file,
+    choose,
+    is_autoencoder,
+    is_variant,
+    pickle_error,
+)
 from diffaug.storage import local_path
 
 __all__ = ["autoencoder_files", "find_autoencoder", "find_embedding", "find_lora"]
@@ -85,7 +92,7 @@ def _check_autoencoder(reference: str, folder: Path) -> None:
             f"autoencoder {reference}: no readable config.json at its top or in vae/: give a "
             "folder written by a diffusers autoencoder's save_pretrained"
         ) from None
-    if "Autoencoder" not in kind and kind != "TAEF2":
+    if not is_autoencoder(kind):
         raise ConfigError(f"autoencoder {reference}: it is a {kind}, not an autoencoder")
     files = autoencoder_files(folder)
     if not any(path.suffix == ".safetensors" for path in files):

@@ -16,6 +16,7 @@ __all__ = [
     "check_parts",
     "choose",
     "contents",
+    "is_autoencoder",
     "is_flat",
     "is_variant",
     "kind_of",
@@ -54,7 +55,7 @@ def read_index(reference: str, folder: Path) -> dict[str, Any]:
         names = [path.name for path in folder.iterdir()]
         raise ConfigError(
             f"model {reference}: it is not a diffusers pipeline: it has no model_index.json"
-            f"{kind_of(names)}"
+            f"{_autoencoder(folder) or kind_of(names)}"
         ) from None
     except (OSError, ValueError):
         index = None
@@ -64,6 +65,25 @@ def read_index(reference: str, folder: Path) -> dict[str, Any]:
             "by a diffusers pipeline's save_pretrained"
         )
     return index
+
+
+def _autoencoder(folder: Path) -> str:
+    """What to do with a folder that holds an autoencoder alone; empty if it holds another thing."""
+    try:
+        kind = str(json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if not is_autoencoder(kind):
+        return ""
+    return (
+        f". It is an autoencoder ({kind}): train a denoiser on its latents with `diffaug train "
+        "--autoencoder`, and give the folder that this writes"
+    )
+
+
+def is_autoencoder(kind: str) -> bool:
+    """Whether a network of the class that a config.json names is an autoencoder."""
+    return "Autoencoder" in kind or kind == "TAEF2"
 
 
 def kind_of(names: Iterable[str]) -> str:

@@ -199,10 +199,7 @@ def _prepare(
     sample: Sample, recipe: TrainRecipe, variation: Variation | None = None
 ) -> tuple[NDArray[np.float32], int]:
     """The image (C, H, W) and class of a sample, as the model takes them."""
-    image = _decode(sample, recipe)
-    if variation is not None:
-        image = variation.applied(image)
-    x_0 = Fit.of(image, recipe.shape, recipe.fit).to_model(image)
+    x_0 = _fitted(_decode(sample, recipe), recipe, variation)
     if not recipe.class_count:
         return x_0, 0
     if recipe.label_key not in sample.members and recipe.unlabelled == "keep":
@@ -213,3 +210,19 @@ def _prepare(
             "unknown_label", f"class {label} is not one of the {recipe.class_count} classes"
         )
     return x_0, label
+
+
+def _fitted(
+    image: Image.Image, recipe: TrainRecipe, variation: Variation | None
+) -> NDArray[np.float32]:
+    """The image (C, H, W) as the model takes it, with the frame that it has when it is whole."""
+    fit = Fit.of(image, recipe.shape, recipe.fit)
+    if variation is None:
+        return fit.to_model(image)
+    whole, image = image.size, variation.applied(image)
+    if not fit.pad:  # the crop of a large photograph goes straight to the model's size
+        how = "fit" if recipe.fit == "fit" else "resize"
+        return Fit.of(image, recipe.shape, how).to_model(image)
+    if image.size != whole:
+        image = image.resize(whole, Image.Resampling.BICUBIC)
+    return fit.to_model(image)

@@ -25,7 +25,7 @@ from diffaug.models import find_checkpoint
 from diffaug.models.addons import find_autoencoder
 from diffaug.models.families.latent_unet2d import read_autoencoder
 from diffaug.models.families.parts import coder
-from diffaug.models.families.taef2 import FILES
+from diffaug.models.families.taef2 import FILES, TAEF2
 from diffaug.storage import local_path
 from diffaug.train.recipe import TrainRecipe
 
@@ -40,14 +40,15 @@ _KEPT = 1 << 30
 class Latents:
     """An autoencoder at work.
 
-    The latents of a picture that comes again, whether mirrored or not, are looked up: without
-    random crops each picture is encoded once, or twice with flips, and not once an epoch. A
-    gigabyte of them is kept; the rest is encoded each time, to the same bits.
+    The latents of a picture that comes again, whether mirrored or not, are looked up: each picture
+    is encoded once, or twice with flips, and not once an epoch. A gigabyte of them is kept; the
+    rest is encoded each time, to the same bits.
 
     Args:
         vae: an autoencoder of diffusers, or TAEF2, on the CPU; what a checkpoint stores.
         shape: (C, H, W) of a picture.
         execution: device and dtype.
+        keep: whether pictures come again, as they do without random crops; else none is kept.
 
     Attributes:
         vae: as given.
@@ -57,7 +58,9 @@ class Latents:
         ConfigError: its kind is not supported, or it does not divide the size.
     """
 
-    def __init__(self, vae: Any, shape: tuple[int, int, int], execution: Execution) -> None:
+    def __init__(
+        self, vae: Any, shape: tuple[int, int, int], execution: Execution, *, keep: bool = True
+    ) -> None:
         self.vae = vae
         device = torch.device(execution.device)
         network = copy.deepcopy(vae).requires_grad_(False)
@@ -74,6 +77,7 @@ class Latents:
         self._device = device
         self._encode = Batched(found.encode, _BATCH_SIZE, device)
         self._decode = Batched(found.decode, _BATCH_SIZE, device)
+        self._room = _KEPT if keep else 0
         self._known: dict[bytes, NDArray[np.float32]] = {}
 
     def encoded(self, x_0: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -87,7 +91,7 @@ class Latents:
                 latents = self._encode(pictures).float().cpu().numpy()
             for key, one in zip(new, latents, strict=True):
                 found[key] = one
-                if (len(self._known) + 1) * one.nbytes <= _KEPT:
+                if (len(self._known) + 1) * one.nbytes <= self._room:
                     self._known[key] = one
         return np.stack([found[key] for key in keys])
 
@@ -100,6 +104,9 @@ class Latents:
 def open_autoencoder(recipe: TrainRecipe, checkpoint: Path | None) -> Any:
     """The autoencoder of a training, in float32.
 
+    A new training may name the published files of TAEF2, which are pickles; its checkpoint holds
+    them as safetensors, and everything after it reads those.
+
     Args:
         recipe: names it.
         checkpoint: the folder of a training to resume, which holds a copy; None for a new one.
@@ -111,8 +118,9 @@ def open_autoencoder(recipe: TrainRecipe, checkpoint: Path | None) -> Any:
     if checkpoint is not None:
         return read_autoencoder(f"checkpoint {checkpoint}", checkpoint / "vqvae")
     folder = local_path(recipe.autoencoder)
-    if not any((folder / name).is_file() for name in FILES):
-        folder = find_autoencoder(recipe.autoencoder)
+    if any((folder / name).is_file() for name in FILES):
+        return nn.Module.to(TAEF2.published(folder), torch.float32)
+    folder = find_autoencoder(recipe.autoencoder)
     return read_autoencoder(f"autoencoder {recipe.autoencoder}", folder)
 
 
@@ -164,7 +172,7 @@ def scale(
 
 
 def scale_as(vae: Any, reference: str) -> None:
-    """Set an autoencoder's `scaling_factor` to that of a model which was trained on its latents.
+    """Set an autoencoder's scale and shift to those of a model which was trained on its latents.
 
     Raises:
         ConfigError: there is no such model, or it was trained on those of another autoencoder, or
@@ -187,3 +195,5 @@ def scale_as(vae: Any, reference: str) -> None:
             f"{reference} as autoencoder too"
         )
     vae.register_to_config(scaling_factor=other.config.scaling_factor)
+    if hasattr(vae.config, "shift_factor"):
+        vae.register_to_config(shift_factor=other.config.shift_factor)

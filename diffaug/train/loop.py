@@ -24,7 +24,7 @@ from diffaug.train.data import NAMED, Batch, Position, Skipped, batches, settle
 from diffaug.train.events import Events
 from diffaug.train.latents import open_autoencoder, with_channels
 from diffaug.train.recipe import TrainRecipe
-from diffaug.train.state import begin, read_state, write_checkpoint
+from diffaug.train.state import begin, check_folder, read_state, write_checkpoint
 from diffaug.train.task import Task, task_for
 from diffaug.train.trainer import Advance, NotFiniteError
 
@@ -110,6 +110,7 @@ def train(
         raise ConfigError("checkpoint_minutes and preview_steps must be more than 0")
     folder = Path(storage.tidy(str(checkpoint))).resolve()
     shards = sorted(source_shards(sources))
+    check_folder(folder, recipe, resume)
     state = read_state(folder)
     vae = None
     if recipe.autoencoder is not None:

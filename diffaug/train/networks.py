@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from pydantic import ValidationInfo
 
 __all__ = ["AUTOENCODERS", "NETWORKS", "check_network"]
 
@@ -73,7 +74,7 @@ _OWN_FIELDS = {
 """Fields of diffusers' networks that the recipe's own fields determine."""
 
 
-def check_network(value: Any) -> Any:
+def check_network(value: Any, info: ValidationInfo) -> Any:
     """A recipe's `network`: a preset's name, or a mapping of it and the fields that differ from it.
 
     Raises:
@@ -82,9 +83,10 @@ def check_network(value: Any) -> Any:
     if isinstance(value, str):
         value = {"preset": value}
     if not isinstance(value, dict) or str(value.get("preset", "small")) not in NETWORKS:
+        theirs = "AutoencoderKL" if info.data.get("kind") == "autoencoder" else "UNet2DModel"
         raise ValueError(
             f"network must be {', '.join(NETWORKS)}, or a mapping of a preset and the fields of "
-            f"diffusers' UNet2DModel that differ from it, got {value!r}"
+            f"diffusers' {theirs} that differ from it, got {value!r}"
         )
     for name in value:
         if name in _OWN_FIELDS:

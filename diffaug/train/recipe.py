@@ -9,7 +9,12 @@ from pydantic import BeforeValidator, Field, model_validator
 from diffaug.recipe.fields import ShardFields
 from diffaug.train.networks import AUTOENCODERS, NETWORKS, check_network
 
-__all__ = ["TrainRecipe"]
+__all__ = ["OF_CLASSES", "OF_DENOISERS", "TrainRecipe"]
+
+OF_CLASSES = ("class_dropout", "label_key", "unlabelled")
+"""Fields that only count if classes condition the model."""
+OF_DENOISERS = ("schedule", "prediction", "min_snr_gamma", *OF_CLASSES)
+"""Fields that an autoencoder has no use for."""
 
 _SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02},
@@ -113,7 +118,8 @@ class TrainRecipe(ShardFields):
         ge=0,
         lt=1,
         description="largest share of the width, and of the height, that is cut off an image, at a "
-        "random place and each epoch anew; 0 trains on whole images",
+        "random place and each epoch anew; the rest is enlarged to what the whole would fill; 0 "
+        "trains on whole images",
     )
     schedule: Literal["linear", "scaled-linear", "cosine"] = Field(
         "linear", description="noise schedule: linear, scaled-linear or cosine"
@@ -151,6 +157,20 @@ class TrainRecipe(ShardFields):
             raise ValueError(
                 "autoencoder: this is for a denoiser; to start an autoencoder from the weights of "
                 "another, give init"
+            )
+        for name in OF_DENOISERS if self.kind == "autoencoder" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} does nothing with kind autoencoder: leave one of them out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        if self.crop and self.fit == "exact":
+            raise ValueError(
+                "crop: a part of an image never has the size that fit exact asks for: leave one of "
+                "them out"
             )
         return self
 

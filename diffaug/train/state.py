@@ -15,9 +15,10 @@ rest can be written again from the state.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +28,33 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.train.recipe import TrainRecipe
 
-__all__ = ["begin", "read_state", "write_checkpoint"]
+__all__ = ["begin", "check_folder", "read_state", "write_checkpoint"]
 
 
-def begin(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
-    """Create the folder of a training, or check an existing one and clear leftovers of a kill.
+def check_folder(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
+    """Refuse a folder that `begin` would refuse, before anything slow is done for it.
+
+    Args:
+        checkpoint: the folder of a training.
+        recipe: of the training; a size and channels that are not settled yet fit any.
+        resume: whether to continue the training that the folder holds.
 
     Raises:
         ConfigError: the folder holds anything else, or it holds this training and `resume` is
             False.
     """
-    frozen = checkpoint / "training/recipe.yaml"
+    frozen = _frozen(checkpoint)
     if not frozen.exists():
-        _make(frozen, recipe)
+        with _writable(checkpoint):
+            if checkpoint.exists() and any(checkpoint.iterdir()):
+                raise ConfigError(
+                    f"{checkpoint} is not empty and holds no training: choose another CHECKPOINT"
+                )
         return
     before = TrainRecipe.from_yaml(frozen)
     for name in TrainRecipe.model_fields:
         was, now = getattr(before, name), getattr(recipe, name)
-        if was != now:
+        if was != now and not (now is None and name in ("size", "channels")):
             raise ConfigError(
                 f"{checkpoint} holds a training with another recipe: {name} is {was!r} there and "
                 f"{now!r} here; choose another CHECKPOINT"
@@ -54,19 +64,34 @@ def begin(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
             f"{checkpoint} already holds this training: continue it with --resume, or choose "
             "another CHECKPOINT"
         )
+
+
+def begin(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
+    """Create the folder of a training, or check an existing one and clear leftovers of a kill.
+
+    Raises:
+        ConfigError: see `check_folder`, which is given the settled recipe here.
+    """
+    check_folder(checkpoint, recipe, resume)
+    frozen = _frozen(checkpoint)
+    if not frozen.exists():
+        with _writable(checkpoint):
+            storage.replace(recipe.as_yaml().encode(), str(frozen))
+        return
     for path, held in storage.leftovers(str(checkpoint)).items():
         if not held:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _make(frozen: Path, recipe: TrainRecipe) -> None:
-    checkpoint = frozen.parent.parent
+def _frozen(checkpoint: Path) -> Path:
+    """The file of a training's recipe."""
+    return checkpoint / "training/recipe.yaml"
+
+
+@contextlib.contextmanager
+def _writable(checkpoint: Path) -> Iterator[None]:
     try:
-        if checkpoint.exists() and any(checkpoint.iterdir()):
-            raise ConfigError(
-                f"{checkpoint} is not empty and holds no training: choose another CHECKPOINT"
-            )
-        storage.replace(recipe.as_yaml().encode(), str(frozen))
+        yield
     except OSError as error:
         raise ConfigError(
             f"cannot write to {checkpoint}: {error.strerror}: choose another CHECKPOINT"

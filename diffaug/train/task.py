@@ -93,7 +93,9 @@ def task_for(
     if recipe.kind == "autoencoder":
         task = AutoencoderTask(recipe, execution, held_back)
     else:
-        latents = None if vae is None else Latents(vae, recipe.shape, execution)
+        latents = None
+        if vae is not None:
+            latents = Latents(vae, recipe.shape, execution, keep=not recipe.crop)
         task = DenoiserTask(recipe, execution, latents, held_back)
     if recipe.init is not None and not resumed:
         task.begin_with(recipe.init)

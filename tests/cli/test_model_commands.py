@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -76,7 +77,24 @@ def test_an_autoencoder_and_a_denoiser_of_its_latents(tmp_path: Path, cli: Cli) 
     assert cli("verify", tmp_path / "out", "--replay", "2").code == 0
     said = cli("augment", shards[1], tmp_path / "none", "--model", first)
     assert said.code == 2
-    assert "has no model_index.json. It seems to be a single network" in said.err.replace("\n", " ")
+    assert re.search(
+        r"no model_index\.json\. It is an autoencoder \(AutoencoderKL\): train .* `diffaug train "
+        "--autoencoder`, and give",
+        said.err.replace("\n", " "),
+    )
+
+
+@pytest.mark.parametrize(("kind", "measure"), [("denoiser", "loss"), ("autoencoder", "psnr")])
+def test_a_held_out_measure_is_logged_under_its_name(
+    tmp_path: Path, cli: Cli, kind: str, measure: str
+) -> None:
+    shard = write_samples(tmp_path / "s.tar", fashion(4))
+    flags = ["--kind", kind, *TINY, "--held-back", shard, "--log-json"]
+    said = cli("train", shard, tmp_path / "c", *flags)
+    assert said.code == 0, said
+    events = [json.loads(line) for line in said.err.splitlines()]
+    (found,) = [event for event in events if event["event"] == "held_back"]
+    assert {"loss", "psnr"} & found.keys() == {measure}
 
 
 @pytest.mark.parametrize(
@@ -87,6 +105,10 @@ def test_an_autoencoder_and_a_denoiser_of_its_latents(tmp_path: Path, cli: Cli) 
         (["train", "{tmp}/none.tar", "{tmp}/c"], "no such shard"),
         (
             ["train", str(SHARDS[0]), "{tmp}/c", "--kind", "autoencoder", "--schedule", "cosine"],
+            "schedule does nothing with kind autoencoder",
+        ),
+        (
+            ["train", str(SHARDS[0]), "{tmp}/c", "--kind", "autoencoder", "--schedule", "linear"],
             "--schedule does nothing with --kind autoencoder",
         ),
         (["train", str(SHARDS[0]), "{tmp}/c", "--autoencoder", "{tmp}"], "autoencoder .*config.js"),

@@ -139,12 +139,20 @@ def test_it_begins_with_the_weights_of_another(source: list[str], tmp_path: Path
         ({"classes": 10}, "classes: an autoencoder takes no classes"),
         ({"autoencoder": "other"}, "autoencoder: this is for a denoiser; .* give init"),
         ({"kind": "vae"}, "kind"),
-        ({"network": "huge"}, "network must be tiny, small, base"),
+        ({"network": "huge"}, "network must be tiny, small, base, .* diffusers' AutoencoderKL"),
+        ({"prediction": "epsilon"}, "prediction does nothing with kind autoencoder"),
+        ({"min_snr_gamma": 5}, "min_snr_gamma does nothing with kind autoencoder"),
+        ({"label_key": "txt"}, "label_key does nothing with kind autoencoder"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         TrainRecipe.of({"kind": "autoencoder", **fields})
+
+
+def test_a_file_with_every_default_is_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(autoencoder().as_yaml(), encoding="utf-8")
+    assert TrainRecipe.from_yaml(tmp_path / "r.yaml") == autoencoder()
 
 
 @pytest.mark.parametrize(

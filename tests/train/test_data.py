@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from diffaug.errors import ConfigError
 from diffaug.train.data import Position, batches, settle, usable
 from diffaug.train.recipe import TrainRecipe
+from diffaug.train.variation import Variation
 from tests.support.hostile import fashion, png, write_samples
 from tests.support.training import fingerprints, taken, tiny, two_shards
 
@@ -182,3 +184,51 @@ def test_held_out_images_are_neither_flipped_nor_cropped(source: list[str]) -> N
     plain = list(usable(source, tiny()))
     varied = list(usable(source, tiny(flip=True, crop=0.5)))
     assert all((one == other).all() for (one, _), (other, _) in zip(plain, varied, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "framed"),
+    [
+        ((48, 48), "auto", (48, 48)),
+        ((40, 44), "auto", (40, 44)),
+        ((60, 56), "auto", (48, 48)),
+        ((20, 20), "auto", (48, 48)),
+        ((30, 20), "pad", (30, 20)),
+        ((48, 48), "resize", (48, 48)),
+        ((60, 90), "fit", (48, 48)),
+    ],
+)
+def test_a_crop_fills_what_the_whole_image_would(
+    tmp_path: Path, size: tuple[int, int], fit: str, framed: tuple[int, int]
+) -> None:
+    """No black frame where the whole has none; against Pillow's own resizing of the crop."""
+    noise = Image.effect_noise(size, 40).point(lambda level: max(level, 60))
+    noise.save(tmp_path / "x.png")
+    sample = {"__key__": b"a", "png": (tmp_path / "x.png").read_bytes()}
+    path = str(write_samples(tmp_path / "s.tar", [sample]))
+    recipe = tiny(size=48, crop=0.25, fit=fit, batch_size=1)
+    left, top = (48 - framed[0]) // 2, (48 - framed[1]) // 2
+    for epoch, batch in enumerate(taken([path], recipe, 6, Position())):
+        levels = ((batch.x_0[0, 0] + 1) * 127.5).round().astype(np.uint8)
+        inside = np.zeros((48, 48), dtype=bool)
+        inside[top : top + framed[1], left : left + framed[0]] = True
+        assert (levels[inside] > 20).all()
+        assert (levels[~inside] == 0).all()
+        variation = Variation.of(recipe, (recipe.seed, epoch, 0))
+        assert variation is not None
+        crop = variation.applied(noise)
+        assert crop.size != size
+        if fit != "fit":
+            expected = np.asarray(crop.resize(framed, Image.Resampling.BICUBIC))
+            assert (levels[inside] == expected.ravel()).all()
+
+
+def test_a_crop_does_not_make_an_image_fit(tmp_path: Path) -> None:
+    """An image too large to pad is skipped every time, and not whenever its crop is too large."""
+    Image.effect_noise((50, 50), 40).save(tmp_path / "x.png")
+    large = {"__key__": b"large", "png": (tmp_path / "x.png").read_bytes()}
+    path = str(write_samples(tmp_path / "s.tar", [large, *fashion(1)]))
+    made = taken([path], tiny(size=48, crop=0.5, fit="pad", batch_size=1), 12, Position())
+    assert sum(batch.skips for batch in made) >= 11
+    with pytest.raises(ConfigError, match=r"crop: .* fit exact"):
+        TrainRecipe.of({"crop": 0.2, "fit": "exact"})

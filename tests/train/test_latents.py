@@ -22,12 +22,14 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, find_checkpoint, load_model
 from diffaug.models.card import read_card
+from diffaug.models.families.latent_unet2d import read_autoencoder
 from diffaug.models.families.taef2 import FILES, TAEF2
 from diffaug.recipe import Recipe
 from diffaug.train.data import Position, usable
-from diffaug.train.latents import Latents
+from diffaug.train.latents import Latents, open_autoencoder, scale_as
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
+from diffaug.train.task import task_for
 from tests.support import tiny as tiny_models
 from tests.support.drafts import draft_copies
 from tests.support.jobs import augmented
@@ -258,6 +260,36 @@ def test_it_goes_on_with_another_training_of_the_same_latents(
         assert not (tmp_path / "d").exists()
 
 
+def test_a_model_is_continued_on_latents_of_its_own_scale_and_shift(
+    autoencoder: Path, trained: Trained, source: list[str]
+) -> None:
+    """Also where the autoencoder's own folder shifts them, as those of Stable Diffusion 3 do."""
+    vae: Any = AutoencoderKL.from_pretrained(autoencoder)
+    vae.register_to_config(scaling_factor=1.5, shift_factor=0.6)
+    scale_as(vae, str(trained[0]))
+    theirs, _, _ = parts(trained[0])
+    (batch,) = taken(source, tiny(size=16), 1, Position())
+    found = Latents(vae, (1, 16, 16), FLOAT32).encoded(batch.x_0)
+    expected = encoded(theirs, batch.x_0) * theirs.config.scaling_factor
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("crop", "calls"), [(0, 1), (0.1, 3)])
+def test_only_latents_that_are_read_again_are_kept(
+    autoencoder: Path, source: list[str], crop: float, calls: int
+) -> None:
+    """A random crop never comes again."""
+    vae: Any = AutoencoderKL.from_pretrained(autoencoder)
+    made: list[int] = []
+    vae.encoder.register_forward_hook(lambda *given: made.append(len(given[1][0])))
+    recipe = latent(autoencoder, channels=1, crop=crop)
+    task = task_for(recipe, FLOAT32, source, vae, None, resumed=True)
+    (batch,) = taken(source, recipe, 1, Position())
+    for _ in range(3):
+        task.inputs(batch.x_0)
+    assert len(made) == calls
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
@@ -340,6 +372,30 @@ def test_a_denoiser_of_its_latents_carries_a_copy_of_it(
     other = Recipe(model=str(tiny_models.dit(tmp_path / "dit")), autoencoder=str(tmp_path / "c"))
     with pytest.raises(ConfigError, match="autoencoder: it is a TAEF2, and model"):
         load_model(checkpoint_of(other), FLOAT32)
+
+
+def test_the_weights_in_a_checkpoint_are_its_safetensors(
+    published: Path, trained: Trained, tmp_path: Path
+) -> None:
+    """Its digest covers no pickle, so none may decide what it draws or what is trained on it."""
+    folder = tmp_path / "c"
+    shutil.copytree(trained[0], folder)
+    digest = find_checkpoint(str(folder)).digest
+    for name in FILES:
+        shutil.copy(published / name, folder / "vqvae")
+    assert find_checkpoint(str(folder)).digest == digest
+    assert isinstance(read_autoencoder("x", folder / "vqvae"), AutoencoderKL)
+    assert load_model(find_checkpoint(str(folder)), FLOAT32).shape == (1, 16, 16)
+    again = open_autoencoder(trained[2], folder)
+    assert isinstance(again, AutoencoderKL)
+    scale_as(again, str(folder))
+
+
+def test_a_missing_half_is_named(published: Path, source: list[str], tmp_path: Path) -> None:
+    (published / FILES[1]).unlink()
+    with pytest.raises(ConfigError, match=r"taef2_decoder\.pth is missing; .*: download it too"):
+        run(source, tmp_path / "c", latent(published, size=32))
+    assert not (tmp_path / "c").exists()
 
 
 class _Harmful:

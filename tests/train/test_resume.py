@@ -134,6 +134,27 @@ def test_a_training_keeps_its_dtype(source: list[str], tmp_path: Path) -> None:
     same(tmp_path / "straight", tmp_path / "c")
 
 
+def test_the_folder_is_refused_before_the_source_is_read(source: list[str], tmp_path: Path) -> None:
+    """And for what it holds, not for what the new recipe would lack there."""
+    run(source, tmp_path / "c", tiny())
+    autoencoder, other = tmp_path / "a", tmp_path / "other"
+    run(source, autoencoder, tiny(kind="autoencoder", size=16, steps=1))
+    other.mkdir()
+    (other / "note.txt").write_text("mine")
+    for shard in source:
+        Path(shard).write_bytes(b"no tar")
+    open_sizes = {"size": None, "channels": None}
+    for folder, recipe, resume, says in (
+        ("c", tiny(autoencoder=str(autoencoder)), True, "recipe: autoencoder is None there"),
+        ("c", tiny(autoencoder="nowhere"), False, "recipe: autoencoder is None there"),
+        ("c", tiny(**open_sizes), False, "continue it with --resume"),
+        ("c", tiny(**open_sizes, seed=1), True, "seed is 0 there and 1 here"),
+        ("other", tiny(autoencoder=str(autoencoder), size=16), False, "not empty and holds no tr"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            run(source, tmp_path / folder, recipe, resume=resume)
+
+
 def test_a_training_is_not_mixed_with_another(source: list[str], tmp_path: Path) -> None:
     run(source, tmp_path / "c", tiny())
     with pytest.raises(ConfigError, match="continue it with --resume"):

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
-from torch import nn
 
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.errors import ConfigError
@@ -22,7 +21,7 @@ from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.families import unet2d
 from diffaug.models.families.parts import activate_in_place, coder
-from diffaug.models.families.taef2 import FILES, TAEF2
+from diffaug.models.families.taef2 import TAEF2
 from diffaug.models.pretrained import Pretrained
 
 __all__ = ["load", "read", "read_autoencoder"]
@@ -69,14 +68,12 @@ def read_autoencoder(name: str, folder: Path, dtype: str = "float32") -> Any:
 
     Args:
         name: of the autoencoder, or of its model, in errors.
-        folder: what diffusers' `save_pretrained` writes, or the published weights of TAEF2.
+        folder: what `save_pretrained` writes; only safetensors are read of it.
         dtype: of its weights.
 
     Raises:
         ConfigError: it is broken, or of an unknown kind.
     """
-    if all((folder / file).is_file() for file in FILES):
-        return nn.Module.to(TAEF2.published(folder), getattr(torch, dtype))
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -81,6 +81,11 @@ class TAEF2(ModelMixin, ConfigMixin):  # type: ignore[misc]
         network: Any = cls()
         for half, name in zip((network.encoder, network.decoder), FILES, strict=True):
             path = folder / name
+            if not path.is_file():
+                raise ConfigError(
+                    f"autoencoder {folder}: {name} is missing; the weights of TAEF2 are "
+                    f"{' and '.join(FILES)}: download it too"
+                )
             try:
                 half.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
             except Exception as error:  # torch raises almost anything on corrupt bytes
