@@ -221,14 +221,14 @@ def with_geometry(path: Path) -> tuple[Path, list[dict[str, bytes]]]:
     """A shard of photographs with a member of each kind that may hold places in them."""
     samples = []
     for number, image in enumerate(photographs()[:2]):
-        points, mask = io.BytesIO(), Image.new("L", (96, 64))
+        points, mask = io.BytesIO(), Image.new("L", (192, 128))
         np.save(points, np.arange(6.0).reshape(3, 2))
         mask.paste(255, (8, 8, 40, 30))
         box = {"bbox": [8, 8, 32, 22]}
         samples.append(
             {
                 "__key__": str(number).encode(),
-                "jpg": encoded(image.resize((96, 64)), "JPEG"),
+                "jpg": encoded(image.resize((192, 128)), "JPEG"),
                 "json": json.dumps({"annotations": [box]}).encode(),
                 "txt": b"0 0.25 0.3 0.33 0.34",
                 "npy": points.getvalue(),
