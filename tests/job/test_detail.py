@@ -272,6 +272,16 @@ def test_a_part_says_whether_pixels_moved(
     assert all("json, txt, npy and png" in one for one in warned)
 
 
+def test_moved_images_beside_their_sources_are_warned_of(tmp_path: Path, caplog: Any) -> None:
+    source, _ = with_geometry(tmp_path / "s0.tar")
+    fields = {"image_key": "jpg", "sampler": "one-step", "model": "cifar10-32", "detail": "none"}
+    for fit in ("fit", "resize"):
+        augmented([source], tmp_path / fit, **fields, fit=fit, layout="paired")
+    (warned,) = (one.getMessage() for one in caplog.records if "boxes" in one.getMessage())
+    assert "s0.tar: 2 images are cut" in warned
+    assert "the source beside them is unchanged" in warned
+
+
 def cat() -> Image.Image:
     return photographs()[1].crop((80, 60, 272, 210))
 
