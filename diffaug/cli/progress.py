@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -44,10 +44,12 @@ class Log:
     Attributes:
         console: the console of standard error.
         json: write one JSON object a line instead of text, each with `time` and `event`.
+        shown_as: what messages name in place of something that the user did not, by its name.
     """
 
     console: PlainConsole
     json: bool = False
+    shown_as: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_live(self) -> bool:
@@ -56,6 +58,8 @@ class Log:
 
     def print(self, message: str, event: str = "message", **facts: Any) -> None:
         """Print a line of text; in JSON, emit an event with the facts too."""
+        for name, shown in self.shown_as.items():
+            message = message.replace(name, shown)
         if self.json:
             self.emit(event, message=message, **facts)
         else:

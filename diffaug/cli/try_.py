@@ -71,12 +71,14 @@ def try_(
     from diffaug.job.trial import handful, run_trial
     from diffaug.models import checkpoint_of, suggestion_for
     from diffaug.report.tried import try_page
+    from diffaug.shards.reading import listed
 
     checkpoint = checkpoint_of(made)
     if suggestion := suggestion_for(made, checkpoint):
         err.print(str(suggestion), "suggested", **suggestion.fields)
     with handful(sources, made) as some, TemporaryDirectory(prefix="diffaug-try-") as folder:
-        tried = f"{folder}/tried"
+        tried, named = f"{folder}/tried", listed([*map(storage.public_url, sources)])
+        err.shown_as |= {str(some.shard.resolve()): named, str(some.shard): named}
         trial = run_trial(some, made, tried, classes_as_numbered=classes_as_numbered)
         whole = [*sources, beside(sources, "augmented")]
         whole += ["--recipe", str(recipe)] if recipe else []

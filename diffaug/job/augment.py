@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 
 from diffaug import storage
 from diffaug.diffusion.edit import Edit
-from diffaug.editor import Draft, Editor
+from diffaug.editor import Draft, Editor, Source
 from diffaug.errors import ConfigError, DefectError, OutOfMemoryError, UncommittedError
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.copy import Copy, Item, ShardEnd
@@ -118,6 +119,26 @@ def _copies(
             yield Copy.failed(shard, row, defect, number), None
         return
     row |= size_row(source, editor.medium)
+    source = replace(source, defect=source.defect or _name_taken(source, sample, editor))
     for number, draft in zip(copies, editor.plan(source, copies), strict=True):
         edit = draft.edit if isinstance(draft, Draft) else None
         yield Copy.planned(shard, row, source, number, draft), edit
+
+
+def _name_taken(source: Source, sample: Sample, editor: Editor) -> DefectError | None:
+    """The defect of a sample with a member to carry that would be named like its results.
+
+    Only `format=auto` leaves it to the sample; of any other, `refuse_unused` knows beforehand.
+    """
+    recipe = editor.recipe
+    extension = recipe.format_for(source.jpeg)
+    carried = editor.reading.carried(sample)
+    if (recipe.layout, recipe.format) != ("each", "auto") or extension not in carried:
+        return None
+    kind = "a JPEG" if source.jpeg else "no JPEG"
+    return DefectError(
+        "name_taken",
+        f"carry: the image is {kind}, so that format=auto gives its results the name {extension}, "
+        "and a sample has a name once: choose another format, or name the member to carry "
+        f"otherwise (a.mask.{extension})",
+    )

@@ -24,7 +24,7 @@ from diffaug.execution import device_class, versions
 from diffaug.job.copy import Copy
 from diffaug.job.rows import Place, lineage, output_row
 from diffaug.manifest.part import Part, Row
-from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key, tar_path
+from diffaug.output.layout import LINEAGE_MEMBER, REJECTS, SHARDS, Output, copy_key, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
 from diffaug.pictures.fit import GEOMETRIES
@@ -37,9 +37,6 @@ from diffaug.storage import Fingerprint
 __all__ = ["ShardSink"]
 
 _log = logging.getLogger(__name__)
-
-_LINEAGE_MEMBER = "diffaug.json"
-"""The extension of an image's short lineage."""
 
 
 class _Tar:
@@ -179,7 +176,8 @@ class ShardSink:
     def _add_each(self, tar: _Tar, row: Row, file: _File, sample: Sample) -> Place:
         """Add an image as its own sample."""
         key = copy_key(str(sample.key), row["copy"])
-        taken, carried = (file.extension, _LINEAGE_MEMBER), self._reading.carried(sample)
+        # new jobs carry no such member: see unused.py, and augment.py for format=auto
+        taken, carried = (file.extension, LINEAGE_MEMBER), self._reading.carried(sample)
         carried = {name: one for name, one in carried.items() if name not in taken}
         return self._add(tar, key, key, file, row, carried)
 
@@ -197,7 +195,7 @@ class ShardSink:
         offset = tar.add(name, file.data)
         for extension, member in carried.items():
             tar.add(f"{stem}.{extension}", member.data)
-        tar.add(f"{stem}.{_LINEAGE_MEMBER}", lineage(row))
+        tar.add(f"{stem}.{LINEAGE_MEMBER}", lineage(row))
         return Place(key, name, offset)
 
     def _add_source(self, sample: Sample) -> None:

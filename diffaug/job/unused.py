@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from diffaug.errors import ConfigError
+from diffaug.output.layout import LINEAGE_MEMBER
 from diffaug.output.run import read_run
 from diffaug.recipe import Recipe
 from diffaug.recipe.strength import highest
@@ -55,6 +56,11 @@ def _unused(asked: Recipe, planned: Recipe, flags: Collection[str]) -> Iterator[
             f"carry: {planned.format} is the name of the results (format={planned.format}), and a "
             "sample has a name once: choose another format, or name the members to carry otherwise"
             f" (a.mask.{planned.format})"
+        )
+    if planned.layout == "each" and LINEAGE_MEMBER in planned.carry:
+        yield (
+            f"carry: every result has a {LINEAGE_MEMBER} of its own, and a sample has a name once: "
+            "leave it out, or rename the members of the source"
         )
     low, _ = map(float, planned.guidance_interval.split(":"))
     if "guidance_interval" in flags and low > most:

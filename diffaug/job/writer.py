@@ -108,19 +108,20 @@ class Writer:
                 sink.discard()
 
     def _warn_of_moved(self, report: ShardReport) -> None:
-        """Warn once if boxes or masks that are carried do not fit the images they come with."""
+        """Warn once if images do not fit what they come with: what is carried, or the source."""
         moved = (report.geometry or {}).get("moved", 0)
-        carried = self._run.recipe.carry
-        if self._warned or not moved or not carried:
+        carried, paired = self._run.recipe.carry, self._run.recipe.layout == "paired"
+        if self._warned or not moved or not (carried or paired):
             return
         self._warned = True
+        kept = f"what is carried with them ({listed(carried)})" if carried else ""
         _log.warning(
-            "%s: %d images are cut, or of another size than their sources; what is carried with "
-            "them (%s) is unchanged, so any boxes, masks or keypoints in it do not fit them: "
-            "fit=resize and result=source leave everything in its place",
+            "%s: %d images are cut, or of another size than their sources; %s is unchanged, so "
+            "any boxes, masks or keypoints in it do not fit them: fit=resize and result=source "
+            "leave everything in its place",
             report.source,
             moved,
-            listed(carried),
+            kept or "the source beside them",
         )
 
     def _judged(self, steps: Iterator[Finished[Item]]) -> Iterator[Item]:

@@ -48,9 +48,9 @@ def find_embedding(reference: str) -> Path:
 
 
 def find_autoencoder(reference: str) -> Path:
-    """Find the folder of an autoencoder's config.json and weights: the one given, or its vae/.
+    """Find the folder of an autoencoder's config.json and weights: the one given, or one in it.
 
-    In an `LDMPipeline` the autoencoder lies in vqvae/.
+    In a pipeline this is vae/, in an `LDMPipeline` vqvae/.
 
     Raises:
         ConfigError: there is no such folder, or it holds another kind of network, a pickle or a
@@ -89,8 +89,8 @@ def _check_autoencoder(reference: str, folder: Path) -> None:
         kind = str(config["_class_name"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(
-            f"autoencoder {reference}: no readable config.json at its top or in vae/: give a "
-            "folder written by a diffusers autoencoder's save_pretrained"
+            f"autoencoder {reference}: no readable config.json at its top, in vae/ or in vqvae/: "
+            "give a folder written by a diffusers autoencoder's save_pretrained"
         ) from None
     if not is_autoencoder(kind):
         raise ConfigError(f"autoencoder {reference}: it is a {kind}, not an autoencoder")

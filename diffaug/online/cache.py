@@ -50,7 +50,7 @@ class Cache:
         return hashlib.sha256("|".join([sample_id, *made]).encode()).hexdigest()[:32]
 
     def read(self, key: str) -> Image.Image | None:
-        """The picture of this name, L or RGB; None if it is missing or damaged."""
+        """The picture of this name, L, LA, RGB or RGBA; None if it is missing or damaged."""
         try:
             data = self._path(key).read_bytes()
         except FileNotFoundError:

@@ -72,9 +72,12 @@ def not_pictures(given: Any, what: str = "images") -> TypeError:
 def like(result: Image.Image, given: ImageLike) -> ImageLike:
     """The result in the form of what was given; grey becomes RGB if RGB was given.
 
-    A PIL image stays as transparent as the result is.
+    A PIL image stays as transparent as the result is where its mode can say so: with alpha, or with
+    a palette. An L or RGB that only its metadata call transparent comes back as L or RGB.
     """
     if isinstance(given, Image.Image):
+        if result.mode in ("LA", "RGBA") and not _has_alpha(given):
+            result = result.convert(result.mode[:-1])
         if given.mode in GREYS or result.mode == "RGBA":
             return result
         return result.convert("RGB")
@@ -84,3 +87,8 @@ def like(result: Image.Image, given: ImageLike) -> ImageLike:
     if given.is_floating_point():
         return (tensor.float() / 255).to(given.dtype)
     return tensor.contiguous()
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    """Whether pixels of its mode can be transparent."""
+    return image.mode == "P" or image.getbands()[-1] in ("A", "a")

@@ -9,6 +9,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
 
 __all__ = [
+    "LINEAGE_MEMBER",
     "REJECTS",
     "RUN_JSON",
     "SHARDS",
@@ -25,6 +26,9 @@ SHARDS, REJECTS = "shards", "rejects"
 
 RUN_JSON = "run.json"
 """The file that makes a folder a job's OUTPUT."""
+
+LINEAGE_MEMBER = "diffaug.json"
+"""The extension of an image's short lineage."""
 
 _MANIFEST, _LINEAGE, _REPORT = "manifest", "lineage", "report"
 

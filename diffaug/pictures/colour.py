@@ -99,7 +99,11 @@ def narrowed(image: Image.Image) -> Image.Image:
     if len(set(image.crop((x, y, x + 1, y + 1)).tobytes())) > 1:  # one pixel tells most colour
         return image
     red, green, blue = (band.tobytes() for band in image.split())
-    return image.getchannel(0) if red == green == blue else image
+    if not red == green == blue:
+        return image
+    grey = image.getchannel(0)
+    grey.info.pop("transparency", None)  # which is a colour, and Pillow fails at one of greys
+    return grey
 
 
 def _in_srgb(image: Image.Image, stored: Image.Image) -> Image.Image:

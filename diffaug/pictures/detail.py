@@ -9,7 +9,8 @@ With plain enlargement for `lift`, this exchanges the lowest band of a Laplacian
 Adelson 1983, https://doi.org/10.1109/TCOM.1983.1095851) for the model's. What is done instead, so
 that the change ends where the object does, is in `lift.py`.
 
-Pixels do not move, and no shape changes: at high strengths, edges of the source show through.
+Pixels do not move. Of a picture at least four times as large as the model, no shape changes either:
+at high strengths, edges of the source show through. Nearer to its size, the model draws shapes too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from PIL import Image
 
 from diffaug.pictures.colour import Transparency
 from diffaug.pictures.fit import Fit, Geometry, refuse_infinite
-from diffaug.pictures.lift import Plane, Planes, lifted
+from diffaug.pictures.lift import Plane, Planes, keeps_shapes, lifted
 
 __all__ = ["LIFT", "KeepingDetail"]
 
@@ -72,8 +73,10 @@ class KeepingDetail:
 
     @property
     def geometry(self) -> Geometry:
-        """`in_place`; `redrawn` where the model sees every pixel and only the channels differ."""
-        return "in_place" if self._fit.reduces else "redrawn"
+        """`in_place` where the model is so small that it draws no shapes, else `redrawn`."""
+        left, top, right, bottom = self._fit.part
+        own = not self._fit.pad and keeps_shapes((right - left, bottom - top), self._fit.model_size)
+        return "in_place" if own else "redrawn"
 
     def seen(self, image: Image.Image) -> Image.Image:
         """The picture itself."""

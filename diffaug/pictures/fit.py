@@ -122,13 +122,6 @@ class Fit:
         return values[:, top : top + height, left : left + width]
 
     @property
-    def reduces(self) -> bool:
-        """Whether the model sees its part of the picture in fewer pixels."""
-        left, top, right, bottom = self.part
-        width, height = self.model_size
-        return not self.pad and (right - left > width or bottom - top > height)
-
-    @property
     def geometry(self) -> Geometry:
         """Where the result has what the picture has at a place.
 
@@ -141,8 +134,12 @@ class Fit:
         return "redrawn" if self.part == (0, 0, *self.size) else "moved"
 
     def loses_detail(self, image: Image.Image) -> bool:
-        """Whether a result at the picture's size has fewer pixels or other channels than it."""
-        return self.result == "source" and (self.reduces or image.mode != self.mode)
+        """Whether a result that should be the picture's has fewer pixels or channels, or a part."""
+        left, top, right, bottom = self.part
+        width, height = self.model_size
+        reduced = not self.pad and (right - left > width or bottom - top > height)
+        cut = self.part != (0, 0, *self.size)
+        return self.result == "source" and (reduced or cut or image.mode != self.mode)
 
     def seen(self, image: Image.Image) -> Image.Image:
         """The picture in the result's geometry and its own colours, to compare with the result.

@@ -24,14 +24,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.ndimage import uniform_filter
 
-__all__ = ["Plane", "Planes", "lifted"]
+__all__ = ["Plane", "Planes", "keeps_shapes", "lifted"]
 
 _GRID = 2
 """Samples of the small grid for each pixel of the model, along an axis."""
 
 _WINDOW = 6
-"""Radius of a window, in pixels of the model, where these cover at least four pixels of the
-picture. Nearer to the model's size it shrinks to nothing, as does the detail that it missed."""
+"""Radius of a window, in pixels of the model, where the picture is `_FULL` times as large or more.
+Nearer to the model's size it shrinks to nothing, as does the detail that the model missed."""
+
+_FULL = 4
 
 _EPSILON = 0.01
 """Below this variance of a channel, which reaches from 0 to 1, a window counts as flat."""
@@ -43,6 +45,18 @@ _SMOOTH = 0.375
 
 Plane = NDArray[np.float32]
 Planes = NDArray[np.float32]
+
+
+def keeps_shapes(picture: tuple[int, int], model: tuple[int, int]) -> bool:
+    """Whether a change follows the picture's shapes alone, and not those that the model drew.
+
+    That requires windows of the full size. In smaller ones, more of the change is taken as it is.
+
+    Args:
+        picture: (width, height) of what the model sees of the picture.
+        model: (width, height) of the change.
+    """
+    return _scale(picture, model) >= _FULL
 
 
 def lifted(
@@ -63,9 +77,9 @@ def lifted(
     if size == (width, height):
         yield slice(None), change
         return
-    scale = max(size[0] / width, size[1] / height)
+    scale = _scale(size, (width, height))
     grid = (min(size[0], _GRID * width), min(size[1], _GRID * height))
-    reach = _WINDOW * min(1.0, max(0.0, math.log2(scale) / 2))
+    reach = _WINDOW * min(1.0, max(0.0, math.log2(scale) / math.log2(_FULL)))
     window = [1 + 2 * round(reach * grid[n] / (width, height)[n]) for n in (1, 0)]
     box = _Box(window, None if weight is None else _resized(weight, grid, _NEAREST))
     smooth = picture.filter(ImageFilter.BoxBlur(_SMOOTH * scale))
@@ -87,6 +101,11 @@ def lifted(
             slope *= band
             found += slope
         yield slice(begin, end), found
+
+
+def _scale(picture: tuple[int, int], model: tuple[int, int]) -> float:
+    """How many times as large the picture is, along the axis where it is that most."""
+    return max(picture[0] / model[0], picture[1] / model[1])
 
 
 class _Box:

@@ -21,7 +21,7 @@ import diffaug
 from diffaug.job.trial import tried
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.browser import CHROMIUM, chromium
-from tests.support.hostile import encoded, png
+from tests.support.hostile import encoded, png, write_samples
 from tests.support.jobs import tree
 from tests.support.packing import picture, write
 
@@ -204,6 +204,29 @@ def test_mistakes_are_sentences(
     assert said.code == 2, said
     assert re.search(says, said.err), said
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_messages_name_the_folder_and_not_the_shard_made_of_it(tmp_path: Path, cli: Cli) -> None:
+    folder = folder_of(tmp_path)
+    page = ["-o", str(tmp_path / "page.html")]
+    said = cli("try", folder, *FAST, *page, "--condition", "label")
+    said.assert_mistake(f"condition: no class of {folder} is the model's of that number: 0 boot, ")
+    said = cli("try", folder, *FAST, *page, "--detail", "none", "--fit", "fit", "--label-key", "id")
+    assert said.code == 0, said
+    assert f"no sample of {folder} has " in said.err
+    assert "diffaug-try-" not in str(said)
+    samples = [
+        {
+            "__key__": b"%d" % n,
+            "png": png(n),
+            "cls": b"%d" % (n % 2),
+            "txt": (b"boot", b"hat")[n % 2],
+        }
+        for n in range(4)
+    ]
+    shard = write_samples(tmp_path / "s.tar", samples)
+    said = cli("try", shard, *FAST, *page, "--condition", "label")
+    said.assert_mistake(f"condition: no class of {shard} is the model's of that number: 0 boot, ")
 
 
 @pytest.mark.services

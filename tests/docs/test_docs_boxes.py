@@ -22,6 +22,6 @@ def test_boxes_are_drawn_on_what_they_were_carried_with(
     for words in commands(PAGE):
         done = cli(*words[1:])
         assert done.code == 0, done
-        assert "8 planned = 8 ok" in done.out
+        assert "8 planned = 8 made" in done.out
     python("\n".join((made, *looks)))
     assert_alike(checkout / "boxes.jpg", ROOT / "docs/boxes.jpg")

@@ -221,14 +221,14 @@ def with_geometry(path: Path) -> tuple[Path, list[dict[str, bytes]]]:
     """A shard of photographs with a member of each kind that may hold places in them."""
     samples = []
     for number, image in enumerate(photographs()[:2]):
-        points, mask = io.BytesIO(), Image.new("L", (96, 64))
+        points, mask = io.BytesIO(), Image.new("L", (192, 128))
         np.save(points, np.arange(6.0).reshape(3, 2))
         mask.paste(255, (8, 8, 40, 30))
         box = {"bbox": [8, 8, 32, 22]}
         samples.append(
             {
                 "__key__": str(number).encode(),
-                "jpg": encoded(image.resize((96, 64)), "JPEG"),
+                "jpg": encoded(image.resize((192, 128)), "JPEG"),
                 "json": json.dumps({"annotations": [box]}).encode(),
                 "txt": b"0 0.25 0.3 0.33 0.34",
                 "npy": points.getvalue(),
@@ -270,6 +270,16 @@ def test_a_part_says_whether_pixels_moved(
     warned = [one.getMessage() for one in caplog.records if "boxes" in one.getMessage()]
     assert len(warned) == (geometry["moved"] > 0)
     assert all("json, txt, npy and png" in one for one in warned)
+
+
+def test_moved_images_beside_their_sources_are_warned_of(tmp_path: Path, caplog: Any) -> None:
+    source, _ = with_geometry(tmp_path / "s0.tar")
+    fields = {"image_key": "jpg", "sampler": "one-step", "model": "cifar10-32", "detail": "none"}
+    for fit in ("fit", "resize"):
+        augmented([source], tmp_path / fit, **fields, fit=fit, layout="paired")
+    (warned,) = (one.getMessage() for one in caplog.records if "boxes" in one.getMessage())
+    assert "s0.tar: 2 images are cut" in warned
+    assert "the source beside them is unchanged" in warned
 
 
 def cat() -> Image.Image:

@@ -20,7 +20,7 @@ from diffaug.output.run import the_run
 from tests.conftest import Cli
 from tests.support.detail_sheet import photographs
 from tests.support.hostile import encoded, fashion, write_samples
-from tests.support.jobs import augmented, differences, manifest, output_bytes, read_rows
+from tests.support.jobs import augmented, differences, manifest, members, output_bytes, read_rows
 
 FIELDS: dict[str, Any] = {"copies": 2, "strength": 0.3}
 
@@ -116,6 +116,35 @@ def test_every_image_is_made_again_bit_for_bit(auto: Path) -> None:
     assert [one.name for one in found] == [one.row["output_member"] for one in found]
     assert "libjpeg" in metadata["environment"]["versions"]
     assert not differences(auto)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_a_mask_that_results_are_named_like_is_never_lost_without_a_word(
+    paired: bool, tmp_path: Path
+) -> None:
+    """Of the WebP, results are PNGs, as its mask is; of the JPEG they are not."""
+    picture, mask = photographs()[0].crop((0, 0, 90, 60)), encoded(Image.new("L", (90, 60)), "PNG")
+    samples = [
+        {"__key__": b"a", "webp": encoded(picture, "WEBP"), "png": mask},
+        {"__key__": b"b", "webp": encoded(picture, "JPEG"), "png": mask},
+        {"__key__": b"c", "webp": encoded(picture, "WEBP")},
+    ]
+    source, output = write_samples(tmp_path / "s.tar", samples), tmp_path / "out"
+    fields = FIELDS | {"image_key": "webp", "carry": "png"}
+    fields |= {"layout": "paired"} if paired else {}
+    rows = augmented([source], output, **fields).sort_values(["source_key", "copy"])
+    (tar,) = output.glob("shards/*.tar")
+    masks = [name for name, data in members(tar).items() if data == mask]
+    report = diffaug.summarise(str(output))
+    if paired:
+        assert masks == ["a.png", "b.png"]
+        assert (report.ok, report.failed) == (6, 0)
+        return
+    assert list(rows["status"]) == [*["failed"] * 2, *["ok"] * 4]
+    assert list(rows["reason_code"].dropna()) == ["name_taken"] * 2
+    assert rows["reason"].iloc[0].startswith("carry: the image is no JPEG, so that format=auto")
+    assert masks == ["b-a0.png", "b-a1.png"]
+    assert (report.ok, report.failed) == (4, 2)
 
 
 def test_a_job_that_stored_pngs_goes_on_with_pngs(source: Path, tmp_path: Path) -> None:

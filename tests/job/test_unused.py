@@ -38,6 +38,7 @@ def refuse(fields: dict[str, Any], output: str = "nowhere", planned: Any = None)
             {"carry": ("json", "png"), "format": "png"},
             "carry: png is the name of the results (format=png), and a sample has a name once",
         ),
+        ({"carry": ("diffaug.json",)}, "carry: every result has a diffaug.json of its own"),
         ({"embeddings": "x.safetensors"}, "embeddings do nothing without a prompt"),
         (
             {"guidance": 3, "guidance_interval": "0.6:1", "strength": "0.2:0.5"},
@@ -62,7 +63,7 @@ def test_what_no_image_is_made_with(fields: dict[str, Any], said: str) -> None:
         {"prompt": ("a", "b"), "copies": 2},
         {"carry": ("png",), "format": "webp"},
         {"carry": ("mask.png",), "format": "png"},
-        {"carry": ("png",), "format": "png", "layout": "paired"},
+        {"carry": ("png", "diffaug.json"), "format": "png", "layout": "paired"},
         {"steps": 7},
         {"steps": 7, "sampler": "one-step"},  # a row records them, as of the other samplers
         {"eta": 0.5, "sampler": "ddim", "strength": (0.1, 0.2), "copies": 2, "steps": 10},

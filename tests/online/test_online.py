@@ -75,6 +75,22 @@ def test_greys_of_16_bits_come_out_as_greys(given: str) -> None:
     assert _same(_augment(image), np.asarray(expected))
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA", "P", "PA"])
+def test_transparency_comes_back_where_the_mode_given_has_it(mode: str, tmp_path: Path) -> None:
+    """After `convert("RGB")`, the transparent index of a palette is left in the metadata."""
+    palette = Image.effect_noise((45, 30), 80).convert("L").convert("P")
+    palette.paste(7, (0, 0, 9, 30))
+    palette.save(tmp_path / "a.png", transparency=7)
+    (tmp_path / "b.png").write_bytes(encoded(palette.convert("L"), "PNG", transparency=200))
+    with Image.open(tmp_path / ("b.png" if mode == "L" else "a.png")) as opened:
+        given = opened if mode in ("P", "L") else opened.convert("RGBA" if "A" in mode else mode)
+        given = given.convert(mode)
+        assert given.has_transparency_data
+        results = [_augment(given), diffaug.Augment(ONCE, cache=tmp_path / "cache")(given)]
+    for result in results:
+        assert result.mode == {"P": "RGBA", "PA": "RGBA"}.get(mode, mode)
+
+
 def test_a_single_picture_is_as_in_a_batch(made: dict[str, np.ndarray]) -> None:
     result = _augment(_pictures()[5])
     assert isinstance(result, Image.Image)

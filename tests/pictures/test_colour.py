@@ -134,6 +134,13 @@ def test_the_one_grey_of_a_png_that_means_transparent(bits: int) -> None:
     assert np.abs(found - expected).max() <= 0.51
 
 
+def test_one_colour_that_means_transparent_among_greys_stored_as_colours() -> None:
+    levels = np.arange(0, 160, 8, dtype=np.uint8).reshape(4, 5)
+    picture = Image.fromarray(np.stack([levels] * 3, axis=-1))
+    found = shown(encoded(picture, "PNG", transparency=(64, 64, 64)))
+    assert np.array_equal(found, np.where(levels == 64, 255, levels))
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_the_one_colour_of_a_png_that_means_transparent(bits: int) -> None:
     scale = 257 if bits == 16 else 1

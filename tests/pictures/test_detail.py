@@ -123,8 +123,10 @@ def test_otherwise_the_result_is_the_models(
 @pytest.mark.parametrize(
     ("size", "mode", "how", "result", "detail", "geometry"),
     [
-        ((100, 70), "RGB", "resize", "source", "keep", "in_place"),
-        ((100, 70), "RGB", "fit", "source", "keep", "in_place"),
+        ((160, 120), "RGB", "resize", "source", "keep", "in_place"),
+        ((160, 128), "RGB", "fit", "source", "keep", "in_place"),
+        ((100, 70), "RGB", "resize", "source", "keep", "redrawn"),
+        ((160, 120), "RGB", "fit", "source", "keep", "redrawn"),
         ((100, 70), "RGB", "resize", "source", "none", "redrawn"),
         ((100, 70), "RGB", "fit", "source", "none", "moved"),
         ((100, 100), "RGB", "fit", "source", "none", "redrawn"),
@@ -132,7 +134,8 @@ def test_otherwise_the_result_is_the_models(
         ((32, 32), "RGB", "resize", "model", "keep", "redrawn"),
         ((28, 28), "RGB", "pad", "source", "keep", "redrawn"),
         ((28, 28), "RGB", "pad", "model", "keep", "moved"),
-        ((20, 12), "RGB", "fit", "source", "keep", "moved"),
+        ((20, 12), "RGB", "fit", "source", "keep", "redrawn"),
+        ((20, 12), "RGB", "fit", "source", "none", "moved"),
         ((32, 32), "L", "resize", "source", "keep", "redrawn"),
     ],
 )
@@ -149,6 +152,47 @@ def test_where_a_result_has_what_its_picture_has(
     top, left = ndimage.center_of_mass(made * (made > 64))
     moved = made.shape != size[::-1] or np.hypot(left - x, top - y) > 1
     assert bool(moved) is (geometry == "moved")
+
+
+@pytest.mark.parametrize("times", [1.25, 2, 3, 4, 6])
+def test_a_shape_that_the_model_moved_stays_where_in_place_is_said(times: float) -> None:
+    """A square that the model drew elsewhere leaves no outline; nearer to its size, it does.
+
+    The outline is the step of the levels from one side of the square's new edge to the other.
+    """
+
+    def square(left: int, top: int) -> Image.Image:
+        image = Image.new("RGB", (round(32 * times), round(32 * times)), (90, 100, 80))
+        box = [round(times * at) for at in (left, top, left + 8, top + 8)]
+        image.paste((200, 190, 180), (box[0], box[1], box[2], box[3]))
+        return image
+
+    image, elsewhere = square(4, 8), square(18, 16)
+    fit = kept(image, RGB)
+    x_0 = Fit.of(elsewhere, RGB, "resize").to_model(elsewhere)
+    rows, edge, near = slice(round(18 * times), round(22 * times)), round(26 * times), round(times)
+    steps = []
+    for one in (fit.from_model(x_0), elsewhere):
+        levels = np.asarray(one, dtype=float)[rows].mean(axis=(0, 2))
+        steps.append(levels[edge - 2 * near : edge - near].mean() - levels[edge + near])
+    assert fit.geometry == ("in_place" if times >= 4 else "redrawn")
+    assert bool(steps[0] < 0.1 * steps[1]) is (times >= 4)
+
+
+@pytest.mark.parametrize("size", [(33, 32), (32, 40), (40, 7), (7, 40), (40, 1)])
+@pytest.mark.parametrize("shape", [GREY, RGB])
+def test_fit_leaves_what_is_outside_a_middle_no_larger_than_the_model(
+    size: tuple[int, int], shape: tuple[int, int, int]
+) -> None:
+    image = photograph(size)
+    fit = kept(image, shape, "fit")
+    assert equal(fit.from_model(fit.to_model(image)), image)
+    levels = changed(image, fit, 20)
+    part = min(size)
+    left, top = (size[0] - part) // 2, (size[1] - part) // 2
+    assert levels[top : top + part, left : left + part].max() > 0
+    levels[top : top + part, left : left + part] = 0
+    assert not levels.any()
 
 
 @pytest.mark.parametrize(("size", "axis"), [((200, 100), 1), ((100, 200), 0)])

@@ -326,9 +326,9 @@ def test_folders_that_hold_no_autoencoder_are_refused(
     constant.save_pretrained(tmp_path / "constant")
     for folder, says in (
         (Path("nowhere"), "no such autoencoder: nowhere"),
-        (pixels, "no readable config.json at its top or in vae/"),
+        (pixels, "no readable config.json at its top, in vae/ or in vqvae/"),
         (pixels / "unet", "it is a UNet2DModel, not an autoencoder"),
-        (empty, "no readable config.json at its top or in vae/"),
+        (empty, "no readable config.json at its top, in vae/ or in vqvae/"),
         (tmp_path / "constant", "its latents have a standard deviation of 0"),
     ):
         with pytest.raises(ConfigError, match=says):
