@@ -27,7 +27,7 @@ from diffaug.pictures.lift import Plane, Planes, keeps_shapes, lifted
 
 __all__ = ["LIFT", "KeepingDetail"]
 
-LIFT = "guided-2"
+LIFT = "guided-3"
 """The version of the way in which detail is kept, part of the identity of what it makes."""
 
 _FADE = 4

@@ -27,7 +27,10 @@ from scipy.ndimage import uniform_filter
 __all__ = ["Plane", "Planes", "keeps_shapes", "lifted"]
 
 _GRID = 2
-"""Samples of the small grid for each pixel of the model, along an axis."""
+"""Samples of the small grid for each pixel of the model, along an axis, up to `_SAMPLES` in all."""
+
+_SAMPLES = 512
+"""Where two a pixel would be more than this, they are this many, or one a pixel."""
 
 _WINDOW = 6
 """Radius of a window, in pixels of the model, where the picture is `_FULL` times as large or more.
@@ -45,6 +48,7 @@ _SMOOTH = 0.375
 
 Plane = NDArray[np.float32]
 Planes = NDArray[np.float32]
+_Between = tuple[NDArray[np.intp], NDArray[np.intp], Plane]
 
 
 def keeps_shapes(picture: tuple[int, int], model: tuple[int, int]) -> bool:
@@ -78,7 +82,7 @@ def lifted(
         yield slice(None), change
         return
     scale = _scale(size, (width, height))
-    grid = (min(size[0], _GRID * width), min(size[1], _GRID * height))
+    grid = (_samples(width, size[0]), _samples(height, size[1]))
     reach = _WINDOW * min(1.0, max(0.0, math.log2(scale) / math.log2(_FULL)))
     window = [1 + 2 * round(reach * grid[n] / (width, height)[n]) for n in (1, 0)]
     box = _Box(window, None if weight is None else _resized(weight, grid, _NEAREST))
@@ -86,18 +90,19 @@ def lifted(
     guide = np.asarray(smooth).reshape(*size[::-1], -1)
     small = np.asarray(smooth.resize(grid), dtype=np.float32).reshape(*grid[::-1], -1)
     fitted = _fitted(change, list(small.transpose(2, 0, 1) / 255), box)
-    wide = _along(fitted, size[0])
+    across = _between(grid[0], size[0])
     above, below, nearer = _between(grid[1], size[1])
+    lower = _along(fitted[:, :, 0], across)
     begins = np.flatnonzero(np.diff(above, prepend=-1)).tolist()
     for begin, end in zip(begins, [*begins[1:], size[1]], strict=True):
-        upper = wide[:, :, above[begin], None]
-        further = wide[:, :, below[begin], None] - upper
+        upper, lower = lower, _along(fitted[:, :, below[begin]], across)
+        further = lower - upper
         down = nearer[begin:end, None]
-        found = upper[-1] + further[-1] * down
+        found = upper[-1, :, None] + further[-1, :, None] * down
         seen = guide[begin:end].transpose(2, 0, 1) / np.float32(255)
         for number, band in enumerate(seen):
-            slope = further[number] * down
-            slope += upper[number]
+            slope = further[number, :, None] * down
+            slope += upper[number, :, None]
             slope *= band
             found += slope
         yield slice(begin, end), found
@@ -169,10 +174,10 @@ def _covariance(small: list[Plane], means: list[Plane], box: _Box) -> NDArray[np
 
 def _inverse(matrices: NDArray[np.float32]) -> NDArray[np.float32]:
     """Of positive definite matrices (n, n, H, W), by Gauss-Jordan elimination without pivots."""
-    count = len(matrices)
-    unit = np.zeros_like(matrices)
-    unit[np.arange(count), np.arange(count)] = 1
-    work = np.concatenate([matrices, unit], axis=1)
+    count, *shape = matrices.shape[1:]
+    work = np.zeros((count, 2 * count, *shape), dtype=np.float32)
+    work[:, :count] = matrices
+    work[np.arange(count), count + np.arange(count)] = 1
     for k in range(count):
         work[k] /= work[k, k].copy()
         for other in set(range(count)) - {k}:
@@ -188,17 +193,23 @@ def _dot(one: NDArray[np.float32] | list[Plane], other: list[Plane]) -> Plane:
     return found
 
 
-def _along(planes: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Planes (..., H, W) at another width, linear between the centres of pixels."""
-    left, right, nearer = _between(planes.shape[-1], width)
-    columns = np.ascontiguousarray(np.moveaxis(planes, -1, 0))  # whole ones are faster to copy
-    found = columns[right] - columns[left]
-    found *= nearer.reshape(-1, *[1] * (planes.ndim - 1))
-    found += columns[left]
-    return np.ascontiguousarray(np.moveaxis(found, 0, -1))
+def _along(rows: NDArray[np.float32], between: _Between) -> NDArray[np.float32]:
+    """Rows (..., W) at another width, linear between the centres of pixels."""
+    left, right, nearer = between
+    first = rows.take(left, axis=-1, mode="clip")
+    found = rows.take(right, axis=-1, mode="clip")
+    found -= first
+    found *= nearer
+    found += first
+    return found
 
 
-def _between(count: int, fine: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Plane]:
+def _samples(pixels: int, most: int) -> int:
+    """Of the small grid, for so many pixels of the model and at most so many of the picture."""
+    return min(most, max(pixels, min(_GRID * pixels, _SAMPLES)))
+
+
+def _between(count: int, fine: int) -> _Between:
     """For each of `fine` pixels, which two of `count` it is between, and how far from the first."""
     at = ((np.arange(fine) + 0.5) * (count / fine) - 0.5).clip(0, count - 1)
     first = at.astype(np.intp)

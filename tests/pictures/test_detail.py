@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from diffaug.errors import DefectError
 from diffaug.pictures.codec import picture
 from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit
+from diffaug.pictures.lift import lifted
 from diffaug.pictures.medium import IMAGE
 from tests.pictures.test_fit import equal, noisy
 from tests.support.blind_pairs import phase_randomised
@@ -248,13 +250,38 @@ def test_a_change_ends_where_the_object_does() -> None:
     assert levels[:, 50:].min() >= 27
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_the_lift_is_the_guided_filter_of_the_paper(mode: str) -> None:
-    image = photograph((90, 70), mode)
-    change = np.random.default_rng(1).normal(0, 15, (len(image.getbands()), 8, 8))
-    levels = changed(image, kept(image, (len(change), 8, 8)), change)
+@pytest.mark.parametrize(
+    ("mode", "size", "model"),
+    [
+        ("L", (90, 70), (8, 8)),
+        ("RGB", (90, 70), (8, 8)),
+        ("RGB", (1230, 20), (3, 300)),  # 512 samples for 300 pixels
+        ("RGB", (2110, 24), (4, 520)),  # as many samples as pixels
+        ("L", (20, 2110), (520, 3)),
+    ],
+)
+def test_the_lift_is_the_guided_filter_of_the_paper(
+    mode: str, size: tuple[int, int], model: tuple[int, int]
+) -> None:
+    image = photograph(size, mode)
+    change = np.random.default_rng(1).normal(0, 15, (len(image.getbands()), *model))
+    levels = changed(image, kept(image, (len(change), *model)), change)
     expected = guided(image, change)
     assert np.abs(levels - (expected if mode == "RGB" else expected[..., 0])).max() < 0.51
+
+
+def test_a_large_picture_is_lifted_in_bands() -> None:
+    """In less memory than the coefficients would take at its size: 4 for each of 3 channels."""
+    image = photograph((1500, 1200))
+    change = np.zeros((3, 512, 512), dtype=np.float32)
+    tracemalloc.start()
+    try:
+        rows = sum(planes.shape[1] for _, planes in lifted(change, image))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows == image.height
+    assert peak < 12 * 4 * image.width * image.height
 
 
 @pytest.mark.parametrize("cells", [1, 3, 8, 32])

@@ -12,18 +12,20 @@ __all__ = ["guided", "resized"]
 
 Floats = NDArray[np.floating[Any]]
 
-GRID, WINDOW, EPSILON, SMOOTH = 2, 6, 0.01, 0.375
+GRID, SAMPLES, WINDOW, EPSILON, SMOOTH = 2, 512, 6, 0.01, 0.375
 
 
 def guided(image: Image.Image, change: Floats) -> Floats:
     """A change (C, h, w) at the size of a picture at least four times as large, (H, W, C).
 
     Grey or in colour, the picture is the guide. Each window's ridge regression is solved by itself,
-    on a grid of two samples for each pixel of the change.
+    on a grid of two samples for each pixel of the change, along an axis; where these would be more
+    than 512, of 512, or of one for each pixel.
     """
     _, height, width = change.shape
     scale = max(image.width / width, image.height / height)
-    grid, radius = (GRID * width, GRID * height), GRID * WINDOW
+    grid = _samples(width), _samples(height)
+    radii = round(WINDOW * grid[1] / height), round(WINDOW * grid[0] / width)
     smooth = image.filter(ImageFilter.BoxBlur(SMOOTH * scale))
     full, small = (
         np.asarray(one, dtype=np.float64).reshape(one.height, one.width, -1) / 255
@@ -34,7 +36,7 @@ def guided(image: Image.Image, change: Floats) -> Floats:
     found = np.empty((*small.shape[:2], count + 1, len(change)))
     for y in range(grid[1]):
         for x in range(grid[0]):
-            i, q = _window(small, y, x, radius), _window(p, y, x, radius)
+            i, q = _window(small, (y, x), radii), _window(p, (y, x), radii)
             away = i - i.mean(axis=0)
             ridge = away.T @ away / len(i) + EPSILON * np.eye(count)
             a = np.linalg.solve(ridge, away.T @ (q - q.mean(axis=0)) / len(i))
@@ -42,7 +44,7 @@ def guided(image: Image.Image, change: Floats) -> Floats:
     means = np.empty_like(found)
     for y in range(grid[1]):
         for x in range(grid[0]):
-            means[y, x] = _window(found, y, x, radius).mean(axis=0)
+            means[y, x] = _window(found, (y, x), radii).mean(axis=0)
     planes = means.reshape(*means.shape[:2], -1).transpose(2, 0, 1)
     fine = np.stack([resized(plane, image.size, Image.Resampling.BILINEAR) for plane in planes])
     *slopes, level = fine.reshape(count + 1, len(change), *full.shape[:2])
@@ -58,9 +60,15 @@ def resized(
     return np.asarray(image, dtype=np.float64)
 
 
-def _window(values: Floats, y: int, x: int, radius: int) -> Floats:
-    """The values around a place, with the border repeated: (n, ...)."""
-    rows, columns = (np.arange(at - radius, at + radius + 1) for at in (y, x))
-    height, width = values.shape[:2]
-    found: Floats = values[np.ix_(rows.clip(0, height - 1), columns.clip(0, width - 1))]
+def _samples(pixels: int) -> int:
+    return max(pixels, min(GRID * pixels, SAMPLES))
+
+
+def _window(values: Floats, place: tuple[int, int], radii: tuple[int, int]) -> Floats:
+    """The values around a place (y, x), with the border repeated: (n, ...)."""
+    rows, columns = (
+        np.arange(at - radius, at + radius + 1).clip(0, count - 1)
+        for at, radius, count in zip(place, radii, values.shape[:2], strict=True)
+    )
+    found: Floats = values[np.ix_(rows, columns)]
     return found.reshape(-1, *values.shape[2:])
