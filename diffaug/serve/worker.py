@@ -218,7 +218,7 @@ class Worker:
             wait = not self._is_busy
         arrived = [(one, at) for one, at in self._landing if wait or at.landed]
         self._landing = [(one, at) for one, at in self._landing if not (wait or at.landed)]
-        finished = [(ticket, arrival.numpy()) for ticket, arrival in arrived]
+        finished: Finished[_Ticket] = [(one, arrival.numpy()) for one, arrival in arrived]
         if self._stages is None:
             self._hand_over(finished)
             return

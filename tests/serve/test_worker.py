@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,10 @@ def test_a_slow_one_holds_nobody_back() -> None:
     assert gate.calls == 7
 
 
+def _note(ended: list[str], owner: str, _: Future[Result]) -> None:
+    ended.append(owner)
+
+
 def test_owners_take_turns_for_the_lanes() -> None:
     gate, ended = Gate(), list[str]()
     with working(gate, lanes=1) as worker:
@@ -156,7 +161,7 @@ def test_owners_take_turns_for_the_lanes() -> None:
         futures = [worker.submit(edit(seed, [500]), "many") for seed in range(4)]
         futures += [worker.submit(edit(seed, [500]), "few") for seed in range(2)]
         for future, owner in zip(futures, ["many"] * 4 + ["few"] * 2, strict=True):
-            future.add_done_callback(lambda _, owner=owner: ended.append(owner))
+            future.add_done_callback(partial(_note, ended, owner))
         gate.let(7)
         wait_for([first, *futures], PATIENCE)
     assert ended == ["many", "few", "many", "few", "many", "many"]
