@@ -46,6 +46,7 @@ class Load:
         held: lanes that hold one.
         lanes: how many lanes there are.
         seconds: how long all of those take, by the pace so far; 0 before any step.
+        pace: seconds that a row takes in a full step; 0 before any step.
         stalled: seconds since the last step though something waits for one; 0 if nothing does.
         steps: how many steps there were.
         rows: how many rows of network calls those were.
@@ -55,6 +56,7 @@ class Load:
     held: int
     lanes: int
     seconds: float
+    pace: float
     stalled: float
     steps: int
     rows: int
@@ -133,6 +135,7 @@ class Worker:
                 held=len(self._held),
                 lanes=self._lanes.count,
                 seconds=rows * self._pace,
+                pace=self._pace,
                 stalled=time.monotonic() - self._last if self._is_busy else 0.0,
                 steps=self._steps,
                 rows=round(self._done),
