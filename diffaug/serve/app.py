@@ -7,8 +7,8 @@ import base64
 import json
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -33,7 +33,7 @@ from diffaug.serve.worker import ClosedError
 from diffaug.shards.reading import Label
 from diffaug.version import __version__
 
-__all__ = ["Limits", "create_app"]
+__all__ = ["Limits", "State", "create_app"]
 
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
@@ -69,6 +69,7 @@ class State:
     Attributes:
         ready: whether the first network calls were made.
         draining: whether the server is about to end.
+        active: how many requests for work are under way.
     """
 
     def __init__(self, service: Service, tokens: Tokens, limits: Limits) -> None:
@@ -76,6 +77,16 @@ class State:
         self.admission = Admission(limits.wait, lambda: service.worker.load().pace)
         self.metrics = Metrics(service, self.admission)
         self.ready = self.draining = False
+        self.active = 0
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Count a request as under way."""
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
 
     def refuse_unready(self) -> None:
         """Raise the problem that a server is when it starts or ends."""
@@ -134,7 +145,7 @@ def _add_work(app: FastAPI, state: State) -> None:
         who = f"{owner} {request.client and request.client.host} {request.url.query} {size}"
         began = time.monotonic()
         state.metrics.asked(chosen.name)
-        with state.admission.place(chosen.rows, who):
+        with state.working(), state.admission.place(chosen.rows, who):
             asked = Asked(
                 data=await read_body(request, limits.body),
                 recipe=chosen,
