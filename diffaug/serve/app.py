@@ -130,7 +130,7 @@ def _add_work(app: FastAPI, state: State) -> None:
         request: Request,
         recipe: str | None = None,
         copy: Annotated[int, Query(ge=0, lt=2**31)] = 0,
-        label: int | None = None,
+        label: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
         label_text: str | None = None,
         key: str | None = None,
         accept: Annotated[str, Header()] = "*/*",

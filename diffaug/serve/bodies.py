@@ -52,7 +52,6 @@ async def read_body(request: Request, most: int) -> bytes:
                 408,
                 "slow_body",
                 f"the body came too slowly: {size} bytes so far, and none for a while",
-                {"Connection": "close"},
             ) from None
         if part is None:
             break
@@ -66,6 +65,4 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 def _too_large(most: int) -> ProblemError:
-    return ProblemError(
-        413, "too_large_body", f"the body has more than {most} bytes", {"Connection": "close"}
-    )
+    return ProblemError(413, "too_large_body", f"the body has more than {most} bytes")

@@ -43,9 +43,6 @@ class Metrics:
         self._refused = Counter(
             "diffaug_refused", "Requests that were not served", ["reason"], registry=self._registry
         )
-        self._cached = Counter(
-            "diffaug_cache_hits", "Pictures read from the cache", registry=self._registry
-        )
         self._seconds = Histogram(
             "diffaug_seconds",
             "Seconds from the head of a request to its answer",
@@ -87,5 +84,8 @@ class _Now(Collector):
             ("lanes", "Lanes", load.lanes),
         ):
             yield GaugeMetricFamily(f"diffaug_{name}", what, value=value)
+        yield CounterMetricFamily(
+            "diffaug_cache_hits", "Pictures read from the cache", value=self._service.hits
+        )
         yield CounterMetricFamily("diffaug_steps", "Steps of the lanes", value=load.steps)
         yield CounterMetricFamily("diffaug_rows", "Rows of network calls", value=load.rows)

@@ -16,7 +16,7 @@ from diffaug.errors import DefectError
 from diffaug.execution import Execution
 from diffaug.job.rows import draft_row, output_row, run_row, size_row
 from diffaug.manifest.part import Row
-from diffaug.online.cache import Cache
+from diffaug.online.engine import cache_key
 from diffaug.serve.recipes import Recipes, Registered
 from diffaug.serve.store import Store, Stored
 from diffaug.serve.worker import Worker
@@ -56,7 +56,7 @@ class Planned:
     Attributes:
         asked: the request.
         draft: the copy.
-        etag: the name of its result (see `Cache.key`).
+        etag: the name of its result (see `cache_key`).
         row: the columns of its manifest row known so far.
     """
 
@@ -73,6 +73,9 @@ class Service:
         recipes: all of one model.
         execution: as they were registered with.
         store: where results are kept; None to keep none.
+
+    Attributes:
+        hits: how many copies were found in the store.
     """
 
     def __init__(self, recipes: Recipes, execution: Execution, store: Store | None = None) -> None:
@@ -81,6 +84,7 @@ class Service:
         size = execution.batch_size
         self.worker = Worker(model.lanes(size), model.stages(size))
         self._threads = ThreadPoolExecutor(_THREADS, "diffaug-serve")
+        self.hits = 0
         self._under_way: dict[str, asyncio.Task[Stored]] = {}
 
     def warm_up(self) -> None:
@@ -113,6 +117,7 @@ class Service:
         """
         found = await self.stored(planned.etag)
         if found is not None and found.format == planned.asked.recipe.editor.recipe.format:
+            self.hits += 1
             return found
         task = self._under_way.get(planned.etag)
         if task is None:
@@ -158,7 +163,8 @@ class Service:
             **size_row(source, editor.medium),
             **draft_row(draft),
         }
-        return Planned(asked, draft, Cache.key(draft.sample_id, self._execution), row)
+        etag = cache_key(recipe, editor.recipe_digest, source, asked.copy, self._execution)
+        return Planned(asked, draft, etag, row)
 
     def _finished(self, planned: Planned, x_0: Any) -> Stored:
         editor = planned.asked.recipe.editor

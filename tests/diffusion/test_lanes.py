@@ -37,6 +37,7 @@ from tests.support.toys import SHAPE, SIGNAL, edit, toy, toy_network
 
 Result = NDArray[np.float32] | None
 
+
 def times() -> st.SearchStrategy[list[int]]:
     falling = st.sets(st.integers(1, 999), min_size=1, max_size=7)
     return falling.map(lambda chosen: sorted(chosen, reverse=True)) | st.just([0])
