@@ -18,6 +18,7 @@ from diffaug.diffusion.steps import Steps
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, Pretrained, load_model
+from diffaug.pictures.losses import Loss, losses
 from diffaug.pictures.medium import IMAGE, Fitted
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label, Reading
@@ -76,6 +77,10 @@ class Finish:
         mask = self.source.mask
         result = self.fit.from_model(x_0, mask)
         return result if mask is None else self.fit.keep(result, self.source.image, mask)
+
+    def losses(self) -> tuple[Loss, ...]:
+        """What the result loses of the source, since its detail is not kept."""
+        return losses(self.fit, self.source.image)
 
     def seen(self) -> Image.Image:
         """The source as the result should be compared with it."""

@@ -72,6 +72,7 @@ def augment_dataset(
     shards_per_task: Count | None = None,
     max_failed: Fraction = 0.01,
     allow_mixed: bool = False,
+    classes_as_numbered: bool = False,
     redo: str | list[str] | None = None,
 ) -> dict[str, int] | State[Any]:
     """Augment sharded images into an audited output; run it again to finish what is missing.
@@ -90,6 +91,8 @@ def augment_dataset(
         shards_per_task: shards in one task; by default enough for at most 2,000 tasks.
         max_failed: the run fails if more than this fraction of the images failed.
         allow_mixed: continue an output begun on another kind of device or with other versions.
+        classes_as_numbered: with condition=label, the sources number their classes as the model
+            does, although the names that are known of both differ.
         redo: shards to do again because their sources have changed, each a source of the job or its
             stem in run.json; what was made of them is withdrawn, what was made of others stays.
     """
@@ -106,6 +109,7 @@ def augment_dataset(
             dtype=dtype,
             device=device,
             allow_mixed=allow_mixed,
+            classes_as_numbered=classes_as_numbered,
             redo=listed(redo),
         )
         refuse_unused(recipe, job.planned.recipe, output)

@@ -1,4 +1,4 @@
-"""The demo: the flow `augment-dataset` on real colour shards, with a server of its own.
+"""The demo: the flow `augment-dataset` on shards of photographs, with a server of its own.
 
 Run by `make demo`. Everything it makes is in `demo-output/`.
 """

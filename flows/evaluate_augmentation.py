@@ -46,10 +46,11 @@ def evaluate_augmentation(
     test: str | list[str],
     validation_source: str | list[str] | None = None,
     settings: Evaluation = DEFAULT_SETTINGS,
-    recipe: Recipe = DEFAULT_RECIPE,
+    recipe: Recipe | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    classes_as_numbered: bool = False,
 ) -> list[dict[str, Any]] | State[Any]:
     """Train classifiers with and without the augmentation, and report whether it helps.
 
@@ -59,15 +60,19 @@ def evaluate_augmentation(
         test: shards of test images; nothing is chosen on them.
         validation_source: shards to draw validation images from; by default the source.
         settings: what to compare.
-        recipe: how to augment; the strengths of `settings` replace its strength.
+        recipe: how to augment, by default ten copies of ten steps; the strengths of `settings`
+            replace its strength.
         batch_size: batch size of the diffusion model: lanes in its one fixed batch shape.
         dtype: dtype of all networks; by default the faster one on the machine.
         device: device of all networks; by default cuda if available.
+        classes_as_numbered: with condition=label, the sources number their classes as the model
+            does, although the names that are known of both differ.
     """
     try:
         require_absolute(
             source=source, output=output, test=test, validation_source=validation_source
         )
+        recipe = recipe or DEFAULT_RECIPE
         require_absolute_models(classifier=settings.classifier, **models_of(recipe))
         plan = plan_evaluation(
             listed(source),
@@ -80,7 +85,8 @@ def evaluate_augmentation(
             dtype=dtype,
             device=device,
         )
-        for reason in prepare(plan, output).why:
+        found = prepare(plan, output, classes_as_numbered=classes_as_numbered)
+        for reason in found.why:
             get_run_logger().warning("left out %s", reason)
         for seed in range(plan.settings.seeds):
             generate_seed(output, seed)
@@ -95,6 +101,6 @@ def evaluate_augmentation(
         for one in conclusion.verdicts
     ]
     create_table_artifact(rows, key="evaluation-verdicts", description=text(output))
-    found = "\n".join(map(text, str(conclusion).splitlines()))
-    create_markdown_artifact(f"{found}\n\n{code(f'{output}/results')}", key="evaluation-summary")
+    said = "\n".join(map(text, str(conclusion).splitlines()))
+    create_markdown_artifact(f"{said}\n\n{code(f'{output}/results')}", key="evaluation-summary")
     return rows

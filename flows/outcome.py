@@ -103,6 +103,7 @@ def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
     others = ""
     if summary.passed_over:
         others = f"\nPassed over, since they are no samples: {summary.passed_over} keys.\n"
+    others += "".join(f"\n{loss}.\n" for loss in summary.losses)
     picture = f"\n![some sources next to their augmentations]({sheet})\n" if sheet else ""
     manifest, report = f"{output}/manifest", shlex.join(["diffaug", "report", output])
     return f"""\

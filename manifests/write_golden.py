@@ -17,7 +17,8 @@ SOURCE = Path("/tmp/diffaug-golden") / SHARD.name
 """Rows name their source by its whole path: one that is available anywhere."""
 
 RECIPE = {
-    **{"strength": (0.2, 0.4, 0.6), "copies": 3, "steps": 20, "sampler": "dpmsolver++"},
+    **{"model": "fashion-mnist-32", "strength": (0.2, 0.4, 0.6), "copies": 3},
+    **{"steps": 20, "sampler": "dpmsolver++"},
     "carry": ("txt",),
 }
 

@@ -40,6 +40,7 @@ def augment(
     device: str | None = None,
     max_failed: float = 0.01,
     allow_mixed: Annotated[bool, Parameter(negative=())] = False,
+    classes_as_numbered: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     pilot: int | None = None,
     redo: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -63,6 +64,9 @@ def augment(
         exit with 1 when more than this fraction of the images failed
     allow_mixed
         continue an output that was started on another kind of device or with other versions
+    classes_as_numbered
+        with --condition label: the sources number their classes as the model does, although the
+        names that are known of both differ
     dry_run
         print the plan and an estimate of its cost, timing the network for a few seconds; write
         nothing
@@ -100,6 +104,7 @@ def augment(
         dtype=dtype,
         device=device,
         allow_mixed=allow_mixed,
+        classes_as_numbered=classes_as_numbered,
         redo=redo or (),
     )
     if job.suggestion:

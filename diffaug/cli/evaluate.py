@@ -59,6 +59,7 @@ def evaluate(
     device: str | None = None,
     search: str | None = None,
     budget: int | None = None,
+    classes_as_numbered: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Train classifiers with and without the augmentation, and report whether it helps.
 
@@ -88,6 +89,9 @@ def evaluate(
         write OUTPUT/recipe.yaml for diffaug augment
     budget
         most trainings that a search may run, at least 8 [default: 40]
+    classes_as_numbered
+        with --condition label: the sources number their classes as the model does, although the
+        names that are known of both differ
     """
     if len(paths) < 2:
         raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then a folder")
@@ -127,7 +131,10 @@ def evaluate(
         device=device,
     )
     found = prepare(
-        plan, output, lambda shards: counted(shards, len(shards), "reading shards", err)
+        plan,
+        output,
+        lambda shards: counted(shards, len(shards), "reading shards", err),
+        classes_as_numbered=classes_as_numbered,
     )
     for reason in found.why:
         err.print(f"left out {reason}")

@@ -8,6 +8,7 @@ import os
 import platform
 import socket
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from diffaug.manifest.part import Part, Row
 from diffaug.output.layout import REJECTS, SHARDS, Output, copy_key, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
+from diffaug.pictures.fit import GEOMETRIES
+from diffaug.pictures.losses import Loss
 from diffaug.pictures.medium import Medium
 from diffaug.shards import Member, Sample, ShardWriter
 from diffaug.shards.reading import Reading
@@ -102,6 +105,8 @@ class ShardSink:
         self._rejects = _Tar(folder / f"{shard.stem}.rejects.tar")
         self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.judge_names)
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
+        self._geometry = dict.fromkeys(GEOMETRIES, 0)
+        self._lost = Counter[Loss]()
         self._reading = Reading.of(run.recipe)
         self._paired = run.recipe.layout == "paired"
         self._last_source: str | None = None
@@ -117,7 +122,7 @@ class ShardSink:
         In the layout `each` it is its own sample, with what is carried; in `paired` its
         source's sample comes first, once, and the image is a member of that.
         """
-        image, sample, row = _made(copy)
+        image, sample, row = self._made(copy)
         data = self._medium.write(image, self._run.recipe.format)
         if self._paired:
             self._add_source(sample)
@@ -137,7 +142,7 @@ class ShardSink:
             copy: the copy.
             verdict: the columns that give the reason.
         """
-        image, sample, row = _made(copy)
+        image, sample, row = self._made(copy)
         row = row | verdict
         data = self._medium.write(image, self._run.recipe.format)
         if self._paired:
@@ -146,6 +151,16 @@ class ShardSink:
         place = self._add_each(self._rejects, row, data, sample) if keep else None
         self._part.add(row | output_row(image, data, place, self._medium))
         self._counts["filtered"] += 1
+
+    def _made(self, copy: Copy) -> tuple[Image.Image, Sample, Row]:
+        """The image, the source's sample and the row of a copy that has an image."""
+        assert copy.image is not None
+        assert copy.finish is not None
+        assert copy.source is not None
+        assert copy.source.sample is not None
+        self._geometry[copy.finish.fit.geometry] += 1
+        self._lost.update(copy.finish.losses())
+        return copy.image, copy.source.sample, copy.row
 
     def _add_each(self, tar: _Tar, row: Row, data: bytes, sample: Sample) -> Place:
         """Add an image as its own sample."""
@@ -226,6 +241,9 @@ class ShardSink:
             planned=sum(self._counts.values()),
             **self._counts,
             passed_over=passed_over,
+            geometry=self._geometry,
+            lost_colour=self._lost["colour"],
+            blurred=self._lost["sharpness"],
             output_shard=kept.name,
             output_sha256=kept.sha256,
             output_bytes=kept.bytes,
@@ -257,11 +275,3 @@ def environment(run: Run) -> dict[str, Any]:
         "device_class": device_class(run.execution.device),
         "platform": platform.platform(),
     }
-
-
-def _made(copy: Copy) -> tuple[Image.Image, Sample, Row]:
-    """The image, the source's sample and the row of a copy that has an image."""
-    assert copy.image is not None
-    assert copy.source is not None
-    assert copy.source.sample is not None
-    return copy.image, copy.source.sample, copy.row

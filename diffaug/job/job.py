@@ -58,6 +58,7 @@ class Job:
         dtype: str | None = None,
         device: str | None = None,
         allow_mixed: bool = False,
+        classes_as_numbered: bool = False,
         redo: Sequence[str] = (),
     ) -> Job:
         """Plan a job, or the rest of one that `output` already holds; nothing is written.
@@ -81,6 +82,7 @@ class Job:
             dtype=dtype,
             device=device,
             allow_mixed=allow_mixed,
+            classes_as_numbered=classes_as_numbered,
         )
         suggestion = suggestion_for(recipe, Binding.of_run(run).checkpoint())
         return cls(output, run, suggestion, shards_to_redo(redo, run, output))

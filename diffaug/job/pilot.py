@@ -146,7 +146,8 @@ def _write(samples: Sequence[Sample], path: Path) -> None:
 
 
 def _augment(source: Path, output: str, recipe: Recipe, execution: Execution) -> pd.DataFrame:
-    for _ in Job.plan([str(source)], output, recipe, **execution.model_dump()).run():
+    settings = execution.model_dump() | {"classes_as_numbered": True}  # the job has looked at them
+    for _ in Job.plan([str(source)], output, recipe, **settings).run():
         pass
     return pd.read_parquet(Output(output).manifest)
 

@@ -15,6 +15,7 @@ from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.binding import Binding, different_judges
+from diffaug.job.look import look_at_classes, look_at_pictures
 from diffaug.job.sources import new_sources, without_copies
 from diffaug.judges import judge_digests, load_panel
 from diffaug.models import at_revision, checkpoint_of, placed, with_suggestions
@@ -44,6 +45,7 @@ def plan_run(
     dtype: str | None = None,
     device: str | None = None,
     allow_mixed: bool = False,
+    classes_as_numbered: bool = False,
 ) -> Run:
     """Plan a job, or the rest of one that `output` already holds; nothing is written.
 
@@ -56,9 +58,12 @@ def plan_run(
         recipe: what to do to each image, or a dict of its fields.
         batch_size: lanes; by default 32, or those the job began with. Likewise `dtype`, `device`.
         allow_mixed: go on with a job begun on another device class or other major versions.
+        classes_as_numbered: the numbers of the sources' classes are the model's, whatever names
+            they have (see `look`).
 
     Raises:
-        ConfigError: a source, the model, the recipe or the output is not what it must be.
+        ConfigError: a source, the model, the recipe or the output is not what it must be; or its
+            results would be ruined (see `look`).
         UncommittedError: a part of the manifest that a source may have is broken.
         OSError: storage failed.
     """
@@ -74,7 +79,8 @@ def plan_run(
     recipe = placed(recipe)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if begun is None:
-        return _new_run(urls, with_suggestions(recipe), Execution.choose(batch_size, dtype, device))
+        execution = Execution.choose(batch_size, dtype, device)
+        return _new_run(urls, recipe, execution, classes_as_numbered)
     _refuse_changes(begun, recipe, chosen, output)
     if not allow_mixed:
         refuse_mixing(begun, output)
@@ -115,9 +121,13 @@ def freeze(run: Run, output: str) -> Run:
         ) from error
 
 
-def _new_run(urls: list[str], recipe: Recipe, execution: Execution) -> Run:
-    checkpoint = checkpoint_of(recipe)
+def _new_run(urls: list[str], asked: Recipe, execution: Execution, as_numbered: bool) -> Run:
+    checkpoint = checkpoint_of(asked)
+    recipe = with_suggestions(asked, checkpoint)
     editor = Editor(recipe, checkpoint, execution)
+    look_at_pictures(urls[0], editor, asked)
+    if not as_numbered:
+        look_at_classes(urls[0], checkpoint.card, recipe)
     return Run(
         recipe=recipe,
         recipe_digest=editor.recipe_digest,

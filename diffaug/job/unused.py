@@ -50,6 +50,12 @@ def _unused(asked: Recipe, planned: Recipe, flags: Collection[str]) -> Iterator[
         )
     if "embeddings" in flags and not (asked.prompt or asked.negative_prompt):
         yield "embeddings do nothing without a prompt that names their tokens: give one"
+    if planned.layout == "each" and planned.format in planned.carry:
+        yield (
+            f"carry: {planned.format} is the name of the results (format={planned.format}), and a "
+            "sample has a name once: choose another format, or name the members to carry otherwise"
+            f" (a.mask.{planned.format})"
+        )
     low, _ = map(float, planned.guidance_interval.split(":"))
     if "guidance_interval" in flags and low > most:
         yield (

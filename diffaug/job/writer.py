@@ -18,6 +18,7 @@ from diffaug.manifest.part import Row
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport
 from diffaug.pictures.medium import Medium
+from diffaug.shards.reading import listed
 from diffaug.storage import Fingerprint
 
 __all__ = ["Tally", "Uncommitted", "Writer"]
@@ -78,6 +79,7 @@ class Writer:
         self._filters = run.recipe.filtering()
         self._folder = folder
         self._tally = tally
+        self._warned = False
 
     def __call__(self, steps: Iterator[Finished[Item]]) -> Iterator[ShardReport | Uncommitted]:
         """Write what the steps bring, in their order."""
@@ -92,7 +94,9 @@ class Writer:
                     continue
                 if isinstance(item.outcome, Fingerprint):
                     self._tally.passed_over += item.passed_over
-                    yield sink.commit(item.outcome, item.passed_over)
+                    report = sink.commit(item.outcome, item.passed_over)
+                    self._warn_of_moved(report)
+                    yield report
                 else:
                     sink.discard()
                     _log.warning("%s was not read to its end: %s", item.shard.url, item.outcome)
@@ -102,6 +106,22 @@ class Writer:
         finally:
             if sink is not None:
                 sink.discard()
+
+    def _warn_of_moved(self, report: ShardReport) -> None:
+        """Warn once if boxes or masks that are carried do not fit the images they come with."""
+        moved = (report.geometry or {}).get("moved", 0)
+        carried = self._run.recipe.carry
+        if self._warned or not moved or not carried:
+            return
+        self._warned = True
+        _log.warning(
+            "%s: %d images are cut, or of another size than their sources; what is carried with "
+            "them (%s) is unchanged, so any boxes, masks or keypoints in it do not fit them: "
+            "fit=resize and result=source leave everything in its place",
+            report.source,
+            moved,
+            listed(carried),
+        )
 
     def _judged(self, steps: Iterator[Finished[Item]]) -> Iterator[Item]:
         """Each item, made and with its scores; the judges are given many at a time."""

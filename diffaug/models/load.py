@@ -76,7 +76,8 @@ def placed(recipe: Recipe) -> Recipe:
             for name, reference in map(judge_of, recipe.judges)
         ),
     }
-    return recipe.model_copy(update=found)
+    moved = {name: value for name, value in found.items() if value != getattr(recipe, name)}
+    return recipe.model_copy(update=moved)  # which counts what it updates as named by the user
 
 
 def _absolute(reference: str) -> str:

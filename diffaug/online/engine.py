@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,16 +18,23 @@ from diffaug.editor import Draft, Editor, Finish, Source, sample_id
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, with_suggestions
+from diffaug.models.classes import Named, compare
 from diffaug.online.cache import Cache
 from diffaug.online.images import like, to_pil
 from diffaug.pictures.codec import picture, pixel_sha256
 from diffaug.pictures.detail import LIFT
+from diffaug.pictures.losses import warn
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label
 
 __all__ = ["Engine", "Given", "cache_key"]
 
 T = TypeVar("T")
+
+_NAMED = 100
+"""After how many images with a class and a text their names are compared with the model's."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,7 @@ class Engine:
         self._recipe = with_suggestions(recipe, self._checkpoint)
         self._execution = execution
         self._cache = cache
+        self._named = Named() if recipe.condition == "label" else None
 
     def run(self, images: Iterable[Given[T]], copies: range) -> Iterator[tuple[T, int, Any]]:
         """Yield (tag, copy, result) for each copy of each image, in order, in the image's form.
@@ -118,6 +127,7 @@ class Engine:
         self, images: Iterable[Given[T]], copies: range
     ) -> Iterator[tuple[_Copy[T], Edit | None]]:
         for one in images:
+            self._look_at_class(one.label)
             with _naming(one.name):
                 found = picture(to_pil(one.image), self._recipe.background)
                 mask = None if one.mask is None else picture(to_pil(one.mask, "masks")).stored
@@ -137,11 +147,29 @@ class Engine:
                 finish, edit = (draft.finish, draft.edit) if draft else (None, None)
                 yield _Copy(one, copy, keys[copy], cached[copy], finish), edit
 
+    def _look_at_class(self, label: Label) -> None:
+        """Compare the classes of the first images with the model's, where their texts name them."""
+        if self._named is None:
+            return
+        self._named.add(label)
+        if self._named.samples == _NAMED:
+            compared = compare(self._checkpoint.card, self._named.names)
+            self._named = None
+            if compared.differ:
+                _log.warning(
+                    "condition: classes of the samples have other names than those of model %s of "
+                    "the same number: %s",
+                    self._recipe.model,
+                    compared,
+                )
+
     def _drafts(self, source: Source, copies: list[int]) -> dict[int, Draft]:
         drafts = {}
         for copy, draft in zip(copies, self._editor.plan(source, copies), strict=True):
             if isinstance(draft, DefectError):
                 raise draft
+            if lost := draft.finish.losses():
+                warn(lost, self._recipe, self._editor.model.shape)
             drafts[copy] = draft
         return drafts
 

@@ -23,6 +23,8 @@ class Summary:
         filtered: images that a filter rejected.
         failed: planned images that could not be made.
         passed_over: keys of the sources that are no sample and have no row, such as README.txt.
+        lost_colour: images of colour pictures that are grey, since their model is.
+        blurred: images that were enlarged more than twice.
         output_bytes: size of the tars in shards/.
         rejects_bytes: size of the tars in rejects/.
         seconds: time the shards took, summed over all processes.
@@ -35,6 +37,8 @@ class Summary:
     filtered: int
     failed: int
     passed_over: int = 0
+    lost_colour: int = 0
+    blurred: int = 0
     output_bytes: int
     rejects_bytes: int
     seconds: float
@@ -59,7 +63,18 @@ class Summary:
             f"{self.planned} planned = {self.ok} ok + {self.filtered} filtered + "
             f"{self.failed} failed; {self.committed} of {self.shards} shards committed"
             + (f"; passed over: {self.passed_over}" if self.passed_over else "")
+            + "".join(f"; {loss}" for loss in self.losses)
         )
+
+    @property
+    def losses(self) -> list[str]:
+        """What images have lost of their pictures, as sentences; empty if nothing."""
+        lost = {
+            "lost their colour": self.lost_colour,
+            "were enlarged more than twice, to a blur": self.blurred,
+        }
+        made = self.ok + self.filtered
+        return [f"{count} of {made} images {what}" for what, count in lost.items() if count]
 
 
 def summarise(output: str) -> Summary:
@@ -84,6 +99,8 @@ def count(run: Run, reports: Collection[ShardReport]) -> Summary:
         filtered=sum(report.filtered for report in reports),
         failed=sum(report.failed for report in reports),
         passed_over=sum(report.passed_over for report in reports),
+        lost_colour=sum(report.lost_colour for report in reports),
+        blurred=sum(report.blurred for report in reports),
         output_bytes=sum(report.output_bytes for report in reports),
         rejects_bytes=sum(report.rejects_bytes for report in reports),
         seconds=sum(report.seconds for report in reports),

@@ -50,6 +50,11 @@ class ShardReport(BaseModel):
         filtered: images that a filter rejected.
         failed: rows without an image.
         passed_over: keys of the source that are no sample and have no row, such as README.txt.
+        geometry: of how many images that were made, kept or filtered, the pixels lie where the
+            source has them: `in_place`, `redrawn` at the source's size by the model, or `moved`, as
+            in a cut; None where it was not recorded.
+        lost_colour: images of colour pictures that are grey, since their model is.
+        blurred: images that were enlarged more than twice.
         output_shard: the tar's path below OUTPUT; None if no image was made.
         output_sha256: of the whole tar.
         output_bytes: size of the tar.
@@ -73,7 +78,10 @@ class ShardReport(BaseModel):
     ok: int
     filtered: int
     failed: int
-    passed_over: int = 0  # not recorded by version 0.1.0
+    passed_over: int = 0  # this and the next three are not recorded by version 0.1.0
+    geometry: dict[str, int] | None = None
+    lost_colour: int = 0
+    blurred: int = 0
     output_shard: str | None
     output_sha256: str | None
     output_bytes: int

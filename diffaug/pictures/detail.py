@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.ndimage import uniform_filter
 
-from diffaug.pictures.fit import Fit, refuse_infinite
+from diffaug.pictures.fit import Fit, Geometry, refuse_infinite
 
 __all__ = ["LIFT", "KeepingDetail"]
 
@@ -83,6 +83,11 @@ class KeepingDetail:
     def mask_to_model(self, mask: Image.Image) -> NDArray[np.float32]:
         """See `Fit`."""
         return self._fit.mask_to_model(mask)
+
+    @property
+    def geometry(self) -> Geometry:
+        """`in_place`; `redrawn` where the model sees every pixel and only the channels differ."""
+        return "in_place" if self._fit.reduces else "redrawn"
 
     def seen(self, image: Image.Image) -> Image.Image:
         """The picture itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,11 @@ from PIL import Image
 from diffaug.errors import DefectError
 from diffaug.pictures.codec import picture, to_picture
 
-__all__ = ["Fit", "refuse_infinite"]
+__all__ = ["GEOMETRIES", "Fit", "Geometry", "refuse_infinite"]
+
+Geometry = Literal["in_place", "redrawn", "moved"]
+GEOMETRIES: tuple[Geometry, ...] = get_args(Geometry)
+"""Where a result has what its picture has at a place: see `Fit.geometry`."""
 
 _MAY_CHANGE = 128
 
@@ -117,12 +121,28 @@ class Fit:
         (left, top), (width, height) = self._corner, self.size
         return values[:, top : top + height, left : left + width]
 
-    def loses_detail(self, image: Image.Image) -> bool:
-        """Whether a result at the picture's size has fewer pixels or other channels than it."""
+    @property
+    def reduces(self) -> bool:
+        """Whether the model sees its part of the picture in fewer pixels."""
         left, top, right, bottom = self.part
         width, height = self.model_size
-        reduced = not self.pad and (right - left > width or bottom - top > height)
-        return self.result == "source" and (reduced or image.mode != self.mode)
+        return not self.pad and (right - left > width or bottom - top > height)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the result has what the picture has at a place.
+
+        `redrawn`: at the same place; but the model drew it, and may have drawn other shapes.
+        `moved`: elsewhere, since the result is a part of the picture, or of another size.
+        `in_place`: at the same place, in the same shapes (see `KeepingDetail`).
+        """
+        if self.result == "model":
+            return "redrawn" if self.size == self.model_size else "moved"
+        return "redrawn" if self.part == (0, 0, *self.size) else "moved"
+
+    def loses_detail(self, image: Image.Image) -> bool:
+        """Whether a result at the picture's size has fewer pixels or other channels than it."""
+        return self.result == "source" and (self.reduces or image.mode != self.mode)
 
     def seen(self, image: Image.Image) -> Image.Image:
         """The picture in the result's geometry and its own colours, to compare with the result.

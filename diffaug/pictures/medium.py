@@ -16,7 +16,7 @@ from PIL import Image
 
 from diffaug.pictures.codec import Decoded, decode, decode_mask, encode, pixel_sha256
 from diffaug.pictures.detail import KeepingDetail
-from diffaug.pictures.fit import Fit
+from diffaug.pictures.fit import Fit, Geometry
 from diffaug.pictures.similarity import scores
 
 __all__ = ["IMAGE", "Fitted", "Medium"]
@@ -30,10 +30,15 @@ class Fitted(Protocol[X]):
     Attributes:
         detail: the version of what carries the model's change to the sample; None if the result is
             what the model made.
+        geometry: where the result has what the sample has at a place (see `Fit.geometry`).
     """
 
     @property
     def detail(self) -> str | None:
+        """See above."""
+
+    @property
+    def geometry(self) -> Geometry:
         """See above."""
 
     def to_model(self, x: X, /) -> NDArray[np.float32]:

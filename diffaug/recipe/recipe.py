@@ -70,11 +70,14 @@ A field added after 0.1.0 enters the digest only if its value makes a difference
 did, so that the digests of 0.1.0 stay valid.
 """
 
+_FORMER_MODEL = "fashion-mnist-32"
+"""The default model of 0.1.0."""
+
 
 def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
     """Drop the defaults of fields of which it matters whether the user set them: a form would send
     them as if."""
-    for name in (*recipe.suggested, "detail"):
+    for name in ("model", *recipe.suggested, "detail"):
         del schema["properties"][name]["default"]
 
 
@@ -95,7 +98,7 @@ class Recipe(ShardFields):
     suggested: ClassVar[tuple[str, ...]] = ("strength", "steps", "sampler")
 
     model: str = Field(
-        "fashion-mnist-32",
+        "cifar10-32",
         min_length=1,
         description="a shipped name, a local diffusers folder, or org/name[@revision] on the hub",
     )
@@ -273,15 +276,19 @@ class Recipe(ShardFields):
         return self.guidance if low <= time <= high else 1.0
 
     def continuing(self, begun: Recipe) -> Recipe:
-        """This recipe, with the detail of one that has begun where the user named none."""
-        if "detail" in self.model_fields_set:
-            return self
-        return self.model_copy(update={"detail": begun.detail})
+        """This recipe with the detail of one that has begun, and its model if that is a former
+        default, where the user named none."""
+        kept: dict[str, str] = {"detail": begun.detail}
+        if begun.model == _FORMER_MODEL:
+            kept["model"] = begun.model
+        update = {name: kept[name] for name in kept if name not in self.model_fields_set}
+        return self.model_copy(update=update)
 
     @classmethod
     def recorded(cls, fields: Any) -> Any:
         """The fields of a recipe on record, with what 0.1.0 did where it recorded nothing."""
-        return {"detail": "none"} | fields if isinstance(fields, dict) else fields
+        then = {"model": _FORMER_MODEL, "detail": "none"}
+        return then | fields if isinstance(fields, dict) else fields
 
     @property
     def judge_names(self) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ def _job_page(output: str) -> str:
         "report.html",
         output=storage.public_url(output),
         tiles=_tiles(run, summary),
+        losses=summary.losses,
         asked=_asked(run),
         recipe=_fields(run.recipe),
         strips=[cards.strip(group) for group in groups],

@@ -21,6 +21,10 @@ _MAX_PIXELS = 50_000_000
 _SIDE = 256
 """Longest side of a picture, in pixels; larger ones are scaled down."""
 
+_PIXELS = 64
+"""Pictures up to this size are stored without loss and enlarged without smoothing, so that each
+pixel is seen."""
+
 
 def source_picture(row: Row, background: str | None) -> Image.Image:
     """The source image of a row, as its job's model saw it.
@@ -64,6 +68,11 @@ class Embedded:
     height: int = 0
     why: str = ""
 
+    @property
+    def large(self) -> bool:
+        """Whether it is to be seen as a photograph rather than pixel by pixel."""
+        return max(self.width, self.height) > _PIXELS
+
 
 def embed(picture: Callable[[], Image.Image]) -> Embedded:
     """A picture that is read by `source_picture` or `output_picture`, or why it cannot be."""
@@ -72,7 +81,7 @@ def embed(picture: Callable[[], Image.Image]) -> Embedded:
     except (OSError, DefectError) as error:
         return Embedded(why=f"cannot be read: {error}")
     stored, (width, height) = io.BytesIO(), image.size
-    if max(image.size) > _SIDE:
+    if max(image.size) > _PIXELS:
         image.thumbnail((_SIDE, _SIDE))
         image.save(stored, "webp", quality=85)
         kind = "webp"

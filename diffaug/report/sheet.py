@@ -18,6 +18,9 @@ __all__ = ["contact_sheet"]
 
 _GAP = 10
 _CAPTION = 16
+_SMALLEST, _LARGEST = 140, 224
+"""What the longest side of a picture is drawn at, in pixels."""
+
 _INK, _PAPER, _FAINT, _REJECTED = "#1b1b1f", "#ffffff", "#6b6b76", "#b3261e"
 
 
@@ -77,15 +80,23 @@ def _strip(output: str, rows: list[Row], background: str | None) -> Image.Image:
     source = "source" if label is None else f"source: {label}"
     pictures = [(source_picture(first, background), source, _INK)]
     pictures += [(output_picture(output, row), *_caption(row)) for row in rows]
-    scale = max(1, 140 // max(pictures[0][0].size))
-    width, height = (side * scale for side in pictures[0][0].size)
+    width, height = _shown_size(pictures[0][0].size)
     strip = Image.new("RGB", (len(pictures) * (width + _GAP), height + _CAPTION), _PAPER)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)
     for place, (image, caption, colour) in enumerate(pictures):
         x = place * (width + _GAP)
-        strip.paste(image.resize((width, height), Image.Resampling.NEAREST), (x, 0))
+        smooth = Image.Resampling.LANCZOS if image.width > width else Image.Resampling.NEAREST
+        strip.paste(image.resize((width, height), smooth), (x, 0))
         draw.text((x, height + 1), caption, fill=colour, font=font)
     return strip
+
+
+def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size to draw pictures at: a small one a whole number of times enlarged."""
+    longest = max(size)
+    scale = _LARGEST / longest if longest > _LARGEST else max(1, _SMALLEST // longest)
+    width, height = (max(1, round(side * scale)) for side in size)
+    return width, height
 
 
 def _caption(row: Row) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from tests.conftest import BRACES, Cli
 from tests.support.forks import Forks
 from tests.support.hostile import fashion, kinds_of_image, write_samples
 from tests.support.jobs import (
+    GREY,
     augmented,
     differences,
     output_bytes,
@@ -171,7 +172,7 @@ def rounded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures made in float32: replayed in bfloat16 they round otherwise, as elsewhere."""
     folder = tmp_path_factory.mktemp("sums")
     source = write_samples(folder / "s0.tar", fashion(8))
-    recipe, output = diffaug.Recipe(sampler="one-step", copies=2), str(folder / "out")
+    recipe, output = diffaug.Recipe(model=GREY, sampler="one-step", copies=2), str(folder / "out")
     run = diffaug.plan_run([str(source)], output, recipe, batch_size=8, dtype="float32")
     list(diffaug.augment_shards(diffaug.freeze(run, output).sources, output))
     return folder / "out"
@@ -477,7 +478,7 @@ def test_five_hundred_rows_of_a_finished_run_are_equal(
 ) -> None:
     """Images of 1 to 4 calls: this process makes them, another makes them again."""
     output = tmp_path / "out"
-    flags = ["--strength", "0.05:0.8", "--copies", "5", "--steps", "5"]
+    flags = ["--model", GREY, "--strength", "0.05:0.8", "--copies", "5", "--steps", "5"]
     made = cli("augment", BRACES, output, *flags)
     assert "600 planned = 600 ok" in made.out, made
     verified = forked("verify", output, "--replay", "500")

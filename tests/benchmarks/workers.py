@@ -33,6 +33,7 @@ SCRIPT = """\
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from flows.augment_dataset import augment_dataset
+from tests.support.jobs import GREY
 augment_dataset(**json.loads(sys.argv[2]))
 """
 ARMS: dict[str, dict[str, object]] = {
@@ -80,7 +81,10 @@ def run(
 ) -> tuple[float, float]:
     """One arm: its steady rate and that of its whole process."""
     parameters: dict[str, object] = {"source": shards, "output": str(output)}
-    parameters |= {"recipe": {"strength": 0.4, "steps": 20}, "shards_per_task": 1} | ARMS[arm]
+    parameters |= {
+        "recipe": {"model": "fashion-mnist-32", "strength": 0.4, "steps": 20},
+        "shards_per_task": 1,
+    } | ARMS[arm]
     if arm != "local":
         environment = environment | {"OMP_NUM_THREADS": "1"}
     started = time.perf_counter()

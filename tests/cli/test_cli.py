@@ -14,9 +14,9 @@ from tests.conftest import Cli, diffaug_command
 from tests.support.forks import Forks
 from tests.support.hostile import broken_images, fashion, write_samples
 from tests.support.hostile_tars import TARS
-from tests.support.jobs import manifest, output_bytes, planned, rewrite, tars, tree
+from tests.support.jobs import GREY, manifest, output_bytes, planned, rewrite, tars, tree
 
-FAST = ["--sampler", "one-step", "--batch-size", "8"]
+FAST = ["--model", GREY, "--sampler", "one-step", "--batch-size", "8"]
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_several_sources_and_braces(tmp_path: Path, cli: Cli) -> None:
 def test_flags_override_the_recipe_file(source: Path, tmp_path: Path, cli: Cli) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("strength: 0.3\nsampler: one-step\nseed: 5\ncopies: 2\ncarry: [txt]\n")
-    arguments = ["augment", source, tmp_path / "out", "--recipe", recipe, "--batch-size", "8"]
+    arguments = ["augment", source, tmp_path / "out", "--recipe", recipe, *FAST]
     assert cli(*arguments, "--seed", "6", "--strength", "0.2:0.5").code == 0
     rows = manifest(tmp_path / "out")
     assert (set(rows["seed"]), len(rows)) == ({6}, 6)
@@ -104,7 +104,7 @@ def test_flags_override_the_recipe_file(source: Path, tmp_path: Path, cli: Cli) 
 
 def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) -> None:
     asked = {
-        "model": "fashion-mnist-32",
+        "model": GREY,
         "strength": "0.2,0.4",
         "steps": "7",
         "sampler": "ddim",
@@ -223,7 +223,7 @@ def test_a_mistake_is_one_sentence_and_exit_2(
 def test_an_output_of_another_recipe_is_refused_by_field(
     flags: list[str], sentence: str, finished: Path, cli: Cli
 ) -> None:
-    base = FAST if "--batch-size" not in flags else FAST[:2]
+    base = FAST if "--batch-size" not in flags else FAST[:4]
     said = cli("augment", finished / "in/*.tar", finished / "out", *base, *flags)
     assert said.code == 2
     assert sentence in said.err
@@ -231,9 +231,7 @@ def test_an_output_of_another_recipe_is_refused_by_field(
 
 
 def test_a_batch_size_not_asked_for_is_the_one_begun_with(finished: Path, cli: Cli) -> None:
-    said = cli(
-        "augment", finished / "in/*.tar", finished / "out", "--sampler", "one-step", "--dry-run"
-    )
+    said = cli("augment", finished / "in/*.tar", finished / "out", *FAST[:4], "--dry-run")
     assert "0 of 3 shards to do" in said.out
     assert '"batch_size":8' in said.out
 

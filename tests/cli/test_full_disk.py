@@ -14,7 +14,7 @@ from diffaug.cli import main
 from tests.conftest import MLCROISSANT, SHARDS, Cli, Said
 from tests.support.disk import REASON, full_disk
 from tests.support.hostile import fashion, png, write_samples
-from tests.support.jobs import augmented, manifest
+from tests.support.jobs import GREY, augmented, manifest
 
 QUICK = ("--sampler", "one-step", "--batch-size", "4")
 
@@ -103,12 +103,12 @@ def test_what_describes_an_output(command: str, output: Path, cli: Cli) -> None:
 
 def test_augment_and_its_pilot(tmp_path: Path, cli: Cli) -> None:
     source = write_samples(tmp_path / "s.tar", fashion(3))
-    asked = ("augment", source, tmp_path / "out", *QUICK)
+    asked = ("augment", source, tmp_path / "out", "--model", GREY, *QUICK)
     with full_disk(500):
         assert_told(cli(*asked), 2)  # not even run.json: nothing was begun
     with full_disk(4000):
         assert_told(cli(*asked))
-        assert_told(cli("augment", source, tmp_path / "tried", *QUICK, "--pilot", "2"))
+        assert_told(cli("augment", source, tmp_path / "tried", *asked[3:], "--pilot", "2"))
     assert [path.name for path in tmp_path.rglob(".*")] == []
     assert set(files(tmp_path / "out")) == {"run.json"}
     assert cli(*asked).code == 0

@@ -21,7 +21,7 @@ from tests.conftest import Cli
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import manifest, members
 
-FAST = ("--sampler=one-step", "--batch-size=8")
+FAST = ("--model=fashion-mnist-32", "--sampler=one-step", "--batch-size=8")
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_job_its_check_and_its_replay(home: Path, cli: Cli) -> None:
-    (home / "recipe.yaml").write_text("strength: 0.3\nsampler: one-step\n")
+    (home / "recipe.yaml").write_text("model: fashion-mnist-32\nstrength: 0.3\nsampler: one-step\n")
     said = cli("augment", "~/in/*.tar", "~/out", "--recipe=~/recipe.yaml", "--batch-size=8")
     assert said.code == 0, said
     rows = manifest(home / "out")

@@ -155,8 +155,8 @@ def test_a_job_told_in_json(tmp_path: Path, forked: Forks) -> None:
     for number in range(2):
         write_samples(tmp_path / f"s{number}.tar", fashion(3, 3 * number))
     done = forked(
-        *("augment", "--log-json", "s0.tar", "s1.tar", "out", "--sampler=one-step"),
-        *("--copies=2", "--batch-size=4"),
+        *("augment", "--log-json", "s0.tar", "s1.tar", "out", "--model=fashion-mnist-32"),
+        *("--sampler=one-step", "--copies=2", "--batch-size=4"),
         cwd=tmp_path,
     )
     assert done.returncode == 0

@@ -89,12 +89,12 @@ def test_what_a_page_says_to_type_works(
             said = cli(*command[1:])
             assert said.code == 0, said
     python("\n".join(blocks(page, "python")))
-    for drawn in checkout.glob("*.png"):
+    for drawn in (*checkout.glob("*.png"), *checkout.glob("*.jpg")):
         if name == "concepts":
-            _assert_alike(drawn, DOCS / drawn.name)
+            assert_alike(drawn, DOCS / drawn.name)
 
 
-def _assert_alike(drawn: Path, shown: Path) -> None:
+def assert_alike(drawn: Path, shown: Path) -> None:
     """Networks end in other last bits on other processors, and no more than that."""
     with Image.open(drawn) as one, Image.open(shown) as other:
         assert one.size == other.size

@@ -28,7 +28,7 @@ from diffaug.evaluation.trials.run import run_trials
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
-from tests.support.jobs import tree
+from tests.support.jobs import GREY, tree
 from tests.support.services import wait_until
 
 pytestmark = pytest.mark.numerics
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.numerics
 SOURCE = [str(shard) for shard in SHARDS[:2]]
 SMALL = ["--labels", "2,3", "--seeds", "2", "--validation", "1", "--train-steps", "6"]
 SMALL += ["--strengths", "0.4", "--one-step-strengths", "0.4", "--severities", "3"]
-SMALL += ["--copies", "2", "--steps", "4", "--test", str(SHARDS[2])]
+SMALL += ["--model", GREY, "--copies", "2", "--steps", "4", "--test", str(SHARDS[2])]
 
 LITTLE = Evaluation(labels=(2,), seeds=2, validation=1, severities=(3,))
 
@@ -184,7 +184,7 @@ def test_a_mistake_is_one_sentence(
 def test_pure_noise_never_helps(tmp_path: Path, cli: Cli) -> None:
     """At strength 1 a copy has nothing of its image: some other piece of clothing, ill labelled."""
     flags = ["--labels", "4", "--seeds", "3", "--validation", "1", "--train-steps", "30"]
-    flags += ["--arms", "blur,noise,reconstruct", "--strengths", "1"]
+    flags += ["--model", GREY, "--arms", "blur,noise,reconstruct", "--strengths", "1"]
     flags += ["--copies", "2", "--steps", "4", "--severities", "3", "--test", str(SHARDS[2])]
     said = cli("evaluate", *SOURCE, tmp_path / "out", *flags)
     assert said.code == 0, said
@@ -197,7 +197,7 @@ def test_pure_noise_never_helps(tmp_path: Path, cli: Cli) -> None:
 
 def test_a_search_ends_in_a_recipe_that_augments(tmp_path: Path, cli: Cli) -> None:
     flags = ["--labels", "2", "--validation", "2", "--train-steps", "6", "--steps", "4"]
-    flags += ["--copies", "2", "--severities", "3", "--budget", "8"]
+    flags += ["--model", GREY, "--copies", "2", "--severities", "3", "--budget", "8"]
     said: Said = cli("evaluate", *SOURCE, tmp_path / "out", "--search", "strength=0.2:0.8", *flags)
     assert said.code == 0, said
     rounds = json.loads((tmp_path / "out/search.json").read_text())
@@ -264,13 +264,13 @@ def test_a_model_that_makes_nothing_is_a_mistake(tmp_path: Path, cli: Cli) -> No
     shard = write_samples(tmp_path / "s.tar", strange[:80])
     tested = write_samples(tmp_path / "t.tar", strange[80:])
     flags = ["--labels", "3", "--arms", "one-step", "--seeds", "2", "--validation", "1"]
-    flags += ["--condition", "label", "--test", str(tested)]
+    flags += ["--model", GREY, "--condition", "label", "--test", str(tested)]
     said = cli("evaluate", shard, tmp_path / "out", *flags)
     said.assert_mistake("one-step 0.2 of seed 0 made no image: all 300 failed, the first because")
 
 
 def test_filters_of_the_recipe_make_the_filtered_arm(tmp_path: Path, cli: Cli) -> None:
-    recipe = diffaug.Recipe(copies=3, steps=4, filters=["ssim >= 0.6"], strength=0.4)
+    recipe = diffaug.Recipe(model=GREY, copies=3, steps=4, filters=["ssim >= 0.6"], strength=0.4)
     (tmp_path / "recipe.yaml").write_text(recipe.as_yaml())
     flags = ["--recipe", str(tmp_path / "recipe.yaml"), "--labels", "3", "--seeds", "2"]
     flags += ["--arms", "reconstruct,filtered", "--strengths", "0.4", "--train-steps", "2"]
@@ -301,7 +301,7 @@ def test_stopped_it_ends_soon_and_then_continues(tmp_path: Path, cli: Cli) -> No
     output, again = tmp_path / "output", tmp_path / "again"
     few = ["--labels", "3", "--seeds", "2", "--validation", "1", "--train-steps", "6"]
     few += ["--arms", "one-step", "--one-step-strengths", "0.4", "--severities", "3"]
-    few += ["--copies", "2", "--test", str(SHARDS[2])]
+    few += ["--model", GREY, "--copies", "2", "--test", str(SHARDS[2])]
     assert cli("evaluate", *SOURCE, output, *few).code == 0
     shutil.copytree(output, again)
     shutil.rmtree(again / "trials")
@@ -323,3 +323,16 @@ def test_stopped_it_ends_soon_and_then_continues(tmp_path: Path, cli: Cli) -> No
     assert cli("evaluate", *SOURCE, again, *few).code == 0
     scores, before = (pd.read_parquet(one / "results/scores.parquet") for one in (again, output))
     assert scores.drop(columns="seconds").equals(before.drop(columns="seconds"))
+
+
+def test_what_would_ruin_its_images_is_refused(tmp_path: Path, cli: Cli) -> None:
+    flags = ["cifar10-32" if flag == GREY else flag for flag in SMALL]
+    said = cli("evaluate", *SOURCE, tmp_path / "out", *flags, "--condition", "label")
+    said.assert_mistake("0 t-shirt/top, 1 trouser, 2 pullover")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("detail: none\n")
+    flags = ["--labels", "2", "--seeds", "2", "--validation", "1", "--size", "70"]
+    flags += ["--arms", "one-step", "--test", str(SHARDS[2]), "--recipe", str(recipe)]
+    said = cli("evaluate", *SOURCE, tmp_path / "out", *flags)
+    said.assert_mistake("pictures (all) more than twice as large as model cifar10-32")
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]

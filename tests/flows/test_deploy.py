@@ -27,6 +27,7 @@ from prefect.events import Event, Resource
 
 from flows.server import prefect_server
 from tests.conftest import ROOT, SHARDS, commands
+from tests.support.jobs import GREY
 from tests.support.prefect import PREFECT, prefect
 from tests.support.services import BUCKET, KEY, SECRET, Store, free_ports, wait_until
 
@@ -186,7 +187,7 @@ def test_a_shard_from_the_store_back_into_it(stack: Stack) -> None:
     source = f"s3://{BUCKET}/deploy/source/fashion-mnist-{{000000..000001}}.tar"
     output = f"s3://{BUCKET}/deploy/output"
     with working(stack, "worker"):
-        command = run_command(source, output, recipe={"strength": 0.3, "steps": 4})
+        command = run_command(source, output, recipe={"model": GREY, "strength": 0.3, "steps": 4})
         done = prefect(stack.environment, stack.app, *command, "--watch")
     assert "Completed" in done.stdout
     options = {"key": KEY, "secret": SECRET, "endpoint_url": stack.store.endpoint}
@@ -275,7 +276,9 @@ def test_runs_whose_machine_dies_are_marked_as_crashed(stack: Stack, tmp_path: P
     """
     source, output = str(SHARDS[0]), str(tmp_path / "output")
     with working(stack, "doomed") as worker:
-        command = run_command(source, output, recipe={"steps": 1000, "strength": 1.0})
+        command = run_command(
+            source, output, recipe={"model": GREY, "steps": 1000, "strength": 1.0}
+        )
         prefect(stack.environment, stack.app, *command)
         newest = {"sort": "EXPECTED_START_TIME_DESC", "limit": 1}
         (real,) = stack.ask("POST", "flow_runs/filter", newest)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.conftest import BRACES, ROOT, SHARDS
 from tests.support.forks import Forks
-from tests.support.jobs import augmented
+from tests.support.jobs import GREY, augmented
 from tests.support.prefect import PREFECT, prefect
 from tests.support.services import wait_until
 
@@ -84,7 +84,8 @@ def test_deployment_runs_from_outside_the_checkout(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    parameters = [f"source={BRACES}", f"output={output}", 'recipe={"strength": 0.4, "steps": 5}']
+    recipe = json.dumps({"model": GREY, "strength": 0.4, "steps": 5})
+    parameters = [f"source={BRACES}", f"output={output}", f"recipe={recipe}"]
     flags = [token for parameter in parameters for token in ("-p", parameter)]
     done = prefect(environment, tmp_path, *readme_command("deployment run"), *flags)
     assert "Completed" in done.stdout
@@ -171,6 +172,8 @@ def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path)
     command = ["deployment", "run", "evaluate-augmentation/local", "--watch"]
     command += ["-p", f"source={json.dumps([str(shard) for shard in SHARDS[:2]])}"]
     command += ["-p", f"settings={json.dumps(small)}", "-p", f"test={SHARDS[2]}"]
+    recipe = {"model": GREY, "copies": 10, "steps": 10}
+    command += ["-p", f"recipe={json.dumps(recipe)}"]
     prefect(environment, tmp_path, *command, "-p", f"output={tmp_path / 'out'}")
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     rows = json.loads(found["evaluation-verdicts"])
@@ -188,6 +191,7 @@ def test_what_cannot_be_fails_with_a_sentence(
     cut.write_bytes(SHARDS[0].read_bytes()[:20_000])
     shards, output = list(map(str, SHARDS)), str(tmp_path / "output")
     recipe = {"network": "tiny", "size": 8, "steps": 60, "batch_size": 8}
+    few = {"model": GREY, "steps": 2}
     diverging = recipe | {"learning_rate": 1e30, "warmup_steps": 0}
     model = str(tmp_path / "model")
     nowhere = {"source": shards[:2], "test": shards[2], "output": "s3://bucket/out"}
@@ -199,12 +203,12 @@ def test_what_cannot_be_fails_with_a_sentence(
         ),
         (
             "augment-dataset",
-            {"source": str(cut), "output": output, "recipe": {"steps": 2}},
+            {"source": str(cut), "output": output, "recipe": few},
             "more failed than max_failed=0.01",
         ),
         (
             "augment-dataset",
-            {"source": str(cut), "output": output, "recipe": {"steps": 2}, "redo": "shut"},
+            {"source": str(cut), "output": output, "recipe": few, "redo": "shut"},
             "redo shut: the plan of",
         ),
         (

@@ -30,7 +30,7 @@ from diffaug.diffusion.batched import Batched
 from diffaug.job.writer import Tally
 from diffaug.output.run import SourceShard
 from tests.support.hostile import broken_images, fashion, write_files, write_samples
-from tests.support.jobs import augmented, manifest, planned, tars, tree, webdataset
+from tests.support.jobs import GREY, augmented, manifest, planned, tars, tree, webdataset
 
 
 def test_a_source_that_cannot_be_read_has_a_row_for_each_copy(tmp_path: Path) -> None:
@@ -204,7 +204,9 @@ def test_an_output_without_a_plan_is_refused(tmp_path: Path) -> None:
 def test_stopping_early_leaves_no_thread_and_no_litter(tmp_path: Path) -> None:
     sources = [write_samples(tmp_path / f"s{n}.tar", fashion(16)) for n in range(3)]
     run = planned(sources, tmp_path / "out")
-    diffaug.augment(Image.new("L", (28, 28)), diffaug.Recipe(steps=1))  # its threads stay
+    diffaug.augment(
+        Image.new("L", (28, 28)), diffaug.Recipe(model=GREY, steps=1)
+    )  # its threads stay
     gc.collect()  # other tests' threads, too, end with what they belong to
     before = set(threading.enumerate())
     reports = diffaug.augment_shards(run.sources, str(tmp_path / "out"), run=run)
@@ -428,7 +430,7 @@ def test_too_little_memory_leaves_shards_uncommitted(tmp_path: Path) -> None:
 def test_too_little_memory_for_pictures_in_hand() -> None:
     images = [Image.new("L", (28, 28))] * 9
     with pytest.raises(diffaug.OutOfMemoryError) as caught:
-        diffaug.augment(images, diffaug.Recipe(sampler="one-step"), batch_size=12)
+        diffaug.augment(images, {"model": GREY, "sampler": "one-step"}, batch_size=12)
     assert (caught.value.device, caught.value.batch_size, caught.value.fits) == ("cpu", 12, 3)
     assert str(caught.value).endswith("12 images a call: a batch_size of 3 fits (no more)")
     again = pickle.loads(pickle.dumps(caught.value))

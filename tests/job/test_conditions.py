@@ -21,7 +21,7 @@ from tests.conftest import SHARDS
 from tests.support import tiny
 from tests.support.hostile import encoded, fashion, write_files, write_samples
 from tests.support.hubs import COMMIT, OLDER, forget, serving
-from tests.support.jobs import augmented, output_bytes, pixels, planned
+from tests.support.jobs import GREY, augmented, output_bytes, pixels, planned
 
 UPPER = np.zeros((28, 28), np.uint8)
 UPPER[:14] = 255
@@ -93,7 +93,8 @@ def test_another_mask_is_another_image(masked: Path, tmp_path: Path) -> None:
 
 def test_a_loader_makes_what_the_job_made(masked: Path, tmp_path: Path) -> None:
     frame = job(masked, tmp_path / "out")
-    recipe = diffaug.Recipe(mask_key="mask.png", strength=0.6, sampler="ddim", steps=5)
+    fields = {"mask_key": "mask.png", "strength": 0.6, "sampler": "ddim", "steps": 5}
+    recipe = diffaug.Recipe.of(fields | {"model": GREY})
     mask = Image.fromarray(UPPER)
     samples = [
         {"__key__": f"{number:05}", "png": Image.open(io.BytesIO(sample["png"]))}

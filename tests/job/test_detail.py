@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from PIL import Image
 import diffaug
 from diffaug.audit.replay import replay_rows
 from diffaug.evaluation.plan import freeze_plan, plan_evaluation, read_plan
+from diffaug.models import find_checkpoint
 from diffaug.output.run import the_run
 from tests.conftest import SHARDS
 from tests.support.detail_sheet import photographs
 from tests.support.hostile import encoded, fashion, write_files, write_samples
-from tests.support.jobs import BATCH, augmented, manifest, output_bytes, part, pixels
+from tests.support.jobs import BATCH, augmented, manifest, members, output_bytes, part, pixels
 
 COLOUR = {"model": "cifar10-32", "strength": 0.3, "steps": 10, "sampler": "dpmsolver++"}
 GREY = COLOUR | {"model": "fashion-mnist-32"}
@@ -108,9 +110,42 @@ def test_a_job_begun_before_there_was_a_choice_goes_on_as_it_began(tmp_path: Pat
         diffaug.plan_run([str(source)], str(output), asked)
 
 
+def test_the_default_leaves_colour_in_colour_and_grey_grey(tmp_path: Path) -> None:
+    colour = photographs()[1].resize((80, 60))
+    files = [("a.png", encoded(colour, "PNG")), ("b.png", encoded(colour.convert("L"), "PNG"))]
+    source, output = write_files(tmp_path / "s.tar", files), str(tmp_path / "out")
+    job = diffaug.Job.plan([str(source)], output, {"sampler": "one-step"}, batch_size=4)
+    list(job.run())
+    assert the_run(output).recipe.model == "cifar10-32"
+    made = [pixels(output_bytes(tmp_path / "out", row)) for row in manifest(output).itertuples()]
+    assert [levels.shape for levels in made] == [(60, 80, 3), (60, 80)]
+    for levels, before in zip(made, (colour, colour.convert("L")), strict=True):
+        assert 0.5 < np.abs(levels.astype(float) - np.asarray(before)).mean() < 20
+
+
+def test_a_job_begun_with_the_former_default_goes_on_with_it(tmp_path: Path) -> None:
+    """Of a recorded recipe without a model, too; a model that is named is compared."""
+    source, output = write_samples(tmp_path / "s.tar", fashion(1)), tmp_path / "out"
+    augmented([source], output, strength=0.3, steps=10, sampler="dpmsolver++")
+    unnamed = {name: value for name, value in COLOUR.items() if name != "model"}
+    recipe = diffaug.Recipe.of(unnamed)
+    assert diffaug.plan_run([str(source)], str(output), recipe) == the_run(str(output))
+    written = json.loads((output / "run.json").read_text())
+    del written["recipe"]["model"]
+    (output / "run.json").write_text(json.dumps(written))
+    assert the_run(str(output)).recipe.model == "fashion-mnist-32"
+    with pytest.raises(diffaug.ConfigError, match=r"model \(fashion-mnist-32 there, cifar10-32 as"):
+        diffaug.plan_run([str(source)], str(output), diffaug.Recipe(**COLOUR))
+    shutil.copytree(find_checkpoint("fashion-mnist-32").folder, tmp_path / "mine")
+    augmented([source], tmp_path / "o", **COLOUR | {"model": str(tmp_path / "mine")})
+    with pytest.raises(diffaug.ConfigError, match=r"model \(.*mine there, cifar10-32 asked"):
+        diffaug.plan_run([str(source)], str(tmp_path / "o"), recipe)
+
+
 def test_an_evaluation_begun_before_goes_on_too(tmp_path: Path) -> None:
     asked: Any = {"sources": [str(SHARDS[0])], "output": str(tmp_path), "test": [str(SHARDS[1])]}
-    freeze_plan(plan_evaluation(**asked), str(tmp_path))
+    before = {"model": "fashion-mnist-32", "copies": 10, "steps": 10}
+    freeze_plan(plan_evaluation(**asked, recipe=before), str(tmp_path))
     written = json.loads((tmp_path / "evaluation.json").read_text())
     del written["recipe"]["detail"]
     (tmp_path / "evaluation.json").write_text(json.dumps(written))
@@ -119,4 +154,60 @@ def test_an_evaluation_begun_before_goes_on_too(tmp_path: Path) -> None:
 
 
 def test_a_form_does_not_send_a_choice_that_nobody_made() -> None:
-    assert "default" not in diffaug.Recipe.model_json_schema()["properties"]["detail"]
+    fields = diffaug.Recipe.model_json_schema()["properties"]
+    assert "default" not in fields["detail"] | fields["model"]
+
+
+def with_geometry(path: Path) -> tuple[Path, list[dict[str, bytes]]]:
+    """A shard of photographs with a member of each kind that may hold places in them."""
+    samples = []
+    for number, image in enumerate(photographs()[:2]):
+        points, mask = io.BytesIO(), Image.new("L", (96, 64))
+        np.save(points, np.arange(6.0).reshape(3, 2))
+        mask.paste(255, (8, 8, 40, 30))
+        box = {"bbox": [8, 8, 32, 22]}
+        samples.append(
+            {
+                "__key__": str(number).encode(),
+                "jpg": encoded(image.resize((96, 64)), "JPEG"),
+                "json": json.dumps({"annotations": [box]}).encode(),
+                "txt": b"0 0.25 0.3 0.33 0.34",
+                "npy": points.getvalue(),
+                "png": encoded(mask, "PNG"),
+            }
+        )
+    return write_samples(path, samples), samples
+
+
+CARRIED = ("json", "txt", "npy", "png")
+
+
+@pytest.mark.parametrize(
+    ("fields", "geometry"),
+    [
+        ({}, {"in_place": 4, "redrawn": 0, "moved": 0}),
+        ({"fit": "fit"}, {"in_place": 4, "redrawn": 0, "moved": 0}),
+        ({"detail": "none"}, {"in_place": 0, "redrawn": 4, "moved": 0}),
+        ({"detail": "none", "fit": "fit"}, {"in_place": 0, "redrawn": 0, "moved": 4}),
+        ({"result": "model", "filters": "ssim >= 2"}, {"in_place": 0, "redrawn": 0, "moved": 4}),
+    ],
+)
+def test_a_part_says_whether_pixels_moved(
+    tmp_path: Path, fields: dict[str, Any], geometry: dict[str, int], caplog: Any
+) -> None:
+    """What holds boxes, masks and keypoints goes with every copy, and not a byte of it changes."""
+    source, samples = with_geometry(tmp_path / "s0.tar")
+    asked = {"copies": 2, "image_key": "jpg", "format": "webp", "carry": CARRIED} | fields
+    one_step = {"sampler": "one-step", "model": "cifar10-32", "strength": 0.3}
+    augmented([source], tmp_path / "out", **one_step, **asked)
+    _, metadata = part(tmp_path / "out")
+    assert metadata["report"]["geometry"] == geometry
+    (tar,) = (tmp_path / "out").glob("*/*.tar")
+    found = members(tar)
+    for number, sample in enumerate(samples):
+        for name in CARRIED:
+            for copy in range(2):
+                assert found[f"{number}-a{copy}.{name}"] == sample[name]
+    warned = [one.getMessage() for one in caplog.records if "boxes" in one.getMessage()]
+    assert len(warned) == (geometry["moved"] > 0)
+    assert all("json, txt, npy and png" in one for one in warned)

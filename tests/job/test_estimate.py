@@ -21,7 +21,8 @@ def foretold(said: str) -> tuple[int, int, float]:
 
 
 def test_it_is_near_the_truth(tmp_path: Path, cli: Cli) -> None:
-    flags = ("--copies=2", "--strength=0.2,0.4", "--steps=10", "--carry=txt", "--batch-size=16")
+    flags = ["--copies=2", "--strength=0.2,0.4", "--steps=10", "--carry=txt", "--batch-size=16"]
+    flags += ["--model=fashion-mnist-32"]
     said = cli("augment", *SHARDS, tmp_path / "out", *flags, "--dry-run")
     assert said.code == 0
     assert "3 of 3 shards to do" in said.out
@@ -49,7 +50,7 @@ def test_of_shards_without_a_good_image(tmp_path: Path, cli: Cli) -> None:
     said = cli("augment", tmp_path / "empty.tar", tmp_path / "out", "--dry-run")
     assert foretold(said.out) == (0, 0, 0.0)
     broken_images(tmp_path / "broken.tar")
-    flags = ("--condition=label", "--dry-run")  # no sample has one
+    flags = ("--model=fashion-mnist-32", "--condition=label", "--dry-run")  # no sample has one
     said = cli("augment", tmp_path / "broken.tar", tmp_path / "out", *flags)
     images, calls, megabytes = foretold(said.out)
     assert (calls, megabytes) == (0, 0.0)

@@ -24,7 +24,7 @@ import diffaug
 from diffaug.diffusion.samplers import SamplerName
 from tests.support.forks import Forked, Forks
 from tests.support.hostile import broken_images, fashion, write_files, write_samples
-from tests.support.jobs import WHO, augmented, manifest, planned, tars
+from tests.support.jobs import GREY, WHO, augmented, manifest, planned, tars
 
 DEFAULT = diffaug.Recipe().sampler
 FIELDS = {"strength": "0.1:0.6", "steps": 5, "sampler": "ddim", "copies": 2, "carry": ("txt",)}
@@ -206,7 +206,7 @@ def test_a_job_killed_again_and_again(tmp_path: Path, forked: Forks) -> None:
     the last run is left to finish. For SIGKILL, and two jobs at one output, see `test_storm`."""
     shards = _small_shards(tmp_path / "in", 9, 10)
     output = tmp_path / "out"
-    fields = {"steps": 20, "strength": 0.3, "copies": 5}
+    fields = {"model": GREY, "steps": 20, "strength": 0.3, "copies": 5}
     flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
     arguments: list[str | Path] = ["augment", *shards, output, *flags]
     moments: list[tuple[float, int]] = []

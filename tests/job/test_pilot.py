@@ -14,10 +14,10 @@ from diffaug.job.pilot import run_pilot
 from diffaug.output.run import Run
 from tests.conftest import BRACES, SHARDS, Cli
 from tests.support.hostile import fashion, write_samples
-from tests.support.jobs import augmented
+from tests.support.jobs import GREY, augmented
 
 STRENGTHS = (0.1, 0.9)
-FIELDS = {"strength": STRENGTHS, "copies": 2, "sampler": "one-step"}
+FIELDS = {"model": GREY, "strength": STRENGTHS, "copies": 2, "sampler": "one-step"}
 
 
 def planned(output: Path, source: str = BRACES, **fields: Any) -> Run:
@@ -73,7 +73,7 @@ def test_bad_images_are_counted_and_shown(tmp_path: Path, cli: Cli) -> None:
     shard = write_samples(tmp_path / "s.tar", [*fashion(4), torn])
     said = cli(
         "augment", shard, tmp_path / "out", "--pilot", "5", "--strength", "0.1,0.9", "--steps", "2",
-        "--copies", "2", "--filters", "ssim >= 0.99",
+        "--model", GREY, "--copies", "2", "--filters", "ssim >= 0.99",
     )  # fmt: skip
     assert said.code == 0, said
     assert "10 images tried, 2 of them failed" in said.out

@@ -16,9 +16,9 @@ from diffaug.job.plan import freeze, plan_run
 from diffaug.models.card import SHIPPED
 from diffaug.output.run import Run, read_run
 from tests.support.hostile import fashion, write_samples
-from tests.support.jobs import BATCH, augmented, planned, tree
+from tests.support.jobs import BATCH, GREY, augmented, planned, tree
 
-BASE: dict[str, Any] = {"strength": 0.4, "steps": 5, "sampler": "one-step"}
+BASE: dict[str, Any] = {"model": GREY, "strength": 0.4, "steps": 5, "sampler": "one-step"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_run_json_says_what_will_be_done(sources: list[str], tmp_path: Path) -> 
     assert diffaug.Recipe(**said["recipe"]) == run.recipe
     assert said["recipe"]["seed"] == 3
     assert said["execution"]["batch_size"] == BATCH
-    assert said["model"]["name"] == "fashion-mnist-32"
+    assert said["model"]["name"] == GREY
     assert len(said["model"]["digest"]) == len(said["recipe_digest"]) == 64
     assert [source["url"] for source in said["sources"]] == sources
     assert said["versions"]["torch"] == torch.__version__
@@ -169,10 +169,10 @@ def test_other_weights_under_the_same_name_are_refused(sources: list[str], tmp_p
 def test_a_model_folder_is_found_from_any_folder(
     sources: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(SHIPPED / "fashion-mnist-32", tmp_path / "mine")
+    shutil.copytree(SHIPPED / GREY, tmp_path / "mine")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    run = planned(sources[:1], tmp_path / "out", **BASE, model="mine")
+    run = planned(sources[:1], tmp_path / "out", **BASE | {"model": "mine"})
     monkeypatch.chdir(tmp_path / "elsewhere")
     list(diffaug.augment_shards(run.sources, str(tmp_path / "out")))
     rows = pd.read_parquet(tmp_path / "out/manifest")

@@ -15,10 +15,10 @@ from diffaug.job import Job
 from diffaug.output.compact import compact
 from tests.conftest import Cli
 from tests.support.hostile import cut_in_image, fashion, write_samples
-from tests.support.jobs import BATCH, augmented, differences, manifest, tars, tree
+from tests.support.jobs import BATCH, GREY, augmented, differences, manifest, tars, tree
 
-RECIPE = diffaug.Recipe(sampler="one-step", strength=0.4, steps=20)
-FAST = ("--sampler=one-step", "--strength=0.4", "--batch-size=8")
+RECIPE = diffaug.Recipe(model=GREY, sampler="one-step", strength=0.4, steps=20)
+FAST = ("--model=fashion-mnist-32", "--sampler=one-step", "--strength=0.4", "--batch-size=8")
 
 
 @pytest.fixture

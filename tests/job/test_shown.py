@@ -19,7 +19,7 @@ from diffaug.manifest.part import Row, read_metadata
 from diffaug.models import checkpoint_of
 from diffaug.pictures.codec import picture
 from tests.support.hostile import encoded, write_files
-from tests.support.jobs import BATCH, augmented, manifest, output_bytes, pixels, read_rows
+from tests.support.jobs import BATCH, GREY, augmented, manifest, output_bytes, pixels, read_rows
 from tests.support.profiles import DISPLAY_P3, from_p3
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (28, 28, 4), dtype=np.uint8)
@@ -31,7 +31,7 @@ PICTURES = {
     "p3": encoded(Image.fromarray(COLOUR), "PNG", icc_profile=DISPLAY_P3),
 }
 ORANGE = np.array((255, 128, 0))
-FIELDS = {"strength": 0.1, "steps": 2, "sampler": "ddim", "detail": "none"}
+FIELDS = {"model": GREY, "strength": 0.1, "steps": 2, "sampler": "ddim", "detail": "none"}
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from diffaug import storage
 from diffaug.job.plan import freeze, plan_run
 from diffaug.output.run import Run
 from tests.support.hostile import fashion, write_samples
-from tests.support.jobs import BATCH, augmented, planned, tree
+from tests.support.jobs import BATCH, GREY, augmented, planned, tree
 
-BASE: dict[str, Any] = {"strength": 0.4, "steps": 20, "sampler": "one-step"}
+BASE: dict[str, Any] = {"model": GREY, "strength": 0.4, "steps": 20, "sampler": "one-step"}
 
 
 @pytest.fixture(scope="module")

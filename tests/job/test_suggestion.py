@@ -142,7 +142,7 @@ def test_a_refusal_of_another_model_names_the_model_alone(folder: Path, cli: Cli
     said = cli("augment", folder / "s.tar", folder / "out")
     assert said.code == 2
     model = folder / "model"
-    assert f"another recipe: model ({model} there, fashion-mnist-32 asked). Choose" in said.err
+    assert f"another recipe: model ({model} there, cifar10-32 asked). Choose" in said.err
 
 
 def test_a_wrong_card_is_a_mistake_and_leaves_nothing(
@@ -180,4 +180,4 @@ def test_the_flow_logs_the_origin_and_its_form_has_no_default_to_send(
     form = flows.augment_dataset.augment_dataset.parameters
     assert form.properties["recipe"]["default"] is None
     fields = form.definitions["Recipe"]["properties"]
-    assert [name for name in fields if "default" not in fields[name]] == [*CARD, "detail"]
+    assert [name for name in fields if "default" not in fields[name]] == ["model", *CARD, "detail"]

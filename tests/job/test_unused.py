@@ -12,7 +12,7 @@ from diffaug.job.unused import refuse_unused
 from tests.conftest import SHARDS, Cli
 from tests.support.outputs import write_output
 
-FAST = ("--sampler=one-step", "--batch-size=4")
+FAST = ("--model=fashion-mnist-32", "--sampler=one-step", "--batch-size=4")
 
 
 def refuse(fields: dict[str, Any], output: str = "nowhere", planned: Any = None) -> None:
@@ -33,6 +33,10 @@ def refuse(fields: dict[str, Any], output: str = "nowhere", planned: Any = None)
         (
             {"eta": 0.5, "sampler": "ddim", "strength": 0.1, "steps": 10},
             "eta does nothing with one call, which strength 0.1 of 10 steps makes",
+        ),
+        (
+            {"carry": ("json", "png"), "format": "png"},
+            "carry: png is the name of the results (format=png), and a sample has a name once",
         ),
         ({"embeddings": "x.safetensors"}, "embeddings do nothing without a prompt"),
         (
@@ -56,6 +60,9 @@ def test_what_no_image_is_made_with(fields: dict[str, Any], said: str) -> None:
         {"strength": "0.1:0.5"},
         {"strength": (0.1,)},
         {"prompt": ("a", "b"), "copies": 2},
+        {"carry": ("png",), "format": "webp"},
+        {"carry": ("mask.png",), "format": "png"},
+        {"carry": ("png",), "format": "png", "layout": "paired"},
         {"steps": 7},
         {"steps": 7, "sampler": "one-step"},  # a row records them, as of the other samplers
         {"eta": 0.5, "sampler": "ddim", "strength": (0.1, 0.2), "copies": 2, "steps": 10},

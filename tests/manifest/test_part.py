@@ -23,7 +23,7 @@ from tests.support.hostile import (
     kinds_of_image,
     write_samples,
 )
-from tests.support.jobs import augmented, members, output_bytes, pixels
+from tests.support.jobs import GREY, augmented, members, output_bytes, pixels
 
 CONTRACT = [
     *("sample_id", "copy"),
@@ -212,7 +212,7 @@ def test_metadata_carries_report_recipe_and_environment(output: Path) -> None:
         assert report["seconds"] >= 0
         assert report["started_at"][:2] == "20"
         assert diffaug.Recipe(**recipe) == diffaug.Recipe(
-            strength="0.2:0.6", copies=2, seed=7, steps=10, sampler="ddim"
+            model=GREY, strength="0.2:0.6", copies=2, seed=7, steps=10, sampler="ddim"
         )
         assert {"versions", "execution", "device_class"} <= environment.keys()
         assert json.loads(metadata[b"diffaug.schema"]) == 1

@@ -25,10 +25,10 @@ from diffaug.epoch import Epoch
 from diffaug.models import load_model
 from tests.conftest import ROOT, Python, blocks
 from tests.support.hostile import fashion, write_samples
-from tests.support.jobs import augmented, members, pixels
+from tests.support.jobs import GREY, augmented, members, pixels
 from tests.support.loading import COUNT, QUICK, Array, arrays, equal, pictures, samples
 
-RECIPE = diffaug.Recipe(strength="0.1:0.6", steps=4, seed=3)
+RECIPE = diffaug.Recipe(model=GREY, strength="0.1:0.6", steps=4, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -131,16 +131,16 @@ def test_none_are_augmented_without_a_model() -> None:
 
 
 def test_lists_of_strengths_are_cycled_over_epochs() -> None:
-    both = Augment(diffaug.Recipe(sampler="one-step", strength="0.2,0.8", copies=2))
+    both = Augment(diffaug.Recipe(model=GREY, sampler="one-step", strength="0.2,0.8", copies=2))
     both.set_epoch(1)
-    alone = Augment(diffaug.Recipe(sampler="one-step", strength=0.8))
+    alone = Augment(diffaug.Recipe(model=GREY, sampler="one-step", strength=0.8))
     alone.set_epoch(1)
     # the strength is in the recipe's digest, not in the noise
     assert equal(*(arrays([augment(pictures(1)[0])]) for augment in (both, alone)))
 
 
 def test_a_class_conditions_a_sample() -> None:
-    recipe = diffaug.Recipe(condition="label", strength=0.8, steps=2, sampler="ddim")
+    recipe = diffaug.Recipe(model=GREY, condition="label", strength=0.8, steps=2, sampler="ddim")
     sample = samples(1)[0]
     wanted = diffaug.augment(sample["png"], recipe, labels=sample["cls"], batch_size=1)
     assert equal(arrays([Augment(recipe)(sample)["png"]]), arrays([wanted]))

@@ -17,9 +17,9 @@ from PIL import Image
 
 import diffaug
 from tests.support.hostile import encoded, fashion, write_files, write_samples
-from tests.support.jobs import BATCH, augmented, members, pixels, threads
+from tests.support.jobs import BATCH, GREY, augmented, members, pixels, threads
 
-RECIPE = diffaug.Recipe(strength="0.1:0.6", steps=5, copies=2, seed=5)
+RECIPE = diffaug.Recipe(model=GREY, strength="0.1:0.6", steps=5, copies=2, seed=5)
 ONCE = RECIPE.model_copy(update={"copies": 1})
 
 
@@ -149,7 +149,13 @@ def test_global_randomness_is_neither_used_nor_moved(made: dict[str, np.ndarray]
 
 
 def test_a_class_conditions_as_in_a_job(folder: Path, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"condition": "label", "strength": 0.8, "steps": 2, "sampler": "ddim"}
+    fields: dict[str, Any] = {
+        "model": GREY,
+        "condition": "label",
+        "strength": 0.8,
+        "steps": 2,
+        "sampler": "ddim",
+    }
     augmented([folder / "s.tar"], tmp_path / "out", **fields)
     (tar,) = (tmp_path / "out/shards").glob("*.tar")
     images = [pixels(data) for name, data in members(tar).items() if name.endswith(".png")]
@@ -205,7 +211,7 @@ def test_what_is_no_image_is_refused(images: Any, error: type[Exception], said: 
     ],
 )
 def test_a_label_that_is_none_is_refused(labels: Any, error: type[Exception], said: str) -> None:
-    recipe = diffaug.Recipe(condition="label", sampler="one-step")
+    recipe = diffaug.Recipe(model=GREY, condition="label", sampler="one-step")
     with pytest.raises(error, match=said):
         _augment(_pictures(2), recipe, labels=labels)
 
@@ -238,7 +244,7 @@ def test_a_recipe_is_a_recipe_or_a_dict(use: Any) -> None:
 
 
 def test_a_dict_of_fields_is_the_recipe_of_them() -> None:
-    fields = {"sampler": "one-step", "strength": 0.5, "seed": 3}
+    fields = {"model": GREY, "sampler": "one-step", "strength": 0.5, "seed": 3}
     (ours,) = _augment(_pictures(1), fields)
     (theirs,) = _augment(_pictures(1), diffaug.Recipe(**fields))
     assert _same(ours, np.asarray(theirs))
@@ -363,7 +369,7 @@ def test_an_augmenter_reads_little_ahead() -> None:
             read.append(len(read))
             yield {"__key__": str(len(read)), "png": picture}
 
-    stream = _augmenter(diffaug.Recipe(sampler="one-step"))(endless())
+    stream = _augmenter(diffaug.Recipe(model=GREY, sampler="one-step"))(endless())
     with threads(2):
         for _ in range(6 * BATCH):
             next(stream)
@@ -378,7 +384,7 @@ def test_what_is_no_sample_is_passed_over_in_a_stream(caplog: pytest.LogCaptureF
         {"__key__": "README", "txt": "..."},
         {"__key__": "Thumbs", "db": b"..."},
     ]
-    stage = _augmenter(diffaug.Recipe(steps=4, mask_key="mask.png", label_key=".cls"))
+    stage = _augmenter(diffaug.Recipe(model=GREY, steps=4, mask_key="mask.png", label_key=".cls"))
     (made,) = stage([litter[0], good, litter[1]])
     (alone,) = stage([good])
     assert made["__key__"] == "k-a0"
@@ -391,7 +397,7 @@ def test_what_is_no_sample_is_passed_over_in_a_stream(caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("label", [7, "7", b"7", b" 7\n", np.int64(7), torch.tensor(7)])
 def test_a_label_may_come_in_any_dress(label: Any) -> None:
-    recipe = diffaug.Recipe(condition="label", strength=0.5, steps=4)
+    recipe = diffaug.Recipe(model=GREY, condition="label", strength=0.5, steps=4)
     picture = _pictures(1)[0]
     (sample,) = _augmenter(recipe)([{"__key__": "k", "png": picture, "cls": label}])
     assert _same(sample["png"], np.asarray(_augment(picture, recipe, labels=7)))
@@ -420,7 +426,7 @@ def test_colour_comes_back_as_the_job_makes_it(tmp_path: Path) -> None:
     bands = _pictures(3)
     colour = Image.merge("RGB", bands).resize((45, 30))
     source = write_files(tmp_path / "s.tar", [("a.png", encoded(colour, "PNG"))])
-    fields = {"strength": 0.4, "steps": 5, "sampler": RECIPE.sampler}
+    fields = {"model": GREY, "strength": 0.4, "steps": 5, "sampler": RECIPE.sampler}
     augmented([source], tmp_path / "out", **fields)
     (tar,) = (tmp_path / "out/shards").glob("*.tar")
     result = _augment(colour, diffaug.Recipe.of(fields))

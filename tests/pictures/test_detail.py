@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from scipy import ndimage
 
 from diffaug.errors import DefectError
 from diffaug.pictures.detail import KeepingDetail
@@ -114,6 +115,37 @@ def test_otherwise_the_result_is_the_models(
     fit = IMAGE.fit(image, RGB, how, result, detail)
     assert fit == Fit.of(image, RGB, how, result)
     assert fit.detail is None
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "how", "result", "detail", "geometry"),
+    [
+        ((100, 70), "RGB", "resize", "source", "keep", "in_place"),
+        ((100, 70), "RGB", "fit", "source", "keep", "in_place"),
+        ((100, 70), "RGB", "resize", "source", "none", "redrawn"),
+        ((100, 70), "RGB", "fit", "source", "none", "moved"),
+        ((100, 100), "RGB", "fit", "source", "none", "redrawn"),
+        ((100, 70), "RGB", "resize", "model", "keep", "moved"),
+        ((32, 32), "RGB", "resize", "model", "keep", "redrawn"),
+        ((28, 28), "RGB", "pad", "source", "keep", "redrawn"),
+        ((28, 28), "RGB", "pad", "model", "keep", "moved"),
+        ((20, 12), "RGB", "fit", "source", "keep", "moved"),
+        ((32, 32), "L", "resize", "source", "keep", "redrawn"),
+    ],
+)
+def test_where_a_result_has_what_its_picture_has(
+    size: tuple[int, int], mode: str, how: str, result: str, detail: str, geometry: str
+) -> None:
+    """Told by a bright dot: what the model was given, back in the result, is where it was."""
+    image = Image.new(mode, size)
+    x, y = size[0] // 4, size[1] // 2
+    image.paste(255 if mode == "L" else (255, 255, 255), (x - 2, y - 2, x + 3, y + 3))
+    fit = IMAGE.fit(image, RGB, how, result, detail)
+    assert fit.geometry == geometry
+    made = np.asarray(fit.from_model(fit.to_model(image)).convert("L"), dtype=float)
+    top, left = ndimage.center_of_mass(made * (made > 64))
+    moved = made.shape != size[::-1] or np.hypot(left - x, top - y) > 1
+    assert bool(moved) is (geometry == "moved")
 
 
 def test_outside_the_part_the_picture_stays() -> None:

@@ -27,6 +27,7 @@ from tests.conftest import SHARDS, Cli
 from tests.support import networks
 from tests.support.hostile import broken_images, encoded, fashion, write_files, write_samples
 from tests.support.jobs import (
+    GREY,
     augmented,
     by_identity,
     differences,
@@ -387,7 +388,7 @@ def test_a_planted_mislabelled_shard_is_caught(tmp_path: Path, cli: Cli) -> None
     """By the label judge: its rows score low, those of the others high, and the filter keeps it
     out."""
     planted = _mislabelled(SHARDS[1], tmp_path / "planted.tar")
-    flags = ["--sampler", "one-step", "--strength", "0.1", "--batch-size", "8"]
+    flags = ["--model", GREY, "--sampler", "one-step", "--strength", "0.1", "--batch-size", "8"]
     judge = ["--judges", "label=tests.support.ridge:classify", "--filters", "label == 1"]
     said = cli("augment", SHARDS[0], planted, SHARDS[2], tmp_path / "out", *flags, *judge)
     assert said.code == 0, said
@@ -465,7 +466,7 @@ def test_an_estimate_times_the_judges(
     sources: list[Path], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("diffaug.job.estimate._SECONDS", 0.1)
-    flags = ["--sampler", "one-step", "--batch-size", "8", "--layout", "paired"]
+    flags = ["--model", GREY, "--sampler", "one-step", "--batch-size", "8", "--layout", "paired"]
     flags += ["--judges", "label=tests.support.ridge:classify"]
     said = cli("augment", sources[0], tmp_path / "out", *flags, "--dry-run")
     assert said.code == 0, said

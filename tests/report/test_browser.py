@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from diffaug.report import write_report
 from tests.conftest import Cli
 from tests.support.browser import CHROMIUM, chromium
-from tests.support.hostile import fashion, write_samples
+from tests.support.hostile import encoded, fashion, write_files, write_samples
 from tests.support.jobs import augmented
 
 pytestmark = [
@@ -124,6 +125,26 @@ def test_keys_are_enough(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_be_hidden()
     assert page.evaluate("document.activeElement.dataset.name") == first
+
+
+def test_photographs_are_shown_larger_than_small_pictures(browser: Browser, tmp_path: Path) -> None:
+    """And smooth, where single pixels of small ones are seen."""
+    shown = []
+    for name, side in (("small", 32), ("large", 100)):
+        png = encoded(Image.new("RGB", (side, side), "orange"), "PNG")
+        write_files(tmp_path / f"{name}.tar", [("a.png", png)])
+        augmented([tmp_path / f"{name}.tar"], tmp_path / name, model="cifar10-32")
+        write_report(str(tmp_path / name))
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto((tmp_path / name / "report/index.html").as_uri())
+        image = page.locator("#images .card img")
+        box = image.bounding_box()
+        assert box is not None
+        shown.append((box["width"], image.evaluate("one => getComputedStyle(one).imageRendering")))
+        page.close()
+    (small, pixels), (large, smooth) = shown
+    assert large > 1.8 * small
+    assert (pixels, smooth) == ("pixelated", "auto")
 
 
 def test_a_failed_row_has_its_lineage_too(page: Page) -> None:

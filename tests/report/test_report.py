@@ -24,7 +24,7 @@ from diffaug import Recipe
 from diffaug.job.plan import freeze, plan_run
 from diffaug.report import contact_sheet, write_report
 from tests.conftest import SHARDS, Cli
-from tests.support.hostile import fashion, png, write_files, write_samples
+from tests.support.hostile import encoded, fashion, png, write_files, write_samples
 from tests.support.jobs import augmented, manifest
 from tests.support.outputs import multiply
 
@@ -60,6 +60,28 @@ def test_source_stands_beside_its_copies(output: Path, tmp_path: Path) -> None:
         left = gap + place * (140 + gap)
         shown = drawn[gap : gap + 140 : scale, left : left + 140 : scale]
         assert np.array_equal(shown, picture)
+
+
+def test_large_pictures_are_reduced(tmp_path: Path, cli: Cli) -> None:
+    """A source of 640x400 is 224x140 on the sheet, and 256x160 on the page; so are its copies."""
+    data = np.linspace(0, 255, 640 * 400 * 3).reshape(400, 640, 3).astype(np.uint8)
+    picture = Image.fromarray(data)
+    write_files(tmp_path / "s.tar", [("a.jpg", encoded(picture, "JPEG", quality=95))])
+    augmented([tmp_path / "s.tar"], tmp_path / "out", copies=2, model="cifar10-32", strength=0.1)
+    assert contact_sheet(str(tmp_path / "out"), tmp_path / "sheet.png", columns=1) == 1
+    drawn = Image.open(tmp_path / "sheet.png")
+    assert drawn.size == (3 * (224 + 10) + 3 * 10, 140 + 16 + 2 * 10)
+    shown = np.asarray(drawn.crop((10, 10, 234, 150)), dtype=int)
+    expected = np.asarray(picture.reduce((640 // 224, 400 // 140)).resize((224, 140)), dtype=int)
+    assert np.abs(shown - expected).mean() < 4
+    images = re.findall(
+        r'<img src="data:image/(\w+);base64,(.*?)"( class="large")?', page_of(tmp_path / "out", cli)
+    )
+    images = [found for found in images if found[2]]
+    assert {kind for kind, _, _ in images} == {"webp"}
+    for _, data, _ in images:
+        with Image.open(io.BytesIO(base64.b64decode(data))) as embedded:
+            assert embedded.size == (256, 160)
 
 
 def test_nothing_to_show_writes_nothing(tmp_path: Path) -> None:

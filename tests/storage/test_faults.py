@@ -13,7 +13,7 @@ from tests.support.forks import PROGRAM, Forks, fork_server
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import augmented, tars, tree
 
-FAST = ("--sampler=one-step", "--strength=0.4", "--batch-size=8")
+FAST = ("--model=fashion-mnist-32", "--sampler=one-step", "--strength=0.4", "--batch-size=8")
 
 Run = Callable[..., tuple[int, str]]
 

@@ -15,7 +15,7 @@ from diffaug import storage
 from diffaug.output.survey import survey
 from tests.conftest import ROOT, SHARDS, Cli, commands
 from tests.support.forks import Forks
-from tests.support.jobs import augmented, by_identity, planned
+from tests.support.jobs import GREY, augmented, by_identity, planned
 from tests.support.services import KEY, SECRET, Store, bad_network, use
 
 pytestmark = pytest.mark.services
@@ -88,7 +88,7 @@ def test_a_task_sees_what_was_committed_since_it_looked(
     run = planned(sources, output)
     assert survey(run.sources, output).missing == list(run.sources)
     assert storage.listing(f"{output}/manifest", "") == []
-    flags = ("--strength=0.4", "--sampler=one-step", "--batch-size=8")
+    flags = ("--model=fashion-mnist-32", "--strength=0.4", "--sampler=one-step", "--batch-size=8")
     elsewhere = ("augment", *sources, output, *flags)
     assert forked(*elsewhere).returncode == 0
     found = survey(run.sources, output)
@@ -163,7 +163,7 @@ def test_a_job_on_the_store_is_the_job_on_a_disk(
     with bad_network(store, 0.2, seed=2) as (seen, made):
         use(seen, monkeypatch)
         for _, *arguments in commands(page.replace("s3://bucket", bucket))[1:]:
-            done = cli(*arguments)
+            done = cli(*arguments, *(["--model", GREY] if arguments[0] == "augment" else []))
             assert done.code == 0, done
             told.append(str(done).encode())
     assert sum(made.values()) > made["none"] > 0
@@ -186,7 +186,8 @@ def test_a_job_on_the_store_is_the_job_on_a_disk(
 
 def test_a_source_that_changed_is_noticed(store: Store, bucket: str, cli: Cli) -> None:
     sources, output = upload(store, bucket), f"{bucket}/out"
-    command = ("augment", *sources, output, "--sampler=one-step", "--batch-size=8")
+    flags = ("--model=fashion-mnist-32", "--sampler=one-step", "--batch-size=8")
+    command = ("augment", *sources, output, *flags)
     assert cli(*command).code == 0
     data = bytearray(SHARDS[1].read_bytes())
     put(store, sources[1], bytes(data))

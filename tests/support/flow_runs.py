@@ -17,7 +17,7 @@ import pandas as pd
 from diffaug.output.survey import read_report
 from tests.support.forks import ROOT, Forked, Forks
 from tests.support.gate import JUDGE, NAME, hold
-from tests.support.jobs import manifest, tars, tree
+from tests.support.jobs import GREY, manifest, tars, tree
 from tests.support.services import wait_until
 
 __all__ = [
@@ -41,7 +41,7 @@ PATIENCE = 480
 """Seconds that a run may take where other tests keep a slow machine busy; alone, 60 will do."""
 
 SHARDS = 10
-RECIPE: dict[str, Any] = {"sampler": "one-step", "strength": 0.5, "judges": [JUDGE]}
+RECIPE: dict[str, Any] = {"model": GREY, "sampler": "one-step", "strength": 0.5, "judges": [JUDGE]}
 BATCH = 8
 
 TOLD = 1

@@ -25,6 +25,10 @@ from diffaug.manifest.part import Part, Row, read_metadata
 from diffaug.output.run import Run, the_run
 
 BATCH = 8
+GREY = "fashion-mnist-32"
+"""The small model of greys, which the fixtures' pictures are like."""
+
+FIELDS: dict[str, Any] = {"model": GREY, "sampler": "one-step", "strength": 0.4, "steps": 20}
 
 
 @contextmanager
@@ -42,9 +46,10 @@ WHO = ["source_shard", "source_key", "copy"]
 
 
 def planned(sources: Iterable[str | Path], output: str | Path, **fields: Any) -> Run:
-    """A frozen job; one-step at strength 0.4 and a batch of 8 unless the fields say otherwise."""
+    """A frozen job; of the small model of greys, one-step at strength 0.4 and a batch of 8, unless
+    the fields say otherwise."""
     batch_size = fields.pop("batch_size", BATCH)
-    recipe = diffaug.Recipe(**{"sampler": "one-step", "strength": 0.4, "steps": 20, **fields})
+    recipe = diffaug.Recipe(**(FIELDS | fields))
     run = diffaug.plan_run(
         [str(url) for url in sources], str(output), recipe, batch_size=batch_size
     )

@@ -18,10 +18,10 @@ import diffaug
 from diffaug import Augment
 from diffaug.diffusion.batched import at_once
 from tests.support.hostile import fashion
-from tests.support.jobs import pixels
+from tests.support.jobs import GREY, pixels
 
 COUNT = 6
-QUICK = diffaug.Recipe(sampler="one-step", strength="0.3:0.6", seed=3)
+QUICK = diffaug.Recipe(model=GREY, sampler="one-step", strength="0.3:0.6", seed=3)
 
 Array = NDArray[np.uint8]
 

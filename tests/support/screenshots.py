@@ -1,4 +1,4 @@
-"""Photographs the report of the demo's output for the documentation, light and dark.
+"""Draws the contact sheet of the demo's output for the documentation, and photographs its report.
 
 `python -m tests.support.screenshots OUTPUT`, of a `make demo` in a folder whose name everybody may
 read; then look at them.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import Browser
 
+from diffaug.report import contact_sheet
 from tests.conftest import ROOT
 from tests.support.browser import chromium
 
@@ -33,7 +35,17 @@ def photograph(report: Path, browser: Browser, colours: Colours, click: str | No
         return picture.convert("RGB")
 
 
+def draw_contact_sheet(output: str) -> None:
+    """Four sources, spread evenly, one below the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder, "sheet.png")
+        contact_sheet(output, drawn, sources=4, columns=1)
+        with Image.open(drawn) as sheet:
+            sheet.save(ROOT / "docs/contact-sheet.jpg", quality=90)
+
+
 def main(output: str) -> None:
+    draw_contact_sheet(output)
     report = Path(output).resolve() / "report/index.html"
     with chromium() as browser:
         shots: list[tuple[str, Colours, str | None]] = [

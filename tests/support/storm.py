@@ -18,7 +18,10 @@ from diffaug import storage
 from diffaug.storage.find import filesystem
 from tests.support.forks import Forked, Forks
 
-RECIPE = ("--sampler=one-step", "--batch-size=8", "--copies=2", "--strength=0.2:0.6")
+RECIPE = (
+    *("--model=fashion-mnist-32", "--sampler=one-step", "--batch-size=8"),
+    *("--copies=2", "--strength=0.2:0.6"),
+)
 
 _OF_ITS_TIME = ("source_read_at", "started_at", "seconds", "host", "pid")
 """What a shard report says of its making, and not of the shard."""

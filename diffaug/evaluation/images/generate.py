@@ -67,6 +67,7 @@ def generate(
             folder,
             _recipe(plan.recipe, arm, seed),
             **plan.execution.model_dump(),
+            classes_as_numbered=True,  # `prepare` has compared them
         )
         for _ in job.run():
             pass

@@ -7,19 +7,28 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
+from PIL import Image
+
 from diffaug import storage
 from diffaug.errors import ConfigError
+from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.images.drawn import Drawn, Passed, PictureId
 from diffaug.evaluation.images.found import Found, read_found_if_any, write_found
-from diffaug.evaluation.images.pictures import Picture, each_picture, write_shard
+from diffaug.evaluation.images.pictures import Form, Picture, each_picture, write_shard
 from diffaug.evaluation.images.sets import write_scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, freeze_plan, read_plan_if_any
+from diffaug.job.look import look_at_classes, refuse_losses
+from diffaug.models import Checkpoint, checkpoint_of, load_model
 from diffaug.output.evaluation import EvaluationOutput
+from diffaug.pictures.fit import Fit
+from diffaug.pictures.losses import losses
 
 __all__ = ["prepare"]
 
 
-def prepare(plan: EvaluationPlan, output: str, passed: Passed = iter) -> Found:
+def prepare(
+    plan: EvaluationPlan, output: str, passed: Passed = iter, *, classes_as_numbered: bool = False
+) -> Found:
     """Draw each seed's images, corrupt those that classifiers are scored on, and freeze the plan.
 
     Reads the sources twice, shard by shard, so that memory holds only what was drawn, however
@@ -29,6 +38,7 @@ def prepare(plan: EvaluationPlan, output: str, passed: Passed = iter) -> Found:
         plan: the evaluation.
         output: its OUTPUT, a local folder.
         passed: passes on the shards of each reading, and may report progress.
+        classes_as_numbered: as for `diffaug.job.plan.plan_run`.
 
     Raises:
         ConfigError: a class has too few images, images differ in size, validation or test images
@@ -38,7 +48,13 @@ def prepare(plan: EvaluationPlan, output: str, passed: Passed = iter) -> Found:
     begun = read_plan_if_any(output) is not None
     if begun and (found := read_found_if_any(output)) is not None:
         return found
+    trial = any(arm.is_diffusion for arm in arms_of(plan.settings))
+    checkpoint = checkpoint_of(plan.recipe) if trial and not begun else None
+    if checkpoint is not None and not classes_as_numbered:
+        look_at_classes(plan.sources[0], checkpoint.card, plan.recipe)
     drawn = Drawn.of(plan, passed)
+    if checkpoint is not None:
+        _refuse_losses(plan, drawn.form, checkpoint)
     with storage.scratch(output) as scratch:
         _write(plan, drawn, scratch, passed)
         made = [folder for folder in scratch.iterdir() if folder.is_dir()]
@@ -54,6 +70,16 @@ def prepare(plan: EvaluationPlan, output: str, passed: Passed = iter) -> Found:
     found = drawn.found()
     write_found(found, output)
     return found
+
+
+def _refuse_losses(plan: EvaluationPlan, form: Form, checkpoint: Checkpoint) -> None:
+    """Refuse a recipe whose results lose what the pictures of the evaluation have."""
+    recipe = plan.recipe.model_copy(update={"result": "source"})  # as the jobs have it
+    if recipe.detail == "none":
+        shape = load_model(checkpoint, plan.execution).shape
+        image = Image.new(form.mode, (form.width, form.height))
+        found = losses(Fit.of(image, shape, recipe.fit), image)
+        refuse_losses(dict.fromkeys(found, "all"), plan.recipe, shape)
 
 
 def _write(plan: EvaluationPlan, drawn: Drawn, folder: Path, passed: Passed) -> None:

@@ -1,0 +1,145 @@
+"""Whether the classes of the sources are those of the model: names compared by their numbers.
+
+A class conditions a model by its number alone. Clothes numbered 0 to 9 condition a model of
+airplanes and cats without an error, and every image comes out wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import yaml
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.models.card import Card
+from diffaug.shards.reading import Label
+
+__all__ = ["Compared", "Named", "compare", "described", "refusal"]
+
+_ASIDE = re.compile(r"[\s_-]+")
+_SHARD = re.compile(r"(.+)-\d{6,}\.tar")
+_MOST_BYTES = 1 << 18
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The classes that have a name in the sources and in the model's card.
+
+    Attributes:
+        agree: how many of them have the same name.
+        differ: of the others: the number, the name in the sources, the model's name.
+    """
+
+    agree: int
+    differ: tuple[tuple[int, str, str], ...]
+
+    @property
+    def are_others(self) -> bool:
+        """Whether there are some, and none has the same name."""
+        return bool(self.differ) and not self.agree
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{number} is {_printable(theirs)} there and {_printable(its)} in the model"
+            for number, theirs, its in self.differ[:_SHOWN]
+        ) + _more(len(self.differ))
+
+
+class Named:
+    """The names of classes by the text of their samples, where there is one text a class.
+
+    Attributes:
+        samples: how many samples with a class and a text have been counted.
+    """
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._texts: dict[int, str] = {}
+        self._several = False
+
+    def add(self, label: Label) -> None:
+        """Count a sample."""
+        if label.number is None or not label.text:
+            return
+        self.samples += 1
+        self._several |= self._texts.setdefault(label.number, label.text) != label.text
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The name of each class; empty if the texts are no names, but captions.
+
+        They are names if every class has one text and every text one class, and at least one class
+        came twice, without which every caption would pass.
+        """
+        unique = len(set(self._texts.values())) == len(self._texts) < self.samples
+        return self._texts if unique and not self._several else {}
+
+
+def compare(card: Card | None, names: Mapping[int, str]) -> Compared:
+    """Compare names of classes with a model's, by number; case, hyphens and blanks aside."""
+    own = [] if card is None else list(map(str, card.classes))
+    known = {number: name for number, name in enumerate(own) if name != str(number)}
+    both = [(number, name, known[number]) for number, name in names.items() if number in known]
+    differ = tuple(sorted(one for one in both if _plain(one[1]) != _plain(one[2])))
+    return Compared(len(both) - len(differ), differ)
+
+
+def described(url: str) -> dict[int, str]:
+    """The names of the classes in the description that `diffaug pack` left next to a shard.
+
+    They are empty where there is none, or where it names no classes.
+
+    Raises:
+        OSError: storage failed.
+    """
+    folder, _, base = url.rpartition("/")
+    if (shard := _SHARD.fullmatch(base)) is None:
+        return {}
+    try:
+        with storage.open_read(storage.join(folder or ".", f"{shard[1]}.yaml")) as stream:
+            entry = yaml.safe_load(stream.read(_MOST_BYTES).partition(b"\nsha256:")[0])
+    except (FileNotFoundError, yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError):
+        return {}
+    classes = entry.get("classes") if isinstance(entry, dict) else None
+    if not isinstance(classes, list) or entry.get("name") != shard[1]:
+        return {}
+    return {number: str(name) for number, name in enumerate(classes)}
+
+
+def refusal(model: str, card: Card, names: Mapping[int, str], where: str) -> ConfigError:
+    """The error for sources whose classes are not the model's.
+
+    Args:
+        model: its name.
+        card: its card.
+        names: of the sources' classes, by number.
+        where: what the names are those of.
+    """
+    own = _listed(dict(enumerate(map(str, card.classes))))
+    return ConfigError(
+        f"condition: no class of {where} is the model's of that number: {_listed(names)} there, "
+        f"and {own} in {model}. Leave condition out, number the classes as the model does, or, "
+        "if only the names differ, give --classes-as-numbered (in Python and flows, "
+        "classes_as_numbered=True)"
+    )
+
+
+def _listed(names: Mapping[int, str]) -> str:
+    shown = sorted(names.items())[:_SHOWN]
+    return ", ".join(f"{number} {_printable(name)}" for number, name in shown) + _more(len(names))
+
+
+def _more(count: int) -> str:
+    return f" and {count - _SHOWN} more" if count > _SHOWN else ""
+
+
+def _printable(name: str) -> str:
+    return "".join(one if one.isprintable() else "?" for one in name[:40])
+
+
+def _plain(name: str) -> str:
+    return _ASIDE.sub("", name.casefold())
