@@ -18,6 +18,7 @@ from diffaug.diffusion.steps import Steps
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, Pretrained, load_model
+from diffaug.pictures.colour import Transparency
 from diffaug.pictures.losses import Loss, losses
 from diffaug.pictures.medium import IMAGE, Fitted
 from diffaug.recipe import Recipe
@@ -37,7 +38,9 @@ class Source:
             or transparency makes a difference.
         label: its class, which can condition the model.
         key: its webdataset key, which a prompt can name.
+        transparency: how its copies are transparent; None: they are opaque.
         mask: of the picture's size, white where it may change; None: everywhere.
+        jpeg: whether its file is a JPEG, which can decide how results are stored.
         sample: the members it was read from; None outside shards.
         defect: why nothing can be made of it, if that is known already.
     """
@@ -46,7 +49,9 @@ class Source:
     stored: Image.Image
     label: Label = field(default_factory=Label)
     key: str | None = None
+    transparency: Transparency | None = None
     mask: Image.Image | None = None
+    jpeg: bool = False
     sample: Sample | None = None
     defect: DefectError | None = None
 
@@ -85,6 +90,10 @@ class Finish:
     def seen(self) -> Image.Image:
         """The source as the result should be compared with it."""
         return self.fit.seen(self.source.image)
+
+    def shown(self, picture: Image.Image) -> Image.Image:
+        """The result as it should be compared with the source."""
+        return self.fit.shown(picture)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +149,10 @@ class Editor:
         source = Source(
             image=found.shown,
             stored=found.stored,
+            transparency=found.transparency_in(self.recipe.format),
             label=reading.label(sample),
             key=sample.key,
+            jpeg=found.jpeg,
             sample=sample,
         )
         member = reading.mask(sample)
@@ -165,7 +176,14 @@ class Editor:
                 raise source.defect
             label = self._label(source.label.number)
             recipe, shape = self.recipe, self.model.shape
-            fit = self.medium.fit(source.image, shape, recipe.fit, recipe.result, recipe.detail)
+            fit = self.medium.fit(
+                source.image,
+                shape,
+                recipe.fit,
+                recipe.result,
+                recipe.detail,
+                source.transparency,
+            )
             x_0, pixels = fit.to_model(source.image), self.medium.digest(source.stored)
             mask = None
             if source.mask is not None:
@@ -223,11 +241,13 @@ class Editor:
             condition=self.model.condition(label, prompt),
             mask=mask,
         )
+        source, detail = finish.source, finish.fit.detail
+        lossy = recipe.format == "auto" and source.jpeg
         return Draft(
             edit=self._guided(edit, total),
             finish=finish,
             sample_id=sample_id(
-                self.recipe_digest, finish.source, pixels, copy, label, prompt, finish.fit.detail
+                self.recipe_digest, source, pixels, copy, label, prompt, detail, lossy
             ),
             copy=copy,
             strength=strength,
@@ -256,24 +276,29 @@ def sample_id(
     label: int | None,
     prompt: str | None,
     detail: str | None,
+    lossy: bool = False,
 ) -> str:
     """The identity of a copy: a hash of everything that decides its pixels, except the machine.
 
     Args:
         recipe_digest: of recipe and weights, in hex.
         source: the picture; where the model sees another one than is stored, that counts, and so
-            does its mask.
+            do its mask and, where detail is kept, its transparency.
         pixels: digest of the source's stored pixels, in hex.
         copy: which copy.
         label: the class that conditions it; None: none does.
         prompt: what the text encoders are given; None without a prompt.
         detail: the version of what keeps the picture's detail; None: the model makes all of it.
+        lossy: whether the format `auto` stores it as a JPEG.
     """
     identity = [recipe_digest, pixels, str(copy)]
     identity += [str(given) for given in (label, prompt) if given is not None]
     found = hashlib.sha256("|".join(identity).encode()).hexdigest()[:32]
     more = [] if source.image is source.stored else [f"shown {IMAGE.digest(source.image)}"]
     more += [] if detail is None else [f"detail {detail}"]
+    if detail is not None and (kept := source.transparency) is not None:
+        more += [f"transparent {IMAGE.digest(kept.of(kept.colours))}"]
+    more += ["format jpg"] if lossy else []
     more += [] if source.mask is None else [IMAGE.digest(source.mask)]
     for other in more:
         found = hashlib.sha256(f"{found}|{other}".encode()).hexdigest()[:32]

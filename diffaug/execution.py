@@ -16,8 +16,8 @@ from diffaug.version import __version__
 
 __all__ = ["CHANGES_PIXELS", "DEFAULT_BATCH_SIZE", "Execution", "device_class", "versions"]
 
-CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "numpy", "scipy")
-"""Packages whose version can change a pixel; with a prompt, transformers is another."""
+CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "libjpeg", "numpy", "scipy")
+"""What can change a pixel with its version; with a prompt, transformers is another."""
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -128,14 +128,23 @@ def device_class(device: str) -> str:
     return f"cpu/{torch.backends.cpu.get_cpu_capability().lower()}"
 
 
+def _libjpeg() -> str:
+    """The version of the library by which Pillow reads and writes JPEGs."""
+    from PIL import features
+
+    turbo = features.version("libjpeg_turbo")
+    return f"turbo {turbo}" if turbo else str(features.version("jpg"))
+
+
 @cache
 def versions() -> dict[str, str]:
-    """The versions that can change a pixel or a byte, by package."""
-    packages = ["torch", "diffusers", "pillow", "numpy", "scipy", "scikit-image", "pyarrow"]
+    """The versions that can change a pixel or a byte, by package or library."""
+    packages = ["torch", "diffusers", "pillow", "numpy", "scipy", "pyarrow"]
     if find_spec("transformers") is not None:
         packages.append("transformers")
     return {
         "diffaug": __version__,
         **{package: installed(package) for package in packages},
+        "libjpeg": _libjpeg(),
         "python": platform.python_version(),
     }

@@ -30,6 +30,7 @@ from diffaug.output.markdown import text
 from diffaug.output.run import SourceShard, the_run
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
+from flows.folders import packed
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
 from flows.outcome import show_outcome
 from flows.paths import listed, models_of, require_absolute, require_absolute_models
@@ -78,7 +79,8 @@ def augment_dataset(
     """Augment sharded images into an audited output; run it again to finish what is missing.
 
     Args:
-        source: shards: files, globs, brace ranges or lists, on any fsspec URL.
+        source: shards: files, globs, brace ranges or lists, on any fsspec URL; or folders of
+            pictures or of class folders, which the planning worker packs into `output`-source.
         output: folder or URL of the output.
         recipe: what to do to each image; strength, steps and sampler are by default those that
             the card of its model suggests.
@@ -101,8 +103,9 @@ def augment_dataset(
         paths = [one for one in listed(redo) if "/" in one]  # the others are stems
         require_absolute(source=source, output=output, redo=paths)
         require_absolute_models(**models_of(recipe))
+        shards, folders = packed(output, source)
         job = Job.plan(
-            listed(source),
+            shards[0],
             output,
             recipe,
             batch_size=batch_size,
@@ -141,6 +144,9 @@ def augment_dataset(
     if summary.failed_fraction > max_failed:
         why = f"more failed than max_failed={max_failed:g}"
         return Failed(message=f"{summary}: {why if summary.planned else 'no sample was found'}")
+    for folder in folders:
+        if folder.failed_fraction > max_failed:
+            return Failed(message=f"{summary}: more than max_failed={max_failed:g} of {folder}")
     return {name: getattr(summary, name) for name in ("planned", "ok", "filtered", "failed")}
 
 

@@ -17,8 +17,9 @@ from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.evaluation.trials.run import missing_trials, run_trials
 from diffaug.evaluation.verdict.conclude import conclude
 from diffaug.output.markdown import code, text
+from flows.folders import packed
 from flows.groups import RETRIES, run_name
-from flows.paths import listed, models_of, require_absolute, require_absolute_models
+from flows.paths import models_of, require_absolute, require_absolute_models
 
 DEFAULT_SETTINGS = Evaluation()
 
@@ -55,10 +56,10 @@ def evaluate_augmentation(
     """Train classifiers with and without the augmentation, and report whether it helps.
 
     Args:
-        source: shards with classes, to draw labelled images from.
+        source: shards with classes or folders of class folders, to draw labelled images from.
         output: a folder on the worker's machine.
-        test: shards of test images; nothing is chosen on them.
-        validation_source: shards to draw validation images from; by default the source.
+        test: shards or a folder of test images; nothing is chosen on them.
+        validation_source: shards or a folder to draw validation images from; by default the source.
         settings: what to compare.
         recipe: how to augment, by default ten copies of ten steps; the strengths of `settings`
             replace its strength.
@@ -74,11 +75,12 @@ def evaluate_augmentation(
         )
         recipe = recipe or DEFAULT_RECIPE
         require_absolute_models(classifier=settings.classifier, **models_of(recipe))
+        shards, _ = packed(output, source, test, validation_source)
         plan = plan_evaluation(
-            listed(source),
+            shards[0],
             output,
-            test=listed(test),
-            validation=listed(validation_source),
+            test=shards[1],
+            validation=shards[2],
             settings=settings,
             recipe=recipe,
             batch_size=batch_size,

@@ -109,7 +109,7 @@ def _markdown(summary: Summary, output: str, sheet: str | None) -> str:
     return f"""\
 # {text(output)}
 
-| planned | ok | filtered | failed | shards committed |
+| planned | made | filtered | failed | shards committed |
 | ---: | ---: | ---: | ---: | ---: |
 | {summary.planned} | {summary.ok} | {summary.filtered} | {summary.failed} \
 | {summary.committed} of {summary.shards} |

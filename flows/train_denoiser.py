@@ -23,8 +23,9 @@ from diffaug import ConfigError, DivergedError
 from diffaug.output.markdown import code, text
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
+from flows.folders import packed
 from flows.groups import RETRIES, Count, run_name
-from flows.paths import listed, require_absolute, require_absolute_models
+from flows.paths import require_absolute, require_absolute_models
 
 DEFAULT_RECIPE = TrainRecipe()
 
@@ -93,8 +94,11 @@ def train_denoiser(
 ) -> dict[str, float] | State[Any]:
     """Train a denoiser on sharded images; a recipe's `model` then takes the checkpoint.
 
+    Or an autoencoder, which a training recipe's `autoencoder` then takes.
+
     Args:
-        source: shards: files, globs, brace ranges or lists, on any fsspec URL.
+        source: shards: files, globs, brace ranges or lists, on any fsspec URL; or folders of
+            pictures or of class folders, which are packed into `checkpoint`-source.
         checkpoint: the folder of the checkpoint, on the worker's machine.
         recipe: what to train, and how.
         dtype: float32, or bfloat16 for autocast; by default the faster one on the machine.
@@ -102,13 +106,15 @@ def train_denoiser(
         resume: continue the training in `checkpoint`, if there is one.
         checkpoint_minutes: minutes between two checkpoints; one is always written at the end.
         preview_steps: steps between two grids of samples and reconstructions.
-        held_back: shards of held-out images; their noise loss is measured with the grids.
+        held_back: shards or a folder of held-out images; their noise loss (of an autoencoder, the
+            PSNR) is measured with the grids.
     """
     try:
         require_absolute(source=source, checkpoint=checkpoint, held_back=held_back)
-        require_absolute_models(init=recipe.init)
+        require_absolute_models(init=recipe.init, autoencoder=recipe.autoencoder)
+        shards, _ = packed(checkpoint, source, held_back)
         rows = train_steps(
-            listed(source),
+            shards[0],
             checkpoint,
             recipe,
             dtype=dtype,
@@ -116,7 +122,7 @@ def train_denoiser(
             checkpoint_minutes=checkpoint_minutes,
             preview_steps=preview_steps,
             resume=resume,
-            held_back=listed(held_back),
+            held_back=shards[1],
         )
     except (ConfigError, DivergedError) as error:
         return Failed(message=str(error))
@@ -126,7 +132,7 @@ def train_denoiser(
         get_run_logger().info("%s is already trained", checkpoint)
         return {"steps": recipe.steps}
     create_table_artifact(rows, key="train-metrics", description=text(checkpoint))
-    create_markdown_artifact(_markdown(rows[-1], checkpoint), key="train-summary")
+    create_markdown_artifact(_markdown(rows[-1], checkpoint, recipe.kind), key="train-summary")
     return rows[-1]
 
 
@@ -141,8 +147,11 @@ def _row(step: Step, losses: list[float], images_a_second: float) -> dict[str, f
     }
 
 
-def _markdown(last: dict[str, float], checkpoint: str) -> str:
-    use = shlex.join(["diffaug", "augment", "SOURCE", "OUTPUT", "--model", checkpoint])
+def _markdown(last: dict[str, float], checkpoint: str, kind: str) -> str:
+    use = {
+        "denoiser": ["diffaug", "augment", "SOURCE", "OUTPUT", "--model", checkpoint],
+        "autoencoder": ["diffaug", "train", "SOURCE", "CHECKPOINT", "--autoencoder", checkpoint],
+    }[kind]
     made = code(f"{checkpoint}/training")
     return f"""\
 # {text(checkpoint)}
@@ -152,5 +161,5 @@ def _markdown(last: dict[str, float], checkpoint: str) -> str:
 | {last["step"]} | {last["images"]} | {last["skipped"]} | {last["loss"]:.4f} |
 
 Grids of samples and reconstructions, and TensorBoard events, are in {made}.
-Use it: {code(use)}.
+Use it: {code(shlex.join(use))}.
 """

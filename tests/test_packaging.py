@@ -19,7 +19,9 @@ from packaging.utils import canonicalize_name
 
 import diffaug
 from diffaug.errors import ConfigError, require_extra
-from tests.conftest import FIXTURES, ROOT, SHARDS, Cli, commands
+from tests.conftest import ROOT, Cli, commands
+from tests.support.hostile import encoded
+from tests.support.packing import picture, write
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
@@ -39,6 +41,7 @@ USES = {
     "diffaug/dataset": "loader",
     "diffaug/evaluation": "evaluate text",
     "diffaug/job/pilot.py": "report",
+    "diffaug/job/trial.py": "report",
     "diffaug/judges": "text",
     "diffaug/models": "text",
     "diffaug/output/croissant.py": "croissant",
@@ -266,10 +269,8 @@ def test_the_readme_runs_from_the_wheel_with_the_core_alone(wheel: Path, tmp_pat
     pip = [sys.executable, "-m", "pip", "--quiet", "install", "--no-index", "--no-deps"]
     subprocess.run([*pip, "--target", site, wheel], check=True, capture_output=True)
     (site / "sitecustomize.py").write_text(f"HIDDEN = {OPTIONAL!r}\n{HIDE}")
-    copies = folder / FIXTURES.relative_to(ROOT)
-    copies.mkdir(parents=True)
-    for shard in SHARDS:
-        shutil.copy(shard, copies)
+    for seed, one in enumerate(("cat", "dog")):
+        write(folder / f"photos/{one}/1.jpg", encoded(picture(seed, (40, 30)), "JPEG"))
     environment = os.environ | {"PYTHONPATH": str(site)}
 
     def run(*command: str | Path) -> str:

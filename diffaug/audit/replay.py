@@ -30,7 +30,7 @@ from diffaug.pictures.codec import decode, pixel_sha256
 from diffaug.shards.members import Members
 from diffaug.shards.reading import Label
 
-__all__ = ["TOLERANCE", "Replayed", "Verdicts", "member_name", "replay_parts", "replay_rows"]
+__all__ = ["TOLERANCE", "Replayed", "Verdicts", "replay_parts", "replay_rows"]
 
 TOLERANCE = {"float32": 1.0, "bfloat16": 4.0}
 """The largest distance at which a picture rebuilt elsewhere counts as `near` the stored one, by
@@ -62,6 +62,7 @@ class Replayed:
             they do not.
         image: the rebuilt picture; None if it could not be rebuilt.
         data: the bytes of its file; None if it could not be rebuilt.
+        name: the name of that file in its tar, or the one it would have if it had been kept.
     """
 
     row: Row
@@ -70,6 +71,7 @@ class Replayed:
     elsewhere: str = ""
     image: Image.Image | None = None
     data: bytes | None = None
+    name: str = ""
 
     def __str__(self) -> str:
         row = self.row
@@ -115,10 +117,6 @@ class _Task:
     error: str = ""
     finish: Finish | None = None
 
-    @property
-    def format(self) -> str:
-        return self.binding.recipe.format if self.binding else ""
-
     def differs(self, reason: str) -> Replayed:
         return Replayed(row=self.row, verdict="differs", reason=reason, elsewhere=self.elsewhere)
 
@@ -139,13 +137,6 @@ def replay_rows(
         one result for each row. A row that cannot be rebuilt differs, and the reason is given.
     """
     return replay_parts([(metadata, rows)], output)
-
-
-def member_name(row: Row, metadata: Mapping[str, Any]) -> str:
-    """The name of a row's image in its tar, or the name it would have if it had been kept."""
-    kept = row["output_member"]
-    name = f"{copy_key(row['source_key'], row['copy'])}.{metadata['recipe']['format']}"
-    return name if kept is None else str(kept)
 
 
 def replay_parts(
@@ -203,8 +194,10 @@ def _replay(
             except DefectError as defect:
                 yield task.differs(f"it cannot be rebuilt: {defect.reason}")
             else:
-                data = editor.medium.write(image, editor.recipe.format)
-                yield _judge(task, image, data, outputs, output)
+                format = editor.recipe.format_for(task.finish.source.jpeg)
+                data = editor.medium.write(image, format)
+                found = _judge(task, image, data, format, outputs, output)
+                yield replace(found, name=_member_name(task.row, format))
 
 
 def _drafted(
@@ -243,6 +236,8 @@ def _draft(task: _Task, editor: Editor, sources: Members) -> Draft:
     source = Source(
         image=read.shown,
         stored=read.stored,
+        transparency=read.transparency_in(recipe.format),
+        jpeg=read.jpeg,
         label=Label(row["label"], row["label_text"]),
         key=row["source_key"],
         # whether it is still the same mask shows in sample_id
@@ -270,8 +265,13 @@ def _same(recorded: Any, made: Any) -> bool:
     return bool(recorded == made)
 
 
+def _member_name(row: Row, format: str) -> str:
+    kept = row["output_member"]
+    return f"{copy_key(row['source_key'], row['copy'])}.{format}" if kept is None else str(kept)
+
+
 def _judge(
-    task: _Task, image: Image.Image, data: bytes, outputs: Members, output: str | None
+    task: _Task, image: Image.Image, data: bytes, format: str, outputs: Members, output: str | None
 ) -> Replayed:
     row, elsewhere = task.row, task.elsewhere
     same_bytes = hashlib.sha256(data).hexdigest() == row["output_sha256"]
@@ -280,7 +280,7 @@ def _judge(
     if same_bytes and same_pixels:
         verdict = "near" if elsewhere else "equal"
         reason = f"made with {elsewhere}; bytes and pixels are the same" if elsewhere else ""
-    elif same_bytes and task.format != "jpg":
+    elif same_bytes and format != "jpg":
         reason = "bytes are the same, but output_pixel_sha256 does not match their pixels"
     elif not elsewhere:
         what = "pixels are the same, bytes differ" if same_pixels else "pixels differ"

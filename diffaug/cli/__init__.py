@@ -24,6 +24,7 @@ from diffaug.cli import (  # noqa: F401  each registers its commands
     sample,
     serve,
     train,
+    try_,
     verify,
 )
 from diffaug.cli.app import DIFFERS, OK, SIGNALLED, USAGE, app, err

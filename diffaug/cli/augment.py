@@ -10,12 +10,15 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.cli.flags import Flags
+from diffaug.cli.folders import packed
 from diffaug.cli.progress import Counts, counted
+from diffaug.cli.steps import advise, command, not_known
 from diffaug.errors import ConfigError, require_extra
 from diffaug.recipe import Recipe
 
 if TYPE_CHECKING:
     from diffaug.job import Job
+    from diffaug.job.estimate import Estimate
     from diffaug.output.run import Run
     from diffaug.output.summary import Summary
     from diffaug.output.survey import ShardReport
@@ -50,8 +53,9 @@ def augment(
     Parameters
     ----------
     paths
-        one or more shards (files, globs, brace ranges or lists, on any fsspec URL), then the
-        output folder or URL
+        one or more shards (files, globs, brace ranges or lists, on any fsspec URL) or folders of
+        pictures or of class folders, which are packed into OUTPUT-source first; then the output
+        folder or URL
     recipe
         YAML file of recipe fields
     batch_size
@@ -68,8 +72,8 @@ def augment(
         with --condition label: the sources number their classes as the model does, although the
         names that are known of both differ
     dry_run
-        print the plan and an estimate of its cost, timing the network for a few seconds; write
-        nothing
+        print the plan and an estimate of its time and size, from a few images; report a disk that
+        is too small; write nothing, but for the shards of a folder of pictures
     pilot
         augment this many images at several strengths, spread over shards and classes; print the
         scores, the cost of the whole job and the best strength; do nothing else
@@ -78,7 +82,10 @@ def augment(
         again, because its source has changed; what was made of the others stays
     """
     if len(paths) < 2:
-        raise ConfigError("augment requires SOURCE... OUTPUT: at least one shard, then the output")
+        raise ConfigError(
+            "augment requires SOURCE... OUTPUT: at least one shard or folder of pictures, then the "
+            "output"
+        )
     if not 0 <= max_failed <= 1:
         raise ConfigError(f"--max-failed must be a fraction in [0, 1], got {max_failed:g}")
     if pilot is not None and redo:
@@ -96,8 +103,9 @@ def augment(
     from diffaug.job import Job
     from diffaug.job.unused import refuse_unused
 
+    (shards,), folders = packed(output, sources)
     job = Job.plan(
-        sources,
+        shards,
         output,
         made,
         batch_size=batch_size,
@@ -113,7 +121,9 @@ def augment(
         return _pilot(job, pilot)
     refuse_unused(made, job.planned.recipe, output, fields)
     if dry_run:
-        return _show_plan(job)
+        code = _show_plan(job)
+        advise("next: the same command without --dry-run")
+        return code
     started, run = time.monotonic(), job.freeze()
     counts = Counts(job.tally, "images", "filtered", "failed", "passed_over")
     for report in counted(job.run(), len(job.missing), "augmenting shards", err, counts):
@@ -133,7 +143,26 @@ def augment(
             else "diffaug: the source has no sample: check SOURCE, image_key and label_key"
         )
         return DIFFERS
+    for folder in folders:
+        if folder.failed_fraction > max_failed:
+            err.print(
+                f"diffaug: {len(folder.left_out)} of the pictures of {folder.folder} left out, "
+                f"more than --max-failed {max_failed:g}"
+            )
+            return DIFFERS
+    _advise(run, sources, output)
     return OK
+
+
+def _advise(run: Run, sources: list[str], output: str) -> None:
+    from diffaug.job.binding import Binding
+
+    real = sources[0] if len(sources) == 1 else sources
+    advise(
+        not_known(run.model.name, Binding.of_run(run).checkpoint().card, sources),
+        f"next: {command('report', output)}",
+        f"in a training: diffaug.AugmentedDataset({output!r}, real={real!r})",
+    )
 
 
 def _facts(counts: ShardReport | Summary) -> dict[str, int]:
@@ -144,7 +173,7 @@ def _facts(counts: ShardReport | Summary) -> dict[str, int]:
 def _counts(report: ShardReport, run: Run) -> str:
     filtered = f"{report.filtered} filtered, " if run.recipe.turns_away else ""
     passed = f", {report.passed_over} passed over" if report.passed_over else ""
-    return f"{report.ok} ok, {filtered}{report.failed} failed{passed}"
+    return f"{report.ok} made, {filtered}{report.failed} failed{passed}"
 
 
 def _show_plan(job: Job) -> int:
@@ -154,7 +183,9 @@ def _show_plan(job: Job) -> int:
     shards = f"{len(missing)} of {len(run.sources)} shards to do"
     out.print(f"{shards}, into {job.output}")
     if missing:
-        out.print(str(estimate(run, missing)))
+        found = estimate(run, missing)
+        out.print(str(found))
+        _warn(found, job.output)
     out.print(f"recipe {run.recipe_digest[:16]}: {run.recipe.model_dump_json()}")
     out.print(f"on {run.device_class}: {run.execution.model_dump_json()}")
     return OK
@@ -176,6 +207,15 @@ def _pilot(job: Job, count: int) -> int:
         out.print(f"the first failed because {failed['reason'].iloc[0]}")
     if found.sheet:
         out.print(f"pictures: {found.sheet}")
-    out.print(f"the whole job: {estimate(job.planned, job.planned.sources)}")
+    whole = estimate(job.planned, job.planned.sources)
+    out.print(f"the whole job: {whole}")
+    _warn(whole, job.output)
     out.print(found.choice.sentence)
+    strength = "S" if found.choice.strength is None else f"{found.choice.strength:g}"
+    advise(f"next: the same command with --strength {strength} instead of --pilot {count}")
     return OK
+
+
+def _warn(found: Estimate, output: str) -> None:
+    if shortage := found.shortage(output):
+        err.print(f"diffaug: {shortage}", "shortage")

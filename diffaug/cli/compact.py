@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.progress import counted
+from diffaug.cli.steps import advise
 
 __all__ = ["compact"]
 
@@ -27,4 +28,5 @@ def compact(output: str) -> int:
     layout = Output(output)
     files = len(layout.lineage_files())
     out.print(f"{rows} rows in {files} files: {layout.lineage}")
+    advise(f"next: pandas.read_parquet({layout.lineage!r}), in Python")
     return OK

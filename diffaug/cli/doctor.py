@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffaug.cli.app import DIFFERS, OK, app, out
+from diffaug.cli.steps import advise
 
 __all__ = ["doctor"]
 
@@ -30,4 +31,7 @@ def doctor(*urls: str) -> int:
         if finding.cure:
             out.print(f"       {finding.cure}")
     out.print("nothing is wrong" if not wrong else f"{wrong} wrong")
-    return DIFFERS if wrong else OK
+    if wrong:
+        return DIFFERS
+    advise("next: diffaug try FOLDER")
+    return OK

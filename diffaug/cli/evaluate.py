@@ -11,7 +11,9 @@ from cyclopts import Parameter
 from diffaug import storage
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.flags import Flags
+from diffaug.cli.folders import packed
 from diffaug.cli.progress import counted
+from diffaug.cli.steps import advise, beside, command, flags
 from diffaug.errors import ConfigError, require_extra
 from diffaug.evaluation.arms import DIFFUSION, MATCHED
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
@@ -21,6 +23,7 @@ from diffaug.recipe import Recipe
 if TYPE_CHECKING:
     from diffaug.evaluation.plan import EvaluationPlan
     from diffaug.evaluation.search import Schedule
+    from diffaug.evaluation.verdict.conclusion import Conclusion
 
 __all__ = ["evaluate"]
 
@@ -69,11 +72,12 @@ def evaluate(
     Parameters
     ----------
     paths
-        one or more shards with classes, to draw labelled images from; then a local output folder
+        one or more shards with classes or folders of class folders, to draw labelled images from;
+        then a local output folder
     test
-        shards of test images; never used to choose anything
+        shards or a folder of test images; never used to choose anything
     validation_source
-        shards to draw validation images from [default: SOURCE]
+        shards or a folder to draw validation images from [default: SOURCE]
     settings
         YAML file of settings
     recipe
@@ -117,11 +121,12 @@ def evaluate(
 
         schedule = Schedule.of(_BUDGET if budget is None else budget)
         requested = settings_of(requested, schedule, candidates(search, schedule))
+    shards, _ = packed(output, sources, test or [], validation_source or [])
     plan = plan_evaluation(
-        sources,
+        shards[0],
         output,
-        test=test or [],
-        validation=validation_source,
+        test=shards[1],
+        validation=shards[2],
         settings=requested,
         recipe=Recipe.from_yaml(recipe, **fields)
         if recipe
@@ -143,7 +148,9 @@ def evaluate(
         f"{found.test} test images, {found.left_out} left out"
     )
     new_classifier(plan.settings.classifier, Task(3, 2), 0)  # fails now rather than in hours
-    return _conclude(plan, output) if schedule is None else _search(plan, output, schedule)
+    if schedule is None:
+        return _conclude(plan, sources, output)
+    return _search(plan, sources, output, schedule)
 
 
 def _refuse_unused(
@@ -175,7 +182,7 @@ def _refuse_unused(
         raise ConfigError(f"--{name.replace('_', '-')} does nothing {unused[name]}: leave it out")
 
 
-def _conclude(plan: EvaluationPlan, output: str) -> int:
+def _conclude(plan: EvaluationPlan, sources: list[str], output: str) -> int:
     from diffaug.evaluation.images.generate import generate, pools_of
     from diffaug.evaluation.trials.run import missing_trials, run_trials
     from diffaug.evaluation.verdict.conclude import conclude
@@ -194,10 +201,26 @@ def _conclude(plan: EvaluationPlan, output: str) -> int:
     conclusion = conclude(plan, output)
     out.print(str(conclusion))
     out.print(f"tables and plots: {output}/results")
+    advise(f"next: {command('report', output)}", _suggested(conclusion, plan, sources))
     return OK
 
 
-def _search(plan: EvaluationPlan, output: str, schedule: Schedule) -> int:
+def _suggested(conclusion: Conclusion, plan: EvaluationPlan, sources: list[str]) -> str:
+    """What the verdicts suggest: to augment with what helps, or to train without it."""
+    for verdict in conclusion.verdicts:
+        family = verdict.arm.partition(" ")[0]
+        if verdict.word == "helps" and (family != "filtered" or plan.recipe.filters):
+            fields = plan.recipe.model_dump(include=plan.recipe.model_fields_set)
+            fields |= {"strength": f"{verdict.strength:g}"}
+            fields |= {"sampler": "one-step"} if family == "one-step" else {}
+            made = [*sources, beside(sources, "augmented"), *flags(fields)]
+            return f"{verdict.arm} helps, so use it: {command('augment', *made)}"
+    search = [*sources, beside(sources, "searched"), *flags({"model": plan.recipe.model})]
+    search += ["--search", "strength=0.1:0.9"]
+    return f"train without these images, or look for a strength: {command('evaluate', *search)}"
+
+
+def _search(plan: EvaluationPlan, sources: list[str], output: str, schedule: Schedule) -> int:
     from diffaug.evaluation.search import search
 
     rounds = counted(search(plan, output, schedule), schedule.rounds, "searching, rounds", err)
@@ -208,5 +231,6 @@ def _search(plan: EvaluationPlan, output: str, schedule: Schedule) -> int:
         out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}")
     best, without = made.accuracy[made.best()[0]], made.baseline
     out.print(f"{best - without:+.1f} points relative to flips and crops alone ({without:.1f})")
-    out.print(f"use it: diffaug augment SOURCE OUTPUT --recipe {output}/recipe.yaml")
+    use = [*sources, beside(sources, "augmented"), "--recipe", f"{output}/recipe.yaml"]
+    advise(f"next: {command('augment', *use)}")
     return OK

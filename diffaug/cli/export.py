@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from diffaug.cli.app import OK, app, out
+from diffaug.cli.steps import advise
 
 __all__ = ["export"]
 
@@ -22,6 +23,8 @@ def export(output: str, *, format: Literal["croissant"] = "croissant") -> int:
     """
     from diffaug.output.croissant import export_croissant
 
-    out.print(f"wrote {export_croissant(output)}")
+    written = export_croissant(output)
+    out.print(f"wrote {written}")
     out.print("add its licence and citation yourself: the fields license and citeAs")
+    advise(f"next: mlcroissant.Dataset({written!r}) loads it, in Python")
     return OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diffaug.cli.app import OK, app, out
+from diffaug.cli.steps import advise
 
 if TYPE_CHECKING:
     from diffaug.models.card import Card
@@ -27,6 +28,7 @@ def models() -> int:
     )
     for card in known_cards():
         out.print(_known(card))
+    advise("next: diffaug try FOLDER --model MODEL")
     return OK
 
 

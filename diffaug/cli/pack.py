@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.cli.progress import Counts, counted
+from diffaug.cli.steps import advise, command
 from diffaug.errors import ConfigError
 from diffaug.recipe import Recipe
 
@@ -103,20 +104,21 @@ def pack(
         if outcome.reason is not None:
             err.print(f"left out {outcome.name}: {outcome.reason}")
     where = storage.public_url(output).rstrip("/")
-    return _conclude(tally, f"{where}/{tally.pattern} and {where}/{name}.yaml", max_failed)
+    return _conclude(tally, where, name, max_failed)
 
 
-def _conclude(tally: Totals, files: str, max_failed: float) -> int:
-    count = len(tally.shards) + 1
+def _conclude(tally: Totals, where: str, name: str, max_failed: float) -> int:
+    count, shards = len(tally.shards) + 1, f"{where}/{tally.pattern}"
     kept = "" if tally.written == count else "; the others already existed with the same content"
     out.print(str(tally))
-    out.print(f"{tally.written} of {count} files written{kept}: {files}")
+    out.print(f"{tally.written} of {count} files written{kept}: {shards} and {where}/{name}.yaml")
     if tally.failed_fraction > max_failed:
         err.print(
             f"diffaug: {tally.left_out} of {tally.found} left out, more than --max-failed "
             f"{max_failed:g}"
         )
         return DIFFERS
+    advise(f"next: {command('try', shards)}")
     return OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffaug.cli.app import OK, app, out
+from diffaug.cli.steps import advise, command
 from diffaug.errors import require_extra
 
 __all__ = ["report"]
@@ -19,6 +20,9 @@ def report(output: str) -> int:
     """
     require_extra("report", "report", "jinja2", "matplotlib", "pandas")
     from diffaug.report import write_report
+    from diffaug.report.evaluation import is_evaluation
 
     out.print(f"open {write_report(output)}")
+    if not is_evaluation(output):
+        advise(f"next: {command('verify', output, '--replay', '5')}")
     return OK

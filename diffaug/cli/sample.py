@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.progress import counted
+from diffaug.cli.steps import advise, command
 from diffaug.diffusion.samplers import SamplerName
 from diffaug.errors import ConfigError
 from diffaug.recipe import Recipe
@@ -117,6 +118,7 @@ def sample(
     for _ in counted(written, number, "sampling images", err):
         pass
     out.print(f"{number} images in {output}")
+    advise(f"next: {command('try', 'FOLDER', '--model', checkpoint)}")
     return OK
 
 

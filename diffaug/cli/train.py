@@ -9,7 +9,9 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.flags import Flags
+from diffaug.cli.folders import packed
 from diffaug.cli.progress import Pace, counted
+from diffaug.cli.steps import advise, beside, command
 from diffaug.errors import ConfigError, require_extra
 from diffaug.train.recipe import TrainRecipe
 
@@ -21,6 +23,8 @@ _PRINT_EVERY = 100
 
 _OF_CLASSES = {"class_dropout", "label_key", "unlabelled"}
 """Fields that only count if classes condition the model."""
+_OF_DENOISERS = {"schedule", "prediction", "min_snr_gamma"} | _OF_CLASSES
+"""Fields that an autoencoder has no use for."""
 
 
 class RecipeFlags(Flags, of=TrainRecipe):
@@ -44,15 +48,19 @@ def train(
 ) -> int:
     """Train a denoiser on shards; CHECKPOINT is then what --model takes.
 
+    With --kind autoencoder, train an autoencoder; CHECKPOINT is then what --autoencoder takes.
+
     Parameters
     ----------
     paths
-        one or more shards (files, globs, brace ranges or lists, on any fsspec URL), then a local
+        one or more shards (files, globs, brace ranges or lists, on any fsspec URL) or folders of
+        pictures or of class folders, which are packed into CHECKPOINT-source first; then a local
         folder for the checkpoint
     recipe
         YAML file of recipe fields
     held_back
-        shards of held-out images, not in SOURCE; every preview reports the noise loss on them
+        shards or folders of held-out images, not in SOURCE; every preview reports the noise loss on
+        them (of an autoencoder, the PSNR)
     dtype
         float32, or bfloat16 for autocast [default: the faster one on this machine]
     device
@@ -70,6 +78,10 @@ def train(
     *sources, checkpoint = paths
     fields = flags.given()
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
+    is_denoiser = made.kind == "denoiser"
+    if unused := sorted(_OF_DENOISERS.intersection(fields)) if not is_denoiser else []:
+        flag = unused[0].replace("_", "-")
+        raise ConfigError(f"--{flag} does nothing with --kind autoencoder: leave one of them out")
     if not made.class_count and not resume:
         for name in _OF_CLASSES.intersection(fields):
             flag = name.replace("_", "-")
@@ -77,8 +89,9 @@ def train(
 
     from diffaug.train.loop import train as start
 
+    shards, _ = packed(checkpoint, sources, held_back or [])
     steps_made = start(
-        sources,
+        shards[0],
         checkpoint,
         made,
         device=device,
@@ -86,7 +99,7 @@ def train(
         resume=resume,
         checkpoint_minutes=checkpoint_minutes,
         preview_steps=preview_steps,
-        held_back=held_back,
+        held_back=shards[1],
     )
     pace, last = Pace(), None
     watched = counted(
@@ -97,14 +110,20 @@ def train(
         for skipped in last.newly_skipped:
             err.print(f"skipped {skipped}")
         if last.held_back is not None:
-            line = f"step {last.step}: held-out noise loss {last.held_back:.5f}"
+            measure = "noise loss {:.5f}" if is_denoiser else "PSNR {:.2f} dB"
+            line = f"step {last.step}: held-out {measure.format(last.held_back)}"
             err.print(line, "held_back", step=last.step, loss=last.held_back)
         if not err.is_live and (last.step % _PRINT_EVERY == 0 or last.step == made.steps):
             left = pace.left((made.steps - last.step) * made.batch_size)
             err.print(f"step {last.step} of {made.steps}: {pace}  {left} left")
     if last is None:
         out.print(f"{checkpoint} is already trained: {made.steps} steps")
-        return OK
-    out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
-    out.print(f"use it: diffaug augment SOURCE OUTPUT --model {checkpoint}")
+    else:
+        out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
+    if is_denoiser:
+        use = [*sources, beside(sources, "augmented"), "--model", checkpoint]
+        advise(f"next: {command('augment', *use)}")
+    else:
+        use = [*sources, beside(sources, "model"), "--autoencoder", checkpoint]
+        advise(f"next: {command('train', *use)}")
     return OK

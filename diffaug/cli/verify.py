@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.cli.progress import Counts, counted
+from diffaug.cli.steps import advise, command
 from diffaug.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def verify(
     if replay:
         differences += _replay_some(output, replay, replayable)
     out.print(f"{len(run.sources)} shards checked, {differences} differences")
-    return DIFFERS if differences else OK
+    if differences:
+        return DIFFERS
+    further = ("export", output) if replay else ("verify", output, "--replay", "5")
+    advise(f"next: {command(*further)}")
+    return OK
 
 
 def _shown(differences: list[Difference]) -> int:
@@ -106,7 +111,7 @@ def replay(
         current folder]
     """
     from diffaug import storage
-    from diffaug.audit.replay import member_name, replay_rows
+    from diffaug.audit.replay import replay_rows
     from diffaug.output.select import find_sample
     from diffaug.storage import local_path
 
@@ -115,7 +120,7 @@ def replay(
     metadata, row = find_sample(output, sample_id)
     (replayed,) = replay_rows([row], metadata, output)
     if replayed.data is not None:
-        path = local_path(file or member_name(row, metadata).rpartition("/")[2])
+        path = local_path(file or replayed.name.rpartition("/")[2])
         try:
             _save(replayed.data, path)
         except OSError as error:
@@ -127,7 +132,10 @@ def replay(
         out.print("equal: its bytes and pixels match the manifest")
     else:
         out.print(f"{replayed.verdict}: {replayed}")
-    return DIFFERS if replayed.verdict == "differs" else OK
+    if replayed.verdict == "differs":
+        return DIFFERS
+    advise(f"next: {command('verify', output, '--replay', '5')}")
+    return OK
 
 
 def _save(data: bytes, path: Path) -> None:

@@ -6,6 +6,7 @@ It is built from webdataset's parts: `split_by_node` and `split_by_worker` divid
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,13 @@ from diffaug.errors import ConfigError
 from diffaug.output.layout import SHARDS, Output
 from diffaug.output.run import the_run
 from diffaug.output.sources import source_shards
+from diffaug.pack.beside import pack_folders
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Reading
 
 __all__ = ["AugmentedDataset"]
+
+_log = logging.getLogger(__name__)
 
 
 class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[misc]
@@ -47,9 +51,10 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
 
     Args:
         output: folder or URL of an OUTPUT of `diffaug augment`. Its committed shards count.
-        real: shards of real samples: files, globs, brace ranges or lists, on any fsspec URL. None
-            uses augmented samples alone, unless the OUTPUT's layout is `paired`: then the real
-            samples are the sources in its own tars.
+        real: shards of real samples: files, globs, brace ranges or lists, on any fsspec URL; or
+            folders of pictures or of class folders, which are packed into `output`-source unless
+            they were packed for the job. None uses augmented samples alone, unless the OUTPUT's
+            layout is `paired`: then the real samples are the sources in its own tars.
         p: probability that a sample drawn is augmented, in [0, 1]; 0.5 by default. At 0 and 1
             there is only one side, in evaluation too, where `p` has no other effect.
         ratio: in place of `p`, how many real and how many augmented samples take turns, such as
@@ -172,10 +177,13 @@ def _real_shards(
     if real is not None:
         several = isinstance(real, Sequence) and not isinstance(real, str)
         patterns = [*real] if several else [real]  # type: ignore[misc]
-        # the tars of the layout `paired` hold real samples too
-        return source_shards(
-            [_place("real", pattern) for pattern in patterns], None if paired else output.url
+        (shards,), folders = pack_folders(
+            [[_place("real", pattern) for pattern in patterns]], output.url
         )
+        for folder in folders:
+            _log.log(logging.WARNING if folder.new else logging.INFO, "%s", folder)
+        # the tars of the layout `paired` hold real samples too
+        return source_shards(shards, None if paired else output.url)
     tars = [tar for tar in index.every if tar.startswith(f"{SHARDS}/")]
     return [output.at(tar) for tar in tars] if paired and tars else None
 

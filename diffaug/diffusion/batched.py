@@ -2,7 +2,8 @@
 
 Torch's kernels sum in an order that depends on the batch shape, and on the number of threads that
 share a call. So every call has the same shape and one thread, and several calls at the same time
-keep the cores busy.
+keep the cores busy. Between calls, too, nothing is shared by threads: those that share a small
+computation wait for one another, and longest where a helper thread has the core of one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from diffaug.errors import OutOfMemoryError
 
-__all__ = ["Batched", "at_once", "is_out_of_memory", "side_by_side"]
+__all__ = ["Batched", "at_once", "in_one_thread", "is_out_of_memory", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -42,6 +43,12 @@ def side_by_side(calls: Iterable[Callable[[], T]], device: torch.device) -> list
     if count == 1:
         return [call() for call in calls]
     return list(_pool(count).map(_inferring, calls))
+
+
+def in_one_thread(work: Callable[[], T], device: torch.device) -> T:
+    """The result of `work`, for which torch uses one thread on a CPU; it must make no calls."""
+    count = at_once(device)
+    return work() if count == 1 else _pool(count).submit(_inferring, work).result()
 
 
 class Batched:

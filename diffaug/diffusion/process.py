@@ -15,6 +15,7 @@ https://arxiv.org/abs/2108.01073, https://arxiv.org/abs/2201.09865
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffaug.diffusion.batched import in_one_thread
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.guidance import Conditioned
@@ -90,6 +92,10 @@ class Gaussian(Process):
     @torch.inference_mode()
     def enter(self, lanes: Sequence[int], edits: Sequence[Edit]) -> None:
         """Noise new samples along the forward process, each in its lane."""
+        in_one_thread(partial(self._noise, lanes, edits), self._x.device)
+        self._predict.enter(lanes, edits)
+
+    def _noise(self, lanes: Sequence[int], edits: Sequence[Edit]) -> None:
         self._make_room(edits)
         for lane, edit in zip(lanes, edits, strict=True):
             way, calls = edit.trajectory, edit.trajectory.calls
@@ -118,7 +124,6 @@ class Gaussian(Process):
         if self._fresh is not None:
             for lane, edit in zip(lanes, edits, strict=True):
                 self._fresh[lane, : edit.trajectory.draws] = upload(edit.noise[1:], device)
-        self._predict.enter(lanes, edits)
 
     def _make_room(self, edits: Sequence[Edit]) -> None:
         """Widen what is kept for each lane to what these edits need."""
@@ -149,8 +154,21 @@ class Gaussian(Process):
         t = upload(np.where(held, self._times[self._every, call], 0), device)
         weights = np.where(held[:, None], self._weights[self._every, call], _STAY)
         columns = upload(np.ascontiguousarray(weights.T), device)
-        a, b, c, d = (along(column, self._x) for column in columns)
-        x_0 = self._denoiser.estimate(self._x, t, self._predict(self._x, t, held, call))
+        factors = [along(column, self._x) for column in columns]
+        output = self._predict(self._x, t, held, call)
+        in_one_thread(partial(self._advance, t, output, factors, call), device)
+
+    def _advance(
+        self,
+        t: Tensor,
+        output: Tensor,
+        factors: Sequence[Tensor],
+        call: NDArray[np.int64],
+    ) -> None:
+        """The step that follows a network's output: sums and products of each value alone."""
+        device = self._x.device
+        a, b, c, d = factors
+        x_0 = self._denoiser.estimate(self._x, t, output)
         # a product and a sum, each rounded by itself: fused, they could depend on the lane
         self._x.mul_(a).add_(torch.mul(x_0, b, out=self._term))
         if self._before is not None:

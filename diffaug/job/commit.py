@@ -84,6 +84,14 @@ class _Published:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An image's file: its extension, png, jpg or webp, and its bytes."""
+
+    extension: str
+    data: bytes
+
+
 class ShardSink:
     """Collects a shard's tars and manifest part in a local folder, and commits or discards them."""
 
@@ -123,14 +131,14 @@ class ShardSink:
         source's sample comes first, once, and the image is a member of that.
         """
         image, sample, row = self._made(copy)
-        data = self._medium.write(image, self._run.recipe.format)
+        file = self._file(copy)
         if self._paired:
             self._add_source(sample)
             key = str(sample.key)
-            place = self._add(self._tar, key, f"{key}.aug{row['copy']}", data, row)
+            place = self._add(self._tar, key, f"{key}.aug{row['copy']}", file, row)
         else:
-            place = self._add_each(self._tar, row, data, sample)
-        self._part.add(row | output_row(image, data, place, self._medium) | {"status": "ok"})
+            place = self._add_each(self._tar, row, file, sample)
+        self._part.add(row | output_row(image, file.data, place, self._medium) | {"status": "ok"})
         self._counts["ok"] += 1
 
     def add_filtered(self, copy: Copy, verdict: Row) -> None:
@@ -143,13 +151,12 @@ class ShardSink:
             verdict: the columns that give the reason.
         """
         image, sample, row = self._made(copy)
-        row = row | verdict
-        data = self._medium.write(image, self._run.recipe.format)
+        row, file = row | verdict, self._file(copy)
         if self._paired:
             self._add_source(sample)
         keep = self._run.recipe.keep_rejects
-        place = self._add_each(self._rejects, row, data, sample) if keep else None
-        self._part.add(row | output_row(image, data, place, self._medium))
+        place = self._add_each(self._rejects, row, file, sample) if keep else None
+        self._part.add(row | output_row(image, file.data, place, self._medium))
         self._counts["filtered"] += 1
 
     def _made(self, copy: Copy) -> tuple[Image.Image, Sample, Row]:
@@ -162,25 +169,32 @@ class ShardSink:
         self._lost.update(copy.finish.losses())
         return copy.image, copy.source.sample, copy.row
 
-    def _add_each(self, tar: _Tar, row: Row, data: bytes, sample: Sample) -> Place:
+    def _file(self, copy: Copy) -> _File:
+        """The file of a copy's image."""
+        assert copy.source is not None
+        assert copy.image is not None
+        format = self._run.recipe.format_for(copy.source.jpeg)
+        return _File(format, self._medium.write(copy.image, format))
+
+    def _add_each(self, tar: _Tar, row: Row, file: _File, sample: Sample) -> Place:
         """Add an image as its own sample."""
-        key, format = copy_key(str(sample.key), row["copy"]), self._run.recipe.format
-        taken, carried = (format, _LINEAGE_MEMBER), self._reading.carried(sample)
+        key = copy_key(str(sample.key), row["copy"])
+        taken, carried = (file.extension, _LINEAGE_MEMBER), self._reading.carried(sample)
         carried = {name: one for name, one in carried.items() if name not in taken}
-        return self._add(tar, key, key, data, row, carried)
+        return self._add(tar, key, key, file, row, carried)
 
     def _add(
         self,
         tar: _Tar,
         key: str,
         stem: str,
-        data: bytes,
+        file: _File,
         row: Row,
         carried: Mapping[str, Member] = MappingProxyType({}),
     ) -> Place:
         """Add an image, what is carried with it, and its short lineage, under names with a stem."""
-        name = f"{stem}.{self._run.recipe.format}"
-        offset = tar.add(name, data)
+        name = f"{stem}.{file.extension}"
+        offset = tar.add(name, file.data)
         for extension, member in carried.items():
             tar.add(f"{stem}.{extension}", member.data)
         tar.add(f"{stem}.{_LINEAGE_MEMBER}", lineage(row))

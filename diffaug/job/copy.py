@@ -79,7 +79,7 @@ class Copy:
         assert self.image is not None
         return Candidate(
             source=self.finish.seen(),
-            output=self.image,
+            output=self.finish.shown(self.image),
             label=self.row.get("label"),
             label_text=self.row.get("label_text"),
             origin=self.origin,

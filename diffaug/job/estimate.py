@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import cycle, islice
 from statistics import fmean
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug import storage
@@ -30,6 +33,9 @@ _SHARDS, _SAMPLES = 3, 200
 _SECONDS = 2.0
 """How long the network is timed, at least."""
 
+_ENCODED = 32
+"""How many results are made, scored and encoded at most."""
+
 _BLOCK = 512
 _LINEAGE = 4 * _BLOCK
 """The size of an image's short lineage in a tar, header included."""
@@ -44,6 +50,7 @@ class Estimate:
         images: planned rows, including those that will fail.
         calls: network calls, counted by image.
         seconds: on one machine like this one, or on workers that are as fast together.
+        source_bytes: size of those shards.
         output_bytes: size of the tars, if no image is rejected or all rejects are kept.
     """
 
@@ -51,13 +58,25 @@ class Estimate:
     images: int
     calls: int
     seconds: float
+    source_bytes: int
     output_bytes: int
 
     def __str__(self) -> str:
         return (
             f"about {self.images:,} images, {self.calls:,} network calls of one image, "
             f"{timedelta(seconds=round(self.seconds))} on this machine (h:mm:ss), "
-            f"{self.output_bytes / 1e6:,.1f} MB of shards"
+            f"{_size(self.output_bytes)} of shards from {_size(self.source_bytes)}"
+        )
+
+    def shortage(self, output: str) -> str | None:
+        """A sentence if the disk of a local OUTPUT is too small; None on other stores, too."""
+        free = storage.free_bytes(output)
+        if free is None or free >= self.output_bytes:
+            return None
+        return (
+            f"the shards take about {_size(self.output_bytes)}, and the disk of "
+            f"{storage.public_url(output)} has {_size(free)} free: make room, or choose an OUTPUT "
+            "elsewhere"
         )
 
 
@@ -65,14 +84,15 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     """Read a few of the missing shards, and time the network on their images.
 
     The number of images is extrapolated from those shards, by size where the store reports sizes.
-    Reading, SSIM and PSNR, and writing run in parallel with the network and are not counted; the
-    recipe's judges are.
+    Decoding, making, scoring and encoding pictures are timed too, since they take cores from the
+    network. Waiting for a store is not counted.
 
     Raises:
         OSError: storage failed.
     """
     editor = Binding.of_run(run).editor()
     samples, read = 0, 0
+    ahead = 0.0  # seconds of decoding, fitting and drawing noise
     drafts: list[Draft] = []  # to time the network on
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
     planned = calls = 0
@@ -82,26 +102,37 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
         with storage.open_whole(shard.url) as source:
             for sample in islice(census.of(shard.url).samples(source.stream), _SAMPLES):
                 samples += sample.key is not None
-                if found := _drafts(sample, editor):
+                began = time.monotonic()
+                found = _drafts(sample, editor)
+                ahead += time.monotonic() - began
+                if found:
                     planned += len(found)
                     calls += sum(map(_calls, found))
                     drafts += found[: enough - len(drafts)]
                     members.append(_carried(sample, editor))
             read += source.bytes_read
-    if not samples:
-        return Estimate(shards=len(missing), images=0, calls=0, seconds=0.0, output_bytes=0)
-    images = round(samples / read * _bytes(missing, read)) * run.recipe.copies
-    good = planned / (samples * run.recipe.copies)
-    if not drafts:
-        return Estimate(shards=len(missing), images=images, calls=0, seconds=0.0, output_bytes=0)
-    needed = images * good * calls / planned
-    rate, encoded, judging = _calibrate(editor, drafts, run)
-    return Estimate(
+    source_bytes = _bytes(missing, read)
+    images = round(samples / read * source_bytes) * run.recipe.copies if samples else 0
+    nothing = Estimate(
         shards=len(missing),
         images=images,
+        calls=0,
+        seconds=0.0,
+        source_bytes=round(source_bytes),
+        output_bytes=0,
+    )
+    if not drafts:
+        return nothing
+    good = planned / (samples * run.recipe.copies)
+    needed = images * good * calls / planned
+    rates, device = _calibrate(editor, drafts, run), editor.model.denoiser.device
+    made = images * good
+    seconds = _together(needed / rates.calls, made * ahead / planned, made * rates.behind, device)
+    return replace(
+        nothing,
         calls=round(needed),
-        seconds=needed / rate + images * good * judging,
-        output_bytes=round(images * good * (encoded + _LINEAGE + fmean(members))),
+        seconds=seconds + made * rates.judging,
+        output_bytes=round(made * (rates.encoded + _LINEAGE + fmean(members))),
     )
 
 
@@ -138,31 +169,73 @@ def _carried(sample: Sample, editor: Editor) -> float:
     return (carried + picture) / editor.recipe.copies
 
 
+def _size(count: float) -> str:
+    """A number of bytes in MB or GB."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
 def _in_tar(size: int) -> int:
     return _BLOCK + -(-size // _BLOCK) * _BLOCK
 
 
-def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> tuple[float, float, float]:
-    """Image-calls a second with all lanes full, what an image takes in a tar, in bytes, and how
-    long the recipe's judges take for one, in seconds."""
+@dataclass(frozen=True, kw_only=True)
+class _Rates:
+    """What was measured of a few images.
+
+    Attributes:
+        calls: image-calls a second with all lanes full, and nothing else to do.
+        behind: how long making, scoring and encoding a picture takes, in seconds.
+        judging: how long the recipe's judges take for one, in seconds.
+        encoded: what an image takes in a tar, in bytes.
+    """
+
+    calls: float
+    behind: float
+    judging: float
+    encoded: float
+
+
+def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> _Rates:
     steps = editor.steps().run_steps((draft, draft.edit) for draft in cycle(drafts))
     next(steps)
-    sizes: list[int] = []
-    pictures: list[Image.Image] = []
+    results: list[tuple[Draft, NDArray[np.float32]]] = []
     calls, started = 0, time.monotonic()
     for finished in steps:
         for draft, x_0 in finished:
             calls += _calls(draft)
-            if x_0 is not None and len(sizes) < len(drafts):
-                try:
-                    picture = draft.finish.picture(x_0)
-                except DefectError:
-                    continue
-                sizes.append(_in_tar(len(editor.medium.write(picture, editor.recipe.format))))
-                pictures.append(picture)
+            if x_0 is not None and len(results) < len(drafts):
+                results.append((draft, x_0))
         if (seconds := time.monotonic() - started) >= _SECONDS:
             break
-    return calls / seconds, fmean(sizes) if sizes else 0.0, _judging(run, pictures)
+    sizes, pictures, began = [], [], time.monotonic()
+    for draft, x_0 in (results[place] for place in evenly(len(results), _ENCODED)):
+        try:
+            picture = draft.finish.picture(x_0)
+        except DefectError:
+            continue
+        shown = draft.finish.shown(picture)
+        editor.medium.compare([(draft.finish.seen(), shown)])
+        format = editor.recipe.format_for(draft.finish.source.jpeg)
+        sizes.append(_in_tar(len(editor.medium.write(picture, format))))
+        pictures.append(shown)
+    behind = (time.monotonic() - began) / max(1, len(pictures))
+    return _Rates(
+        calls=calls / seconds,
+        behind=behind,
+        judging=_judging(run, pictures),
+        encoded=fmean(sizes) if sizes else 0.0,
+    )
+
+
+def _together(network: float, ahead: float, behind: float, device: torch.device) -> float:
+    """How long a job takes of which these three run side by side, in seconds.
+
+    On a CPU the network keeps every core busy that the two helper threads leave it. On a GPU it
+    costs nothing that they compute meanwhile. Neither of them is ever on more than one core.
+    """
+    cores = at_once(device)
+    shared = network + (ahead + behind) / cores if device.type == "cpu" else network
+    return max(shared, ahead, behind)
 
 
 def _judging(run: Run, pictures: list[Image.Image]) -> float:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.execution import Execution
-from diffaug.job.job import Job
+from diffaug.job.handful import augment_handful, look, spread, write_handful
 from diffaug.output.layout import Output
 from diffaug.output.run import Run
-from diffaug.output.select import evenly
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import Filters
 from diffaug.report import contact_sheet
-from diffaug.shards import Sample, ShardWriter
-from diffaug.shards.census import Census
 from diffaug.shards.reading import Reading
 
 __all__ = ["KEPT", "Choice", "Pilot", "run_pilot"]
@@ -31,10 +23,6 @@ KEPT = 0.9
 """The fraction of labels that a strength must keep to be chosen."""
 
 _GRID = (0.2, 0.4, 0.6, 0.8)
-_SHARDS = 16
-"""How many shards are read at most."""
-_EACH = 20
-"""How many samples are read for each one that is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +71,17 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
         ConfigError: the source has no sample.
         OSError: storage failed.
     """
-    samples = _spread(_look(run, count), count, Reading.of(run.recipe))
+    reading = Reading.of(run.recipe)
+    urls = [shard.url for shard in run.sources]
+    samples = spread(look(urls, reading, count).shards, count, reading)
     if not samples:
         raise ConfigError("no sample in the source: check SOURCE and image_key")
     with storage.scratch(output) as folder:
         source, pilot = folder / "pilot.tar", str(folder / "pilot")
-        _write(samples, source)
-        rows = _augment(source, pilot, _recipe(run.recipe), run.execution)
+        write_handful(samples, source)
+        recipe = _recipe(run.recipe)  # its classes were looked at when the job was planned
+        augment_handful(source, pilot, recipe, run.execution, classes_as_numbered=True)
+        rows = pd.read_parquet(Output(pilot).manifest)
         sheet = folder / "pilot.png"
         contact_sheet(pilot, sheet, sources=count, columns=4)
         url = Output(output).report("pilot.png") if sheet.is_file() else None
@@ -111,45 +103,6 @@ def _recipe(recipe: Recipe) -> Recipe:
     changes = {"strength": tuple(strengths), "copies": len(strengths), "layout": "each"}
     kept = recipe.model_dump(exclude={"filters", "keep_best", "keep_best_by", "keep_rejects"})
     return Recipe.of(kept | changes)
-
-
-def _look(run: Run, count: int) -> list[list[Sample]]:
-    """Samples of some shards, spread over all of them."""
-    places = evenly(len(run.sources), min(_SHARDS, count))
-    each = -(-count * _EACH // len(places))
-    looked, census = [], Census(Reading.of(run.recipe))
-    for place in places:
-        url = run.sources[place].url
-        with storage.open_whole(url) as source:
-            read = census.of(url).samples(source.stream)
-            looked.append([one for one in islice(read, each) if one.key is not None])
-    return looked
-
-
-def _spread(shards: Sequence[Sequence[Sample]], count: int, reading: Reading) -> list[Sample]:
-    """One sample of each class in turn, and each class's from one shard after the other."""
-    by_class = defaultdict[str, list[Sample]](list)
-    in_turn = chain.from_iterable(zip_longest(*shards))
-    for sample in (one for one in in_turn if one is not None):
-        by_class[str(reading.label(sample).value or "")].append(sample)
-    turns = chain.from_iterable(zip_longest(*(by_class[name] for name in sorted(by_class))))
-    return list(islice((one for one in turns if one is not None), count))
-
-
-def _write(samples: Sequence[Sample], path: Path) -> None:
-    with path.open("wb") as stream:
-        tar = ShardWriter(stream)
-        for number, sample in enumerate(samples):
-            for extension, member in sample.members.items():
-                tar.add(f"{number:06d}.{extension}", member.data)
-        tar.close()
-
-
-def _augment(source: Path, output: str, recipe: Recipe, execution: Execution) -> pd.DataFrame:
-    settings = execution.model_dump() | {"classes_as_numbered": True}  # the job has looked at them
-    for _ in Job.plan([str(source)], output, recipe, **settings).run():
-        pass
-    return pd.read_parquet(Output(output).manifest)
 
 
 def _choose(rows: pd.DataFrame) -> Choice:

@@ -224,7 +224,8 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
 
 
 def _as_named(recipe: Recipe, begun: Run) -> Recipe:
-    """The recipe in the plan's words: its model, where it is the same commit, and its detail."""
+    """The recipe in the plan's words: its model, where it is the same commit, and what a field
+    that the user left unset has there."""
     recipe = recipe.continuing(begun.recipe)
     if recipe.model == at_revision(begun.recipe, begun.model.revision).model:
         return recipe.model_copy(update={"model": begun.recipe.model})

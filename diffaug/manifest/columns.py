@@ -22,7 +22,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "string",
         "hash of everything that decides the image's pixels, except the machine: recipe digest, "
         "source pixels as stored and copy and, where there is one, the conditioning class, the "
-        "prompt, the mask, and the pixels that a profile or a background makes of the stored ones; "
+        "prompt, the mask, the transparency that is kept, and the pixels that a profile or a "
+        "background makes of the stored ones; "
         "null when the source could not be decoded",
     ),
     "copy": ("int32", "which copy of the source, from 0; null for a defect of the shard itself"),

@@ -43,6 +43,8 @@ def find_embedding(reference: str) -> Path:
 def find_autoencoder(reference: str) -> Path:
     """Find the folder of an autoencoder's config.json and weights: the one given, or its vae/.
 
+    In an `LDMPipeline` the autoencoder lies in vqvae/.
+
     Raises:
         ConfigError: there is no such folder, or it holds another kind of network, a pickle or a
             broken file.
@@ -50,7 +52,8 @@ def find_autoencoder(reference: str) -> Path:
     folder = local_path(reference)
     if folder.is_dir():
         folder = folder.resolve()
-        folder = folder if (folder / "config.json").is_file() else folder / "vae"
+        places = (folder, folder / "vqvae", folder / "vae")
+        folder = next((one for one in places if (one / "config.json").is_file()), places[-1])
     elif hub.is_hub_name(reference):
         folder = hub.fetch_autoencoder(reference)
     else:
@@ -82,7 +85,7 @@ def _check_autoencoder(reference: str, folder: Path) -> None:
             f"autoencoder {reference}: no readable config.json at its top or in vae/: give a "
             "folder written by a diffusers autoencoder's save_pretrained"
         ) from None
-    if "Autoencoder" not in kind:
+    if "Autoencoder" not in kind and kind != "TAEF2":
         raise ConfigError(f"autoencoder {reference}: it is a {kind}, not an autoencoder")
     files = autoencoder_files(folder)
     if not any(path.suffix == ".safetensors" for path in files):

@@ -37,6 +37,8 @@ class Card:
         saw: what it was trained on, in the words of `diffaug evaluate --model-saw`.
         run_here: whether diffaug's authors have run it.
         note: what to know before downloading it.
+        evaluated: the verdict of the evaluations made of it, such as `no evidence`; empty if there
+            was none.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Card:
     saw: str = "unknown"
     run_here: bool = False
     note: str = ""
+    evaluated: str = ""
 
 
 def read_card(folder: Path) -> Card | None:
@@ -80,6 +83,7 @@ def read_card(folder: Path) -> Card | None:
         suggested=fields.get("suggested") or {},
         family=_family(folder),
         saw=fields.get("saw", "unknown"),
+        evaluated=fields.get("evaluated", ""),
         run_here=folder.parent == SHIPPED,
     )
 

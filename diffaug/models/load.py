@@ -34,7 +34,11 @@ _FAMILIES = (
         ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"), "stable_diffusion_3"
     )
     | dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline"), "flux")
-    | {"DiTPipeline": "dit", "ConsistencyModelPipeline": "consistency"}
+    | {
+        "DiTPipeline": "dit",
+        "ConsistencyModelPipeline": "consistency",
+        "LDMPipeline": "latent_unet2d",
+    }
 )
 """Each pipeline's adapter: a module in families/, imported when needed."""
 

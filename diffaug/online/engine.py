@@ -134,6 +134,7 @@ class Engine:
                 source = Source(
                     image=found.shown,
                     stored=found.stored,
+                    transparency=found.transparency_in(self._recipe.format),
                     label=one.label,
                     key=one.key,
                     mask=mask,

@@ -70,9 +70,14 @@ def not_pictures(given: Any, what: str = "images") -> TypeError:
 
 
 def like(result: Image.Image, given: ImageLike) -> ImageLike:
-    """The result in the form of what was given; grey becomes RGB if RGB was given."""
+    """The result in the form of what was given; grey becomes RGB if RGB was given.
+
+    A PIL image stays as transparent as the result is.
+    """
     if isinstance(given, Image.Image):
-        return result if given.mode in GREYS else result.convert("RGB")
+        if given.mode in GREYS or result.mode == "RGBA":
+            return result
+        return result.convert("RGB")
     pixels = np.asarray(result if given.shape[0] == 1 else result.convert("RGB"))
     tensor = torch.from_numpy(np.array(pixels.reshape(*pixels.shape[:2], -1))).permute(2, 0, 1)
     tensor = tensor.to(given.device)

@@ -88,13 +88,14 @@ def _document(run: Run, reports: list[ShardReport], summary: Summary, name: str)
         encoding_formats=["application/x-parquet"],
         includes=[f"{_PARTS}/*.parquet"],
     )
+    formats = dict.fromkeys(run.recipe.format_for(jpeg) for jpeg in (False, True))
     images = mlc.FileSet(
         id=_IMAGES,
         name=_IMAGES,
         description="Synthetic images: variations of source images made by a diffusion model.",
         contained_in=[tar.id for tar in tars],
-        encoding_formats=[_MEDIA[run.recipe.format]],
-        includes=[f"*.{run.recipe.format}"],
+        encoding_formats=[_MEDIA[format] for format in formats],
+        includes=[f"*.{format}" for format in formats],
     )
     return mlc.Metadata(
         name=name,

@@ -60,7 +60,7 @@ class Summary:
 
     def __str__(self) -> str:
         return (
-            f"{self.planned} planned = {self.ok} ok + {self.filtered} filtered + "
+            f"{self.planned} planned = {self.ok} made + {self.filtered} filtered + "
             f"{self.failed} failed; {self.committed} of {self.shards} shards committed"
             + (f"; passed over: {self.passed_over}" if self.passed_over else "")
             + "".join(f"; {loss}" for loss in self.losses)

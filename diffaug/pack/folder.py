@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,17 @@ class FolderSource:
             path, label = self._images[index]
             load = partial(self._fs.cat_file, f"{self._root}/{path}")
             yield Listed(printable(path), load, _extension(path), label)
+
+    @property
+    def paths(self) -> list[str]:
+        """The images' paths below the folder, in the source's order."""
+        return [path for path, _ in self._images]
+
+    def only(self, paths: Collection[str]) -> FolderSource:
+        """The same source with the images at these paths alone."""
+        some = copy.copy(self)
+        some._images = [image for image in self._images if image[0] in paths]
+        return some
 
     def _take_classes(self, images: dict[str, list[str]], given: tuple[str, ...] | None) -> None:
         numbers = class_numbers(images, given, self._where)

@@ -42,8 +42,8 @@ def refuse_folders(where: str, images: Mapping[str, Collection[str]]) -> None:
     commands = [_command(f"{where.rstrip('/')}/{part}") + flag for part in parts]
     raise ConfigError(
         f"{where}: {', '.join(parts)} are parts of a dataset rather than classes: pack each of "
-        f"them, with {' and '.join(commands)}; if they are the classes, give --classes "
-        f"{','.join(sorted(images))}"
+        f"them, with {' and '.join(commands)}; if they are the classes, pack it with "
+        f"--classes {','.join(sorted(images))}"
     )
 
 

@@ -7,7 +7,7 @@ import hashlib
 import re
 import tarfile
 from collections.abc import Collection, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -43,10 +43,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome for one picture: packed if `reason` is None, else left out for that reason."""
+    """The outcome for one picture: packed if `reason` is None, else left out for that reason.
+
+    `sha256` is that of a packed picture's file.
+    """
 
     name: str
     reason: str | None
+    sha256: str = field(default="", compare=False)
 
 
 def pack(
@@ -110,7 +114,7 @@ def _pack(
                 continue
             shards.add(_members(found, tally.packed, source.classes))
             tally.add(found)
-            yield Outcome(found.picture.name, None)
+            yield Outcome(found.picture.name, None, hashlib.sha256(found.data).hexdigest())
         shards.finish()
         _refuse_loss(source, tally)
         _refuse_more(shards.output, shards.name, tally.shards)

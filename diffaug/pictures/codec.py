@@ -6,7 +6,7 @@ import hashlib
 import io
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from diffaug.errors import DefectError
-from diffaug.pictures.colour import narrowed, shown
+from diffaug.pictures.colour import Transparency, narrowed, shown
 from diffaug.pictures.depth import GREYS, deep_to_8_bits, refuse_unscaled
 
 __all__ = [
@@ -32,11 +32,14 @@ X = TypeVar("X")
 _ENCODER: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 1},
     "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
-    "webp": {"format": "WEBP", "lossless": True, "method": 0},
+    "webp": {"format": "WEBP", "lossless": True, "exact": True, "method": 0},
 }
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """The formats read. Of Pillow's others, one runs Ghostscript and some accept any bytes."""
+
+_JPEGS = ("JPEG", "MPO")
+"""What Pillow calls JPEGs: phones store several pictures in one, of which the first is read."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a file begins that declares itself a TIFF."""
@@ -60,16 +63,33 @@ _PASSES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded(Generic[X]):
-    """A sample as it was decoded. It carries no metadata of its file.
+    """A sample as it was decoded. It carries no other metadata of its file.
 
     Attributes:
         stored: the values that the file stores, which identify it (see `pixel_sha256`).
         shown: what a model, a judge and a training see of it; the same object as `stored` unless a
             colour profile or transparency makes a difference.
+        transparency: how it is transparent; None if it is opaque.
+        jpeg: whether the file is a JPEG.
     """
 
     stored: X
     shown: X
+    transparency: Transparency | None = None
+    jpeg: bool = False
+
+    def transparency_in(self, format: str) -> Transparency | None:
+        """The transparency, if a file of this format can have it and is shown like the source.
+
+        JPEG has none, and WebP no greys, which are shown over another colour by default.
+        """
+        if self.transparency is None or format == "jpg":
+            return None
+        return (
+            None
+            if format == "webp" and self.transparency.colours.mode == "L"
+            else self.transparency
+        )
 
 
 def decode(
@@ -104,7 +124,7 @@ def decode(
             _check(image, data)
         if image.format == "PNG":
             _scale_transparent(image, depth=data[24])
-        return picture(image, background)
+        return replace(picture(image, background), jpeg=image.format in _JPEGS)
     except (DefectError, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -246,7 +266,7 @@ def picture(image: Image.Image, background: str | None = None) -> Decoded[Image.
         # from a palette straight to RGB, Pillow warns about its alpha
         stored = upright.convert("RGBA") if image.mode in ("P", "PA") else upright
         stored = narrowed(stored if stored.mode == "RGB" else stored.convert("RGB"))
-    found = Decoded(stored, shown(upright, stored, background))
+    found = Decoded(stored, *shown(upright, stored, background))
     found.stored.info.clear()
     found.shown.info.clear()
     return found
@@ -259,7 +279,7 @@ def pixel_sha256(image: Image.Image) -> str:
 
 
 def encode(image: Image.Image, format: str) -> bytes:
-    """Encode a picture as png, jpg (quality 95, 4:4:4) or webp (lossless)."""
+    """Encode a picture as png, jpg (quality 95, 4:4:4) or webp (lossless, also where hidden)."""
     buffer = io.BytesIO()
     image.save(buffer, **_ENCODER[format])
     return buffer.getvalue()

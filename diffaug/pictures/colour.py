@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image, ImageChops, ImageCms, ImageColor
 
 from diffaug.pictures.depth import GREYS
 
-__all__ = ["narrowed", "shown"]
+__all__ = ["Transparency", "narrowed", "shown"]
 
 _log = logging.getLogger(__name__)
 
@@ -24,12 +25,45 @@ _WHITE, _BLACK = "#ffffff", "#000000"
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """The mode of the pixels that a profile of a colour space describes."""
 
+_ANY = [0] + 255 * [255]
+"""A table that makes opaque whatever is not wholly transparent."""
+
 _SAME = 2
 """A profile that moves no colour by more levels, of 255, is a spelling of sRGB."""
 
 
-def shown(image: Image.Image, stored: Image.Image, background: str | None) -> Image.Image:
-    """What is seen of a picture: mode L or RGB, in sRGB and opaque.
+@dataclass(frozen=True, slots=True, eq=False)
+class Transparency:
+    """How a picture is transparent.
+
+    Attributes:
+        colours: those of its pixels in sRGB, whatever is behind them: mode L, if the file stores
+            greys and what is behind is grey, or RGB. Where nothing is seen of them, they are the
+            colour behind, so that a reader that drops `alpha` does not uncover what it hides.
+        alpha: how opaque each pixel is, mode L.
+        ground: the colour behind.
+    """
+
+    colours: Image.Image
+    alpha: Image.Image
+    ground: tuple[int, ...]
+
+    def of(self, colours: Image.Image) -> Image.Image:
+        """Colours with this transparency: mode LA or RGBA."""
+        found = colours.copy()
+        found.putalpha(self.alpha)
+        return found
+
+    def seen(self, image: Image.Image) -> Image.Image:
+        """What is seen of a picture `of` other colours: mode L or RGB, opaque."""
+        colours = image.convert("L" if image.mode == "LA" else "RGB")
+        return _over(colours, self.ground, self.alpha)
+
+
+def shown(
+    image: Image.Image, stored: Image.Image, background: str | None
+) -> tuple[Image.Image, Transparency | None]:
+    """What is seen of a picture: mode L or RGB, in sRGB and opaque; and how it is transparent.
 
     A profile is applied by its relative colorimetric intent with black point compensation. A broken
     one, and one of another colour space than the pixels', is ignored, and the log reports it once.
@@ -40,17 +74,21 @@ def shown(image: Image.Image, stored: Image.Image, background: str | None) -> Im
         background: the colour behind it; None is white, or black if the file stores greys.
 
     Returns:
-        `stored` itself where neither a profile nor transparency changes a pixel.
+        what is seen, `stored` itself where neither a profile nor transparency changes a pixel; the
+        transparency is None if every pixel is opaque.
     """
-    seen = _in_srgb(image, stored)
+    seen, transparency = _in_srgb(image, stored), None
     if (alpha := _alpha(image)) is not None:
-        ground = background or (_BLACK if image.mode in GREYS else _WHITE)
-        seen = _over(seen, ImageColor.getrgb(ground), alpha)
+        ground = ImageColor.getrgb(background or (_BLACK if image.mode in GREYS else _WHITE))
+        colours, seen = seen, _over(seen, ground, alpha)
+        mode = "L" if image.mode in GREYS and seen.mode == "L" else "RGB"
+        colours = Image.composite(colours.convert(mode), seen.convert(mode), alpha.point(_ANY))
+        transparency = Transparency(colours, alpha, ground)
     if seen is stored:
-        return stored
+        return stored, None
     seen = narrowed(seen)
     same = seen.mode == stored.mode and seen.tobytes() == stored.tobytes()
-    return stored if same else seen
+    return stored if same else seen, transparency
 
 
 def narrowed(image: Image.Image) -> Image.Image:

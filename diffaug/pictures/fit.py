@@ -153,6 +153,10 @@ class Fit:
             return self._meet(image)
         return image if self.part == (0, 0, *image.size) else image.crop(self.part)
 
+    def shown(self, result: Image.Image) -> Image.Image:
+        """What is seen of a result: all of it."""
+        return result
+
     def mask_to_model(self, mask: Image.Image) -> NDArray[np.float32]:
         """Where the model may change the picture: float32 (1, H, W), 1 if so and else 0.
 

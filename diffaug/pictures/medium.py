@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.pictures.codec import Decoded, decode, decode_mask, encode, pixel_sha256
+from diffaug.pictures.colour import Transparency
 from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit, Geometry
 from diffaug.pictures.similarity import scores
@@ -56,6 +57,9 @@ class Fitted(Protocol[X]):
     def seen(self, x: X, /) -> X:
         """The sample in the form in which a result is compared with it."""
 
+    def shown(self, result: X, /) -> X:
+        """A result in the form in which it is compared with the sample."""
+
 
 class Medium(Protocol[X]):
     """A kind of sample, with the operations that depend on the kind.
@@ -84,7 +88,15 @@ class Medium(Protocol[X]):
     def facts(self, x: X) -> dict[str, int]:
         """The size that the manifest records, by column name without the prefix `source_`."""
 
-    def fit(self, x: X, shape: tuple[int, ...], how: str, result: str, detail: str) -> Fitted[X]:
+    def fit(
+        self,
+        x: X,
+        shape: tuple[int, ...],
+        how: str,
+        result: str,
+        detail: str,
+        transparency: Transparency | None = None,
+    ) -> Fitted[X]:
         """Fit the sample to a model's shape.
 
         Args:
@@ -93,6 +105,7 @@ class Medium(Protocol[X]):
             how: the recipe's `fit`.
             result: the recipe's `result`.
             detail: the recipe's `detail`.
+            transparency: the sample's, for results to keep; None: they are opaque.
 
         Raises:
             DefectError: the sample cannot be fitted as the recipe asks.
@@ -127,12 +140,19 @@ class _Image:
         return {"width": x.width, "height": x.height}
 
     def fit(
-        self, x: Image.Image, shape: tuple[int, ...], how: str, result: str, detail: str
+        self,
+        x: Image.Image,
+        shape: tuple[int, ...],
+        how: str,
+        result: str,
+        detail: str,
+        transparency: Transparency | None = None,
     ) -> Fit | KeepingDetail:
         """See `Medium`."""
         channels, height, width = shape
         fit = Fit.of(x, (channels, height, width), how, result)
-        return KeepingDetail(fit, x) if detail == "keep" and fit.loses_detail(x) else fit
+        keeps = detail == "keep" and fit.loses_detail(x)
+        return KeepingDetail(fit, x, transparency) if keeps else fit
 
     def write(self, x: Image.Image, format: str) -> bytes:
         """See `Medium`."""

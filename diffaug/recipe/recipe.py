@@ -74,10 +74,14 @@ _FORMER_MODEL = "fashion-mnist-32"
 """The default model of 0.1.0."""
 
 
+_CONTINUED = ("detail", "format")
+"""Fields whose defaults changed after 0.1.0: what has begun goes on as it was."""
+
+
 def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
     """Drop the defaults of fields of which it matters whether the user set them: a form would send
     them as if."""
-    for name in ("model", *recipe.suggested, "detail"):
+    for name in ("model", *recipe.suggested, *_CONTINUED):
         del schema["properties"][name]["default"]
 
 
@@ -174,7 +178,11 @@ class Recipe(ShardFields):
         description="keep: where the model is smaller than the picture or has other channels, only "
         "its change is carried to the picture; none: its result is enlarged",
     )
-    format: Literal["png", "jpg", "webp"] = Field("png", description="png, jpg or webp")
+    format: Literal["auto", "png", "jpg", "webp"] = Field(
+        "auto",
+        description="auto (jpg where the source is a JPEG, else png), png, jpg (quality 95, 4:4:4) "
+        "or webp (lossless)",
+    )
     carry: Names = Field((), description="members copied to the output unchanged (txt,json)")
     judges: Annotated[tuple[str, ...], BeforeValidator(_check_judges)] = Field(
         (),
@@ -276,13 +284,19 @@ class Recipe(ShardFields):
         return self.guidance if low <= time <= high else 1.0
 
     def continuing(self, begun: Recipe) -> Recipe:
-        """This recipe with the detail of one that has begun, and its model if that is a former
-        default, where the user named none."""
-        kept: dict[str, str] = {"detail": begun.detail}
+        """This recipe with the detail and the format of one that has begun, and its model if that
+        is a former default, where the user named none."""
+        kept: dict[str, str] = {name: getattr(begun, name) for name in _CONTINUED}
         if begun.model == _FORMER_MODEL:
             kept["model"] = begun.model
         update = {name: kept[name] for name in kept if name not in self.model_fields_set}
         return self.model_copy(update=update)
+
+    def format_for(self, jpeg: bool) -> str:
+        """How a result is stored, png, jpg or webp; `jpeg` is whether its source is a JPEG."""
+        if self.format == "auto":
+            return "jpg" if jpeg else "png"
+        return self.format
 
     @classmethod
     def recorded(cls, fields: Any) -> Any:
@@ -319,9 +333,11 @@ class Recipe(ShardFields):
 
         `copies` is left out, so that raising it keeps the earlier images. So are the fields that
         only state how shards are read, or what happens to an image once it is made. The model
-        enters by the digest of its weights, not by its name.
+        enters by the digest of its weights, not by its name. The format `auto` counts as png; where
+        it is jpg, `sample_id` is another.
         """
         fields = self.model_dump(mode="json", include=_CHANGES_IMAGES)
+        fields["format"] = self.format_for(jpeg=False)
         if self.background is not None:
             fields["background"] = self.background
         fields |= {"model_digest": model_digest, "noise": noise_version}

@@ -10,7 +10,7 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.manifest.part import Row
-from diffaug.report.pictures import Embedded, embed, output_picture, source_picture
+from diffaug.report.pictures import SIDE, Embedded, embed, output_picture, source_picture
 
 __all__ = ["Card", "Cards", "Strip"]
 
@@ -68,10 +68,16 @@ class Cards:
         output: OUTPUT of the job.
         background: of the job's recipe.
         prefix: prefix of all names, for a page that shows several outputs.
+        side: longest side of a picture, in pixels.
     """
 
     def __init__(
-        self, rows: Mapping[int, Row], output: str, background: str | None, prefix: str = ""
+        self,
+        rows: Mapping[int, Row],
+        output: str,
+        background: str | None,
+        prefix: str = "",
+        side: int = SIDE,
     ) -> None:
         self._output = output
         self._cards: dict[int, Card] = {}
@@ -82,10 +88,10 @@ class Cards:
                 (row["source_shard"], row["source_key"]), f"{prefix}{len(names)}"
             )
             if name not in self._sources:
-                self._sources[name] = _source(row, background)
+                self._sources[name] = _source(row, background, side)
             made = Embedded()
             if row["output_shard"]:
-                made = embed(partial(output_picture, output, row))
+                made = embed(partial(output_picture, output, row, background), side)
             self._cards[place] = Card(f"{prefix}{place}", row, made, name)
 
     def of(self, places: Iterable[int]) -> list[Card]:
@@ -119,11 +125,11 @@ class Cards:
         return shlex.join(["diffaug", "replay", output, row["sample_id"]])
 
 
-def _source(row: Row, background: str | None) -> Embedded:
+def _source(row: Row, background: str | None, side: int) -> Embedded:
     """The source picture of a row; a defective source has none."""
     if row["status"] == "failed":
         return Embedded(why="no picture")
-    return embed(partial(source_picture, row, background))
+    return embed(partial(source_picture, row, background), side)
 
 
 def _shown(value: object) -> str:

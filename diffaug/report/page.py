@@ -85,7 +85,7 @@ def _tiles(run: Run, summary: Summary) -> list[tuple[str, str]]:
     """The main numbers, each with its caption."""
     rate = summary.planned / summary.seconds if summary.seconds else 0.0
     return [
-        (f"{summary.ok:,}", f"ok, of {summary.planned:,} planned"),
+        (f"{summary.ok:,}", f"made, of {summary.planned:,} planned"),
         (f"{summary.filtered:,}", "filtered"),
         (f"{summary.failed:,}", "failed"),
         (f"{summary.committed:,} of {summary.shards:,}", "shards committed"),

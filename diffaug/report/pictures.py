@@ -15,11 +15,11 @@ from diffaug.manifest.part import Row
 from diffaug.pictures.codec import decode
 from diffaug.shards import read_member
 
-__all__ = ["Embedded", "data_uri", "embed", "output_picture", "source_picture"]
+__all__ = ["SIDE", "Embedded", "data_uri", "embed", "output_picture", "source_picture"]
 
 _MAX_PIXELS = 50_000_000
-_SIDE = 256
-"""Longest side of a picture, in pixels; larger ones are scaled down."""
+SIDE = 256
+"""Longest side of a picture, in pixels, unless a page asks for more; larger ones are reduced."""
 
 _PIXELS = 64
 """Pictures up to this size are stored without loss and enlarged without smoothing, so that each
@@ -41,15 +41,20 @@ def source_picture(row: Row, background: str | None) -> Image.Image:
         return decode(read_member(stream, row["source_offset"]), _MAX_PIXELS, background).shown
 
 
-def output_picture(output: str, row: Row) -> Image.Image:
+def output_picture(output: str, row: Row, background: str | None) -> Image.Image:
     """The image made for a row that has one.
+
+    Args:
+        output: OUTPUT.
+        row: of the image.
+        background: of the job's recipe.
 
     Raises:
         OSError: its tar cannot be read.
         DefectError: it is no longer an image.
     """
     with storage.open_read(storage.join(output, row["output_shard"])) as stream:
-        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS).shown
+        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS, background).shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +79,20 @@ class Embedded:
         return max(self.width, self.height) > _PIXELS
 
 
-def embed(picture: Callable[[], Image.Image]) -> Embedded:
-    """A picture that is read by `source_picture` or `output_picture`, or why it cannot be."""
+def embed(picture: Callable[[], Image.Image], side: int = SIDE) -> Embedded:
+    """A picture that is read by `source_picture` or `output_picture`, or why it cannot be.
+
+    Args:
+        picture: reads it.
+        side: its longest side in the page, in pixels, at least `SIDE`.
+    """
     try:
         image = picture()
     except (OSError, DefectError) as error:
         return Embedded(why=f"cannot be read: {error}")
     stored, (width, height) = io.BytesIO(), image.size
     if max(image.size) > _PIXELS:
-        image.thumbnail((_SIDE, _SIDE))
+        image.thumbnail((side, side))
         image.save(stored, "webp", quality=85)
         kind = "webp"
     else:

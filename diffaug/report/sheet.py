@@ -79,7 +79,7 @@ def _strip(output: str, rows: list[Row], background: str | None) -> Image.Image:
     label = first["label_text"] if first["label_text"] is not None else first["label"]
     source = "source" if label is None else f"source: {label}"
     pictures = [(source_picture(first, background), source, _INK)]
-    pictures += [(output_picture(output, row), *_caption(row)) for row in rows]
+    pictures += [(output_picture(output, row, background), *_caption(row)) for row in rows]
     width, height = _shown_size(pictures[0][0].size)
     strip = Image.new("RGB", (len(pictures) * (width + _GAP), height + _CAPTION), _PAPER)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)

@@ -11,6 +11,7 @@ from diffaug.storage.find import (
     expand,
     find,
     forget_listings,
+    is_folder,
     is_local,
     join,
     listing,
@@ -21,6 +22,7 @@ from diffaug.storage.home import local_path
 from diffaug.storage.names import identity, lies_in, refuse_nowhere, refuse_root, tidy
 from diffaug.storage.read import Fingerprint, WholeFile, open_read, open_whole, read_bytes, sha256
 from diffaug.storage.scratch import leftovers, scratch
+from diffaug.storage.space import free_bytes
 from diffaug.storage.write import create, publish, remove, replace, writing
 
 __all__ = [
@@ -33,8 +35,10 @@ __all__ = [
     "expand",
     "find",
     "forget_listings",
+    "free_bytes",
     "identity",
     "is_chain",
+    "is_folder",
     "is_local",
     "join",
     "leftovers",

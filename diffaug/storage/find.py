@@ -27,6 +27,7 @@ __all__ = [
     "filesystem",
     "find",
     "forget_listings",
+    "is_folder",
     "is_local",
     "join",
     "listing",
@@ -218,6 +219,21 @@ def exists(url: str) -> bool:
     fs, path = filesystem(url)
     fs.invalidate_cache()
     return _kind(fs, path) is not None
+
+
+def is_folder(url: str) -> bool:
+    """Whether a path or URL is that of a folder; never of a web page, a chain, or no place at all.
+
+    Raises:
+        ConfigError: the URL cannot be opened here.
+    """
+    if not url.strip() or url.startswith("pipe:") or is_chain(url) or _is_http(url):
+        return False
+    fs, path = filesystem(url)
+    try:
+        return _kind(fs, path) == "directory"
+    except OSError:
+        return False  # whoever opens it reports what is wrong
 
 
 def listing(folder: str, suffix: str) -> list[str]:

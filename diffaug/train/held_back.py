@@ -1,11 +1,13 @@
-"""The noise loss of a model on held-out images."""
+"""Held-out images, and the noise loss of a model on them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from diffaug import storage
@@ -14,7 +16,24 @@ from diffaug.models.module import DiffusionModel
 from diffaug.train.data import usable
 from diffaug.train.recipe import TrainRecipe
 
-__all__ = ["HeldBack"]
+__all__ = ["HeldBack", "held_out"]
+
+
+def held_out(shards: list[str], recipe: TrainRecipe) -> tuple[Tensor, Tensor]:
+    """The images (N, C, H, W) in [-1, 1] of shards, float32, and their classes (N,).
+
+    Unusable samples are left out.
+
+    Raises:
+        ConfigError: no image is usable.
+        OSError: a shard cannot be read.
+    """
+    found = list(usable(shards, recipe))
+    if not found:
+        names = ", ".join(map(storage.public_url, shards))
+        raise ConfigError(f"held_back: no sample of {names} can be used")
+    x_0 = torch.from_numpy(np.stack([image for image, _ in found]))
+    return x_0, torch.tensor([label for _, label in found])
 
 
 class HeldBack:
@@ -26,9 +45,10 @@ class HeldBack:
     Args:
         shards: shards of the images; unusable samples are left out.
         recipe: how images and classes are read, and the batch size.
+        encoded: from images to their latents, if the model works on latents.
 
     Attributes:
-        x_0: float32 (N, C, H, W), the images in [-1, 1].
+        x_0: float32 (N, C, H, W), the images in [-1, 1], or their latents.
         labels: int64 (N,), their classes.
         noise: float32 (N, C, H, W), standard normal.
 
@@ -37,17 +57,19 @@ class HeldBack:
         OSError: a shard cannot be read.
     """
 
-    def __init__(self, shards: list[str], recipe: TrainRecipe) -> None:
-        found = list(usable(shards, recipe))
-        if not found:
-            names = ", ".join(map(storage.public_url, shards))
-            raise ConfigError(f"held_back: no sample of {names} can be used")
+    def __init__(
+        self,
+        shards: list[str],
+        recipe: TrainRecipe,
+        encoded: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
+    ) -> None:
+        self.x_0, self.labels = held_out(shards, recipe)
+        if encoded is not None:
+            self.x_0 = torch.from_numpy(encoded(self.x_0.numpy()))
         self._batch_size, self._is_conditional = recipe.batch_size, recipe.class_count > 0
-        self.x_0 = torch.from_numpy(np.stack([image for image, _ in found]))
-        self.labels = torch.tensor([label for _, label in found])
         generator = torch.Generator().manual_seed(recipe.seed)
         self.noise = torch.randn(self.x_0.shape, generator=generator)
-        self._places = torch.randperm(len(found), generator=generator)
+        self._places = torch.randperm(len(self.x_0), generator=generator)
 
     def times(self, num_train_timesteps: int) -> Tensor:
         """The time (N,) that each image is noised to."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,11 @@ from diffaug.output.sources import source_shards
 from diffaug.threads import ahead
 from diffaug.train.data import NAMED, Batch, Position, Skipped, batches, settle
 from diffaug.train.events import Events
-from diffaug.train.held_back import HeldBack
-from diffaug.train.objective import Denoising
-from diffaug.train.preview import reconstruction_grid, sample_grid
+from diffaug.train.latents import open_autoencoder, with_channels
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.state import begin, read_state, write_checkpoint
-from diffaug.train.trainer import Advance, NotFiniteError, Trainer
+from diffaug.train.task import Task, task_for
+from diffaug.train.trainer import Advance, NotFiniteError
 
 __all__ = ["Step", "train"]
 
@@ -52,8 +51,8 @@ class Step:
         skipped: number of unusable samples so far, counted again in every epoch.
         newly_skipped: those of them reported for the first time; at most a thousand in all.
         saved: whether a checkpoint was written after it.
-        held_back: noise loss of the averaged weights on the held-out images after it; None if not
-            measured.
+        held_back: measure of the averaged weights on the held-out images after it: a denoiser's
+            noise loss, an autoencoder's PSNR in dB; None if not measured.
     """
 
     step: int
@@ -80,7 +79,7 @@ def train(
     preview_steps: int = 1000,
     held_back: list[str] | None = None,
 ) -> Iterator[Step]:
-    """Train a denoiser on shards, yielding each step as it is made.
+    """Train a denoiser or an autoencoder on shards, yielding each step as it is made.
 
     Randomness in step k is a function of (seed, k), and the order of the data one of (seed,
     position). So a resumed training continues as if it had not stopped, bit for bit on the same
@@ -96,8 +95,7 @@ def train(
         resume: continue the training in `checkpoint`, if there is one.
         checkpoint_minutes: minutes between two checkpoints; one is always written at the end.
         preview_steps: steps between two grids of samples and reconstructions.
-        held_back: shards of held-out images; their noise loss is measured whenever the grids are
-            made (see `train.held_back`).
+        held_back: shards of held-out images, measured whenever the grids are made (see `Step`).
 
     Raises:
         ConfigError: an argument is invalid.
@@ -112,15 +110,18 @@ def train(
         raise ConfigError("checkpoint_minutes and preview_steps must be more than 0")
     folder = Path(storage.tidy(str(checkpoint))).resolve()
     shards = sorted(source_shards(sources))
-    recipe = settle(recipe, shards)
     state = read_state(folder)
+    vae = None
+    if recipe.autoencoder is not None:
+        vae = open_autoencoder(recipe, None if state is None else folder)
+        recipe = with_channels(recipe, vae)
+    recipe = settle(recipe, shards)
     execution = Execution.choose(
         recipe.batch_size, dtype or (state["dtype"] if state else None), device
     )
-    apart = HeldBack(source_shards(held_back), recipe) if held_back else None
-    run = _Run(folder, recipe, execution, shards, apart)
-    if state is None and recipe.init is not None:
-        run.begin_with(recipe.init)
+    apart = source_shards(held_back) if held_back else None
+    task = task_for(recipe, execution, shards, vae, apart, resumed=state is not None)
+    run = _Run(folder, recipe, execution, shards, task)
     begin(folder, recipe, resume)
     if state is not None:
         run.restore(state)
@@ -128,7 +129,7 @@ def train(
 
 
 class _Run:
-    """A training in progress: its trainer, its counts, and its position in the data."""
+    """A training in progress: its task, its counts, and its position in the data."""
 
     def __init__(
         self,
@@ -136,14 +137,13 @@ class _Run:
         recipe: TrainRecipe,
         execution: Execution,
         shards: list[str],
-        held_back: HeldBack | None,
+        task: Task,
     ) -> None:
         self._folder = folder
-        self._held_back = held_back
         self._recipe = recipe
         self._shards = shards
-        objective = Denoising(recipe.class_count, recipe.class_dropout, recipe.min_snr_gamma)
-        self._trainer = Trainer(recipe, execution, objective)
+        self._task = task
+        self._trainer = task.trainer
         self._dtype = execution.dtype
         self._made_by = versions() | {
             "webdataset": installed("webdataset"),
@@ -156,14 +156,6 @@ class _Run:
         self._skipped: dict[tuple[str, str | None], Skipped] = {}
         self._position = Position()
         self._shown: NDArray[np.float32] | None = None
-
-    def begin_with(self, reference: str) -> None:
-        """Start from the weights of a model.
-
-        Raises:
-            ConfigError: there is no such model, or its network differs.
-        """
-        self._trainer.begin_with(reference)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from where `state` was taken.
@@ -218,12 +210,12 @@ class _Run:
                 if saved:
                     self._save()
                     last_saved = time.monotonic()
-                loss = None
+                measured = None
                 if ended or trainer.step % preview_steps == 0:
                     self._preview()
-                    if self._held_back is not None:
-                        loss = trainer.held_back_loss(self._held_back)
-                        events.add(trainer.step, held_back=loss)
+                    measured = self._task.measured()
+                    if measured is not None:
+                        events.add(trainer.step, held_back=measured)
                 yield Step(
                     step=trainer.step,
                     **asdict(advance),
@@ -232,14 +224,14 @@ class _Run:
                     skipped=self._skips,
                     newly_skipped=newly_skipped,
                     saved=saved,
-                    held_back=loss,
+                    held_back=measured,
                 )
                 if ended:
                     return
 
     def _advance(self, batch: Batch) -> Advance:
         try:
-            return self._trainer.advance(batch)
+            return self._trainer.advance(replace(batch, x_0=self._task.inputs(batch.x_0)))
         except NotFiniteError as error:
             raise self._diverged(error) from error
 
@@ -283,16 +275,12 @@ class _Run:
             "shown": torch.from_numpy(self._shown),
             "trainer": self._trainer.state_dict(),
         }
-        write_checkpoint(self._folder, state, self._trainer.ema_model)
+        write_checkpoint(self._folder, state, self._task.save)
         self._saved = self._trainer.step
 
     def _preview(self) -> None:
         assert self._shown is not None
-        training, stem = self._folder / "training", f"{self._trainer.step:06d}.png"
-        sample_grid(self._trainer.ema_model, training / f"samples-{stem}")
-        reconstruction_grid(
-            self._trainer.ema_model, self._shown, training / f"reconstructions-{stem}"
-        )
+        self._task.preview(self._shown, self._folder / "training", f"{self._trainer.step:06d}")
 
     def _public_shards(self) -> list[str]:
         return [storage.public_url(shard) for shard in self._shards]

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffaug.models.module import DiffusionModel
 
-__all__ = ["Denoising", "Objective"]
+__all__ = ["Denoising", "Objective", "Reconstruction"]
+
+M_contra = TypeVar("M_contra", bound=nn.Module, contravariant=True)
+
+_KL_WEIGHT = 1e-5
+"""Of each latent's divergence, summed over the latents and divided by the number of pixel values;
+with one ten times as large, and less, the latents are as good as exact."""
 
 
-class Objective(Protocol):
+class Objective(Protocol[M_contra]):
     """A loss of a model on a batch."""
 
-    def loss(self, model: DiffusionModel, x_0: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, model: M_contra, x_0: Tensor, labels: Tensor) -> Tensor:
         """The scalar to minimise.
 
         Draws from torch's global generators, which the trainer seeds for each step.
 
         Args:
             model: the model in training.
-            x_0: clean images (B, C, H, W) in [-1, 1], on the device of the model.
+            x_0: clean images (B, C, H, W) in [-1, 1], or their latents, on the device of the model.
             labels: int64 (B,), their classes, on the CPU; the number of classes means none, and
                 without classes all are 0.
         """
@@ -51,4 +57,26 @@ class Denoising:
         shown = labels.masked_fill(dropped, self.classes).to(x_0.device)
         terms = model(x_0, shown if self.classes else None, min_snr_gamma=self.min_snr_gamma)
         loss: Tensor = terms.loss
+        return loss
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """Reconstruction through latents drawn from the encoder's posterior, whose divergence from the
+    standard normal is kept in bounds by a small weight (Kingma & Welling 2014,
+    https://arxiv.org/abs/1312.6114; Rombach et al. 2022, https://arxiv.org/abs/2112.10752).
+    """
+
+    def loss(self, model: Any, x_0: Tensor, labels: Tensor) -> Tensor:
+        """The mean absolute error of pixels, and the weighted divergence.
+
+        Args:
+            model: diffusers' `AutoencoderKL`.
+            x_0: images (B, C, H, W) in [-1, 1].
+            labels: not used.
+        """
+        posterior = model.encode(x_0.to(memory_format=torch.channels_last)).latent_dist
+        error = model.decode(posterior.sample()).sample.float() - x_0
+        divergence = posterior.kl().float().mean() / x_0[0].numel()
+        loss: Tensor = error.abs().mean() + _KL_WEIGHT * divergence
         return loss

@@ -1,20 +1,23 @@
-"""Previews of a training: samples from noise, and reconstructions of images."""
+"""Previews of a training: samples from noise, edits of images, and reconstructions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from diffaug import storage
 from diffaug.models.module import DiffusionModel
 from diffaug.pictures.codec import encode
 from diffaug.pictures.grid import grid
+from diffaug.train.latents import Latents
 
-__all__ = ["reconstruction_grid", "sample_grid"]
+__all__ = ["columns", "edit_grid", "sample_grid"]
 
 _STRENGTHS = (0.2, 0.4, 0.6, 0.8)
 _STEPS = 20
@@ -23,29 +26,42 @@ _BATCH_SIZE = 8
 """Small, so that no batch is much larger than the number of images to draw."""
 
 
-def sample_grid(model: DiffusionModel, path: Path) -> None:
+def sample_grid(model: DiffusionModel, path: Path, latents: Latents | None = None) -> None:
     """Draw images generated from pure noise, each class in turn if the model has classes."""
     classes = model.denoiser.classes
     condition = [index % classes for index in range(_SAMPLES)] if classes else None
-    images = model.sample(_SAMPLES, steps=_STEPS, condition=condition, batch_size=_BATCH_SIZE)
+    made = model.sample(_SAMPLES, steps=_STEPS, condition=condition, batch_size=_BATCH_SIZE)
+    images = latents.decoded(made) if latents else made
     _write(grid([*images.cpu().numpy()], _SAMPLE_COLUMNS), path)
 
 
-def reconstruction_grid(model: DiffusionModel, x_0: NDArray[np.float32], path: Path) -> None:
+def edit_grid(
+    model: DiffusionModel, x_0: NDArray[np.float32], path: Path, latents: Latents | None = None
+) -> None:
     """Draw images next to their reconstructions from several strengths.
+
+    Over latents, strength 0 shows what the autoencoder alone makes of them.
 
     Args:
         model: the model.
         x_0: images (B, C, H, W) in [-1, 1].
         path: the PNG to write.
+        latents: if it works on latents.
     """
-    clean = torch.from_numpy(x_0)
-    columns = [clean]
+    shown = {"image": torch.from_numpy(x_0)}
+    clean = torch.from_numpy(latents.encoded(x_0)) if latents else shown["image"]
+    if latents:
+        shown["0"] = latents.decoded(clean)
     for strength in _STRENGTHS:
-        columns.append(model.edit(clean, strength, steps=_STEPS, batch_size=_BATCH_SIZE))
-    rows = torch.stack(columns, dim=1).flatten(0, 1).numpy()
-    captions = ["image", *(f"{strength:g}" for strength in _STRENGTHS)]
-    _write(grid([*rows], len(columns), captions), path)
+        edited = model.edit(clean, strength, steps=_STEPS, batch_size=_BATCH_SIZE)
+        shown[f"{strength:g}"] = latents.decoded(edited) if latents else edited
+    columns([*shown.values()], [*shown], path)
+
+
+def columns(shown: Sequence[Tensor], captions: Sequence[str], path: Path) -> None:
+    """Draw batches of images (B, C, H, W) in [-1, 1] as columns under their captions."""
+    rows = torch.stack([images.cpu() for images in shown], dim=1).flatten(0, 1).numpy()
+    _write(grid([*rows], len(shown), list(captions)), path)
 
 
 def _write(picture: Image.Image, path: Path) -> None:

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-import yaml
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from diffaug.recipe.fields import ShardFields
+from diffaug.train.networks import AUTOENCODERS, NETWORKS, check_network
 
-__all__ = ["NETWORKS", "TrainRecipe"]
-
-NETWORKS: dict[str, dict[str, Any]] = {
-    "tiny": {
-        "block_out_channels": [16, 32, 32],
-        "layers_per_block": 1,
-        "down_block_types": ["DownBlock2D"] * 3,
-        "up_block_types": ["UpBlock2D"] * 3,
-        "norm_num_groups": 8,
-        "attention_head_dim": 32,
-    },
-    "small": {
-        "block_out_channels": [32, 64, 112],
-        "layers_per_block": 1,
-        "down_block_types": ["DownBlock2D"] * 3,
-        "up_block_types": ["UpBlock2D"] * 3,
-        "norm_num_groups": 8,
-        "attention_head_dim": 56,
-    },
-    "base": {
-        "block_out_channels": [128, 256, 256, 256],
-        "layers_per_block": 2,
-        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
-        "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
-        "norm_num_groups": 32,
-        "attention_head_dim": 64,
-        "dropout": 0.1,
-    },
-}
-"""Fields of diffusers' `UNet2DModel` by preset: about 0.3, 2 and 36 million parameters."""
+__all__ = ["TrainRecipe"]
 
 _SCHEDULES: dict[str, dict[str, Any]] = {
     "linear": {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02},
@@ -47,44 +18,6 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 _PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x_0": "sample"}
-
-
-_OWN_FIELDS = {
-    "sample_size": "size",
-    "in_channels": "channels",
-    "out_channels": "channels",
-    "num_class_embeds": "classes",
-    "class_embed_type": "classes",
-}
-"""Fields of `UNet2DModel` that the recipe's own fields determine."""
-
-
-def _check_network(value: Any) -> Any:
-    """A preset's name, or a mapping of a preset and the fields that differ from it."""
-    if isinstance(value, str):
-        value = {"preset": value}
-    if not isinstance(value, dict) or str(value.get("preset", "small")) not in NETWORKS:
-        raise ValueError(
-            f"network must be {', '.join(NETWORKS)}, or a mapping of a preset and the fields of "
-            f"diffusers' UNet2DModel that differ from it, got {value!r}"
-        )
-    for name in value:
-        if name in _OWN_FIELDS:
-            raise ValueError(f"network: omit {name}, and give {_OWN_FIELDS[name]} instead")
-    return {"preset": "small"} | {name: _parsed(field) for name, field in value.items()}
-
-
-def _parsed(value: Any) -> Any:
-    """The value of a string from a YAML file (see `Fields.from_yaml`)."""
-    if isinstance(value, (list, tuple)):
-        return [_parsed(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    try:
-        found = yaml.safe_load(value)
-        return float(found) if isinstance(found, str) else found  # YAML reads 1e-5 as text
-    except (yaml.YAMLError, ValueError):
-        return value
 
 
 def _or_none(value: Any) -> Any:
@@ -114,22 +47,33 @@ def _check_classes(value: Any) -> Any:
 
 
 class TrainRecipe(ShardFields):
-    """How a denoiser is trained. Immutable; a wrong value raises a `ConfigError`."""
+    """How a denoiser, or an autoencoder, is trained; a wrong value raises a `ConfigError`."""
 
     what: ClassVar[str] = "training recipe"
 
+    kind: Literal["denoiser", "autoencoder"] = Field(
+        "denoiser",
+        description="what to train: a denoiser, or an autoencoder for a denoiser to be trained on",
+    )
+    autoencoder: Annotated[str | None, BeforeValidator(_or_none)] = Field(
+        None,
+        description="autoencoder whose latents the denoiser is trained on: a folder that such a "
+        "training or diffusers wrote, one that holds the weights of taef2, or org/name@revision "
+        "on the Hugging Face hub; none trains on pixels",
+    )
     network: Annotated[
         dict[str, Any],
-        BeforeValidator(_check_network, json_schema_input_type=str | dict[str, Any]),
+        BeforeValidator(check_network, json_schema_input_type=str | dict[str, Any]),
     ] = Field(
         {"preset": "small"},
         description="tiny, small or base; in a file also a mapping: a preset, and the fields of "
-        "diffusers' UNet2DModel that differ from it",
+        "diffusers' UNet2DModel (of an autoencoder: AutoencoderKL) that differ from it",
     )
     init: Annotated[str | None, BeforeValidator(_or_none)] = Field(
         None,
-        description="model to start from, as --model takes it, with the same network, size, "
-        "channels and number of classes; none starts from random weights",
+        description="model to start from, as --model takes it (of an autoencoder: as --autoencoder "
+        "does), with the same network, size, channels and number of classes; none starts from "
+        "random weights",
     )
     size: Annotated[int | None, BeforeValidator(_or_none)] = Field(
         None,
@@ -199,6 +143,17 @@ class TrainRecipe(ShardFields):
     shuffle: int = Field(2000, ge=1, description="samples in the shuffle buffer in memory")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order, times and noise")
 
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.kind == "autoencoder" and self.class_count:
+            raise ValueError("classes: an autoencoder takes no classes; leave it out")
+        if self.kind == "autoencoder" and self.autoencoder is not None:
+            raise ValueError(
+                "autoencoder: this is for a denoiser; to start an autoencoder from the weights of "
+                "another, give init"
+            )
+        return self
+
     @property
     def class_count(self) -> int:
         """Number of classes that condition the model."""
@@ -222,13 +177,16 @@ class TrainRecipe(ShardFields):
             raise ValueError("size and channels are not settled yet")
         return self.channels, self.size, self.size
 
-    def unet_config(self) -> dict[str, Any]:
-        """Fields of the `UNet2DModel` to train."""
-        given = dict(self.network)
-        preset = NETWORKS[given.pop("preset")]
-        channels, size, _ = self.shape
-        own = {"sample_size": size, "in_channels": channels, "out_channels": channels}
-        return own | preset | given
+    def unet_config(self, shape: tuple[int, int, int]) -> dict[str, Any]:
+        """Fields of the `UNet2DModel` to train, for samples of a shape (C, H, W)."""
+        return _sized(self.network, NETWORKS, shape)
+
+    def autoencoder_config(self) -> dict[str, Any]:
+        """Fields of the `AutoencoderKL` to train."""
+        found = _sized(self.network, AUTOENCODERS, self.shape)
+        stages = len(found["block_out_channels"])
+        kinds = {"down_block_types": "DownEncoderBlock2D", "up_block_types": "UpDecoderBlock2D"}
+        return {name: [kind] * stages for name, kind in kinds.items()} | found
 
     def schedule_config(self) -> dict[str, Any]:
         """Fields of the diffusers scheduler to train on."""
@@ -238,3 +196,14 @@ class TrainRecipe(ShardFields):
     def prediction_type(self) -> Any:
         """Diffusers' name of the prediction."""
         return _PREDICTIONS[self.prediction]
+
+
+def _sized(
+    network: dict[str, Any], presets: dict[str, dict[str, Any]], shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """A preset with the fields that differ from it, for samples of a shape (C, H, W)."""
+    given = dict(network)
+    preset = presets[given.pop("preset")]
+    channels, size, _ = shape
+    own = {"sample_size": size, "in_channels": channels, "out_channels": channels}
+    return own | preset | given

@@ -1,6 +1,8 @@
 """A training on disk: the checkpoint to use, and the state to resume from.
 
 CHECKPOINT/model_index.json, unet/, scheduler/, README.md   the averaged weights, for diffusers
+CHECKPOINT/vqvae/                                           the autoencoder, if it works on latents
+CHECKPOINT/config.json, diffusion_pytorch_model.safetensors instead, if it is an autoencoder
 CHECKPOINT/training/recipe.yaml                             the recipe, with every field settled
 CHECKPOINT/training/state.pt                                everything that --resume needs
 CHECKPOINT/training/skipped.jsonl                           unusable samples
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,6 @@ import torch
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.models.module import DiffusionModel
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["begin", "read_state", "write_checkpoint"]
@@ -87,15 +89,22 @@ def read_state(checkpoint: Path) -> dict[str, Any] | None:
     return state
 
 
-def write_checkpoint(checkpoint: Path, state: dict[str, Any], model: DiffusionModel) -> None:
+def write_checkpoint(
+    checkpoint: Path, state: dict[str, Any], save: Callable[[Path, str], None]
+) -> None:
     """Write the model as a diffusers folder, then the state, each file atomically.
+
+    Args:
+        checkpoint: the folder.
+        state: what `read_state` returns.
+        save: writes the model to a folder, given a sentence about its training.
 
     Raises:
         OSError: the folder cannot be written; what was there before is whole.
     """
     with storage.scratch(str(checkpoint)) as scratch:
         folder = scratch / "checkpoint"
-        model.save_pretrained(folder, _readme(state))
+        save(folder, _trained(state))
         training = folder / "training"
         training.mkdir()
         lines = [json.dumps(skipped, ensure_ascii=False) + "\n" for skipped in state["skipped"]]
@@ -115,8 +124,8 @@ def _save(state: dict[str, Any], path: Path) -> None:
 _LAST = {"model_index.json": 1, "state.pt": 2}
 
 
-def _readme(state: dict[str, Any]) -> str:
+def _trained(state: dict[str, Any]) -> str:
     return (
-        f"# A denoiser trained by diffaug\n\n{state['trainer']['step']} steps, {state['images']} "
-        "images; the recipe is `training/recipe.yaml`.\n"
+        f"{state['trainer']['step']} steps, {state['images']} images; the recipe is "
+        "`training/recipe.yaml`.\n"
     )

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from diffaug.diffusion.schedule import Schedule
-from diffaug.errors import ConfigError, DiffaugError
+from diffaug.errors import DiffaugError
 from diffaug.execution import Execution
-from diffaug.models import find_checkpoint, read_denoiser
-from diffaug.models.families import unet2d
-from diffaug.models.module import DiffusionModel
 from diffaug.train.data import Batch
-from diffaug.train.held_back import HeldBack
 from diffaug.train.objective import Objective
 from diffaug.train.recipe import TrainRecipe
 
 __all__ = ["Advance", "NotFiniteError", "Trainer"]
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class NotFiniteError(DiffaugError, ArithmeticError):
@@ -38,29 +35,30 @@ class Advance:
     learning_rate: float
 
 
-class Trainer:
+class Trainer(Generic[M]):
     """A model in training, and the exponential average of its weights.
 
     Randomness in step k is a function of (seed, k), so the state holds no generator's state.
 
     Args:
-        recipe: network, optimizer and seed.
+        model: the network to train, in the mode for inference.
+        recipe: optimizer and seed.
         execution: device and dtype.
         objective: what each step minimises.
 
     Attributes:
         step: number of steps made.
-
-    Raises:
-        ConfigError: diffusers cannot build or run the recipe's network.
+        autocast: the context in which the network is called, in the training's dtype.
     """
 
-    def __init__(self, recipe: TrainRecipe, execution: Execution, objective: Objective) -> None:
+    def __init__(
+        self, model: M, recipe: TrainRecipe, execution: Execution, objective: Objective[M]
+    ) -> None:
         self.step = 0
         self._objective = objective
         self._recipe = recipe
         self._device = torch.device(execution.device)
-        self._model = _new_model(recipe).to(self._device)
+        self._model = model.to(self._device)
         self._averaged = AveragedModel(self._model, multi_avg_fn=_averaging(recipe.ema_decay))
         self._averaged.eval().requires_grad_(False)
         self._optimizer = torch.optim.AdamW(
@@ -69,15 +67,14 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-        self._autocast = torch.autocast(
+        self.autocast = torch.autocast(
             self._device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16"
         )
 
     @property
-    def ema_model(self) -> DiffusionModel:
+    def ema_model(self) -> M:
         """The model with the averaged weights."""
-        assert isinstance(self._averaged.module, DiffusionModel)
-        return self._averaged.module
+        return cast(M, self._averaged.module)
 
     def advance(self, batch: Batch) -> Advance:
         """Make one step.
@@ -93,7 +90,7 @@ class Trainer:
         self._model.train()
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(_seed(recipe, self.step))
-            with self._autocast:
+            with self.autocast:
                 loss = self._objective.loss(self._model, x_0, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.clip_norm)
@@ -106,27 +103,14 @@ class Trainer:
         self.step += 1
         return made
 
-    def begin_with(self, reference: str) -> None:
+    def begin_with(self, weights: dict[str, Tensor]) -> None:
         """Start from the weights of a model.
 
         Raises:
-            ConfigError: there is no such model, or its network differs.
+            RuntimeError: they are of another network; torch lists how they differ.
         """
-        denoiser = read_denoiser(find_checkpoint(reference), self._device.type, "float32")
-        weights = DiffusionModel(denoiser).state_dict()
-        try:
-            for model in (self._model, self.ema_model):
-                model.load_state_dict(weights)
-        except RuntimeError as error:  # torch lists missing weights and shape mismatches
-            raise ConfigError(
-                f"init: the weights of {reference} do not fit this network: give the network, "
-                "size, channels and classes that it was trained with"
-            ) from error
-
-    def held_back_loss(self, held_back: HeldBack) -> float:
-        """The noise loss of the averaged weights on held-out images, in the training's dtype."""
-        with self._autocast:
-            return held_back.noise_loss(self.ema_model)
+        for model in (self._model, self.ema_model):
+            model.load_state_dict(weights)
 
     def check(self) -> None:
         """Check that the averaged weights can be saved.
@@ -153,28 +137,6 @@ class Trainer:
         self._model.load_state_dict(state["model"])
         self._averaged.load_state_dict(state["averaged"])
         self._optimizer.load_state_dict(state["optimizer"])
-
-
-def _new_model(recipe: TrainRecipe) -> DiffusionModel:
-    """An untrained model, after a trial run on two images, at the first and the last time."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(recipe.seed)
-        try:
-            denoiser = unet2d.create(
-                recipe.unet_config(),
-                Schedule.from_config(recipe.schedule_config()),
-                recipe.prediction_type,
-                recipe.class_count,
-            )
-            model = DiffusionModel(denoiser, recipe.class_names)
-            ends = torch.tensor([0, denoiser.schedule.num_train_timesteps - 1])
-            with torch.inference_mode():
-                found = model.denoise(torch.zeros((2, *recipe.shape)), ends)
-            if not torch.isfinite(found).all():
-                raise ValueError("its output is not finite")
-        except Exception as error:  # a field of UNet2DModel can make it raise anything
-            raise ConfigError(f"network: diffusers cannot build or run it: {error}") from error
-    return model
 
 
 def _averaging(decay: float) -> Any:

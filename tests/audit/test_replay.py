@@ -480,7 +480,7 @@ def test_five_hundred_rows_of_a_finished_run_are_equal(
     output = tmp_path / "out"
     flags = ["--model", GREY, "--strength", "0.05:0.8", "--copies", "5", "--steps", "5"]
     made = cli("augment", BRACES, output, *flags)
-    assert "600 planned = 600 ok" in made.out, made
+    assert "600 planned = 600 made" in made.out, made
     verified = forked("verify", output, "--replay", "500")
     assert verified.returncode == 0, verified.stdout
     assert "500 replayed: 500 equal, 0 within tolerance, 0 differ" in verified.stdout

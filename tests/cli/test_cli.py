@@ -45,9 +45,9 @@ def output(finished: Path, tmp_path: Path) -> Path:
 def test_a_job_with_broken_images_does_the_rest_and_exits_with_1(finished: Path) -> None:
     code, out, err = json.loads((finished / "said.json").read_text())
     assert code == 1
-    assert "13 planned = 10 ok + 0 filtered + 3 failed; 3 of 3 shards committed" in out
+    assert "13 planned = 10 made + 0 filtered + 3 failed; 3 of 3 shards committed" in out
     assert "3 of 13 failed, more than --max-failed 0.01" in err
-    assert "s2: 2 ok, 3 failed" in err
+    assert "s2: 2 made, 3 failed" in err
     assert "Traceback" not in out + err
     rows = manifest(finished / "out")
     assert rows["status"].value_counts().to_dict() == {"ok": 10, "failed": 3}
@@ -69,7 +69,7 @@ def test_shards_added_to_the_glob_are_taken_in(source: Path, tmp_path: Path, cli
     write_samples(tmp_path / "in/t.tar", fashion(2, 5))
     said = cli(*arguments)
     assert said.code == 0
-    assert "5 planned = 5 ok" in said.out
+    assert "5 planned = 5 made" in said.out
     assert "2 images now" in said.out
 
 

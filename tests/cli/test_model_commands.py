@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def test_training_says_how_it_went(trained: Trained) -> None:
     assert "step 3 of 3: loss" in done.stderr
     assert "torn: the image cannot be decoded" in done.stderr
     assert "3 steps, 12 images, 1 skipped" in done.stdout
-    assert f"--model {model}" in done.stdout
+    use = shlex.split(done.stderr.splitlines()[-1].removeprefix("next: "))
+    assert use[:2] == ["diffaug", "augment"]
+    assert use[-2:] == ["--model", str(model)]
 
 
 def test_its_model_augments_and_samples(trained: Trained, tmp_path: Path, cli: Cli) -> None:
@@ -52,12 +55,41 @@ def test_its_model_augments_and_samples(trained: Trained, tmp_path: Path, cli: C
         assert np.asarray(sheet).std() > 5
 
 
+def test_an_autoencoder_and_a_denoiser_of_its_latents(tmp_path: Path, cli: Cli) -> None:
+    """From shards to pictures drawn and edited, by commands alone."""
+    shards = [write_samples(tmp_path / f"{n}.tar", fashion(8, 8 * n)) for n in range(2)]
+    flags = ["--network", "tiny", "--size", "16", "--batch-size", "4", "--steps", "2"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    said = cli("train", shards[0], first, "--kind", "autoencoder", *flags, "--held-back", shards[1])
+    assert said.code == 0, said
+    assert re.search(r"step 2: held-out PSNR \d+\.\d\d dB", said.err)
+    assert f"--autoencoder {first}" in said.err
+    flags += ["--autoencoder", str(first), "--classes", "10"]
+    said = cli("train", shards[0], second, *flags, "--held-back", shards[1])
+    assert said.code == 0, said
+    assert "step 2: held-out noise loss" in said.err
+    assert f"--model {second}" in said.err
+    said = cli("sample", second, "-n", "2", "--label", "3", "-o", tmp_path / "x.png")
+    assert said.code == 0, said
+    said = cli("augment", shards[1], tmp_path / "out", "--model", second, "--sampler", "one-step")
+    assert said.code == 0, said
+    assert cli("verify", tmp_path / "out", "--replay", "2").code == 0
+    said = cli("augment", shards[1], tmp_path / "none", "--model", first)
+    assert said.code == 2
+    assert "has no model_index.json. It seems to be a single network" in said.err.replace("\n", " ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["train", str(SHARDS[0])], "train requires SOURCE... CHECKPOINT"),
         (["train", str(SHARDS[0]), "{tmp}", "--size", "30"], "size: .* multiple of 8"),
         (["train", "{tmp}/none.tar", "{tmp}/c"], "no such shard"),
+        (
+            ["train", str(SHARDS[0]), "{tmp}/c", "--kind", "autoencoder", "--schedule", "cosine"],
+            "--schedule does nothing with --kind autoencoder",
+        ),
+        (["train", str(SHARDS[0]), "{tmp}/c", "--autoencoder", "{tmp}"], "autoencoder .*config.js"),
         (["train", str(SHARDS[0]), "{tmp}/c", "--recipe", "{tmp}/none.yaml"], "cannot read the"),
         (
             ["train", str(SHARDS[0]), str(SHARDS[0]), *TINY],

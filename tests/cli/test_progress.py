@@ -160,7 +160,7 @@ def test_a_job_told_in_json(tmp_path: Path, forked: Forks) -> None:
         cwd=tmp_path,
     )
     assert done.returncode == 0
-    assert done.stdout.startswith("12 planned = 12 ok")
+    assert done.stdout.startswith("12 planned = 12 made")
     events = [json.loads(line) for line in done.stderr.splitlines()]
     shards = [event for event in events if event["event"] == "shard"]
     assert [(shard["shard"], shard["ok"], shard["failed"]) for shard in shards] == [

@@ -319,7 +319,7 @@ def test_a_recipe_the_model_cannot_do(folder: Path, fields: dict[str, Any], said
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"prompt": "a cat"}, "prompt: model fashion-mnist-32 is not a text-to-image model"),
+        ({"prompt": "a cat"}, "prompt: model cifar10-32 is not a text-to-image model"),
         ({"guidance": 2.0}, "is given no class to guide towards"),
         ({"lora": "x"}, ""),
     ],

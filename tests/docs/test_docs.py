@@ -28,11 +28,12 @@ def test_the_whole_way_from_pictures_to_a_verdict(checkout: Path, cli: Cli) -> N
     """From a folder of pictures to a verdict and a page; then the pictures of the shipped model."""
     typed = [words for words in commands(TRAINING) if words[0] == "diffaug"]
     path = ["sample", "pack", "train", "sample", "augment", "evaluate", "report"]
-    assert [words[1] for words in typed] == [*path, "sample"]
+    latents = ["train", "train", "sample"]
+    assert [words[1] for words in typed] == [*path, *latents, "sample"]
     for words in typed:
         said = cli(*words[1:])
         assert said.code == 0, said
-    for drawn in ("grid.png", "samples.png"):
+    for drawn in ("grid.png", "latent.png", "samples.png"):
         with Image.open(checkout / drawn) as sheet:
             assert sheet.width > 500
     rows = pd.read_parquet(checkout / "augmented/manifest")
@@ -53,7 +54,7 @@ def test_the_recipe_of_training_is_a_recipe(tmp_path: Path) -> None:
     (text,) = blocks(TRAINING, "yaml")
     (tmp_path / "recipe.yaml").write_text(text)
     recipe = TrainRecipe.from_yaml(tmp_path / "recipe.yaml", size=8, channels=1)
-    unet: Any = UNet2DModel(**recipe.unet_config())
+    unet: Any = UNet2DModel(**recipe.unet_config(recipe.shape))
     assert unet.config.layers_per_block == 2
 
 
@@ -74,7 +75,7 @@ def test_the_commands_and_the_python_of_models_run(
         told = cli(*(str(places.get(word, word)) for word in words[1:]))
         assert told.code == 0, told
         said.append(told.out)
-    assert "80 planned = 80 ok" in said[0]
+    assert "80 planned = 80 made" in said[0]
     assert "4 replayed: 4 equal" in said[1]
-    assert "40 planned = 40 ok" in said[2]
+    assert "40 planned = 40 made" in said[2]
     assert "1 replayed: 1 equal" in said[4]

@@ -54,7 +54,7 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
         assert name == "__version__" or f"diffaug.{name}" in text["python"]
     for field in Recipe.model_fields:
         assert f"--{field.replace('_', '-')}" in text["cli"]
-    for verb in ("augment", "doctor", "evaluate", "export", "verify"):
+    for verb in ("augment", "doctor", "evaluate", "export", "try", "verify"):
         assert f"diffaug {verb}" in text["cli"]
 
 

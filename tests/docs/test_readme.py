@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Cli, Python, blocks, commands
+from tests.support.hostile import encoded
+from tests.support.packing import picture, write
 
 pytestmark = pytest.mark.pages
 
@@ -15,11 +17,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_its_commands_and_its_python_run(checkout: Path, cli: Cli, python: Python) -> None:
     """Python prints what the README shows."""
+    for seed, one in enumerate(("cat", "dog")):
+        write(checkout / f"photos/{one}/1.jpg", encoded(picture(seed, (40, 30)), "JPEG"))
     typed = [words for words in commands(README) if words[0] == "diffaug"]
-    assert [words[1] for words in typed] == ["augment", "verify", "report"]
+    assert [words[1] for words in typed] == [*("try", "augment", "augment", "verify", "report")]
     for words in typed:
         done = cli(*words[1:])
         assert done.code == 0, done
+    assert (checkout / "try-photos.html").exists()
     assert "40 planned" in (checkout / "augmented/report/index.html").read_text()
     printed = python("\n".join(blocks(README, "python")))
     assert "00000-a0 9 (28, 28)" in printed

@@ -20,6 +20,7 @@ from PIL import Image
 from tests.conftest import BRACES, ROOT, SHARDS
 from tests.support.forks import Forks
 from tests.support.jobs import GREY, augmented
+from tests.support.packing import as_folder
 from tests.support.prefect import PREFECT, prefect
 from tests.support.services import wait_until
 
@@ -181,6 +182,31 @@ def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path)
     assert "Leakage: " in found["evaluation-summary"]
     scores = pd.read_parquet(tmp_path / "out/results/scores.parquet")
     assert set(scores["arm"]) == {"flips-crops", "one-step 0.4"}
+
+
+def test_folders_of_pictures_are_packed(flows_forked: Forks, tmp_path: Path) -> None:
+    """A broken picture counts as one that failed."""
+    folder, torn = as_folder(tmp_path), as_folder(tmp_path / "torn")
+    (torn / "ape/torn.png").write_bytes(b"no picture")
+    fast = {"model": "fashion-mnist-32", "sampler": "one-step"}
+    tiny = {"network": "tiny", "size": 8, "steps": 1, "batch_size": 2}
+    model, output = str(tmp_path / "model"), str(tmp_path / "out")
+    held = {"held_back": str(torn)}
+    runs = [
+        ("augment-dataset", {"source": str(folder), "output": output, "recipe": fast}),
+        ("augment-dataset", {"source": str(torn), "output": f"{output}-torn", "recipe": fast}),
+        ("train-denoiser", {"source": str(folder), "checkpoint": model, "recipe": tiny} | held),
+    ]
+    done = flows_forked(json.dumps(runs), entry="tests.support.flow_runs:main", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (made, _), (left_out, why), (trained, _) = json.loads(done.stdout.splitlines()[-1])
+    assert (made, left_out, trained) == ("COMPLETED", "FAILED", "COMPLETED"), done.stdout
+    assert "more than max_failed=0.01 of" in why
+    assert "1 left out (ape/torn.png: " in why
+    rows = pd.read_parquet(tmp_path / "out/manifest")
+    assert set(rows["source_shard"]) == {f"{output}-source/all-000000.tar"}
+    assert sorted(rows["label_text"]) == ["ape", "ape", "bee", "bee", "cat", "cat"]
+    assert len(list(Path(f"{model}-source").glob("*.tar"))) == 2
 
 
 def test_what_cannot_be_fails_with_a_sentence(

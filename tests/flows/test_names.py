@@ -26,7 +26,7 @@ def test_a_name_is_shown_as_it_is(kind: str) -> None:
             Checked(shards=1, differences=1, first=[NAME]), 1, NAME
         ),
         "train": lambda: train_denoiser._markdown(
-            {"step": 1, "images": 1, "skipped": 0, "loss": 1.0}, NAME
+            {"step": 1, "images": 1, "skipped": 0, "loss": 1.0}, NAME, "denoiser"
         ),
     }[kind]()
     html = MarkdownIt("commonmark").enable("table").render(page)

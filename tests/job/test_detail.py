@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,26 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import diffaug
 from diffaug.audit.replay import replay_rows
 from diffaug.evaluation.plan import freeze_plan, plan_evaluation, read_plan
-from diffaug.models import find_checkpoint
+from diffaug.models import find_checkpoint, with_suggestions
 from diffaug.output.run import the_run
+from diffaug.pictures.medium import IMAGE
 from tests.conftest import SHARDS
+from tests.support import tiny
 from tests.support.detail_sheet import photographs
+from tests.support.guided import guided
 from tests.support.hostile import encoded, fashion, write_files, write_samples
 from tests.support.jobs import BATCH, augmented, manifest, members, output_bytes, part, pixels
 
-COLOUR = {"model": "cifar10-32", "strength": 0.3, "steps": 10, "sampler": "dpmsolver++"}
+DEFAULT = with_suggestions(diffaug.Recipe())
+COLOUR: dict[str, Any] = {
+    name: getattr(DEFAULT, name) for name in ("model", "strength", "steps", "sampler")
+}
 GREY = COLOUR | {"model": "fashion-mnist-32"}
 Levels = NDArray[np.float64]
 
@@ -36,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [(f"{n}.png", encoded(one, "PNG")) for n, one in enumerate(photographs())]
     write_files(folder / "s0.tar", files)
     augmented([folder / "s0.tar"], folder / "colour", **COLOUR)
+    augmented([folder / "s0.tar"], folder / "small", **COLOUR, result="model")
     augmented([folder / "s0.tar"], folder / "none", **COLOUR, detail="none")
     augmented([folder / "s0.tar"], folder / "grey", **GREY)
     return folder
@@ -52,22 +63,70 @@ def steepness(levels: Levels) -> float:
     return float(np.hypot(*np.gradient(levels.mean(axis=2))).mean())
 
 
+def sources() -> list[Levels]:
+    return [np.asarray(image, dtype=float) for image in photographs()]
+
+
+def inside(made: Levels) -> NDArray[np.bool_]:
+    """Where no channel ends at black or white, (H, W)."""
+    return np.asarray(((made > 0) & (made < 255)).all(axis=2))
+
+
 def test_results_are_as_sharp_as_their_sources_and_not_the_same(folder: Path) -> None:
+    before = [steepness(levels) for levels in sources()]
     for job, sharp in (("colour", True), ("none", False)):
-        for made, source in zip(results(folder / job), photographs(), strict=True):
-            before = np.asarray(source, dtype=float)
-            assert made.shape == before.shape
-            assert (abs(steepness(made) / steepness(before) - 1) < 0.05) is sharp
-            assert np.abs(made - before).mean() > 2
+        after = [steepness(levels) for levels in results(folder / job)]
+        assert (abs(sum(after) / sum(before) - 1) < 0.05) is sharp
+        for made, source in zip(results(folder / job), sources(), strict=True):
+            assert made.shape == source.shape
+            assert np.abs(made - source).mean() > 2
+
+
+def test_results_differ_by_what_the_model_changed_and_by_nothing_else(folder: Path) -> None:
+    """result - source = lift(edit - reduce(source)), with a filter that is no code of diffaug.
+
+    The edit, which is rounded here, is what the same job writes at the model's size.
+    """
+    edits = results(folder / "small")
+    cases = list(zip(results(folder / "colour"), edits, photographs(), strict=True))
+    for made, edit, image in cases[1:3]:
+        reduced = image.resize((32, 32), Image.Resampling.BICUBIC)
+        change = (edit - np.asarray(reduced, dtype=float)).transpose(2, 0, 1)
+        expected = np.asarray(image, dtype=float) + guided(image, change)
+        off = np.abs(made - expected)[inside(made)]
+        assert len(off) > made[..., 0].size * 0.8
+        assert np.quantile(off, 0.999) < 1.01  # the result's rounding, and the edit's
+
+
+def test_the_finest_detail_stays(folder: Path) -> None:
+    """What a Gaussian of one pixel takes away."""
+    for made, source in zip(results(folder / "colour"), sources(), strict=True):
+        fine = [levels - gaussian_filter(levels, (1, 1, 0)) for levels in (source, made)]
+        apart = (fine[1] - fine[0])[inside(made)]
+        assert apart.std() < 0.1 * fine[0].std()
+        assert (np.abs(apart) <= 1.5).mean() > 0.9  # two roundings, and nearly all is that
 
 
 def test_a_model_of_greys_leaves_the_colours(folder: Path) -> None:
-    """Every channel changes by the same, but where one ends at black or white."""
-    for made, source in zip(results(folder / "grey"), photographs(), strict=True):
-        change = made - np.asarray(source, dtype=float)
-        inside = change[((made > 0) & (made < 255)).all(axis=2)]
-        assert len(inside) > made[..., 0].size / 2
-        assert np.abs(inside - inside[:, :1]).max() <= 1  # rounding
+    """Every channel changes by the same, so that Cb and Cr stay, but where one is clipped."""
+    for made, image in zip(results(folder / "grey"), photographs(), strict=True):
+        within = inside(made)
+        assert within.mean() > 0.5
+        change = (made - np.asarray(image, dtype=float))[within]
+        assert np.abs(change - change[:, :1]).max() <= 1  # rounding
+        after = Image.fromarray(made.astype(np.uint8)).convert("YCbCr")
+        chroma = [np.asarray(one, dtype=int)[..., 1:] for one in (image.convert("YCbCr"), after)]
+        assert np.abs(chroma[1] - chroma[0])[within].max() <= 1
+
+
+@pytest.mark.parametrize("job", ["colour", "grey"])
+def test_scores_are_of_the_image_that_is_written(folder: Path, job: str) -> None:
+    rows = manifest(folder / job).sort_values("source_key").to_dict("records")
+    for row, made, source in zip(rows, results(folder / job), sources(), strict=True):
+        similar = structural_similarity(source, made, data_range=255, channel_axis=2)
+        assert row["score_ssim"] == pytest.approx(similar, abs=1e-6)
+        decibels = peak_signal_noise_ratio(source, made, data_range=255)
+        assert row["score_psnr"] == pytest.approx(decibels, abs=1e-6)
 
 
 def test_a_loader_makes_the_same_and_each_row_is_rebuilt(folder: Path) -> None:
@@ -126,7 +185,7 @@ def test_the_default_leaves_colour_in_colour_and_grey_grey(tmp_path: Path) -> No
 def test_a_job_begun_with_the_former_default_goes_on_with_it(tmp_path: Path) -> None:
     """Of a recorded recipe without a model, too; a model that is named is compared."""
     source, output = write_samples(tmp_path / "s.tar", fashion(1)), tmp_path / "out"
-    augmented([source], output, strength=0.3, steps=10, sampler="dpmsolver++")
+    augmented([source], output, **GREY)
     unnamed = {name: value for name, value in COLOUR.items() if name != "model"}
     recipe = diffaug.Recipe.of(unnamed)
     assert diffaug.plan_run([str(source)], str(output), recipe) == the_run(str(output))
@@ -211,3 +270,54 @@ def test_a_part_says_whether_pixels_moved(
     warned = [one.getMessage() for one in caplog.records if "boxes" in one.getMessage()]
     assert len(warned) == (geometry["moved"] > 0)
     assert all("json, txt, npy and png" in one for one in warned)
+
+
+def cat() -> Image.Image:
+    return photographs()[1].crop((80, 60, 272, 210))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        tiny.stable_diffusion,
+        tiny.stable_diffusion_xl,
+        tiny.lcm,
+        tiny.stable_diffusion_3,
+        partial(tiny.flux, dev=True),
+        tiny.dit,
+        tiny.consistency,
+    ],
+)
+def test_every_family_keeps_detail(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    """The result is the picture with the change that the model makes at its own size."""
+    recipe = diffaug.Recipe(model=str(make(tmp_path)), strength=0.3, steps=4)
+    edit, made = (
+        diffaug.augment(cat(), recipe.model_copy(update=fields), batch_size=1)
+        for fields in ({"result": "model"}, {})
+    )
+    assert (edit.size, made.size) == ((32, 32), cat().size)
+    fit = IMAGE.fit(cat(), (3, 32, 32), "resize", "source", "keep")
+    levels = np.asarray(edit, dtype=np.float32).transpose(2, 0, 1)
+    expected = np.asarray(fit.from_model(levels / np.float32(127.5) - 1), dtype=int)
+    assert np.abs(np.asarray(made) - expected).max() <= 2  # the edit was rounded
+    assert np.abs(np.asarray(made) - np.asarray(cat(), dtype=int)).mean() > 2
+
+
+def test_greys_of_16_bits_and_masks(tmp_path: Path) -> None:
+    """Of 16 bits the picture is that of 8; grey stays grey; outside a mask nothing changes."""
+    grey = cat().convert("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    mask = Image.new("L", grey.size)
+    mask.paste(255, (40, 30, 120, 110))
+    files = [("a.png", encoded(grey, "PNG")), ("b.png", encoded(deep, "PNG"))]
+    files += [("c.png", encoded(cat(), "PNG")), ("c.mask.png", encoded(mask, "PNG"))]
+    write_files(tmp_path / "s0.tar", files)
+    augmented([tmp_path / "s0.tar"], tmp_path / "out", **COLOUR, mask_key="mask.png")
+    eight, sixteen, masked = results(tmp_path / "out")
+    assert eight.ndim == 2
+    np.testing.assert_array_equal(eight, sixteen)
+    assert np.abs(eight - np.asarray(grey)).mean() > 2
+    change, within = masked - np.asarray(cat(), dtype=float), np.asarray(mask) > 0
+    assert not change[~within].any()
+    assert np.abs(change[within]).mean() > 2
+    assert [one.verdict for one in replay_rows(*part(tmp_path / "out"))] == ["equal"] * 3

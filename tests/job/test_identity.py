@@ -225,7 +225,7 @@ def test_a_job_killed_again_and_again(tmp_path: Path, forked: Forks) -> None:
     print(f"interrupted after (seconds of work, shards committed so far): {moments}")
     last = forked(*arguments)
     assert last.returncode == 0, last.stderr
-    assert "450 planned = 450 ok" in last.stdout
+    assert "450 planned = 450 made" in last.stdout
     augmented(shards, tmp_path / "calm", **fields, sampler=DEFAULT, batch_size=32)
     _assert_same(output, tmp_path / "calm")
 

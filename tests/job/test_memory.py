@@ -65,7 +65,7 @@ def test_five_times_the_images_take_the_same_memory(tmp_path: Path, forked: Fork
         shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
         flags = ["--model", str(model), "--sampler", "one-step", "--batch-size", "8"]
         said, held = _held(forked, "augment", shard, tmp_path / f"out-{count}", *flags)
-        assert f"{count} planned = {count} ok" in said
+        assert f"{count} planned = {count} made" in said
         return held
 
     few, many = augment(200), augment(1000)

@@ -51,22 +51,22 @@ def test_a_sample_is_a_source_with_its_kept_copies(source: Path, output: Path) -
     found = {sample["__key__"]: sample for sample in webdataset(shard(output))}
     assert list(found) == [f"{n:05}" for n in (0, 1, 2, 4, 5)]  # 3 is broken
     for key, sample in found.items():
-        extension = "JPG" if key == "00001" else "png"
+        extension, made = ("JPG", "jpg") if key == "00001" else ("png", "png")
         assert sample[extension.lower()] == theirs[f"{key}.{extension}"]
         assert (sample["cls"], sample["txt"]) == (theirs[f"{key}.cls"], theirs[f"{key}.txt"])
         kept = rows[(rows["source_key"] == key) & (rows["status"] == "ok")]
         names = {
-            f"aug{copy}.{ending}" for copy in kept["copy"] for ending in ("png", "diffaug.json")
+            f"aug{copy}.{ending}" for copy in kept["copy"] for ending in (made, "diffaug.json")
         }
         own = {"cls", "txt", extension.lower()}
         assert {name for name in sample if not name.startswith("__")} == names | own
         for row in kept.itertuples():
-            data = sample[f"aug{row.copy}.png"]
+            data = sample[f"aug{row.copy}.{made}"]
             assert hashlib.sha256(data).hexdigest() == row.output_sha256
             lineage = json.loads(sample[f"aug{row.copy}.diffaug.json"])
             assert lineage["sample_id"] == row.sample_id
             assert data == output_bytes(output, row)
-            assert (row.output_key, row.output_member) == (key, f"{key}.aug{row.copy}.png")
+            assert (row.output_key, row.output_member) == (key, f"{key}.aug{row.copy}.{made}")
     counts = [sum(".png" in name for name in sample) for sample in found.values()]
     assert len(set(counts)) > 1
 

@@ -99,7 +99,7 @@ def test_two_jobs_planned_at_once_keep_both_sources(sources: list[str], tmp_path
         ({"seed": 9}, r"seed \(0 there, 9 asked\)"),
         ({"condition": "label"}, r"condition \(none there, label asked\)"),
         ({"fit": "resize"}, r"fit \(auto there, resize asked\)"),
-        ({"format": "webp"}, r"format \(png there, webp asked\)"),
+        ({"format": "webp"}, r"format \(auto there, webp asked\)"),
         ({"carry": "txt"}, r"carry \( there, txt asked\)"),
         ({"batch_size": 16}, r"batch_size \(8 there, 16 asked\)"),
         ({"seed": 1, "steps": 7}, r"steps .*, seed "),

@@ -178,7 +178,7 @@ def test_the_command_withdraws_only_when_it_runs(folder: Path, cli: Cli) -> None
     assert "augment with --redo s1 does it again\n3 shards checked, 1 differences" in said.out
     said = cli(*command, "--redo", "s1", "--redo", folder / "in/s2.tar")
     assert said.code == 0
-    assert "9 planned = 9 ok" in said.out
+    assert "9 planned = 9 made" in said.out
     assert "6 images now" in said.out
     assert cli("verify", folder / "out", "--clean", "--replay=9").code == 0
 

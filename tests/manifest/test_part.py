@@ -55,7 +55,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sources.append(folder / f"{make.__name__}.tar")
         make(sources[-1])
     fields = {"strength": "0.2:0.6", "copies": 2, "seed": 7, "steps": 10, "sampler": "ddim"}
-    augmented(sources, folder / "out", **fields)
+    augmented(sources, folder / "out", **fields, format="png")
     return folder / "out"
 
 
@@ -212,7 +212,13 @@ def test_metadata_carries_report_recipe_and_environment(output: Path) -> None:
         assert report["seconds"] >= 0
         assert report["started_at"][:2] == "20"
         assert diffaug.Recipe(**recipe) == diffaug.Recipe(
-            model=GREY, strength="0.2:0.6", copies=2, seed=7, steps=10, sampler="ddim"
+            model=GREY,
+            strength="0.2:0.6",
+            copies=2,
+            seed=7,
+            steps=10,
+            sampler="ddim",
+            format="png",
         )
         assert {"versions", "execution", "device_class"} <= environment.keys()
         assert json.loads(metadata[b"diffaug.schema"]) == 1

@@ -31,7 +31,9 @@ def small(prediction: Prediction = "epsilon", classes: int = 3, **schedule: Any)
     recipe = TrainRecipe(network="tiny", size=16, channels=1)
     config = {"num_train_timesteps": 1000, **schedule}
     return DiffusionModel(
-        unet2d.create(recipe.unet_config(), Schedule.from_config(config), prediction, classes),
+        unet2d.create(
+            recipe.unet_config(recipe.shape), Schedule.from_config(config), prediction, classes
+        ),
         [f"class {label}" for label in range(classes)],
     )
 

@@ -72,7 +72,7 @@ def test_finish_counts_what_another_job_added_meanwhile(tmp_path: Path) -> None:
 
 def test_the_sentence_adds_up(folder: Path) -> None:
     said = str(diffaug.summarise(str(folder / "out")))
-    assert said == "10 planned = 6 ok + 0 filtered + 4 failed; 3 of 4 shards committed"
+    assert said == "10 planned = 6 made + 0 filtered + 4 failed; 3 of 4 shards committed"
 
 
 def test_an_empty_job_has_no_failures(tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ def test_what_is_no_sample_is_counted_and_has_no_row(tmp_path: Path, cli: Cli) -
     flags = ("--model", GREY, "--sampler", "one-step", "--strength", "0.4", "--batch-size", "8")
     ran = cli("augment", tmp_path / "s0.tar", tmp_path / "s1.tar", tmp_path / "out", *flags)
     assert ran.code == 0
-    assert "s0: 2 ok, 0 failed, 2 passed over" in ran.err
+    assert "s0: 2 made, 0 failed, 2 passed over" in ran.err
     assert (
-        "2 planned = 2 ok + 0 filtered + 0 failed; 2 of 2 shards committed; passed over: 3\n"
+        "2 planned = 2 made + 0 filtered + 0 failed; 2 of 2 shards committed; passed over: 3\n"
         in ran.out
     )
     assert diffaug.summarise(str(tmp_path / "out")).passed_over == 3

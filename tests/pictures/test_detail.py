@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from scipy import ndimage
 
 from diffaug.errors import DefectError
+from diffaug.pictures.codec import picture
 from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit
 from diffaug.pictures.medium import IMAGE
 from tests.pictures.test_fit import equal, noisy
+from tests.support.blind_pairs import phase_randomised
+from tests.support.guided import guided, resized
 
 Floats = NDArray[np.floating[Any]]
 
@@ -148,12 +151,24 @@ def test_where_a_result_has_what_its_picture_has(
     assert bool(moved) is (geometry == "moved")
 
 
-def test_outside_the_part_the_picture_stays() -> None:
-    image = photograph((200, 100))
+@pytest.mark.parametrize(("size", "axis"), [((200, 100), 1), ((100, 200), 0)])
+def test_outside_the_part_the_picture_stays_and_no_edge_shows(
+    size: tuple[int, int], axis: int
+) -> None:
+    """From the part's border the change grows over four pixels of the model, 12.5 of the picture.
+
+    As t * t * (3 - 2 * t), so that it neither starts nor ends with a bend.
+    """
+    image = photograph(size)
     levels = changed(image, kept(image, RGB, "fit"), 20)
-    assert (levels[:, 50:150] == 20).all()
-    assert not levels[:, :50].any()
-    assert not levels[:, 150:].any()
+    along = levels if axis == 1 else levels.transpose(1, 0, 2)
+    assert not along[:, :50].any()
+    assert not along[:, 150:].any()
+    assert (along[:, 63:137] == 20).all()
+    t = (np.arange(12) + 0.5) / 12.5
+    ramp = np.rint(20 * t * t * (3 - 2 * t))
+    assert (along[:, 50:62] == ramp[None, :, None]).all()
+    assert (along[:, 149:137:-1] == ramp[None, :, None]).all()
 
 
 def test_what_a_mask_keeps_is_the_picture() -> None:
@@ -189,35 +204,13 @@ def test_a_change_ends_where_the_object_does() -> None:
     assert levels[:, 50:].min() >= 27
 
 
-def box(values: Floats, radius: int) -> Floats:
-    """The mean of each window, worked out window by window, with the border repeated."""
-    padded = np.pad(values, radius, mode="edge")
-    side = 2 * radius + 1
-    rows = range(values.shape[0])
-    columns = range(values.shape[1])
-    return np.array([[padded[y : y + side, x : x + side].mean() for x in columns] for y in rows])
-
-
-def resized(
-    values: Floats, size: tuple[int, int], filter: Image.Resampling = Image.Resampling.BICUBIC
-) -> Floats:
-    image = Image.fromarray(values.astype(np.float32)).resize(size, filter)
-    return np.asarray(image, dtype=np.float64)
-
-
-def test_the_lift_is_the_guided_filter_of_the_paper() -> None:
-    """He, Sun and Tang 2013, equations 5, 6 and 8, on a grid of four samples for each pixel."""
-    image = photograph((90, 70), "L")
-    change = np.random.default_rng(1).normal(0, 15, (8, 8))
-    levels = changed(image, kept(image, (1, 8, 8)), change[None])
-    guide = image.filter(ImageFilter.GaussianBlur(90 / 8 / 4))
-    full = np.asarray(guide, dtype=np.float64) / 255
-    i, p = resized(full, (32, 32)), resized(change, (32, 32))
-    a = (box(i * p, 8) - box(i, 8) * box(p, 8)) / (box(i * i, 8) - box(i, 8) ** 2 + 0.004)
-    b = box(p, 8) - a * box(i, 8)
-    slope, level = (resized(box(x, 8), image.size, Image.Resampling.BILINEAR) for x in (a, b))
-    expected = slope * full + level
-    assert np.abs(levels - expected).max() < 0.51
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_lift_is_the_guided_filter_of_the_paper(mode: str) -> None:
+    image = photograph((90, 70), mode)
+    change = np.random.default_rng(1).normal(0, 15, (len(image.getbands()), 8, 8))
+    levels = changed(image, kept(image, (len(change), 8, 8)), change)
+    expected = guided(image, change)
+    assert np.abs(levels - (expected if mode == "RGB" else expected[..., 0])).max() < 0.51
 
 
 @pytest.mark.parametrize("cells", [1, 3, 8, 32])
@@ -244,3 +237,49 @@ def test_near_the_models_own_size_its_change_is_taken_as_it_is() -> None:
     assert np.abs(levels - plain).max() < 8
     wide = photograph((64, 64), "L")
     assert changed(wide, kept(wide, GREY), change).max() < 0.9 * levels.max()
+
+
+@pytest.mark.parametrize("how", ["resize", "fit"])
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_a_transparent_picture_keeps_its_alpha(mode: str, how: str) -> None:
+    """Over its background it is what an opaque one would be, with that much less of the change."""
+    alpha = np.tile(np.linspace(0, 255, 133).round(), (100, 1)).astype(np.uint8)
+    colours = photograph((133, 100), mode[:-1])
+    image = colours.copy()
+    image.putalpha(Image.fromarray(alpha))
+    found = picture(image, "#204060" if mode == "RGBA" else "#404040")
+    assert found.transparency is not None
+    fit = IMAGE.fit(found.shown, RGB, how, "source", "keep", found.transparency)
+    before = fit.to_model(found.shown)
+    same, lighter = fit.from_model(before), fit.from_model(before + np.float32(20 / 127.5))
+    for result in (same, lighter):
+        assert result.mode == mode
+        assert (np.asarray(result)[..., -1] == alpha).all()
+    own = np.asarray(same)[..., :-1]
+    own = own if mode == "RGBA" else own[..., 0]
+    assert (own[alpha > 0] == np.asarray(colours)[alpha > 0]).all()
+    assert (own[alpha == 0] == np.asarray(found.shown)[alpha == 0]).all()
+    seen = [np.asarray(fit.shown(one), dtype=float) for one in (same, lighter)]
+    assert np.abs(seen[0] - np.asarray(found.shown)).max() == 0
+    opaque = kept(found.shown, RGB, how)
+    change = changed(found.shown, opaque, 20)
+    share = alpha / 255 if mode == "LA" else (alpha / 255)[..., None]
+    assert np.abs(seen[1] - seen[0] - share * change).max() <= 1  # two roundings
+    mask = Image.new("L", image.size)
+    mask.paste(255, (60, 0, 80, 100))
+    masked = np.asarray(fit.keep(lighter, found.shown, mask))
+    inside = np.asarray(mask) > 0
+    assert (masked[~inside] == np.asarray(same)[~inside]).all()
+    assert (masked[inside] == np.asarray(lighter)[inside]).all()
+
+
+def test_a_random_field_has_the_spectrum_of_a_change() -> None:
+    """Within each channel and between them; only what no phase can turn keeps its sign."""
+    change = np.random.default_rng(2).normal(3, 9, (3, 32, 32)).astype(np.float32)
+    field = phase_randomised(change, np.random.default_rng(3))
+    spectra = [np.fft.fft2(one) for one in (change, field)]
+    for one, other in ((0, 0), (1, 1), (0, 2)):
+        power = [spectrum[one] * spectrum[other].conj() for spectrum in spectra]
+        np.testing.assert_allclose(power[0], power[1], rtol=1e-3, atol=1)
+    np.testing.assert_allclose(field.mean((1, 2)), change.mean((1, 2)), rtol=1e-4)
+    assert abs(np.corrcoef(change.ravel(), field.ravel())[0, 1]) < 0.3

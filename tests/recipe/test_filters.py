@@ -404,9 +404,9 @@ def test_a_planted_mislabelled_shard_is_caught(tmp_path: Path, cli: Cli) -> None
     assert (kept == agreement).all()
     assert (rows["status"] == "ok").equals(rows["score_label"] == 1)
     filtered = int((rows["status"] == "filtered").sum())
-    assert f"120 planned = {120 - filtered} ok + {filtered} filtered + 0 failed" in said.out
+    assert f"120 planned = {120 - filtered} made + {filtered} filtered + 0 failed" in said.out
     away = round((1 - kept["planted.tar"]) * 40)
-    assert f"planted: {40 - away} ok, {away} filtered, 0 failed\n" in said.err
+    assert f"planted: {40 - away} made, {away} filtered, 0 failed\n" in said.err
 
 
 def test_networks_in_a_job_score_as_alone(sources: list[Path], tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_the_page_says_what_the_manifest_says(tmp_path: Path, cli: Cli) -> None:
     count = rows["status"].value_counts()
     assert count["ok"]
     assert count["filtered"]
-    for what in (f"<dt>ok, of {len(rows)} planned</dt><dd>{count['ok']}", "kept where &gt;= 0.6"):
+    for what in (f"<dt>made, of {len(rows)} planned</dt><dd>{count['ok']}", "kept where &gt;= 0.6"):
         assert what in page
     assert f'<td>bound</td><td class="number">{count["filtered"]}</td>' in page
     for name, ok in rows[rows["status"] == "ok"]["label_text"].value_counts().items():
@@ -170,7 +170,7 @@ def test_of_a_large_output_a_sample_is_shown(tmp_path: Path, cli: Cli) -> None:
     times = 100_000 // len(manifest(output))
     multiply(output, times)
     page = page_of(output, cli)
-    assert "ok, of 100,000 planned" in page
+    assert "made, of 100,000 planned" in page
     assert "A sample: 40 of 50,000 source images" in page
     assert len(page) < 3_000_000
     keys_shown = {card["row"]["source_key"] for card in details_of(page)["cards"].values()}

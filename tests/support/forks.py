@@ -28,7 +28,7 @@ PROGRAM = "tests.support.forks:program"
 """The entry of a process that runs a program, with its arguments, where the server is."""
 
 MODULES = (
-    *("diffusers", "pandas", "s3fs", "skimage.metrics", "torch"),
+    *("diffusers", "pandas", "s3fs", "torch"),
     *(f"diffaug.audit.{name}" for name in ("clean", "replay", "verify")),
     *("diffaug.evaluation.images.prepare", "diffaug.evaluation.trials.run"),
     *(f"diffaug.job.{name}" for name in ("augment", "finish", "plan")),

@@ -60,3 +60,24 @@ def events(folder: Path) -> Any:
     accumulator = EventAccumulator(str(folder / "training"), size_guidance={"scalars": 0})
     accumulator.Reload()
     return accumulator
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """A nested state as one level of tensors and plain values."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = dict(enumerate(value)).items()
+    else:
+        return {name: value}
+    return {key: leaf for k, v in items for key, leaf in flat(v, f"{name}/{k}").items()}
+
+
+def same(one: Path, other: Path, weights: str = WEIGHTS) -> None:
+    """Two trainings stand at the same place, bit for bit, and saved the same weights."""
+    left, right = flat(state(one)), flat(state(other))
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        equal = torch.equal(value, right[name]) if torch.is_tensor(value) else value == right[name]
+        assert equal, name
+    assert (one / weights).read_bytes() == (other / weights).read_bytes()

@@ -10,19 +10,19 @@ from torch import Tensor
 from diffaug import DiffusionModel
 from diffaug.execution import Execution
 from diffaug.train.data import Batch, Position
+from diffaug.train.denoising import DenoiserTask
 from diffaug.train.objective import Denoising
 from diffaug.train.trainer import Trainer
 from tests.support.training import tiny
 
 LABELS = torch.tensor([0, 1, 2, 3])
+EXECUTION = Execution.choose(dtype="float32", device="cpu")
 X_0 = torch.linspace(-1, 1, 4 * 64).reshape(4, 1, 8, 8)
 
 
 @pytest.fixture
 def model() -> DiffusionModel:
-    recipe = tiny(classes=10)
-    execution = Execution.choose(dtype="float32", device="cpu")
-    return Trainer(recipe, execution, Denoising(10, 0.2, None)).ema_model
+    return DenoiserTask(tiny(classes=10), EXECUTION).trainer.ema_model
 
 
 @pytest.mark.parametrize(("dropout", "condition"), [(0.0, LABELS), (1.0, None)])
@@ -40,14 +40,14 @@ def test_denoising_is_the_models_own_loss(
     assert torch.equal(loss, expected)
 
 
-def test_a_trainer_minimises_the_objective_it_is_given() -> None:
+def test_a_trainer_minimises_the_objective_it_is_given(model: DiffusionModel) -> None:
     class Small:
         def loss(self, model: DiffusionModel, x_0: Tensor, labels: Tensor) -> Tensor:
             assert torch.equal(labels, LABELS)
             return torch.stack([weight.square().sum() for weight in model.parameters()]).sum()
 
     recipe = tiny(classes=10, weight_decay=0)
-    trainer = Trainer(recipe, Execution.choose(dtype="float32", device="cpu"), Small())
+    trainer = Trainer(model.requires_grad_(True), recipe, EXECUTION, Small())
     batch = Batch(X_0.numpy(), np.asarray(LABELS), Position())
     losses = [trainer.advance(batch).loss for _ in range(5)]
     assert losses == sorted(losses, reverse=True)

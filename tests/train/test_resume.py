@@ -9,10 +9,8 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from diffusers import DDPMPipeline
 
 from diffaug import storage
@@ -20,33 +18,12 @@ from diffaug.errors import ConfigError
 from diffaug.train.loop import train
 from tests.conftest import SHARDS
 from tests.support.forks import Forks
-from tests.support.training import WEIGHTS, events, run, state, tiny, two_shards
+from tests.support.training import WEIGHTS, events, run, same, state, tiny, two_shards
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> list[str]:
     return two_shards(tmp_path)
-
-
-def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """A nested state as one level of tensors and plain values."""
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = dict(enumerate(value)).items()
-    else:
-        return {name: value}
-    return {key: leaf for k, v in items for key, leaf in flat(v, f"{name}/{k}").items()}
-
-
-def same(one: Path, other: Path) -> None:
-    """Two trainings stand at the same place, bit for bit, and saved the same weights."""
-    left, right = flat(state(one)), flat(state(other))
-    assert left.keys() == right.keys()
-    for name, value in left.items():
-        equal = torch.equal(value, right[name]) if torch.is_tensor(value) else value == right[name]
-        assert equal, name
-    assert (one / WEIGHTS).read_bytes() == (other / WEIGHTS).read_bytes()
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not(source: list[str], tmp_path: Path) -> None:

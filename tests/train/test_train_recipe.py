@@ -13,7 +13,8 @@ from diffusers import DDPMScheduler
 
 from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
-from diffaug.train.recipe import NETWORKS, TrainRecipe
+from diffaug.train.networks import NETWORKS
+from diffaug.train.recipe import TrainRecipe
 
 
 @pytest.mark.parametrize("preset", NETWORKS)
@@ -23,7 +24,7 @@ def test_a_preset_is_a_network_for_any_multiple_of_eight(preset: str, size: int)
 
     recipe = TrainRecipe(network=preset, size=size, channels=3)
     with torch.device("meta"):
-        unet: Any = UNet2DModel(**recipe.unet_config())
+        unet: Any = UNet2DModel(**recipe.unet_config(recipe.shape))
     million = sum(weight.numel() for weight in unet.parameters()) / 1e6
     low, high = {"tiny": (0.1, 0.5), "small": (1.5, 2.5), "base": (30, 40)}[preset]
     assert low < million < high
@@ -37,7 +38,7 @@ def test_every_field_of_the_network_can_be_overridden_in_a_file(tmp_path: Path) 
         "min_snr_gamma: none\nsize: 16\nchannels: 1\n"
     )
     recipe = TrainRecipe.from_yaml(path, steps="7")
-    config = recipe.unet_config()
+    config = recipe.unet_config(recipe.shape)
     assert config["layers_per_block"] == 2
     assert config["block_out_channels"] == [8, 16, 24]
     assert config["dropout"] == 0.25

@@ -18,12 +18,14 @@ from diffaug.diffusion.latents import Autoencoder
 from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.families.taef2 import TAEF2
 
 __all__ = [
     "activate_in_place",
     "autoencoder",
     "check_encoders",
     "check_width",
+    "coder",
     "latent_diffusion",
 ]
 
@@ -31,9 +33,7 @@ _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 def autoencoder(checkpoint: Checkpoint, vae: Any, channels: Collection[int] = (3,)) -> Autoencoder:
-    """diffusers' `AutoencoderKL` or `AutoencoderTiny`, its latents scaled and shifted.
-
-    An image is encoded to its most likely latents; diffusers' pipelines sample them instead.
+    """The autoencoder of a checkpoint, or the one that replaces it (see `coder`).
 
     Args:
         checkpoint: named in errors.
@@ -43,7 +43,23 @@ def autoencoder(checkpoint: Checkpoint, vae: Any, channels: Collection[int] = (3
     Raises:
         ConfigError: it is of another kind, or of other pictures.
     """
-    _check_autoencoder(f"model {checkpoint.reference}", vae, channels)
+    return coder(f"model {checkpoint.reference}: its autoencoder", vae, channels)
+
+
+def coder(name: str, vae: Any, channels: Collection[int] = (3,)) -> Autoencoder:
+    """diffusers' `AutoencoderKL` or `AutoencoderTiny`, or `TAEF2`, its latents scaled and shifted.
+
+    An image is encoded to its most likely latents; diffusers' pipelines sample them instead.
+
+    Args:
+        name: of the autoencoder in errors.
+        vae: the network.
+        channels: those that pictures can have.
+
+    Raises:
+        ConfigError: it is of another kind, or of other pictures.
+    """
+    _check_autoencoder(name, vae, channels)
     vae = vae.to(memory_format=torch.channels_last)
     blocks = getattr(vae.config, "block_out_channels", ()) or vae.config.encoder_block_out_channels
     scale, shift = vae.config.scaling_factor, getattr(vae.config, "shift_factor", None) or 0.0
@@ -66,22 +82,22 @@ def autoencoder(checkpoint: Checkpoint, vae: Any, channels: Collection[int] = (3
 
 def _check_autoencoder(name: str, vae: Any, channels: Collection[int]) -> None:
     kind = type(vae)
-    if not issubclass(kind, (AutoencoderKL, AutoencoderTiny)):
+    if not issubclass(kind, (AutoencoderKL, AutoencoderTiny, TAEF2)):
         raise ConfigError(
-            f"{name}: its autoencoder is of the kind {kind.__name__}; supported are "
-            "AutoencoderKL and AutoencoderTiny"
+            f"{name} is of the kind {kind.__name__}; supported are AutoencoderKL and "
+            "AutoencoderTiny"
         )
     config = vae.config
     if config.in_channels not in channels or config.out_channels != config.in_channels:
         known = " or ".join({1: "grey (1)", 3: "RGB (3)"}[one] for one in channels)
         raise ConfigError(
-            f"{name}: its autoencoder encodes pictures of {config.in_channels} channels and "
-            f"decodes pictures of {config.out_channels}; both must be {known}"
+            f"{name} encodes pictures of {config.in_channels} channels and decodes pictures of "
+            f"{config.out_channels}; both must be {known}"
         )
     if getattr(config, "latents_mean", None) or getattr(config, "latents_std", None):
         raise ConfigError(
-            f"{name}: its autoencoder scales every channel of its latents differently "
-            "(latents_mean, latents_std): such a variant is not supported"
+            f"{name} scales every channel of its latents differently (latents_mean, latents_std): "
+            "such a variant is not supported"
         )
 
 

@@ -67,7 +67,11 @@ def _add(checkpoint: Checkpoint, pipe: Any, execution: Execution) -> None:
     name = f"model {checkpoint.reference}"
     if checkpoint.autoencoder is not None and getattr(pipe, "vae", None) is not None:
         config = json.loads((checkpoint.autoencoder / "config.json").read_text("utf-8"))
-        kind = getattr(diffusers, config["_class_name"])
+        kind = getattr(diffusers, config["_class_name"], None)
+        if kind is None:
+            raise ConfigError(
+                f"autoencoder: it is a {config['_class_name']}, and {name} takes those of diffusers"
+            )
         vae = _network(checkpoint, "autoencoder", kind, checkpoint.autoencoder, execution)
         own, other = pipe.vae.config.latent_channels, vae.config.latent_channels
         if own != other:

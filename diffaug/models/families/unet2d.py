@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, LDMPipeline, UNet2DModel
 from torch import Tensor, nn
 
 from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
@@ -20,7 +21,7 @@ from diffaug.models.families.parts import activate_in_place
 from diffaug.models.pretrained import Pretrained
 from diffaug.storage import writing
 
-__all__ = ["UNet2D", "check_inputs", "create", "load", "read", "save"]
+__all__ = ["UNet2D", "check_inputs", "create", "load", "read", "save", "tidy"]
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
@@ -41,7 +42,11 @@ class UNet2D(nn.Module):
 
 
 def create(
-    config: dict[str, Any], schedule: Schedule, prediction: Prediction, classes: int
+    config: dict[str, Any],
+    schedule: Schedule,
+    prediction: Prediction,
+    classes: int,
+    bound: float | None = 1.0,
 ) -> Denoiser:
     """A new, untrained network; its weights come from torch's global generator.
 
@@ -51,6 +56,7 @@ def create(
         prediction: what it will predict.
         classes: the number of classes; 0 makes it unconditional. One more is added after them,
             which means "no class".
+        bound: of its estimates of x_0; None leaves them alone, as latents require.
 
     Raises:
         ValueError, TypeError: diffusers cannot build such a network.
@@ -61,7 +67,7 @@ def create(
         network=UNet2D(unet).eval(),
         schedule=schedule,
         prediction=prediction,
-        clip=Clip(bound=1.0),
+        clip=Clip(bound=bound),
         shape=_shape(config),
         classes=classes,
         null_class=classes or None,
@@ -69,11 +75,19 @@ def create(
     )
 
 
-def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
+def read(
+    checkpoint: Checkpoint, device: str, dtype: str, channels: Collection[int] = (1, 3)
+) -> Denoiser:
     """Load `unet/` and `scheduler/` of a checkpoint onto a device, in a dtype.
 
+    Args:
+        checkpoint: the folder.
+        device: where the network will run.
+        dtype: of its weights.
+        channels: those that it may take; by default those of pictures.
+
     Raises:
-        ConfigError: a part is missing or broken, or it is not a pixel-space image model.
+        ConfigError: a part is missing or broken, or it takes other channels.
     """
     unet_config = _read_config(checkpoint, "unet", "config.json")
     config = _read_config(checkpoint, "scheduler", "scheduler_config.json")
@@ -91,7 +105,7 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ConfigError(f"model {checkpoint.reference} cannot be loaded: {first_line}") from error
-    _refuse(checkpoint, loading, config, unet.config, schedule)
+    _refuse(checkpoint, loading, config, unet.config, schedule, channels)
     embeddings = unet.config.num_class_embeds or 0
     null_class = checkpoint.card.null_class if checkpoint.card and embeddings else None
     if null_class is not None and null_class != embeddings - 1:
@@ -112,19 +126,22 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     )
 
 
-def check_inputs(checkpoint: Checkpoint, config: Any) -> None:
+def check_inputs(checkpoint: Checkpoint, config: Any, channels: Collection[int] = (1, 3)) -> None:
     """Refuse a UNet2D that must be given more than pictures, times and class numbers.
 
     Args:
         checkpoint: named in errors.
         config: the UNet's configuration, with every field.
+        channels: those that it may take; by default those of pictures.
 
     Raises:
         ConfigError: it must; the text names the field.
     """
     name = f"model {checkpoint.reference}"
-    if config.in_channels not in (1, 3):
-        raise ConfigError(f"{name}: {config.in_channels} channels; must be grey (1) or RGB (3)")
+    if config.in_channels not in channels:
+        pictures = set(channels) == {1, 3}
+        known = "grey (1) or RGB (3)" if pictures else f"{min(channels)}, as its latents have"
+        raise ConfigError(f"{name}: {config.in_channels} channels; must be {known}")
     if config.class_embed_type is not None:
         raise ConfigError(
             f"{name}: its classes are embedded as {config.class_embed_type!r} (class_embed_type in "
@@ -151,8 +168,13 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     return Pretrained.of_pictures(denoiser)
 
 
-def save(denoiser: Denoiser, folder: Path) -> None:
-    """Write a denoiser as a `DDPMPipeline`, in its network's dtype.
+def save(denoiser: Denoiser, folder: Path, autoencoder: Any = None) -> None:
+    """Write a denoiser as a `DDPMPipeline`, in its network's dtype; over latents, an `LDMPipeline`.
+
+    Args:
+        denoiser: the network and its schedule.
+        folder: created if necessary.
+        autoencoder: of the latents, if it works on latents: a diffusers network.
 
     Raises:
         OSError: the folder cannot be written.
@@ -170,19 +192,26 @@ def save(denoiser: Denoiser, folder: Path) -> None:
         dynamic_thresholding_ratio=0.995 if clip.quantile is None else clip.quantile,
         sample_max_value=1.0 if clip.bound is None else clip.bound,
     )
-    pipeline: Any = DDPMPipeline(unet=denoiser.network.unet, scheduler=scheduler)
+    unet = denoiser.network.unet
+    pipeline: Any
+    if autoencoder is None:
+        pipeline = DDPMPipeline(unet=unet, scheduler=scheduler)
+    else:
+        pipeline = LDMPipeline(vqvae=autoencoder, unet=unet, scheduler=scheduler)
     with writing(folder):
         pipeline.save_pretrained(folder)
-        _tidy(folder / "unet")
+        tidy(folder / "unet")
+        if autoencoder is not None:
+            tidy(folder / "vqvae")
 
 
-def _tidy(unet: Path) -> None:
+def tidy(part: Path) -> None:
     """Remove the path that weights were loaded from, and give weights the mode of other files."""
-    path = unet / "config.json"
+    path = part / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    for weights in unet.glob("*.safetensors"):
+    for weights in part.glob("*.safetensors"):
         shutil.copymode(path, weights)
 
 
@@ -213,10 +242,11 @@ def _refuse(
     config: dict[str, Any],
     unet: Any,
     schedule: Schedule,
+    channels: Collection[int],
 ) -> None:
     """Refuse what would load and then be wrong."""
     reference = checkpoint.reference
-    check_inputs(checkpoint, unet)
+    check_inputs(checkpoint, unet, channels)
     for kind in ("missing_keys", "unexpected_keys"):
         if loading[kind]:
             raise ConfigError(

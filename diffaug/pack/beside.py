@@ -1,0 +1,151 @@
+"""Folders of pictures as SOURCE: each is packed once, into shards beside the OUTPUT.
+
+The shards of OUTPUT lie in `OUTPUT-source`, where they stay: manifest rows name them, so that a
+replay needs neither the folder nor its names. All folders of one OUTPUT share one numbering of
+classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.extensions import READ
+from diffaug.output.layout import SHARDS, Output
+from diffaug.pack.folder import FolderSource
+from diffaug.pack.packing import Packed, Packing, Watch
+from diffaug.pack.record import read_records
+from diffaug.pack.source import printable
+
+__all__ = ["open_folder", "pack_folders", "permitted", "refuse_pictures", "source_place"]
+
+_TARS = (".tar", ".tar.gz", ".tgz")
+
+
+def pack_folders(
+    given: Sequence[Sequence[str]], output: str, watch: Watch = lambda outcomes, *_: outcomes
+) -> tuple[list[list[str]], list[Packed]]:
+    """Pack the folders among sources beside an output, and name their shards instead of them.
+
+    A folder is packed once. Of one that has grown, the new pictures are packed into further shards;
+    one that has lost pictures, or in which one has changed, is refused.
+
+    Args:
+        given: lists of sources, such as those to train on and those to test on; patterns of shards
+            stay as they are.
+        output: what the shards lie beside, an OUTPUT or CHECKPOINT: `source_place` of it.
+        watch: passes on the outcomes, for progress.
+
+    Returns:
+        The lists, without folders; and what was packed, a folder once.
+
+    Raises:
+        ConfigError: a folder holds no picture, or something else than pictures; it is not what was
+            packed; it has other classes than were packed; or the place cannot be written.
+        OSError: storage failed.
+    """
+    patterns = dict.fromkeys(pattern for some in given for pattern in some)
+    refuse_pictures(patterns)
+    folders = {one: storage.identity(one) for one in patterns if _is_folder(one)}
+    if not folders:
+        return [list(some) for some in given], []
+    for folder in folders:
+        _refuse_inside(folder, output)
+    with permitted():
+        place = source_place(output)
+        sources = {same: open_folder(folder) for folder, same in folders.items()}
+        packing = Packing(place, read_records(place), watch)
+        packing.number(sources.values())
+        packed = {same: packing.take(source) for same, source in sources.items()}
+    shards: dict[str, tuple[str, ...]] = {one: (one,) for one in patterns}
+    shards |= {folder: packed[same].shards for folder, same in folders.items()}
+    return [[url for one in some for url in shards[one]] for some in given], [*packed.values()]
+
+
+def source_place(output: str) -> str:
+    """Where the folders among the sources of an output are packed: `OUTPUT-source`.
+
+    Raises:
+        ConfigError: OUTPUT is a whole bucket, beside which there is nothing.
+    """
+    storage.refuse_root(output)
+    place = output.rstrip("/")
+    if storage.is_local(output):
+        if place.rpartition("/")[2] in ("", ".", "..", "~"):
+            place = storage.tidy(output)
+    elif "/" not in place.partition("://")[2] and not place.startswith("memory:"):
+        raise ConfigError(
+            f"{storage.public_url(output)} is a whole bucket: name a folder in it, since the "
+            "pictures of SOURCE are packed beside OUTPUT"
+        )
+    return f"{place}-source"
+
+
+def open_folder(url: str) -> FolderSource:
+    """The pictures of a folder that is named as SOURCE.
+
+    Raises:
+        ConfigError: it holds no picture.
+    """
+    public = storage.public_url(url).rstrip("/") or "/"
+    if storage.exists(Output(url).run_json):
+        raise ConfigError(
+            f"{public} is an output of diffaug, and not a folder of pictures: name its shards, "
+            f"{public}/{SHARDS}/*.tar"
+        )
+    storage.forget_listings(url)
+    source = FolderSource(url, None)
+    if len(source):
+        return source
+    if storage.listing(url, ".tar"):
+        raise ConfigError(f"{public} is a folder: name its shards, {public}/*.tar")
+    if source.tables:
+        packs = shlex.join(["diffaug", "pack", public, "SHARDS"])
+        raise ConfigError(f"{public} is a folder of tables: pack it first, with {packs}")
+    notes = "".join(f"; {note}" for note in source.notes)
+    raise ConfigError(f"{public} is a folder that holds no picture{notes}")
+
+
+def refuse_pictures(patterns: Iterable[str]) -> None:
+    """Refuse pictures as SOURCE, as a shell makes them of photos/*.jpg.
+
+    Raises:
+        ConfigError: one is a picture by its name; the message gives its folder.
+    """
+    for pattern in patterns:
+        name = pattern.rpartition("/")[2]
+        if "." in name and name.rpartition(".")[2].lower() in READ:
+            public = storage.public_url(pattern)
+            raise ConfigError(
+                f"{public} is a picture, and not a shard: name the folder that it lies in, "
+                f"{public.rpartition('/')[0] or '.'}"
+            )
+
+
+def _is_folder(pattern: str) -> bool:
+    """Whether a source is a folder; the name of a tar is not looked up, which costs a request."""
+    return not pattern.endswith(_TARS) and storage.is_folder(pattern)
+
+
+def _refuse_inside(folder: str, output: str) -> None:
+    for place in (output, source_place(output)):
+        if storage.lies_in(place, folder):
+            raise ConfigError(
+                f"{storage.public_url(place)} would lie in {storage.public_url(folder)}, among the "
+                "pictures: choose an OUTPUT outside that folder"
+            )
+
+
+@contextlib.contextmanager
+def permitted() -> Iterator[None]:
+    """A file that may not be read is a mistake of the user's, and no failure of the storage."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ConfigError(
+            f"{printable(str(error.filename))} cannot be read or written ({error.strerror}): "
+            "change its permissions, or move it out of the folder"
+        ) from error
