@@ -65,6 +65,12 @@ class Planned:
     etag: str
     row: Row
 
+    @property
+    def format(self) -> str:
+        """How the result is stored: png, jpg or webp."""
+        source = self.draft.finish.source
+        return self.asked.recipe.editor.recipe.format_for(source.jpeg)
+
 
 class Service:
     """Makes copies, each of them once however often it is asked for at the same time.
@@ -116,7 +122,7 @@ class Service:
             OutOfMemoryError: a network call does not fit into memory.
         """
         found = await self.stored(planned.etag)
-        if found is not None and found.format == planned.asked.recipe.editor.recipe.format:
+        if found is not None and found.format == planned.format:
             self.hits += 1
             return found
         task = self._under_way.get(planned.etag)
@@ -151,7 +157,14 @@ class Service:
         if recipe.mask_key is not None:
             raise DefectError("no_mask", "mask_key: a picture alone has no mask: send a tar")
         found = editor.medium.read(asked.data, recipe.max_pixels, recipe.background)
-        source = Source(image=found.shown, stored=found.stored, label=asked.label, key=asked.key)
+        source = Source(
+            image=found.shown,
+            stored=found.stored,
+            transparency=found.transparency_in(recipe.format),
+            label=asked.label,
+            key=asked.key,
+            jpeg=found.jpeg,
+        )
         (draft,) = editor.plan(source, [asked.copy])
         if isinstance(draft, DefectError):
             raise draft
@@ -169,9 +182,9 @@ class Service:
     def _finished(self, planned: Planned, x_0: Any) -> Stored:
         editor = planned.asked.recipe.editor
         image: Image.Image = planned.draft.finish.picture(x_0)
-        data = editor.medium.write(image, editor.recipe.format)
+        data = editor.medium.write(image, planned.format)
         row = planned.row | output_row(image, data, None, editor.medium) | {"status": "ok"}
-        made = Stored(planned.etag, editor.recipe.format, row, data)
+        made = Stored(planned.etag, planned.format, row, data)
         if self.store is not None:
             self.store.write(made)
         return made

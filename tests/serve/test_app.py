@@ -7,8 +7,8 @@ import io
 import json
 import signal
 import socket
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import diffaug
 from tests.conftest import SHARDS
 from tests.support.forks import Forks
 from tests.support.jobs import augmented, by_identity, members, output_bytes
+from tests.support.services import wait_until
 from tests.support.serving import PATIENCE, Server, recipe_file, serving
 
 pytestmark = pytest.mark.services
@@ -274,32 +275,20 @@ def test_tokens_are_required_where_there_are_some(
 
 
 def test_after_sigterm_it_ends_what_it_has(
-    forked: Forks, recipes: list[str | Path], sources: list[tuple[str, bytes, int]]
+    forked: Forks, sources: list[tuple[str, bytes, int]], tmp_path: Path
 ) -> None:
-    with serving(forked, *recipes, "--drain", str(PATIENCE)) as server:
-        answers: list[httpx.Response] = []
-
-        def ask() -> None:
-            answers.extend(asked(server, sources[:1], "range", 1))
-
-        host, port = server.url.removeprefix("http://").split(":")
+    """A request of four hundred calls is answered; what comes meanwhile is sent elsewhere."""
+    long = recipe_file(tmp_path, "long", **PLAIN | {"steps": 400, "strength": 1.0})
+    with serving(forked, "--recipe", long, "--drain", str(PATIENCE)) as server:
         _, data, _ = sources[0]
-        with socket.create_connection((host, int(port))) as slow:  # a request that is not all there
-            slow.sendall(
-                b"POST /v1/augment?recipe=plain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-                b"Content-Length: " + str(len(data)).encode() + b"\r\n\r\n" + data[:10]
-            )
-            thread = threading.Thread(target=ask)
-            thread.start()
-            thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(server.post, data)
+            wait_until(lambda: server.count("diffaug_lanes_held") > 0, PATIENCE, "the request")
             server.process.send_signal(signal.SIGTERM)
-            while server.client.get("/readyz").status_code == 200:
-                pass
-            late = server.post(data, recipe="plain")
+            wait_until(lambda: not server.is_ready(), PATIENCE, "the end")
+            late = server.post(data)
             assert late.status_code == 503
             assert int(late.headers["retry-after"]) > 0
             assert server.client.get("/livez").status_code == 200
-            slow.sendall(data[10:])
-            assert slow.recv(12) == b"HTTP/1.1 200"
+            assert slow.result(PATIENCE).status_code == 200
         assert server.process.wait(PATIENCE) == 0, server.process.err
-        assert [answer.status_code for answer in answers] == [200]
