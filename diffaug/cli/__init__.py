@@ -22,6 +22,7 @@ from diffaug.cli import (  # noqa: F401  each registers its commands
     pack,
     report,
     sample,
+    serve,
     train,
     try_,
     verify,

@@ -34,7 +34,7 @@ from diffaug.shards import Member, Sample, ShardWriter
 from diffaug.shards.reading import Reading
 from diffaug.storage import Fingerprint
 
-__all__ = ["ShardSink"]
+__all__ = ["ShardSink", "environment"]
 
 _log = logging.getLogger(__name__)
 
@@ -273,12 +273,17 @@ class ShardSink:
         return {
             "report": report.model_dump(),
             "recipe": self._run.recipe.model_dump(mode="json"),
-            "environment": {
-                "versions": versions(),
-                "noise": self._run.noise,
-                "execution": self._run.execution.model_dump(),
-                "device_class": device_class(self._run.execution.device),
-                "platform": platform.platform(),
-            },
+            "environment": environment(self._run),
             **judged,
         }
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """What a part's metadata says of where its images were made: in this process."""
+    return {
+        "versions": versions(),
+        "noise": run.noise,
+        "execution": run.execution.model_dump(),
+        "device_class": device_class(run.execution.device),
+        "platform": platform.platform(),
+    }

@@ -111,9 +111,11 @@ class Pretrained:
 
     def steps(self, batch_size: int) -> Steps[Any]:
         """New lanes from picture to picture, under the policy of `Ordered`."""
-        steps = Ordered[Any](self.lanes(batch_size))
+        steps, stages = Ordered[Any](self.lanes(batch_size)), self.stages(batch_size)
+        return steps if stages is None else LatentSteps(steps, stages)
+
+    def stages(self, batch_size: int) -> Stages | None:
+        """What stands around lanes over latents; None if the denoiser works on pictures."""
         if self.autoencoder is None:
-            return steps
-        return LatentSteps(
-            steps, Stages(self.autoencoder, self.shape[1:], batch_size, self.denoiser.device)
-        )
+            return None
+        return Stages(self.autoencoder, self.shape[1:], batch_size, self.denoiser.device)

@@ -40,7 +40,8 @@ class Cache:
         storage.refuse_root(os.fspath(folder), "cache")
         self._folder = storage.local_path(folder).resolve()
 
-    def key(self, sample_id: str, execution: Execution) -> str:
+    @staticmethod
+    def key(sample_id: str, execution: Execution) -> str:
         """The name of a copy made on this kind of device with the installed versions."""
         here = versions()
         made = [

@@ -27,7 +27,7 @@ from diffaug.pictures.losses import warn
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label
 
-__all__ = ["Engine", "Given"]
+__all__ = ["Engine", "Given", "cache_key"]
 
 T = TypeVar("T")
 
@@ -178,12 +178,7 @@ class Engine:
         """The name of a copy's file in the cache."""
         if self._cache is None:
             return ""
-        recipe = self._recipe
-        label = source.label.number if recipe.condition == "label" else None
-        prompt, pixels = recipe.prompt_of(copy, source.fields), pixel_sha256(source.stored)
-        detail = LIFT if recipe.detail == "keep" else None  # whether it acts, the model decides
-        identity = sample_id(self._recipe_digest, source, pixels, copy, label, prompt, detail)
-        return self._cache.key(identity, self._execution)
+        return cache_key(self._recipe, self._recipe_digest, source, copy, self._execution)
 
     def _read(self, key: str) -> Image.Image | None:
         return None if self._cache is None else self._cache.read(key)
@@ -197,6 +192,25 @@ class Engine:
         if self._cache is not None:
             self._cache.write(copy.key, result)
         return like(result, copy.of.image)
+
+
+def cache_key(
+    recipe: Recipe, recipe_digest: str, source: Source, copy: int, execution: Execution
+) -> str:
+    """The name of a copy's file in a cache, which is found without loading the model.
+
+    Args:
+        recipe: with its model's suggestions.
+        recipe_digest: of recipe and weights, in hex.
+        source: the picture.
+        copy: which copy.
+        execution: where it is made.
+    """
+    label = source.label.number if recipe.condition == "label" else None
+    prompt, pixels = recipe.prompt_of(copy, source.fields), pixel_sha256(source.stored)
+    detail = LIFT if recipe.detail == "keep" else None  # whether it acts, the model decides
+    identity = sample_id(recipe_digest, source, pixels, copy, label, prompt, detail)
+    return Cache.key(identity, execution)
 
 
 @contextmanager

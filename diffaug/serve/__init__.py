@@ -1,0 +1,1 @@
+"""The augmentation service: requests of any recipe share the lanes of one loaded model."""

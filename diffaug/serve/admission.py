@@ -1,0 +1,123 @@
+"""Admission: how much work a server takes on, in seconds, and when to come again."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+__all__ = ["Admission", "FullError"]
+
+_LATE = 10.0
+"""Seconds after the time it was given for which a place is kept for a request."""
+
+_SLACK = 1.1
+"""How much longer than planned the queue may be for those who were promised a place."""
+
+_FAR = 10
+"""How many queues are promised at most: whoever only asks and never comes keeps no more out."""
+
+
+class FullError(Exception):
+    """There is more work than is taken on.
+
+    Attributes:
+        retry_after: whole seconds after which a place is kept for the same request.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(
+            f"the server has as much work as it takes on: try again in {retry_after} s"
+        )
+        self.retry_after = retry_after
+
+
+@dataclass(slots=True)
+class _Promise:
+    due: float
+    rows: float
+
+
+class Admission:
+    """A queue that is bounded in seconds of work.
+
+    What is refused is promised a place at the time when, by the pace of the network, there will be
+    room for it and for all that was promised before. Until then newcomers find the queue that much
+    longer, so whoever comes again when told is let in.
+
+    Args:
+        most: seconds of work that are taken on.
+        pace: seconds a network row, as measured now.
+        clock: seconds, from any start.
+    """
+
+    def __init__(
+        self,
+        most: float,
+        pace: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most, self._pace, self._clock = most, pace, clock
+        self._lock = threading.Lock()
+        self._rows = 0.0
+        self._promises: dict[str, _Promise] = {}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work that were let in and are not done."""
+        return self._rows * self._pace()
+
+    @contextmanager
+    def place(self, rows: float, who: str) -> Iterator[None]:
+        """A place in the queue for as long as the context lasts.
+
+        An empty queue takes anything, however long.
+
+        Args:
+            rows: network rows of the work, at most.
+            who: tells the same request from others, when it comes again.
+
+        Raises:
+            FullError: there is no place.
+        """
+        self.enter(rows, who)
+        try:
+            yield
+        finally:
+            self.leave(rows)
+
+    def enter(self, rows: float, who: str) -> None:
+        """Take a place.
+
+        Raises:
+            FullError: there is none.
+        """
+        with self._lock:
+            now, pace = self._clock(), self._pace()
+            self._forget(now)
+            own = self._promises.pop(who, None)
+            promised = sum(one.rows for one in self._promises.values())
+            if own is not None and own.due <= now:
+                over = (self._rows + rows) * pace - _SLACK * self._most
+            else:
+                over = (self._rows + promised + rows) * pace - self._most
+            if over > 0 and self._rows:
+                seconds = max(1, math.ceil(over))
+                if promised * pace < _FAR * self._most:
+                    self._promises[who] = _Promise(now + seconds, rows)
+                raise FullError(seconds)
+            self._rows += rows
+
+    def leave(self, rows: float) -> None:
+        """Give a place up."""
+        with self._lock:
+            self._rows = max(0.0, self._rows - rows)
+
+    def _forget(self, now: float) -> None:
+        """Drop promises whose time is over."""
+        late = [who for who, one in self._promises.items() if one.due + _LATE < now]
+        for who in late:
+            del self._promises[who]

@@ -1,0 +1,135 @@
+"""The recipes that a server answers for: all of one model, which is loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diffaug.diffusion.noise import NOISE_VERSION
+from diffaug.diffusion.samplers import timesteps
+from diffaug.editor import Editor
+from diffaug.errors import ConfigError
+from diffaug.execution import Execution, device_class, versions
+from diffaug.models import checkpoint_of, with_suggestions
+from diffaug.output.run import ModelId, Run, column_types
+from diffaug.recipe import Recipe
+from diffaug.recipe.strength import highest
+
+__all__ = ["Recipes", "Registered", "UnknownRecipeError"]
+
+
+class UnknownRecipeError(LookupError):
+    """No recipe has the name or digest that was asked for, or several are there and none was.
+
+    Attributes:
+        was_named: whether one was asked for.
+    """
+
+    def __init__(self, message: str, *, was_named: bool) -> None:
+        super().__init__(message)
+        self.was_named = was_named
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Registered:
+    """A recipe bound to the model.
+
+    Attributes:
+        name: the stem of its file; `default` without one.
+        run: everything frozen about it, as a job's run.json has it.
+        editor: plans its copies.
+        rows: network rows that a copy takes at most.
+    """
+
+    name: str
+    run: Run
+    editor: Editor
+    rows: int
+
+    @property
+    def digest(self) -> str:
+        """The recipe's digest, in hex."""
+        return self.run.recipe_digest
+
+
+class Recipes:
+    """Recipes by name and by digest.
+
+    Args:
+        recipes: by name, at least one.
+        execution: batch size, dtype and device.
+
+    Attributes:
+        registered: in their order.
+
+    Raises:
+        ConfigError: the model is not there, a recipe asks for what it cannot do, or the recipes
+            are of several models.
+    """
+
+    def __init__(self, recipes: Mapping[str, Recipe], execution: Execution) -> None:
+        self.registered = tuple(
+            _registered(name, recipe, execution) for name, recipe in recipes.items()
+        )
+        first = self.registered[0]
+        for other in self.registered:
+            if other.run.model.digest != first.run.model.digest:
+                raise ConfigError(
+                    f"recipe {other.name}: its model is {other.run.model.name}, and that of "
+                    f"{first.name} is {first.run.model.name}: a server has one model; "
+                    "start one for each"
+                )
+        digests = [one.digest for one in self.registered]
+        for one in self.registered:
+            if digests.count(one.digest) > 1:
+                raise ConfigError(
+                    f"recipe {one.name}: another one makes the same pictures: leave it out"
+                )
+
+    def find(self, asked: str | None) -> Registered:
+        """The recipe of this name or digest; without either, the only one there is.
+
+        Raises:
+            UnknownRecipeError: see there.
+        """
+        names = ", ".join(one.name for one in self.registered)
+        if asked is None:
+            if len(self.registered) > 1:
+                message = f"recipe: name one of {names}, or its digest"
+                raise UnknownRecipeError(message, was_named=False)
+            return self.registered[0]
+        for one in self.registered:
+            if asked in (one.name, one.digest):
+                return one
+        message = f"recipe: there is no {asked!r} here; there is {names}"
+        raise UnknownRecipeError(message, was_named=True)
+
+
+def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
+    checkpoint = checkpoint_of(recipe)
+    recipe = with_suggestions(recipe, checkpoint)
+    editor = Editor(recipe, checkpoint, execution)
+    run = Run(
+        recipe=recipe,
+        recipe_digest=editor.recipe_digest,
+        model=ModelId(name=recipe.model, revision=checkpoint.revision, digest=checkpoint.digest),
+        noise=NOISE_VERSION,
+        execution=execution,
+        device_class=device_class(execution.device),
+        versions=versions(),
+        columns=column_types(()),
+        judges={},
+        sources=(),
+    )
+    return Registered(name, run, editor, _rows(editor))
+
+
+def _rows(editor: Editor) -> int:
+    """Network rows of a copy at the recipe's highest strength: two for a guided call, else one."""
+    recipe, model = editor.recipe, editor.model
+    total = model.denoiser.schedule.num_train_timesteps
+    strength = highest(recipe.strength)
+    times = timesteps(strength, recipe.steps, recipe.sampler, total, model.grid)
+    if recipe.guidance == 1 or model.embed_guidance is not None:
+        return len(times)
+    return len(times) + sum(recipe.scale_of(time / (total - 1)) != 1 for time in times)

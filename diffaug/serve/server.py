@@ -1,0 +1,130 @@
+"""The process of a server: its socket, its signals, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from asyncio import Task, TimerHandle, Transport
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from diffaug.errors import ConfigError
+from diffaug.serve.app import State
+
+__all__ = ["listen", "run_server"]
+
+_HEAD = 10.0
+"""Seconds within which the head of a request has to come."""
+
+_CONNECTIONS = 1000
+"""Connections at the same time; beyond them, 503."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error}: give another --host or --port"
+        ) from None
+
+
+def run_server(app: Any, state: State, listening: socket.socket, drain: float) -> bool:
+    """Serve until SIGTERM or SIGINT, then end what is under way.
+
+    Args:
+        app: the ASGI application.
+        state: of the application.
+        listening: see `listen`.
+        drain: seconds for that end; requests that come meanwhile are sent elsewhere.
+
+    Returns:
+        Whether everything was done by then.
+    """
+    config = uvicorn.Config(
+        app,
+        http=_Impatient,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config, state, drain)
+    server.run(sockets=[listening])
+    return state.service.close(0 if state.active else None) and not state.active
+
+
+class _Server(uvicorn.Server):
+    """Ends only once the work is done: until then its health says that it is about to."""
+
+    def __init__(self, config: uvicorn.Config, state: State, drain: float) -> None:
+        super().__init__(config)
+        self._state, self._drain = state, drain
+        self._draining: Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._state.draining or self._loop is None:  # the second signal does not wait
+            self.should_exit = True
+            return
+        self._state.draining = True
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        self._draining = asyncio.create_task(self._drained())
+
+    async def _drained(self) -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._drain
+        while self._state.active and loop.time() < ends and not self.should_exit:
+            await asyncio.sleep(0.05)
+        self.should_exit = True
+
+
+class _Impatient(H11Protocol):
+    """Closes connections whose next request does not come to the end of its head in time."""
+
+    _timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(_HEAD, self._give_up)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()

@@ -1,0 +1,249 @@
+"""A worker: the lanes of one loaded model, kept busy with edits that come at any time.
+
+The policy of a service, as `ordered` is that of a job: nothing waits for a batch to fill, a lone
+edit starts at once, results leave as they are done, and one that needs many calls holds nobody
+back. Edits of different recipes share every network call. Since an edit's result depends
+neither on its lane nor on its neighbours, it has the same bits as in a job.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.lanes import Lanes
+from diffaug.diffusion.latents import Stages
+from diffaug.diffusion.steps import Finished
+from diffaug.diffusion.transfer import Arrival
+from diffaug.serve.turns import Turns
+
+__all__ = ["ClosedError", "Load", "Worker", "rows_of"]
+
+_NEWEST = 0.1
+"""Weight of the newest step in the moving average of the seconds a row."""
+
+Result = NDArray[np.float32]
+
+
+class ClosedError(RuntimeError):
+    """The worker takes no more edits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy a worker is.
+
+    Attributes:
+        waiting: edits that have no lane yet.
+        held: lanes that hold one.
+        lanes: how many lanes there are.
+        seconds: how long all of those take, by the pace so far; 0 before any step.
+        pace: seconds that a row takes in a full step; 0 before any step.
+        stalled: seconds since the last step though something waits for one; 0 if nothing does.
+        steps: how many steps there were.
+        rows: how many rows of network calls those were.
+    """
+
+    waiting: int
+    held: int
+    lanes: int
+    seconds: float
+    pace: float
+    stalled: float
+    steps: int
+    rows: int
+
+
+def rows_of(edit: Edit) -> int:
+    """How many rows of network calls an edit takes: one a call, two where it is guided."""
+    guided = 0 if edit.scales is None else int((edit.scales != 1).sum())
+    return edit.trajectory.calls + guided
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """An edit on its way, and the rows that it still needs."""
+
+    edit: Edit
+    future: Future[Result]
+    rows: float
+
+    @property
+    def share(self) -> float:
+        """Rows that it takes a step, on average."""
+        return rows_of(self.edit) / self.edit.trajectory.calls
+
+
+class Worker:
+    """Runs edits in a thread of its own, until it is closed.
+
+    Args:
+        lanes: nobody else's.
+        stages: the autoencoder around them; None if the model works on pictures.
+    """
+
+    def __init__(self, lanes: Lanes[Any], stages: Stages | None = None) -> None:
+        self._lanes, self._stages = lanes, stages
+        self._turns: Turns[_Ticket] = Turns()
+        self._held: dict[_Ticket, None] = {}
+        self._landing: list[tuple[_Ticket, Arrival]] = []
+        self._changed = threading.Condition()  # guards all that `load` reads
+        self._is_closed = False
+        self._steps, self._done = 0, 0.0
+        self._pace = 0.0
+        self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="diffaug-worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, edit: Edit, owner: str = "") -> Future[Result]:
+        """The future result of an edit, float32 (*), nominally in [-1, 1].
+
+        One that is cancelled before its edit has a lane costs nothing. What goes wrong with the
+        edit, such as an `OutOfMemoryError`, is the future's exception.
+
+        Args:
+            edit: of a picture.
+            owner: whose it is: owners are served in turn.
+
+        Raises:
+            ClosedError: the worker is closed.
+        """
+        ticket = _Ticket(edit, Future(), rows_of(edit))
+        with self._changed:
+            if self._is_closed:
+                raise ClosedError("the worker is closed")
+            if not self._is_busy:
+                self._last = time.monotonic()
+            self._turns.put(ticket, owner)
+            self._changed.notify()
+        return ticket.future
+
+    def load(self) -> Load:
+        """How busy it is. Never waits for a step."""
+        with self._changed:
+            rows = sum(ticket.rows for ticket in (*self._turns, *self._held))
+            return Load(
+                waiting=len(self._turns),
+                held=len(self._held),
+                lanes=self._lanes.count,
+                seconds=rows * self._pace,
+                pace=self._pace,
+                stalled=time.monotonic() - self._last if self._is_busy else 0.0,
+                steps=self._steps,
+                rows=round(self._done),
+            )
+
+    def close(self, seconds: float | None = None) -> bool:
+        """Take no more edits, and end once those that are here are done.
+
+        Args:
+            seconds: how long to wait for that; None: as long as it takes.
+
+        Returns:
+            Whether it has ended.
+        """
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._held) or len(self._turns) > 0
+
+    def _run(self) -> None:
+        while (entering := self._next()) is not None:
+            begun = time.monotonic()
+            try:
+                self._enter(entering)
+                ended = self._lanes.step()
+            except Exception as error:  # whatever it is, those who wait for a result are told
+                self._fail(error)
+            else:
+                self._moved(time.monotonic() - begun)
+                self._landing += ended
+                self._deliver()
+
+    def _next(self) -> list[_Ticket] | None:
+        """What enters the free lanes; waits only where there is nothing else to do. None: the end.
+
+        Those that enter are held from here on.
+        """
+        with self._changed:
+            while not (self._is_busy or self._landing):
+                if self._is_closed:
+                    return None
+                self._changed.wait()
+            entering: list[_Ticket] = []
+            while self._turns and len(self._held) < self._lanes.count:
+                ticket = self._turns.take()
+                if ticket.future.set_running_or_notify_cancel():
+                    entering.append(ticket)
+                    self._held[ticket] = None
+            return entering
+
+    def _enter(self, tickets: list[_Ticket]) -> None:
+        edits: Iterable[tuple[_Ticket, Edit | None]] = ((one, one.edit) for one in tickets)
+        if self._stages is not None:
+            edits = self._stages.encoded(edits, max(1, len(tickets)))
+        self._lanes.enter([(ticket, edit) for ticket, edit in edits if edit is not None])
+
+    def _moved(self, seconds: float) -> None:
+        """Take note of a step of every lane that holds an edit."""
+        with self._changed:
+            shares = {ticket: min(ticket.share, ticket.rows) for ticket in self._held}
+            for ticket, share in shares.items():
+                ticket.rows -= share
+            if rows := sum(shares.values()):
+                pace = seconds / rows
+                if not self._pace:
+                    self._pace = pace
+                elif len(self._held) == self._lanes.count:  # others waste rows, and look slow
+                    self._pace += _NEWEST * (pace - self._pace)
+                self._steps += 1
+                self._done += rows
+            self._last = time.monotonic()
+
+    def _deliver(self) -> None:
+        """Hand over what has arrived; where nothing else is to be done, wait for the rest."""
+        with self._changed:
+            for ticket, _ in self._landing:
+                self._held.pop(ticket, None)
+            wait = not self._is_busy
+        arrived = [(one, at) for one, at in self._landing if wait or at.landed]
+        self._landing = [(one, at) for one, at in self._landing if not (wait or at.landed)]
+        finished: Finished[_Ticket] = [(one, arrival.numpy()) for one, arrival in arrived]
+        if self._stages is None:
+            self._hand_over(finished)
+            return
+        try:
+            for pictures in self._stages.decoded([finished], max(1, len(finished))):
+                self._hand_over(pictures)
+        except Exception as error:
+            for ticket, _ in finished:
+                if not ticket.future.done():
+                    ticket.future.set_exception(error)
+
+    def _hand_over(self, finished: Finished[_Ticket]) -> None:
+        for ticket, result in finished:
+            assert result is not None
+            ticket.future.set_result(result)
+
+    def _fail(self, error: Exception) -> None:
+        """A step, or what comes before it, went wrong: so did everything that is in the lanes."""
+        with self._changed:
+            failed = list(self._held)
+            self._held.clear()
+            self._last = time.monotonic()
+        self._lanes.clear()
+        for ticket in failed:
+            ticket.future.set_exception(error)
