@@ -112,7 +112,7 @@ def train_denoiser(
     try:
         require_absolute(source=source, checkpoint=checkpoint, held_back=held_back)
         require_absolute_models(init=recipe.init, autoencoder=recipe.autoencoder)
-        shards, _ = packed(checkpoint, source, held_back)
+        shards, _ = packed(checkpoint, source, held_back, max_pixels=recipe.max_pixels)
         rows = train_steps(
             shards[0],
             checkpoint,

@@ -103,7 +103,7 @@ def augment(
     from diffaug.job import Job
     from diffaug.job.unused import refuse_unused
 
-    (shards,), folders = packed(output, sources)
+    (shards,), folders = packed(output, sources, max_pixels=made.max_pixels)
     job = Job.plan(
         shards,
         output,

@@ -121,16 +121,21 @@ def evaluate(
 
         schedule = Schedule.of(_BUDGET if budget is None else budget)
         requested = settings_of(requested, schedule, candidates(search, schedule))
-    shards, _ = packed(output, sources, test or [], validation_source or [])
+    made = (
+        Recipe.from_yaml(recipe, **fields)
+        if recipe
+        else Recipe.of(DEFAULT_RECIPE.model_dump(exclude_unset=True) | fields)
+    )
+    shards, _ = packed(
+        output, sources, test or [], validation_source or [], max_pixels=made.max_pixels
+    )
     plan = plan_evaluation(
         shards[0],
         output,
         test=shards[1],
         validation=shards[2],
         settings=requested,
-        recipe=Recipe.from_yaml(recipe, **fields)
-        if recipe
-        else Recipe.of(DEFAULT_RECIPE.model_dump(exclude_unset=True) | fields),
+        recipe=made,
         batch_size=batch_size,
         dtype=dtype,
         device=device,

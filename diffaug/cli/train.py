@@ -89,7 +89,7 @@ def train(
 
     from diffaug.train.loop import train as start
 
-    shards, _ = packed(checkpoint, sources, held_back or [])
+    shards, _ = packed(checkpoint, sources, held_back or [], max_pixels=made.max_pixels)
     steps_made = start(
         shards[0],
         checkpoint,

@@ -114,7 +114,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         decoder = Decoder(self._skips, mode, recipe.max_pixels, recipe.background, soft_labels)
         index = Index(layout.url, Query(where))
         self.chosen = sum(index.tars.values())
-        shards = _real_shards(layout, real, recipe.layout == "paired", index)
+        shards = _real_shards(layout, real, recipe, index)
         reading = _reading(recipe, image_key, label_key)
         sides = _sides(mixing, Real(shards, reading) if shards else None, layout, index)
         if sides[1] is not None and not self.chosen:
@@ -171,14 +171,17 @@ def _place(what: str, given: object) -> str:
 
 
 def _real_shards(
-    output: Output, real: str | Path | Sequence[str | Path] | None, paired: bool, index: Index
+    output: Output, real: str | Path | Sequence[str | Path] | None, recipe: Recipe, index: Index
 ) -> list[str] | None:
     """The shards of real samples; None if there are none."""
+    paired = recipe.layout == "paired"
     if real is not None:
         several = isinstance(real, Sequence) and not isinstance(real, str)
         patterns = [*real] if several else [real]  # type: ignore[misc]
         (shards,), folders = pack_folders(
-            [[_place("real", pattern) for pattern in patterns]], output.url
+            [[_place("real", pattern) for pattern in patterns]],
+            output.url,
+            max_pixels=recipe.max_pixels,
         )
         for folder in folders:
             _log.log(logging.WARNING if folder.new else logging.INFO, "%s", folder)
