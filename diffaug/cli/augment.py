@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from diffaug import storage
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.cli.flags import Flags
 from diffaug.cli.folders import packed
@@ -150,18 +151,20 @@ def augment(
                 f"more than --max-failed {max_failed:g}"
             )
             return DIFFERS
-    _advise(run, sources, output)
+    _advise(run, sources, output, classes_as_numbered=classes_as_numbered)
     return OK
 
 
-def _advise(run: Run, sources: list[str], output: str) -> None:
+def _advise(run: Run, sources: list[str], output: str, *, classes_as_numbered: bool) -> None:
     from diffaug.job.binding import Binding
 
-    real = sources[0] if len(sources) == 1 else sources
+    given = list(map(storage.public_url, sources))
+    real = given[0] if len(given) == 1 else given
+    card = Binding.of_run(run).checkpoint().card
     advise(
-        not_known(run.model.name, Binding.of_run(run).checkpoint().card, sources),
+        not_known(run.recipe, card, sources, classes_as_numbered=classes_as_numbered),
         f"next: {command('report', output)}",
-        f"in a training: diffaug.AugmentedDataset({output!r}, real={real!r})",
+        f"in a training: diffaug.AugmentedDataset({storage.public_url(output)!r}, real={real!r})",
     )
 
 

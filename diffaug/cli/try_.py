@@ -83,7 +83,7 @@ def try_(
         whole += flags(fields | {"strength": _shown(trial.strength)})
         whole += ["--classes-as-numbered"] if classes_as_numbered else []
         use, cost = command("augment", *whole), _cost(trial, made.copies)
-        unknown = not_known(made.model, checkpoint.card, sources)
+        unknown = not_known(made, checkpoint.card, sources, classes_as_numbered=classes_as_numbered)
         title = f"{trial.pictures} pictures of {name_of(sources)}"
         html = try_page(trial.output, title, command=use, cost=cost, not_known=unknown)
     _write(html, page)

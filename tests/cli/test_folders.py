@@ -8,13 +8,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pandas as pd
 import pytest
 
 import diffaug
 from diffaug.cli.evaluate import _suggested
-from diffaug.cli.steps import name_of
-from diffaug.evaluation.plan import plan_evaluation
+from diffaug.cli.steps import name_of, not_known
+from diffaug.evaluation.plan import EvaluationPlan, plan_evaluation
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.judge import Verdict
 from diffaug.evaluation.verdict.statistics import Estimate
@@ -118,7 +119,8 @@ def test_it_is_said_whether_such_pictures_are_known_to_help(tmp_path: Path, cli:
     (card,) = (card for card in shipped_cards() if card.name == "fashion-mnist-32")
     said = cli("augment", SHARDS[0], tmp_path / "out", *FAST)
     assert f"help a classifier: {card.evaluated} for fashion-mnist-32 so far" in said.err
-    assert f"diffaug evaluate {SHARDS[0]} fashion-mnist-evaluated --test TEST" in said.err
+    measure = f"diffaug evaluate {SHARDS[0]} fashion-mnist-evaluated --test TEST"
+    assert f"{measure} --model fashion-mnist-32\n" in said.err
     model = tmp_path / "own"
     shipped = Path(diffaug.__file__).parent / "models/shipped/fashion-mnist-32"
     for name, data in tree_bytes(shipped).items():
@@ -199,6 +201,25 @@ def test_folders_are_evaluated(tmp_path: Path, cli: Cli) -> None:
     assert lines[-1].startswith("train without these images, or look for a strength: diffaug eval")
 
 
+def test_what_measures_it_has_the_model_and_condition_of_the_job() -> None:
+    recipe = diffaug.Recipe(model="own", condition="label")
+    said = not_known(recipe, None, ["photos"], classes_as_numbered=True)
+    assert said.endswith(
+        "diffaug evaluate photos photos-evaluated --test TEST --model own --condition label "
+        "--classes-as-numbered"
+    )
+
+
+def test_the_terminal_shows_no_password(tmp_path: Path, cli: Cli) -> None:
+    store, host = fsspec.filesystem("memory"), f"user:secret@{tmp_path.name}"
+    store.put(str(as_folder(tmp_path)), f"/{host}/all", recursive=True)
+    said = cli("augment", f"memory://{host}/all", tmp_path / "out", *FAST)
+    store.rm(f"/{host}", recursive=True)
+    assert said.code == 0, said
+    assert f"real='memory://{tmp_path.name}/all'" in said.err
+    assert "secret" not in said.out + said.err
+
+
 @pytest.mark.parametrize(
     ("source", "name"),
     [
@@ -244,6 +265,14 @@ def test_a_verdict_that_helps_leads_to_its_command(tmp_path: Path) -> None:
         "--strength": "0.4",
         "--sampler": "one-step",
     }
+    frozen = EvaluationPlan.model_validate_json(plan.model_dump_json())  # as a resumed one is
+    said = _suggested(
+        Conclusion([verdict], "", []), frozen, ["my photos"], classes_as_numbered=True
+    )
+    words = shlex.split(said.partition("use it: ")[2])
+    assert words.pop() == "--classes-as-numbered"
+    again = dict(zip(words[4::2], words[5::2], strict=True))
+    assert again == given | {"--steps": str(recipe.steps)}
     for word in ("no evidence", "hurts"):
         said = _suggested(Conclusion([replace(verdict, word=word)], "", []), plan, ["photos"])
         assert "--search strength=0.1:0.9" in said
