@@ -19,7 +19,7 @@ from diffaug.evaluation.plan import EvaluationPlan, plan_evaluation
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.judge import Verdict
 from diffaug.evaluation.verdict.statistics import Estimate
-from diffaug.models.card import shipped_cards
+from diffaug.models.card import read_card, shipped_cards
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.hostile import png
 from tests.support.jobs import members, tree
@@ -174,6 +174,24 @@ def test_a_folder_is_trained_on(tmp_path: Path, cli: Cli) -> None:
     assert next_step(said)[1:] == [
         *("augment", str(folder), "all-augmented", "--model", str(model))
     ]
+
+
+def test_a_model_is_trained_for_the_classes_as_the_folder_numbers_them(
+    tmp_path: Path, cli: Cli
+) -> None:
+    """Its card names them; a wrong order would name each by another's pictures."""
+    folder, model = as_folder(tmp_path), tmp_path / "own"
+    flags = ["--size", "16", "--steps", "1", "--batch-size", "2", "--preview-steps", "1"]
+    for wrong in ("bee,ape,cat", "dog,owl,yak"):
+        said = cli("train", folder, model, *flags, "--classes", wrong)
+        assert said.code == 2
+        assert "0 ape, 1 bee, 2 cat there" in said.err
+    assert not model.exists()
+    said = cli("train", folder, model, *flags, "--classes", "3")
+    assert said.code == 0, said
+    assert (card := read_card(model)) is not None
+    assert card.classes == ("ape", "bee", "cat")
+    assert cli("train", folder, model, *flags, "--classes", "3", "--resume").code == 0
 
 
 def test_folders_are_evaluated(tmp_path: Path, cli: Cli) -> None:
