@@ -53,8 +53,9 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         output: folder or URL of an OUTPUT of `diffaug augment`. Its committed shards count.
         real: shards of real samples: files, globs, brace ranges or lists, on any fsspec URL; or
             folders of pictures or of class folders, which are packed into `output`-source unless
-            they were packed for the job. None uses augmented samples alone, unless the OUTPUT's
-            layout is `paired`: then the real samples are the sources in its own tars.
+            they were packed for the job, and whose classes must be numbered as in the OUTPUT. None
+            uses augmented samples alone, unless the OUTPUT's layout is `paired`: then the real
+            samples are the sources in its own tars.
         p: probability that a sample drawn is augmented, in [0, 1]; 0.5 by default. At 0 and 1
             there is only one side, in evaluation too, where `p` has no other effect.
         ratio: in place of `p`, how many real and how many augmented samples take turns, such as
@@ -182,6 +183,7 @@ def _real_shards(
             [[_place("real", pattern) for pattern in patterns]],
             output.url,
             max_pixels=recipe.max_pixels,
+            named={output.public: index.names()},
         )
         for folder in folders:
             _log.log(logging.WARNING if folder.new else logging.INFO, "%s", folder)

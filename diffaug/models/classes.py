@@ -25,6 +25,7 @@ __all__ = [
     "compare_names",
     "described",
     "refusal",
+    "refuse_others",
     "trained_classes",
 ]
 
@@ -155,6 +156,27 @@ def trained_classes(
     if compared.differ:
         _log.warning("classes: some have other names in the description of %s: %s", where, compared)
     return given
+
+
+def refuse_others(own: Sequence[str], where: str, names: Mapping[int, str], there: str) -> None:
+    """Refuse sources of which one numbers the classes otherwise than another.
+
+    Args:
+        own: the names of the classes of the one, in order.
+        where: what they are those of.
+        names: of the other's, by number.
+        there: what they are those of.
+
+    Raises:
+        ConfigError: no class that has a name in both has the same.
+    """
+    if compare_names(own, names).are_others:
+        raise ConfigError(
+            f"no class of {where} is that of the same number of {there}: "
+            f"{_listed(dict(enumerate(own)))} in the former, {_listed(names)} in the latter. Pack "
+            "the folder with diffaug pack --classes, in the order of the latter, and name the "
+            "shards instead"
+        )
 
 
 def refusal(model: str, card: Card, names: Mapping[int, str], where: str) -> ConfigError:

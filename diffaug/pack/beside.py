@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.extensions import READ
+from diffaug.models.classes import described, refuse_others
 from diffaug.output.evaluation import PLAN_JSON
 from diffaug.output.layout import RUN_JSON, SHARDS, Output
 from diffaug.pack.folder import FolderSource
@@ -33,6 +34,7 @@ def pack_folders(
     watch: Watch = lambda outcomes, *_: outcomes,
     *,
     max_pixels: int = Recipe.model_fields["max_pixels"].default,
+    named: Mapping[str, Mapping[int, str]] | None = None,
 ) -> tuple[list[list[str]], list[Packed]]:
     """Pack the folders among sources beside an output, and name their shards instead of them.
 
@@ -46,13 +48,16 @@ def pack_folders(
         output: what the shards lie beside, an OUTPUT or CHECKPOINT: `source_place` of it.
         watch: passes on the outcomes, for progress.
         max_pixels: pictures that declare more are left out.
+        named: names of classes by number, and what numbers them so that is used together with the
+            folders. Shards among the sources are such, if `diffaug pack` left a description.
 
     Returns:
         The lists, without folders; and what was packed, a folder once.
 
     Raises:
         ConfigError: a folder holds no picture, or something else than pictures; it is not what was
-            packed; it has other classes than were packed; the place cannot be written, or its name
+            packed; it has other classes than were packed, or none of those of the shards that are
+            used with it; the place cannot be written, or its name
             has braces; or OUTPUT is itself a folder of pictures.
         OSError: storage failed.
     """
@@ -70,7 +75,11 @@ def pack_folders(
         sources = {same: open_folder(folder) for folder, same in folders.items()}
         _note_loose(sources.values())
         packing = Packing(place, read_records(place), watch, max_pixels)
-        packing.number(sources.values())
+        if classes := packing.number(sources.values()):
+            where = ", ".join(map(storage.public_url, folders))
+            others = {**_described(set(patterns) - set(folders)), **(named or {})}
+            for there, names in others.items():
+                refuse_others(classes, where, names, there)
         packed = {same: packing.take(source) for same, source in sources.items()}
     shards: dict[str, tuple[str, ...]] = {one: (one,) for one in patterns}
     shards |= {folder: packed[same].shards for folder, same in folders.items()}
@@ -149,6 +158,15 @@ def _refuse_inside(folder: str, output: str) -> None:
                 f"{storage.public_url(place)} would lie in {storage.public_url(folder)}, among the "
                 "pictures: choose an OUTPUT outside that folder"
             )
+
+
+def _described(patterns: Iterable[str]) -> dict[str, dict[int, str]]:
+    """The names of the classes of shards, as the description next to the first one has them."""
+    found = {}
+    for pattern in sorted(patterns):
+        with contextlib.suppress(ConfigError):  # whoever reads the shards reports it
+            found[storage.public_url(pattern)] = described(storage.expand([pattern])[0])
+    return found
 
 
 def _refuse_braces(place: str) -> None:

@@ -102,10 +102,13 @@ class Packing:
         self._max_pixels = max_pixels
         self._classes: tuple[str, ...] = ()
 
-    def number(self, sources: Iterable[FolderSource]) -> None:
+    def number(self, sources: Iterable[FolderSource]) -> tuple[str, ...]:
         """Number the classes of all folders alike, and as in the shards that are there.
 
         A new class folder without a picture, such as a file manager leaves, is then no class.
+
+        Returns:
+            The names of the classes, in order; none without class folders.
 
         Raises:
             ConfigError: a folder has a class that those shards do not.
@@ -115,7 +118,7 @@ class Packing:
         if known is None:
             names = {name for source in sources for name in source.classes or ()}
             self._classes = tuple(class_order(names))
-            return
+            return self._classes
         self._classes = known
         for source in sources:
             for name in source.filled:
@@ -125,6 +128,7 @@ class Packing:
                         f"is new: the shards in {storage.public_url(self._place)} number "
                         f"{', '.join(known[:_CLASSES])}; choose a new OUTPUT"
                     )
+        return known
 
     def take(self, source: FolderSource) -> Packed:
         """Pack what is not packed yet of a folder.

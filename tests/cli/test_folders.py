@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -149,13 +150,25 @@ def test_a_loader_reads_the_folder_that_the_job_did(tmp_path: Path, cli: Cli) ->
     assert tree(tmp_path) == before
 
 
+def test_a_loader_refuses_a_folder_of_other_classes(tmp_path: Path, cli: Cli) -> None:
+    folder, output = as_folder(tmp_path), tmp_path / "out"
+    assert cli("augment", folder, output, *FAST).code == 0
+    for number, name in enumerate(("boot", "dress")):
+        write(tmp_path / f"clothes/{name}/1.png", png(number))
+    moved = shutil.move(output, tmp_path / "moved-out")  # away from the shards and what names them
+    with pytest.raises(diffaug.ConfigError, match=r"that of the same number of .*out: 0 boot"):
+        diffaug.AugmentedDataset(moved, real=tmp_path / "clothes")
+    assert not (tmp_path / "moved-out-source").exists()
+
+
 def test_a_loader_packs_another_folder(
     tmp_path: Path, cli: Cli, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert cli("augment", SHARDS[0], tmp_path / "out", *FAST).code == 0
-    real = diffaug.AugmentedDataset(
-        tmp_path / "out", real=as_folder(tmp_path), train=False, mode="L", p=0
-    )
+    folder = as_folder(tmp_path)
+    for name, theirs in {"ape": "t-shirt", "bee": "trouser", "cat": "zebra"}.items():
+        (folder / name).rename(folder / theirs)  # trouser has the same number in those shards
+    real = diffaug.AugmentedDataset(tmp_path / "out", real=folder, train=False, mode="L", p=0)
     assert Counter(one["label"] for one in real) == {0: 2, 1: 2, 2: 2}
     assert "6 pictures packed into" in caplog.text
 

@@ -306,6 +306,21 @@ def test_braces_in_an_output_are_refused_before_anything_is_packed(
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
 
 
+def test_a_folder_and_shards_number_their_classes_alike(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path)
+    for number, name in enumerate(("boot", "dress")):
+        write(tmp_path / f"clothes/{name}/1.png", png(number))
+    clothes = take(tmp_path / "clothes", tmp_path / "a").shards[0]
+    says = rf"no class of {folder} is that of .* of {clothes}: 0 ape.*, 0 boot, 1 dress"
+    with pytest.raises(ConfigError, match=says):
+        pack_folders([[str(folder), clothes]], f"{tmp_path}/out")
+    assert not (tmp_path / "out-source").exists()
+    beasts = take(folder, tmp_path / "b").shards[0]
+    write(tmp_path / "more/bee/1.png", png(8))
+    write(tmp_path / "more/ant/1.png", png(9))  # of which at least bee has the same number
+    pack_folders([[str(tmp_path / "more"), beasts]], f"{tmp_path}/out")
+
+
 def test_the_last_class_folder_of_a_glob_is_no_output(tmp_path: Path) -> None:
     """`augment photos/*` would write into the pictures of the last class."""
     for number, name in enumerate(("cat", "dog", "owl")):
