@@ -119,7 +119,7 @@ def augment(
     if job.suggestion:
         err.print(str(job.suggestion), "suggested", **job.suggestion.fields)
     if pilot is not None:  # tries every strength, however many copies there are
-        return _pilot(job, pilot)
+        return _pilot(job, pilot, had_strength="strength" in fields)
     refuse_unused(made, job.planned.recipe, output, fields)
     if dry_run:
         code = _show_plan(job)
@@ -194,7 +194,7 @@ def _show_plan(job: Job) -> int:
     return OK
 
 
-def _pilot(job: Job, count: int) -> int:
+def _pilot(job: Job, count: int, *, had_strength: bool) -> int:
     from diffaug.cli.pilot import tables
     from diffaug.job.estimate import estimate
     from diffaug.job.pilot import run_pilot
@@ -215,7 +215,8 @@ def _pilot(job: Job, count: int) -> int:
     _warn(whole, job.output)
     out.print(found.choice.sentence)
     strength = "S" if found.choice.strength is None else f"{found.choice.strength:g}"
-    advise(f"next: the same command with --strength {strength} instead of --pilot {count}")
+    instead = f"--pilot {count}" + (" and of its --strength" if had_strength else "")
+    advise(f"next: the same command with --strength {strength} instead of {instead}")
     return OK
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -73,8 +73,10 @@ def try_(
     from diffaug.report.tried import try_page
 
     checkpoint = checkpoint_of(made)
-    if suggestion := suggestion_for(made, checkpoint):
-        err.print(str(suggestion), "suggested", **suggestion.fields)
+    suggestion = suggestion_for(made, checkpoint)
+    others = {name: value for name, value in suggestion.fields.items() if name != "strength"}
+    if taken := replace(suggestion, fields=others):  # several strengths are tried, and shown
+        err.print(str(taken), "suggested", **taken.fields)
     with handful(sources, made) as some, TemporaryDirectory(prefix="diffaug-try-") as folder:
         tried = f"{folder}/tried"
         trial = run_trial(some, made, tried, classes_as_numbered=classes_as_numbered)
@@ -99,12 +101,11 @@ def _shown(strength: object) -> str:
 
 def _cost(trial: Trial, copies: int) -> str:
     """What the whole job would be, in words."""
+    from diffaug.job.estimate import hours, megabytes
+
     times = "" if copies == 1 else f" ({copies} copies of each picture)"
-    hours, size = timedelta(seconds=round(trial.seconds)), trial.bytes / 1e9
-    disk = f"{size:,.1f} GB" if size >= 1 else f"{1000 * size:,.1f} MB"
-    return (
-        f"about {trial.images:,} images{times}, {hours} on this machine (h:mm:ss), {disk} of disk"
-    )
+    disk = f"{megabytes(trial.bytes)} of disk"
+    return f"about {trial.images:,} images{times}, {hours(trial.seconds)}, {disk}"
 
 
 def _check(page: Path) -> None:

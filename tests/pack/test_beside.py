@@ -185,6 +185,7 @@ def test_folders_of_one_name_keep_apart(tmp_path: Path) -> None:
 def test_a_folder_that_moved_is_the_same(tmp_path: Path) -> None:
     folder, output = as_folder(tmp_path), tmp_path / "out"
     first = take(folder, output)
+    assert "its 6 pictures are packed already" in str(take(folder, output))
     (tmp_path / "elsewhere").mkdir()
     shutil.move(folder, tmp_path / "elsewhere/all")
     assert take(tmp_path / "elsewhere/all", output).shards == first.shards
@@ -341,6 +342,12 @@ def test_an_output_that_holds_pictures_of_its_own_stays_one(tmp_path: Path) -> N
     write(output / "run.json", b"{}")
     write(output / "plot.png", png(0))
     assert take(folder, output).images == 6
+
+
+def test_one_picture_is_one(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in/1.png", png(1)).parent
+    assert "in: 1 picture packed into" in str(take(folder, tmp_path / "out"))
+    assert "its 1 picture is packed already" in str(take(folder, tmp_path / "out"))
 
 
 def test_two_jobs_at_one_output_pack_the_same(tmp_path: Path) -> None:
