@@ -72,13 +72,18 @@ def look(urls: Sequence[str], reading: Reading, count: int) -> Looked:
             samples = islice(census.of(url).samples(source.stream, of_class), each)
             looked.append(
                 [
-                    Place(url, number, str(reading.label(sample).value or ""))
+                    Place(url, number, _label(reading, sample))
                     for number, sample in enumerate(samples)
                     if sample.key is not None
                 ]
             )
             read += source.bytes_read
     return Looked(looked, read)
+
+
+def _label(reading: Reading, sample: Sample) -> str:
+    value = reading.label(sample).value
+    return "" if value is None else str(value)
 
 
 def spread(shards: Sequence[Sequence[Place]], count: int) -> list[Place]:
