@@ -27,6 +27,9 @@ __all__ = ["open_folder", "pack_folders", "permitted", "refuse_pictures", "sourc
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 
+_BEGUN = (RUN_JSON, PLAN_JSON, "training")
+"""What a job, an evaluation or a training leaves in its output."""
+
 
 def pack_folders(
     given: Sequence[Sequence[str]],
@@ -182,7 +185,7 @@ def _refuse_filled(output: str, folders: Iterable[str]) -> None:
     """Refuse an OUTPUT of pictures, as a shell makes the last folder of photos/*."""
     names = storage.listing(output, "")
     found = [name for name in names if "." in name and name.rpartition(".")[2].lower() in READ]
-    if not found or {RUN_JSON, PLAN_JSON} & set(names):
+    if not found or {*_BEGUN} & set(names):
         return
     parents = {_parent(folder) for folder in (*folders, output)}
     whole = f"; to take all folders of {parents.pop()}, name that" if len(parents) == 1 else ""

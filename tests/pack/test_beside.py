@@ -338,10 +338,12 @@ def test_the_last_class_folder_of_a_glob_is_no_output(tmp_path: Path) -> None:
 
 
 def test_an_output_that_holds_pictures_of_its_own_stays_one(tmp_path: Path) -> None:
-    folder, output = as_folder(tmp_path), tmp_path / "out"
-    write(output / "run.json", b"{}")
-    write(output / "plot.png", png(0))
-    assert take(folder, output).images == 6
+    folder = as_folder(tmp_path)
+    for name in ("run.json", "evaluation.json", "training/recipe.yaml"):
+        output = tmp_path / name.partition("/")[0]
+        write(output / name, b"{}")
+        write(output / "plot.png", png(0))
+        assert take(folder, output).images == 6
 
 
 def test_one_picture_is_one(tmp_path: Path) -> None:
