@@ -103,7 +103,7 @@ def augment_dataset(
         paths = [one for one in listed(redo) if "/" in one]  # the others are stems
         require_absolute(source=source, output=output, redo=paths)
         require_absolute_models(**models_of(recipe))
-        shards, folders = packed(output, source)
+        shards, folders = packed(output, source, max_pixels=recipe.max_pixels)
         job = Job.plan(
             shards[0],
             output,

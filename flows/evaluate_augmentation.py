@@ -75,7 +75,7 @@ def evaluate_augmentation(
         )
         recipe = recipe or DEFAULT_RECIPE
         require_absolute_models(classifier=settings.classifier, **models_of(recipe))
-        shards, _ = packed(output, source, test, validation_source)
+        shards, _ = packed(output, source, test, validation_source, max_pixels=recipe.max_pixels)
         plan = plan_evaluation(
             shards[0],
             output,

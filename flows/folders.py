@@ -11,13 +11,15 @@ from flows.paths import listed
 __all__ = ["packed"]
 
 
-def packed(output: str, *given: str | list[str] | None) -> tuple[list[list[str]], list[Packed]]:
+def packed(
+    output: str, *given: str | list[str] | None, max_pixels: int
+) -> tuple[list[list[str]], list[Packed]]:
     """Lists of sources with shards instead of folders of pictures, and what was packed for them.
 
     Raises:
         ConfigError: see `pack_folders`.
     """
-    shards, folders = pack_folders(list(map(listed, given)), output)
+    shards, folders = pack_folders(list(map(listed, given)), output, max_pixels=max_pixels)
     for one in folders:
         get_run_logger().info("%s", one)
     return shards, folders

@@ -19,13 +19,14 @@ from prefect.runtime import task_run
 from prefect.states import Failed
 from pydantic import Field
 
-from diffaug import ConfigError, DivergedError
+from diffaug import ConfigError, DivergedError, storage
+from diffaug.models.classes import trained_classes
 from diffaug.output.markdown import code, text
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
 from flows.folders import packed
 from flows.groups import RETRIES, Count, run_name
-from flows.paths import require_absolute, require_absolute_models
+from flows.paths import listed, require_absolute, require_absolute_models
 
 DEFAULT_RECIPE = TrainRecipe()
 
@@ -112,7 +113,11 @@ def train_denoiser(
     try:
         require_absolute(source=source, checkpoint=checkpoint, held_back=held_back)
         require_absolute_models(init=recipe.init, autoencoder=recipe.autoencoder)
-        shards, _ = packed(checkpoint, source, held_back)
+        shards, _ = packed(checkpoint, source, held_back, max_pixels=recipe.max_pixels)
+        if recipe.class_count:
+            first, is_folder = storage.expand(shards[0])[0], shards[0][0] != listed(source)[0]
+            classes = trained_classes(recipe.classes, first, is_folder=is_folder)
+            recipe = recipe.model_copy(update={"classes": classes})
         rows = train_steps(
             shards[0],
             checkpoint,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from diffaug import storage
 from diffaug.cli.app import DIFFERS, OK, app, err, out
 from diffaug.cli.flags import Flags
 from diffaug.cli.folders import packed
@@ -103,7 +104,7 @@ def augment(
     from diffaug.job import Job
     from diffaug.job.unused import refuse_unused
 
-    (shards,), folders = packed(output, sources)
+    (shards,), folders = packed(output, sources, max_pixels=made.max_pixels)
     job = Job.plan(
         shards,
         output,
@@ -118,7 +119,7 @@ def augment(
     if job.suggestion:
         err.print(str(job.suggestion), "suggested", **job.suggestion.fields)
     if pilot is not None:  # tries every strength, however many copies there are
-        return _pilot(job, pilot)
+        return _pilot(job, pilot, had_strength="strength" in fields)
     refuse_unused(made, job.planned.recipe, output, fields)
     if dry_run:
         code = _show_plan(job)
@@ -150,18 +151,20 @@ def augment(
                 f"more than --max-failed {max_failed:g}"
             )
             return DIFFERS
-    _advise(run, sources, output)
+    _advise(run, sources, output, classes_as_numbered=classes_as_numbered)
     return OK
 
 
-def _advise(run: Run, sources: list[str], output: str) -> None:
+def _advise(run: Run, sources: list[str], output: str, *, classes_as_numbered: bool) -> None:
     from diffaug.job.binding import Binding
 
-    real = sources[0] if len(sources) == 1 else sources
+    given = list(map(storage.public_url, sources))
+    real = given[0] if len(given) == 1 else given
+    card = Binding.of_run(run).checkpoint().card
     advise(
-        not_known(run.model.name, Binding.of_run(run).checkpoint().card, sources),
+        not_known(run.recipe, card, sources, classes_as_numbered=classes_as_numbered),
         f"next: {command('report', output)}",
-        f"in a training: diffaug.AugmentedDataset({output!r}, real={real!r})",
+        f"in a training: diffaug.AugmentedDataset({storage.public_url(output)!r}, real={real!r})",
     )
 
 
@@ -191,7 +194,7 @@ def _show_plan(job: Job) -> int:
     return OK
 
 
-def _pilot(job: Job, count: int) -> int:
+def _pilot(job: Job, count: int, *, had_strength: bool) -> int:
     from diffaug.cli.pilot import tables
     from diffaug.job.estimate import estimate
     from diffaug.job.pilot import run_pilot
@@ -212,7 +215,8 @@ def _pilot(job: Job, count: int) -> int:
     _warn(whole, job.output)
     out.print(found.choice.sentence)
     strength = "S" if found.choice.strength is None else f"{found.choice.strength:g}"
-    advise(f"next: the same command with --strength {strength} instead of --pilot {count}")
+    instead = f"--pilot {count}" + (" and of its --strength" if had_strength else "")
+    advise(f"next: the same command with --strength {strength} instead of {instead}")
     return OK
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -121,16 +121,21 @@ def evaluate(
 
         schedule = Schedule.of(_BUDGET if budget is None else budget)
         requested = settings_of(requested, schedule, candidates(search, schedule))
-    shards, _ = packed(output, sources, test or [], validation_source or [])
+    made = (
+        Recipe.from_yaml(recipe, **fields)
+        if recipe
+        else Recipe.of(DEFAULT_RECIPE.model_dump(exclude_unset=True) | fields)
+    )
+    shards, _ = packed(
+        output, sources, test or [], validation_source or [], max_pixels=made.max_pixels
+    )
     plan = plan_evaluation(
         shards[0],
         output,
         test=shards[1],
         validation=shards[2],
         settings=requested,
-        recipe=Recipe.from_yaml(recipe, **fields)
-        if recipe
-        else Recipe.of(DEFAULT_RECIPE.model_dump(exclude_unset=True) | fields),
+        recipe=made,
         batch_size=batch_size,
         dtype=dtype,
         device=device,
@@ -149,8 +154,8 @@ def evaluate(
     )
     new_classifier(plan.settings.classifier, Task(3, 2), 0)  # fails now rather than in hours
     if schedule is None:
-        return _conclude(plan, sources, output)
-    return _search(plan, sources, output, schedule)
+        return _conclude(plan, sources, output, classes_as_numbered=classes_as_numbered)
+    return _search(plan, sources, output, schedule, classes_as_numbered=classes_as_numbered)
 
 
 def _refuse_unused(
@@ -182,7 +187,9 @@ def _refuse_unused(
         raise ConfigError(f"--{name.replace('_', '-')} does nothing {unused[name]}: leave it out")
 
 
-def _conclude(plan: EvaluationPlan, sources: list[str], output: str) -> int:
+def _conclude(
+    plan: EvaluationPlan, sources: list[str], output: str, *, classes_as_numbered: bool
+) -> int:
     from diffaug.evaluation.images.generate import generate, pools_of
     from diffaug.evaluation.trials.run import missing_trials, run_trials
     from diffaug.evaluation.verdict.conclude import conclude
@@ -201,26 +208,53 @@ def _conclude(plan: EvaluationPlan, sources: list[str], output: str) -> int:
     conclusion = conclude(plan, output)
     out.print(str(conclusion))
     out.print(f"tables and plots: {output}/results")
-    advise(f"next: {command('report', output)}", _suggested(conclusion, plan, sources))
+    suggested = _suggested(conclusion, plan, sources, classes_as_numbered=classes_as_numbered)
+    advise(f"next: {command('report', output)}", suggested)
     return OK
 
 
-def _suggested(conclusion: Conclusion, plan: EvaluationPlan, sources: list[str]) -> str:
+def _suggested(
+    conclusion: Conclusion,
+    plan: EvaluationPlan,
+    sources: list[str],
+    *,
+    classes_as_numbered: bool = False,
+) -> str:
     """What the verdicts suggest: to augment with what helps, or to train without it."""
+    told = ["--classes-as-numbered"] if classes_as_numbered else []
     for verdict in conclusion.verdicts:
         family = verdict.arm.partition(" ")[0]
         if verdict.word == "helps" and (family != "filtered" or plan.recipe.filters):
-            fields = plan.recipe.model_dump(include=plan.recipe.model_fields_set)
+            fields = _given(plan.recipe)
             fields |= {"strength": f"{verdict.strength:g}"}
             fields |= {"sampler": "one-step"} if family == "one-step" else {}
-            made = [*sources, beside(sources, "augmented"), *flags(fields)]
+            made = [*sources, beside(sources, "augmented"), *flags(fields), *told]
             return f"{verdict.arm} helps, so use it: {command('augment', *made)}"
     search = [*sources, beside(sources, "searched"), *flags({"model": plan.recipe.model})]
     search += ["--search", "strength=0.1:0.9"]
     return f"train without these images, or look for a strength: {command('evaluate', *search)}"
 
 
-def _search(plan: EvaluationPlan, sources: list[str], output: str, schedule: Schedule) -> int:
+def _given(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe that a command must name.
+
+    Those of one read back are all set. So what has its default is left out, but not what the card
+    of a model may suggest, or the model itself, whose default may change.
+    """
+    named, plain = {"model", *Recipe.suggested}, Recipe()
+    fields = {name: getattr(recipe, name) for name in recipe.model_fields_set}
+    differ = {name for name in fields if fields[name] != getattr(plain, name)}
+    return recipe.model_dump(include=(named & recipe.model_fields_set) | differ)
+
+
+def _search(
+    plan: EvaluationPlan,
+    sources: list[str],
+    output: str,
+    schedule: Schedule,
+    *,
+    classes_as_numbered: bool,
+) -> int:
     from diffaug.evaluation.search import search
 
     rounds = counted(search(plan, output, schedule), schedule.rounds, "searching, rounds", err)
@@ -232,5 +266,6 @@ def _search(plan: EvaluationPlan, sources: list[str], output: str, schedule: Sch
     best, without = made.accuracy[made.best()[0]], made.baseline
     out.print(f"{best - without:+.1f} points relative to flips and crops alone ({without:.1f})")
     use = [*sources, beside(sources, "augmented"), "--recipe", f"{output}/recipe.yaml"]
+    use += ["--classes-as-numbered"] if classes_as_numbered else []
     advise(f"next: {command('augment', *use)}")
     return OK

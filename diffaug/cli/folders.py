@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["packed"]
 
 
-def packed(output: str, *given: Sequence[str]) -> tuple[list[list[str]], list[Packed]]:
+def packed(
+    output: str, *given: Sequence[str], max_pixels: int
+) -> tuple[list[list[str]], list[Packed]]:
     """Lists of sources with shards instead of folders of pictures, and what was packed for them.
 
     Raises:
@@ -28,6 +30,7 @@ def packed(output: str, *given: Sequence[str]) -> tuple[list[list[str]], list[Pa
         lambda outcomes, total, tally: counted(
             outcomes, total, "packing pictures", err, Counts(tally, "packed", "left_out")
         ),
+        max_pixels=max_pixels,
     )
     for one in folders:
         facts = {"folder": one.folder, "shards": len(one.shards), "images": one.images}

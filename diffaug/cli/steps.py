@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from diffaug.models.card import Card
+    from diffaug.recipe import Recipe
 
 __all__ = ["advise", "beside", "command", "flags", "name_of", "not_known"]
 
@@ -59,9 +60,22 @@ def name_of(sources: Sequence[str]) -> str:
     return _NUMBER.sub("", name.removesuffix(".tar")) or name if name.endswith(".tar") else name
 
 
-def not_known(name: str, card: Card | None, sources: Sequence[str]) -> str:
-    """Whether pictures of this model help a classifier, as far as anybody has measured it."""
-    measure = command("evaluate", *sources, beside(sources, "evaluated"), "--test", "TEST")
+def not_known(
+    recipe: Recipe, card: Card | None, sources: Sequence[str], *, classes_as_numbered: bool
+) -> str:
+    """Whether pictures of a model help a classifier, as far as anybody has measured it.
+
+    Args:
+        recipe: as the user gave it; the command that measures it has its model and condition.
+        card: of its model.
+        sources: as the user gave them.
+        classes_as_numbered: whether the user gave that flag.
+    """
+    name, condition = recipe.model, {"condition": recipe.condition}
+    words = [*sources, beside(sources, "evaluated"), "--test", "TEST", *flags({"model": name})]
+    words += flags(condition) if recipe.condition == "label" else []
+    words += ["--classes-as-numbered"] if classes_as_numbered else []
+    measure = command("evaluate", *words)
     if card is not None and card.evaluated:
         return (
             f"whether such pictures help a classifier: {card.evaluated} for {name} so far; to "

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from diffaug import storage
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.flags import Flags
 from diffaug.cli.folders import packed
@@ -82,9 +83,14 @@ def train(
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} does nothing without --classes: give both or neither")
 
+    from diffaug.models.classes import trained_classes
     from diffaug.train.loop import train as start
 
-    shards, _ = packed(checkpoint, sources, held_back or [])
+    shards, _ = packed(checkpoint, sources, held_back or [], max_pixels=made.max_pixels)
+    if made.class_count:
+        first, is_folder = storage.expand(shards[0])[0], shards[0][0] != sources[0]
+        classes = trained_classes(made.classes, first, is_folder=is_folder)
+        made = made.model_copy(update={"classes": classes})
     steps_made = start(
         shards[0],
         checkpoint,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -74,8 +74,10 @@ def try_(
     from diffaug.shards.reading import listed
 
     checkpoint = checkpoint_of(made)
-    if suggestion := suggestion_for(made, checkpoint):
-        err.print(str(suggestion), "suggested", **suggestion.fields)
+    suggestion = suggestion_for(made, checkpoint)
+    others = {name: value for name, value in suggestion.fields.items() if name != "strength"}
+    if taken := replace(suggestion, fields=others):  # several strengths are tried, and shown
+        err.print(str(taken), "suggested", **taken.fields)
     with handful(sources, made) as some, TemporaryDirectory(prefix="diffaug-try-") as folder:
         tried, named = f"{folder}/tried", listed([*map(storage.public_url, sources)])
         err.shown_as |= {str(some.shard.resolve()): named, str(some.shard): named}
@@ -85,7 +87,7 @@ def try_(
         whole += flags(fields | {"strength": _shown(trial.strength)})
         whole += ["--classes-as-numbered"] if classes_as_numbered else []
         use, cost = command("augment", *whole), _cost(trial, made.copies)
-        unknown = not_known(made.model, checkpoint.card, sources)
+        unknown = not_known(made, checkpoint.card, sources, classes_as_numbered=classes_as_numbered)
         title = f"{trial.pictures} pictures of {name_of(sources)}"
         html = try_page(trial.output, title, command=use, cost=cost, not_known=unknown)
     _write(html, page)
@@ -101,12 +103,11 @@ def _shown(strength: object) -> str:
 
 def _cost(trial: Trial, copies: int) -> str:
     """What the whole job would be, in words."""
+    from diffaug.job.estimate import hours, megabytes
+
     times = "" if copies == 1 else f" ({copies} copies of each picture)"
-    hours, size = timedelta(seconds=round(trial.seconds)), trial.bytes / 1e9
-    disk = f"{size:,.1f} GB" if size >= 1 else f"{1000 * size:,.1f} MB"
-    return (
-        f"about {trial.images:,} images{times}, {hours} on this machine (h:mm:ss), {disk} of disk"
-    )
+    disk = f"{megabytes(trial.bytes)} of disk"
+    return f"about {trial.images:,} images{times}, {hours(trial.seconds)}, {disk}"
 
 
 def _check(page: Path) -> None:

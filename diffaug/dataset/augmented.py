@@ -53,8 +53,9 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         output: folder or URL of an OUTPUT of `diffaug augment`. Its committed shards count.
         real: shards of real samples: files, globs, brace ranges or lists, on any fsspec URL; or
             folders of pictures or of class folders, which are packed into `output`-source unless
-            they were packed for the job. None uses augmented samples alone, unless the OUTPUT's
-            layout is `paired`: then the real samples are the sources in its own tars.
+            they were packed for the job, and whose classes must be numbered as in the OUTPUT. None
+            uses augmented samples alone, unless the OUTPUT's layout is `paired`: then the real
+            samples are the sources in its own tars.
         p: probability that a sample drawn is augmented, in [0, 1]; 0.5 by default. At 0 and 1
             there is only one side, in evaluation too, where `p` has no other effect.
         ratio: in place of `p`, how many real and how many augmented samples take turns, such as
@@ -114,7 +115,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         decoder = Decoder(self._skips, mode, recipe.max_pixels, recipe.background, soft_labels)
         index = Index(layout.url, Query(where))
         self.chosen = sum(index.tars.values())
-        shards = _real_shards(layout, real, recipe.layout == "paired", index)
+        shards = _real_shards(layout, real, recipe, index)
         reading = _reading(recipe, image_key, label_key)
         sides = _sides(mixing, Real(shards, reading) if shards else None, layout, index)
         if sides[1] is not None and not self.chosen:
@@ -171,14 +172,18 @@ def _place(what: str, given: object) -> str:
 
 
 def _real_shards(
-    output: Output, real: str | Path | Sequence[str | Path] | None, paired: bool, index: Index
+    output: Output, real: str | Path | Sequence[str | Path] | None, recipe: Recipe, index: Index
 ) -> list[str] | None:
     """The shards of real samples; None if there are none."""
+    paired = recipe.layout == "paired"
     if real is not None:
         several = isinstance(real, Sequence) and not isinstance(real, str)
         patterns = [*real] if several else [real]  # type: ignore[misc]
         (shards,), folders = pack_folders(
-            [[_place("real", pattern) for pattern in patterns]], output.url
+            [[_place("real", pattern) for pattern in patterns]],
+            output.url,
+            max_pixels=recipe.max_pixels,
+            named={output.public: index.names()},
         )
         for folder in folders:
             _log.log(logging.WARNING if folder.new else logging.INFO, "%s", folder)

@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 from diffaug import storage
 from diffaug.dataset.query import Query
 from diffaug.errors import ConfigError
+from diffaug.models.classes import Named
 from diffaug.output.layout import Output, broken_part, copy_key
+from diffaug.shards.reading import Label
 from diffaug.threads import several
 
 __all__ = ["Chosen", "Index"]
@@ -91,6 +93,17 @@ class Index:
         if sum(map(len, self._kept.values())) + len(images) <= _KEPT:
             self._kept[tar] = images
         return images
+
+    def names(self) -> dict[int, str]:
+        """The names of the classes, as far as the texts of the first part's samples give them."""
+        named, output = Named(), Output(self._output)
+        first = _pieces(["label", "label_text", "copy"], output.part(output.stems()[0]))
+        for rows in first:
+            rows = rows[rows["copy"] == 0]
+            pairs = zip(_plain(rows["label"]), _plain(rows["label_text"]), strict=True)
+            for number, text in pairs:
+                named.add(Label(None if number is None else int(number), text))
+        return named.names
 
     def _read_images(self, tar: str) -> list[Chosen]:
         stem = tar.rpartition("/")[2].rpartition("-")[0]

@@ -25,7 +25,7 @@ from diffaug.output.select import evenly
 from diffaug.shards import Sample
 from diffaug.shards.census import Census
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "estimate", "hours", "megabytes"]
 
 _SHARDS, _SAMPLES = 3, 200
 """How many shards are read, and how many samples of each at most."""
@@ -64,8 +64,8 @@ class Estimate:
     def __str__(self) -> str:
         return (
             f"about {self.images:,} images, {self.calls:,} network calls of one image, "
-            f"{timedelta(seconds=round(self.seconds))} on this machine (h:mm:ss), "
-            f"{_size(self.output_bytes)} of shards from {_size(self.source_bytes)}"
+            f"{hours(self.seconds)}, {megabytes(self.output_bytes)} of shards from "
+            f"{megabytes(self.source_bytes)}"
         )
 
     def shortage(self, output: str) -> str | None:
@@ -74,9 +74,9 @@ class Estimate:
         if free is None or free >= self.output_bytes:
             return None
         return (
-            f"the shards take about {_size(self.output_bytes)}, and the disk of "
-            f"{storage.public_url(output)} has {_size(free)} free: make room, or choose an OUTPUT "
-            "elsewhere"
+            f"the shards take about {megabytes(self.output_bytes)}, and the disk of "
+            f"{storage.public_url(output)} has {megabytes(free)} free: make room, or choose an "
+            "OUTPUT elsewhere"
         )
 
 
@@ -169,7 +169,12 @@ def _carried(sample: Sample, editor: Editor) -> float:
     return (carried + picture) / editor.recipe.copies
 
 
-def _size(count: float) -> str:
+def hours(seconds: float) -> str:
+    """How long a job takes, in words."""
+    return f"{timedelta(seconds=round(seconds))} on this machine (h:mm:ss)"
+
+
+def megabytes(count: float) -> str:
     """A number of bytes in MB or GB."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 

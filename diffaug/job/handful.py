@@ -18,15 +18,30 @@ from diffaug.output.survey import ShardReport
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, ShardWriter
 from diffaug.shards.census import Census
-from diffaug.shards.reading import Reading
+from diffaug.shards.reading import TEXT, Reading
 
-__all__ = ["Looked", "augment_handful", "look", "spread", "write_handful"]
+__all__ = ["Looked", "Place", "augment_handful", "look", "spread", "write_handful"]
 
 _SHARDS = 16
 """How many shards are read at most."""
 
 _EACH = 20
-"""How many samples are read for each one that is used."""
+"""Of how many samples the class is read for each one that is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sample lies, and its class; its picture has not been read.
+
+    Attributes:
+        url: of its shard.
+        number: which of the shard's keys it is, from 0; keys that are no sample are not counted.
+        label: its class, as text; empty if it has none.
+    """
+
+    url: str
+    number: int
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +49,16 @@ class Looked:
     """Samples of some shards, spread over all of them.
 
     Attributes:
-        shards: the samples of each.
+        shards: the places of the samples of each.
         bytes_read: of those shards.
     """
 
-    shards: list[list[Sample]]
+    shards: list[list[Place]]
     bytes_read: int
 
 
 def look(urls: Sequence[str], reading: Reading, count: int) -> Looked:
-    """Read samples from which `count` can be chosen.
+    """Read the classes of samples from which `count` can be chosen.
 
     Raises:
         OSError: storage failed.
@@ -51,30 +66,58 @@ def look(urls: Sequence[str], reading: Reading, count: int) -> Looked:
     places = evenly(len(urls), min(_SHARDS, count))
     each = -(-count * _EACH // len(places))
     looked, census, read = [], Census(reading), 0
-    for place in places:
-        with storage.open_whole(urls[place]) as source:
-            samples = census.of(urls[place]).samples(source.stream)
-            looked.append([one for one in islice(samples, each) if one.key is not None])
+    of_class = {reading.label_key, TEXT}.__contains__
+    for url in (urls[place] for place in places):
+        with storage.open_whole(url) as source:
+            samples = islice(census.of(url).samples(source.stream, of_class), each)
+            looked.append(
+                [
+                    Place(url, number, _label(reading, sample))
+                    for number, sample in enumerate(samples)
+                    if sample.key is not None
+                ]
+            )
             read += source.bytes_read
     return Looked(looked, read)
 
 
-def spread(shards: Sequence[Sequence[Sample]], count: int, reading: Reading) -> list[Sample]:
+def _label(reading: Reading, sample: Sample) -> str:
+    value = reading.label(sample).value
+    return "" if value is None else str(value)
+
+
+def spread(shards: Sequence[Sequence[Place]], count: int) -> list[Place]:
     """One sample of each class in turn, and each class's from one shard after the other."""
-    by_class = defaultdict[str, list[Sample]](list)
+    by_class = defaultdict[str, list[Place]](list)
     in_turn = chain.from_iterable(zip_longest(*shards))
-    for sample in (one for one in in_turn if one is not None):
-        by_class[str(reading.label(sample).value or "")].append(sample)
+    for place in (one for one in in_turn if one is not None):
+        by_class[place.label].append(place)
     turns = chain.from_iterable(zip_longest(*(by_class[name] for name in sorted(by_class))))
     return list(islice((one for one in turns if one is not None), count))
 
 
-def write_handful(samples: Sequence[Sample], path: Path) -> None:
-    """Write samples into a tar, with keys of their own."""
+def write_handful(places: Sequence[Place], reading: Reading, path: Path) -> None:
+    """Read the samples at some places, and write them into a tar in that order.
+
+    They get keys of their own.
+
+    Raises:
+        OSError: storage failed.
+    """
+    found: dict[Place, Sample] = {}
+    by_shard = defaultdict[str, dict[int, Place]](dict)
+    for place in places:
+        by_shard[place.url][place.number] = place
+    for url, wanted in by_shard.items():
+        with storage.open_whole(url) as source:
+            samples = Census(reading).of(url).samples(source.stream)
+            for number, sample in enumerate(islice(samples, max(wanted) + 1)):
+                if number in wanted:
+                    found[wanted[number]] = sample
     with path.open("wb") as stream:
         tar = ShardWriter(stream)
-        for number, sample in enumerate(samples):
-            for extension, member in sample.members.items():
+        for number, place in enumerate(places):
+            for extension, member in found[place].members.items():
                 tar.add(f"{number:06d}.{extension}", member.data)
         tar.close()
 

@@ -73,12 +73,12 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
     """
     reading = Reading.of(run.recipe)
     urls = [shard.url for shard in run.sources]
-    samples = spread(look(urls, reading, count).shards, count, reading)
-    if not samples:
+    chosen = spread(look(urls, reading, count).shards, count)
+    if not chosen:
         raise ConfigError("no sample in the source: check SOURCE and image_key")
     with storage.scratch(output) as folder:
         source, pilot = folder / "pilot.tar", str(folder / "pilot")
-        write_handful(samples, source)
+        write_handful(chosen, reading, source)
         recipe = _recipe(run.recipe)  # its classes were looked at when the job was planned
         augment_handful(source, pilot, recipe, run.execution, classes_as_numbered=True)
         rows = pd.read_parquet(Output(pilot).manifest)

@@ -137,10 +137,10 @@ def _spread_first(names: list[str]) -> list[str]:
 def _of_shards(urls: list[str], recipe: Recipe, tar: Path) -> Handful:
     reading = Reading.of(recipe)
     looked = look(urls, reading, PICTURES)
-    samples = spread(looked.shards, PICTURES, reading)
-    if not samples:
+    chosen = spread(looked.shards, PICTURES)
+    if not chosen:
         raise ConfigError("no sample in the source: check SOURCE and image_key")
-    write_handful(samples, tar)
+    write_handful(chosen, reading, tar)
     sizes = [stat.size or 0 for stat in storage.stats(urls).values()]
     whole = sum(sizes) or looked.bytes_read
     count = sum(map(len, looked.shards))

@@ -6,8 +6,9 @@ airplanes and cats without an error, and every image comes out wrong.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -17,7 +18,18 @@ from diffaug.errors import ConfigError
 from diffaug.models.card import Card
 from diffaug.shards.reading import Label
 
-__all__ = ["Compared", "Named", "compare", "described", "refusal"]
+__all__ = [
+    "Compared",
+    "Named",
+    "compare",
+    "compare_names",
+    "described",
+    "refusal",
+    "refuse_others",
+    "trained_classes",
+]
+
+_log = logging.getLogger(__name__)
 
 _ASIDE = re.compile(r"[\s_-]+")
 _SHARD = re.compile(r"(.+)-\d{6,}\.tar")
@@ -81,7 +93,11 @@ class Named:
 
 def compare(card: Card | None, names: Mapping[int, str]) -> Compared:
     """Compare names of classes with a model's, by number; case, hyphens and blanks aside."""
-    own = [] if card is None else list(map(str, card.classes))
+    return compare_names([] if card is None else list(map(str, card.classes)), names)
+
+
+def compare_names(own: Sequence[str], names: Mapping[int, str]) -> Compared:
+    """Compare names of classes with `own`, by number; case, hyphens and blanks aside."""
     known = {number: name for number, name in enumerate(own) if name != str(number)}
     both = [(number, name, known[number]) for number, name in names.items() if number in known]
     differ = tuple(sorted(one for one in both if _plain(one[1]) != _plain(one[2])))
@@ -108,6 +124,59 @@ def described(url: str) -> dict[int, str]:
     if not isinstance(classes, list) or entry.get("name") != shard[1]:
         return {}
     return {number: str(name) for number, name in enumerate(classes)}
+
+
+def trained_classes(
+    given: int | tuple[str, ...], url: str, *, is_folder: bool
+) -> int | tuple[str, ...]:
+    """The classes that a new model is trained for, which its card will name.
+
+    Args:
+        given: their number or their names, as the user gave them.
+        url: of the first shard.
+        is_folder: whether it was packed from a folder that the user named. Its class folders then
+            give the names, if the user gave their number.
+
+    Raises:
+        ConfigError: the names are in another order than those in the description of the shard, or
+            none is the same.
+        OSError: storage failed.
+    """
+    names = described(url) if given else {}
+    if isinstance(given, int):
+        return tuple(names.values()) if is_folder and len(names) == given else given
+    compared, where = compare_names(given, names), storage.public_url(url)
+    there = set(map(_plain, names.values()))
+    if compared.are_others or any(_plain(its) in there for _, _, its in compared.differ):
+        raise ConfigError(
+            f"classes: {where} numbers them otherwise: {_listed(names)} there, and "
+            f"{_listed(dict(enumerate(given)))} here. Name them in that order, or give their "
+            f"number, {len(names)}"
+        )
+    if compared.differ:
+        _log.warning("classes: some have other names in the description of %s: %s", where, compared)
+    return given
+
+
+def refuse_others(own: Sequence[str], where: str, names: Mapping[int, str], there: str) -> None:
+    """Refuse sources of which one numbers the classes otherwise than another.
+
+    Args:
+        own: the names of the classes of the one, in order.
+        where: what they are those of.
+        names: of the other's, by number.
+        there: what they are those of.
+
+    Raises:
+        ConfigError: no class that has a name in both has the same.
+    """
+    if compare_names(own, names).are_others:
+        raise ConfigError(
+            f"no class of {where} is that of the same number of {there}: "
+            f"{_listed(dict(enumerate(own)))} in the former, {_listed(names)} in the latter. Pack "
+            "the folder with diffaug pack --classes, in the order of the latter, and name the "
+            "shards instead"
+        )
 
 
 def refusal(model: str, card: Card, names: Mapping[int, str], where: str) -> ConfigError:

@@ -9,42 +9,59 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.extensions import READ
-from diffaug.output.layout import SHARDS, Output
+from diffaug.models.classes import described, refuse_others
+from diffaug.output.evaluation import PLAN_JSON
+from diffaug.output.layout import RUN_JSON, SHARDS, Output
 from diffaug.pack.folder import FolderSource
 from diffaug.pack.packing import Packed, Packing, Watch
 from diffaug.pack.record import read_records
 from diffaug.pack.source import printable
+from diffaug.recipe import Recipe
 
 __all__ = ["open_folder", "pack_folders", "permitted", "refuse_pictures", "source_place"]
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 
+_BEGUN = (RUN_JSON, PLAN_JSON, "training")
+"""What a job, an evaluation or a training leaves in its output."""
+
 
 def pack_folders(
-    given: Sequence[Sequence[str]], output: str, watch: Watch = lambda outcomes, *_: outcomes
+    given: Sequence[Sequence[str]],
+    output: str,
+    watch: Watch = lambda outcomes, *_: outcomes,
+    *,
+    max_pixels: int = Recipe.model_fields["max_pixels"].default,
+    named: Mapping[str, Mapping[int, str]] | None = None,
 ) -> tuple[list[list[str]], list[Packed]]:
     """Pack the folders among sources beside an output, and name their shards instead of them.
 
     A folder is packed once. Of one that has grown, the new pictures are packed into further shards;
-    one that has lost pictures, or in which one has changed, is refused.
+    one that has lost pictures, or in which one has changed, is refused. A picture that was left out
+    because it declares too many pixels is new once `max_pixels` has risen.
 
     Args:
         given: lists of sources, such as those to train on and those to test on; patterns of shards
             stay as they are.
         output: what the shards lie beside, an OUTPUT or CHECKPOINT: `source_place` of it.
         watch: passes on the outcomes, for progress.
+        max_pixels: pictures that declare more are left out.
+        named: names of classes by number, and what numbers them so that is used together with the
+            folders. Shards among the sources are such, if `diffaug pack` left a description.
 
     Returns:
         The lists, without folders; and what was packed, a folder once.
 
     Raises:
         ConfigError: a folder holds no picture, or something else than pictures; it is not what was
-            packed; it has other classes than were packed; or the place cannot be written.
+            packed; it has other classes than were packed, or none of those of the shards that are
+            used with it; the place cannot be written, or its name
+            has braces; or OUTPUT is itself a folder of pictures.
         OSError: storage failed.
     """
     patterns = dict.fromkeys(pattern for some in given for pattern in some)
@@ -56,9 +73,16 @@ def pack_folders(
         _refuse_inside(folder, output)
     with permitted():
         place = source_place(output)
+        _refuse_braces(place)
+        _refuse_filled(output, folders)
         sources = {same: open_folder(folder) for folder, same in folders.items()}
-        packing = Packing(place, read_records(place), watch)
-        packing.number(sources.values())
+        _note_loose(sources.values())
+        packing = Packing(place, read_records(place), watch, max_pixels)
+        if classes := packing.number(sources.values()):
+            where = ", ".join(map(storage.public_url, folders))
+            others = {**_described(set(patterns) - set(folders)), **(named or {})}
+            for there, names in others.items():
+                refuse_others(classes, where, names, there)
         packed = {same: packing.take(source) for same, source in sources.items()}
     shards: dict[str, tuple[str, ...]] = {one: (one,) for one in patterns}
     shards |= {folder: packed[same].shards for folder, same in folders.items()}
@@ -137,6 +161,57 @@ def _refuse_inside(folder: str, output: str) -> None:
                 f"{storage.public_url(place)} would lie in {storage.public_url(folder)}, among the "
                 "pictures: choose an OUTPUT outside that folder"
             )
+
+
+def _described(patterns: Iterable[str]) -> dict[str, dict[int, str]]:
+    """The names of the classes of shards, as the description next to the first one has them."""
+    found = {}
+    for pattern in sorted(patterns):
+        with contextlib.suppress(ConfigError):  # whoever reads the shards reports it
+            found[storage.public_url(pattern)] = described(storage.expand([pattern])[0])
+    return found
+
+
+def _refuse_braces(place: str) -> None:
+    """Refuse a place whose shards could not be named, since braces in a name make several."""
+    if "{" in place or "}" in place:
+        raise ConfigError(
+            f"{storage.public_url(place)}, where the pictures of SOURCE are packed, has braces, "
+            "which in a name of shards stand for several names: choose an OUTPUT without braces"
+        )
+
+
+def _refuse_filled(output: str, folders: Iterable[str]) -> None:
+    """Refuse an OUTPUT of pictures, as a shell makes the last folder of photos/*."""
+    names = storage.listing(output, "")
+    found = [name for name in names if "." in name and name.rpartition(".")[2].lower() in READ]
+    if not found or {*_BEGUN} & set(names):
+        return
+    parents = {_parent(folder) for folder in (*folders, output)}
+    whole = f"; to take all folders of {parents.pop()}, name that" if len(parents) == 1 else ""
+    raise ConfigError(
+        f"{storage.public_url(output)} would be written to as OUTPUT, and holds pictures, such as "
+        f"{printable(found[0])}: name a new OUTPUT after the sources{whole}"
+    )
+
+
+def _note_loose(sources: Iterable[FolderSource]) -> None:
+    """Add a note where folders of one parent have no classes, as a shell makes them of photos/*."""
+    loose: dict[str, list[FolderSource]] = {}
+    for source in sources:
+        if source.classes is None:
+            loose.setdefault(_parent(source.url), []).append(source)
+    for parent, some in loose.items():
+        if len(some) > 1:
+            some[-1].notes.append(
+                f"{len(some)} folders of {parent} have no classes: if they are classes, name "
+                f"{parent} instead, with a new OUTPUT"
+            )
+
+
+def _parent(folder: str) -> str:
+    """The folder that a folder lies in, as people name it."""
+    return storage.public_url(folder).rstrip("/").rpartition("/")[0] or "."
 
 
 @contextlib.contextmanager

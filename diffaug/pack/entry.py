@@ -15,13 +15,17 @@ from diffaug.errors import ConfigError
 from diffaug.pack.check import Checked
 from diffaug.pack.source import PictureSource, base_name
 
-__all__ = ["Totals", "publish_entry"]
+__all__ = ["OtherShardsError", "Totals", "publish_entry"]
 
 _FOR_PEOPLE = ("licence", "source")
 """The fields that a person fills in: a difference in them is no reason to refuse."""
 
 _SINCE_0_1_0 = ("class_numbers",)
 """The fields that entries of version 0.1.0 lack, which is no reason either."""
+
+
+class OtherShardsError(ConfigError):
+    """Shards or an entry of that name are there already, and hold other pictures."""
 
 
 @dataclass
@@ -101,7 +105,7 @@ def publish_entry(
     An entry that exists keeps the licence and source that a person has filled in.
 
     Raises:
-        ConfigError: a different entry has that name.
+        OtherShardsError: a different entry has that name.
     """
     entry = _entry(tally, source, name)
     local, url = folder / f"{name}.yaml", storage.join(output, f"{name}.yaml")
@@ -113,7 +117,7 @@ def publish_entry(
     free = {*_FOR_PEOPLE, *(key for key in _SINCE_0_1_0 if key not in there)}
     differ = [key for key in entry if key not in free and entry[key] != there.get(key)]
     if differ:
-        raise ConfigError(
+        raise OtherShardsError(
             f"{storage.public_url(url)} already exists and differs in {', '.join(differ)}: "
             "choose another OUTPUT or --name"
         )

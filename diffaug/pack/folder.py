@@ -35,9 +35,11 @@ class FolderSource:
     def __init__(self, url: str, classes: tuple[str, ...] | None) -> None:
         """List `url`; `classes` gives the order of its class folders, sorted by default.
 
+        An empty folder that `classes` lacks is no class.
+
         Raises:
-            ConfigError: images lie both outside and inside class folders, `classes` lacks a class
-                folder, or the folders are the parts of a dataset, such as train and test.
+            ConfigError: images lie both outside and inside class folders, `classes` lacks one that
+                holds images, or the folders are the parts of a dataset, such as train and test.
         """
         self.url = url
         self._where = storage.public_url(url)
@@ -77,6 +79,12 @@ class FolderSource:
             yield Listed(printable(path), load, _extension(path), label)
 
     @property
+    def filled(self) -> list[str]:
+        """The names of the class folders that hold an image."""
+        labels = {label for _, label in self._images}
+        return [name for number, name in enumerate(self.classes or ()) if number in labels]
+
+    @property
     def paths(self) -> list[str]:
         """The images' paths below the folder, in the source's order."""
         return [path for path, _ in self._images]
@@ -88,6 +96,8 @@ class FolderSource:
         return some
 
     def _take_classes(self, images: dict[str, list[str]], given: tuple[str, ...] | None) -> None:
+        if given is not None:  # an empty folder has no picture to number
+            images = {name: some for name, some in images.items() if some or name in given}
         numbers = class_numbers(images, given, self._where)
         self.classes = tuple(numbers)
         self.notes += [*renumbered(numbers), *_count_deep(images)]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DiffaugError
-from diffaug.pack.entry import Totals
+from diffaug.output.select import evenly
+from diffaug.pack.entry import OtherShardsError, Totals
 from diffaug.pack.folder import FolderSource
 from diffaug.pack.open import safe_name
-from diffaug.pack.record import Picture, Record, Stamp, listing, publish
+from diffaug.pack.record import ADDED, Picture, Record, Stamp, listing, pictures_of, publish
 from diffaug.pack.source import class_order, order, printable
 from diffaug.pack.write import Outcome, pack
 
@@ -28,6 +30,9 @@ _SHOWN = 3
 
 _CLASSES = 20
 """How many classes a sentence names."""
+
+_COMPARED = 64
+"""How many pictures of a moved folder are read at most, of those with their old size and time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +65,8 @@ class Packed:
     def __str__(self) -> str:
         place = storage.public_url(self.shards[0].rpartition("/")[0])
         if not self.new:
-            done = f"its {_pictures(self.images)} are packed already, in {place}"
+            are = "is" if self.images == 1 else "are"
+            done = f"its {_pictures(self.images)} {are} packed already, in {place}"
         elif self.new == self.images:
             done = f"{_pictures(self.images)} packed into {place}"
         else:
@@ -84,50 +90,63 @@ class Packing:
         place: the folder or URL of the shards.
         records: what it holds, by the prefix of the shards' names.
         watch: see `Watch`.
+        max_pixels: pictures that declare more are left out.
     """
 
-    def __init__(self, place: str, records: dict[str, Record], watch: Watch) -> None:
+    def __init__(
+        self, place: str, records: dict[str, Record], watch: Watch, max_pixels: int
+    ) -> None:
         self._place = place
         self._records = records
         self._watch = watch
+        self._max_pixels = max_pixels
         self._classes: tuple[str, ...] = ()
 
-    def number(self, sources: Iterable[FolderSource]) -> None:
+    def number(self, sources: Iterable[FolderSource]) -> tuple[str, ...]:
         """Number the classes of all folders alike, and as in the shards that are there.
+
+        A new class folder without a picture, such as a file manager leaves, is then no class.
+
+        Returns:
+            The names of the classes, in order; none without class folders.
 
         Raises:
             ConfigError: a folder has a class that those shards do not.
         """
         known = next((one.classes for one in self._records.values() if one.classes), None)
-        found = [(source, name) for source in sources for name in source.classes or ()]
+        sources = list(sources)
         if known is None:
-            self._classes = tuple(class_order({name for _, name in found}))
-            return
+            names = {name for source in sources for name in source.classes or ()}
+            self._classes = tuple(class_order(names))
+            return self._classes
         self._classes = known
-        for source, name in found:
-            if name not in known:
-                raise ConfigError(
-                    f"{storage.public_url(source.url)} has the class {printable(name)}, which is "
-                    f"new: the shards in {storage.public_url(self._place)} number "
-                    f"{', '.join(known[:_CLASSES])}; choose a new OUTPUT"
-                )
+        for source in sources:
+            for name in source.filled:
+                if name not in known:
+                    raise ConfigError(
+                        f"{storage.public_url(source.url)} has the class {printable(name)}, which "
+                        f"is new: the shards in {storage.public_url(self._place)} number "
+                        f"{', '.join(known[:_CLASSES])}; choose a new OUTPUT"
+                    )
+        return known
 
     def take(self, source: FolderSource) -> Packed:
         """Pack what is not packed yet of a folder.
 
         Raises:
-            ConfigError: pictures that were packed are gone or have changed, or none can be read.
+            ConfigError: pictures that were packed are gone or have changed, none can be read, or
+                another folder holds the same.
         """
         if source.classes not in (None, self._classes):
             source = FolderSource(source.url, self._classes)
-        name = self._name(source.url)
-        mine = {prefix: one for prefix, one in self._records.items() if one.name == name}
-        known = {path: one for record in mine.values() for path, one in record.pictures.items()}
         stamps = listing(source)
+        name = self._name(source, stamps)
+        mine = {prefix: one for prefix, one in self._records.items() if one.name == name}
+        known = self._known(name)
         self._refuse_lost(source, known, stamps)
         new = [path for path in source.paths if not _is_same(known.get(path), stamps[path])]
         if new:
-            prefix = self._unused(f"{name}-added") if mine else name
+            prefix = self._unused(f"{name}{ADDED}") if mine else name
             record = self._pack(source.only(set(new)), name, prefix, stamps)
             mine[prefix] = self._records[prefix] = record
             known |= record.pictures
@@ -142,16 +161,33 @@ class Packing:
             notes=tuple(source.notes),
         )
 
-    def _name(self, url: str) -> str:
+    def _known(self, name: str) -> dict[str, Picture]:
+        return pictures_of(self._records, name, self._max_pixels)
+
+    def _name(self, source: FolderSource, stamps: dict[str, Stamp]) -> str:
         """The prefix of a folder's shards: the one it has, or its own name unless that is taken.
 
-        A record of a folder that is gone is this one's, moved: what it holds is compared.
+        A folder with the pictures of one that is gone is that one, moved or renamed. So is one of
+        the same name: what it holds is compared later.
+
+        Raises:
+            ConfigError: another folder that is still there holds the same pictures.
         """
-        same, base = storage.public_url(storage.identity(url)), safe_name(url)
+        same, base = storage.public_url(storage.identity(source.url)), safe_name(source.url)
         names = {record.name: record.folder for record in self._records.values()}
         for name, folder in names.items():
             if folder == same:
                 return name
+        for name, folder in names.items():
+            if not self._holds(source, stamps, name):
+                continue
+            if not storage.is_folder(folder):
+                return name
+            where, place = map(storage.public_url, (source.url, self._place))
+            raise ConfigError(
+                f"{where} holds the pictures of {folder}, which are packed already, in {place}: "
+                "name one of the two folders, or choose a new OUTPUT"
+            )
         if base in names and not storage.is_folder(names[base]):
             return base
         return base if base not in self._records else self._unused(base)
@@ -159,6 +195,21 @@ class Packing:
     def _unused(self, base: str) -> str:
         names = (f"{base}-{number}" for number in count(2))
         return next(name for name in names if name not in self._records)
+
+    def _holds(self, source: FolderSource, stamps: dict[str, Stamp], name: str) -> bool:
+        """Whether a folder holds all pictures that were packed under a name, at the same paths."""
+        packed = {path: one for path, one in self._known(name).items() if one.key is not None}
+        if not packed or any(
+            path not in stamps or stamps[path].size != one.size for path, one in packed.items()
+        ):
+            return False
+        alike = [path for path, one in packed.items() if one.is_like(stamps[path])]
+        skipped = set(alike) - {alike[place] for place in evenly(len(alike), _COMPARED)}
+        return all(
+            one.sha256 == storage.sha256(storage.join(source.url, path))
+            for path, one in packed.items()
+            if path not in skipped
+        )
 
     def _refuse_lost(
         self, source: FolderSource, known: dict[str, Picture], stamps: dict[str, Stamp]
@@ -189,19 +240,29 @@ class Packing:
     ) -> Record:
         """Pack all pictures of a source under a prefix, and publish their record."""
         tally, outcomes = Totals(), list[Outcome]()
-        begun = f"{prefix}-000000.tar" in storage.listing(self._place, ".tar")
-        packing = pack(source, self._place, prefix, tally=tally, shuffle=_ORDER)
+        begun = _begun(self._place, prefix)
+        packing = pack(
+            source,
+            self._place,
+            prefix,
+            tally=tally,
+            shuffle=_ORDER,
+            max_pixels=self._max_pixels,
+        )
         try:
             for outcome in self._watch(packing, len(source), tally):
                 outcomes.append(outcome)
-        except ConfigError as error:
+        except OtherShardsError as error:
+            where, place = map(storage.public_url, (source.url, self._place))
             if not begun:
-                raise
-            place = storage.public_url(self._place)
+                raise ConfigError(
+                    f"another run packs other pictures of {where} into {place}: run this again "
+                    "when it has ended"
+                ) from error
             raise ConfigError(
-                f"{storage.public_url(source.url)} has changed since a run that was interrupted "
-                f"began to pack it: delete {place}, unless another folder was packed into it too, "
-                "or choose another OUTPUT"
+                f"a run that was interrupted began to pack other pictures of {where}: if none is "
+                f"packing it now, delete what that run left, {place}/{prefix}-??????.tar and "
+                f"{place}/{prefix}.yaml, but nothing else of {place}, and run this again"
             ) from error
         except DiffaugError:
             if tally.packed or not outcomes:
@@ -223,12 +284,18 @@ class Packing:
                     sha256=outcome.sha256,
                     key=next(keys) if outcome.reason is None else None,
                     left_out=outcome.reason or "",
+                    max_pixels=self._max_pixels if outcome.code == "too_many_pixels" else None,
                 )
                 for place, outcome in zip(order(len(source), _ORDER), outcomes, strict=True)
             },
         )
         publish(record, self._place, prefix)
         return record
+
+
+def _begun(place: str, prefix: str) -> bool:
+    shard = re.compile(rf"{re.escape(prefix)}-\d{{6,}}\.tar")
+    return any(map(shard.fullmatch, storage.listing(place, ".tar")))
 
 
 def _is_same(known: Picture | None, stamp: Stamp) -> bool:

@@ -8,7 +8,7 @@ file a key is.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,20 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.pack.folder import FolderSource
 
-__all__ = ["Picture", "Record", "Stamp", "listing", "publish", "read_records"]
+__all__ = [
+    "ADDED",
+    "Picture",
+    "Record",
+    "Stamp",
+    "listing",
+    "pictures_of",
+    "publish",
+    "read_records",
+]
+
+
+ADDED = "-added"
+"""What follows a folder's name in the names of the shards of pictures that were added later."""
 
 
 class Stamp(NamedTuple):
@@ -37,6 +50,7 @@ class Picture(BaseModel):
         sha256: of its file; empty if it was left out. A manifest's `source_sha256` is the same.
         key: of its sample in the shards; None if it was left out.
         left_out: why it was left out; empty if it was not.
+        max_pixels: the limit that it exceeds, if it was left out for that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +60,7 @@ class Picture(BaseModel):
     sha256: str = ""
     key: str | None = None
     left_out: str = ""
+    max_pixels: int | None = None
 
     def is_like(self, stamp: Stamp) -> bool:
         """Whether a file has this size and time."""
@@ -95,7 +110,9 @@ def listing(source: FolderSource) -> dict[str, Stamp]:
 
 
 def read_records(place: str) -> dict[str, Record]:
-    """The records in a folder or URL of shards, by the prefix of their shards' names, sorted.
+    """The records in a folder or URL of shards, by the prefix of their shards' names.
+
+    They are sorted by their folders' names, and those of one folder as they were written.
 
     Raises:
         ConfigError: one cannot be read.
@@ -113,7 +130,31 @@ def read_records(place: str) -> dict[str, Record]:
                 f"({type(error).__name__}): delete {storage.public_url(place)}, or choose another "
                 "OUTPUT"
             ) from None
-    return found
+    return dict(sorted(found.items(), key=lambda item: (item[1].name, _number(*item))))
+
+
+def _number(prefix: str, record: Record) -> int:
+    """Which packing of its folder a record is of: 2 for photos-added-2, and 1 for photos."""
+    number = prefix.removeprefix(f"{record.name}{ADDED}-")
+    return int(number) if number != prefix and number.isdecimal() else 1
+
+
+def pictures_of(records: Mapping[str, Record], name: str, max_pixels: int) -> dict[str, Picture]:
+    """What is known of the pictures of a folder, by their paths below it.
+
+    Args:
+        records: as `read_records` returns them.
+        name: that of the folder's records.
+        max_pixels: what a picture may declare now: one that was left out under a lower limit is as
+            good as new.
+    """
+    known: dict[str, Picture] = {}
+    for record in records.values():
+        for path, one in record.pictures.items() if record.name == name else ():
+            is_known = one.max_pixels is None or one.max_pixels >= max_pixels
+            if is_known and (path not in known or known[path].key is None):
+                known[path] = one
+    return known
 
 
 def publish(record: Record, place: str, prefix: str) -> None:

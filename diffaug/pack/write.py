@@ -14,7 +14,7 @@ from types import TracebackType
 from diffaug import storage
 from diffaug.errors import ConfigError, DiffaugError
 from diffaug.pack.check import Checked, checked
-from diffaug.pack.entry import Totals, publish_entry
+from diffaug.pack.entry import OtherShardsError, Totals, publish_entry
 from diffaug.pack.source import PictureSource
 from diffaug.recipe import Recipe
 from diffaug.shards import ShardWriter
@@ -45,12 +45,13 @@ class Limits:
 class Outcome:
     """The outcome for one picture: packed if `reason` is None, else left out for that reason.
 
-    `sha256` is that of a packed picture's file.
+    `sha256` is that of a packed picture's file; `code` that of the `DefectError` of another.
     """
 
     name: str
     reason: str | None
     sha256: str = field(default="", compare=False)
+    code: str = field(default="", compare=False)
 
 
 def pack(
@@ -81,8 +82,8 @@ def pack(
         the outcome for each picture, as soon as it is known.
 
     Raises:
-        ConfigError: an argument is wrong, `output` cannot be written, or it holds other shards
-            or a different entry of that name.
+        ConfigError: an argument is wrong, or `output` cannot be written.
+        OtherShardsError: it holds other shards or a different entry of that name.
         DiffaugError: no image could be packed.
     """
     limits = limits or Limits()
@@ -110,7 +111,8 @@ def _pack(
         for found in pictures:
             if found.defect is not None:
                 tally.left_out += 1
-                yield Outcome(found.picture.name, found.defect.reason)
+                defect = found.defect
+                yield Outcome(found.picture.name, defect.reason, code=defect.code)
                 continue
             shards.add(_members(found, tally.packed, source.classes))
             tally.add(found)
@@ -205,7 +207,7 @@ class _Shards:
         elif storage.sha256(url) == digest:
             path.unlink()
         else:
-            raise ConfigError(
+            raise OtherShardsError(
                 f"{storage.public_url(url)} already exists with other bytes: choose another "
                 "OUTPUT or --name"
             )
@@ -232,7 +234,7 @@ def _refuse_more(output: str, name: str, expected: Collection[str]) -> None:
     there = [found for found in storage.listing(output, ".tar") if pattern.fullmatch(found)]
     more = [found for found in there if found not in expected]
     if more:
-        raise ConfigError(
+        raise OtherShardsError(
             f"{storage.public_url(output)} holds {len(more)} shards of that name that are not "
             f"this dataset's, from {more[0]} on: choose another OUTPUT or --name"
         )

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pandas as pd
 import pytest
 
 import diffaug
 from diffaug.cli.evaluate import _suggested
-from diffaug.cli.steps import name_of
-from diffaug.evaluation.plan import plan_evaluation
+from diffaug.cli.steps import name_of, not_known
+from diffaug.evaluation.plan import EvaluationPlan, plan_evaluation
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.judge import Verdict
 from diffaug.evaluation.verdict.statistics import Estimate
-from diffaug.models.card import shipped_cards
+from diffaug.models.card import read_card, shipped_cards
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.hostile import png
 from tests.support.jobs import members, tree
@@ -118,7 +120,8 @@ def test_it_is_said_whether_such_pictures_are_known_to_help(tmp_path: Path, cli:
     (card,) = (card for card in shipped_cards() if card.name == "fashion-mnist-32")
     said = cli("augment", SHARDS[0], tmp_path / "out", *FAST)
     assert f"help a classifier: {card.evaluated} for fashion-mnist-32 so far" in said.err
-    assert f"diffaug evaluate {SHARDS[0]} fashion-mnist-evaluated --test TEST" in said.err
+    measure = f"diffaug evaluate {SHARDS[0]} fashion-mnist-evaluated --test TEST"
+    assert f"{measure} --model fashion-mnist-32\n" in said.err
     model = tmp_path / "own"
     shipped = Path(diffaug.__file__).parent / "models/shipped/fashion-mnist-32"
     for name, data in tree_bytes(shipped).items():
@@ -147,13 +150,25 @@ def test_a_loader_reads_the_folder_that_the_job_did(tmp_path: Path, cli: Cli) ->
     assert tree(tmp_path) == before
 
 
+def test_a_loader_refuses_a_folder_of_other_classes(tmp_path: Path, cli: Cli) -> None:
+    folder, output = as_folder(tmp_path), tmp_path / "out"
+    assert cli("augment", folder, output, *FAST).code == 0
+    for number, name in enumerate(("boot", "dress")):
+        write(tmp_path / f"clothes/{name}/1.png", png(number))
+    moved = shutil.move(output, tmp_path / "moved-out")  # away from the shards and what names them
+    with pytest.raises(diffaug.ConfigError, match=r"that of the same number of .*out: 0 boot"):
+        diffaug.AugmentedDataset(moved, real=tmp_path / "clothes")
+    assert not (tmp_path / "moved-out-source").exists()
+
+
 def test_a_loader_packs_another_folder(
     tmp_path: Path, cli: Cli, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert cli("augment", SHARDS[0], tmp_path / "out", *FAST).code == 0
-    real = diffaug.AugmentedDataset(
-        tmp_path / "out", real=as_folder(tmp_path), train=False, mode="L", p=0
-    )
+    folder = as_folder(tmp_path)
+    for name, theirs in {"ape": "t-shirt", "bee": "trouser", "cat": "zebra"}.items():
+        (folder / name).rename(folder / theirs)  # trouser has the same number in those shards
+    real = diffaug.AugmentedDataset(tmp_path / "out", real=folder, train=False, mode="L", p=0)
     assert Counter(one["label"] for one in real) == {0: 2, 1: 2, 2: 2}
     assert "6 pictures packed into" in caplog.text
 
@@ -172,6 +187,24 @@ def test_a_folder_is_trained_on(tmp_path: Path, cli: Cli) -> None:
     assert next_step(said)[1:] == [
         *("augment", str(folder), "all-augmented", "--model", str(model))
     ]
+
+
+def test_a_model_is_trained_for_the_classes_as_the_folder_numbers_them(
+    tmp_path: Path, cli: Cli
+) -> None:
+    """Its card names them; a wrong order would name each by another's pictures."""
+    folder, model = as_folder(tmp_path), tmp_path / "own"
+    flags = ["--size", "16", "--steps", "1", "--batch-size", "2", "--preview-steps", "1"]
+    for wrong in ("bee,ape,cat", "dog,owl,yak"):
+        said = cli("train", folder, model, *flags, "--classes", wrong)
+        assert said.code == 2
+        assert "0 ape, 1 bee, 2 cat there" in said.err
+    assert not model.exists()
+    said = cli("train", folder, model, *flags, "--classes", "3")
+    assert said.code == 0, said
+    assert (card := read_card(model)) is not None
+    assert card.classes == ("ape", "bee", "cat")
+    assert cli("train", folder, model, *flags, "--classes", "3", "--resume").code == 0
 
 
 def test_folders_are_evaluated(tmp_path: Path, cli: Cli) -> None:
@@ -197,6 +230,25 @@ def test_folders_are_evaluated(tmp_path: Path, cli: Cli) -> None:
     lines = said.err.splitlines()
     assert lines[-2] == f"next: diffaug report {tmp_path}/out"
     assert lines[-1].startswith("train without these images, or look for a strength: diffaug eval")
+
+
+def test_what_measures_it_has_the_model_and_condition_of_the_job() -> None:
+    recipe = diffaug.Recipe(model="own", condition="label")
+    said = not_known(recipe, None, ["photos"], classes_as_numbered=True)
+    assert said.endswith(
+        "diffaug evaluate photos photos-evaluated --test TEST --model own --condition label "
+        "--classes-as-numbered"
+    )
+
+
+def test_the_terminal_shows_no_password(tmp_path: Path, cli: Cli) -> None:
+    store, host = fsspec.filesystem("memory"), f"user:secret@{tmp_path.name}"
+    store.put(str(as_folder(tmp_path)), f"/{host}/all", recursive=True)
+    said = cli("augment", f"memory://{host}/all", tmp_path / "out", *FAST)
+    store.rm(f"/{host}", recursive=True)
+    assert said.code == 0, said
+    assert f"real='memory://{tmp_path.name}/all'" in said.err
+    assert "secret" not in said.out + said.err
 
 
 @pytest.mark.parametrize(
@@ -244,6 +296,14 @@ def test_a_verdict_that_helps_leads_to_its_command(tmp_path: Path) -> None:
         "--strength": "0.4",
         "--sampler": "one-step",
     }
+    frozen = EvaluationPlan.model_validate_json(plan.model_dump_json())  # as a resumed one is
+    said = _suggested(
+        Conclusion([verdict], "", []), frozen, ["my photos"], classes_as_numbered=True
+    )
+    words = shlex.split(said.partition("use it: ")[2])
+    assert words.pop() == "--classes-as-numbered"
+    again = dict(zip(words[4::2], words[5::2], strict=True))
+    assert again == given | {"--steps": str(recipe.steps)}
     for word in ("no evidence", "hurts"):
         said = _suggested(Conclusion([replace(verdict, word=word)], "", []), plan, ["photos"])
         assert "--search strength=0.1:0.9" in said

@@ -126,6 +126,8 @@ def test_shards_are_tried_too(tmp_path: Path, cli: Cli) -> None:
     assert len(rows) == 12
     labels = Counter(re.findall(r"<figcaption>source: (.+?)</figcaption>", text))
     assert len(labels) == 10  # every class, whose first two come twice
+    assert "sampler dpmsolver++: suggested by" in said.err
+    assert "0.2:0.4" not in said.err + text  # the card's strengths are not those that are tried
     assert f"about {sum(len(tar_keys(path)) for path in SHARDS)} images, " in said.out
     words = command_in(said, text)
     assert words[1:] == [

@@ -19,8 +19,9 @@ from PIL import Image
 
 from tests.conftest import BRACES, ROOT, SHARDS
 from tests.support.forks import Forks
+from tests.support.hostile import png
 from tests.support.jobs import GREY, augmented
-from tests.support.packing import as_folder
+from tests.support.packing import as_folder, write
 from tests.support.prefect import PREFECT, prefect
 from tests.support.services import wait_until
 
@@ -191,7 +192,7 @@ def test_folders_of_pictures_are_packed(flows_forked: Forks, tmp_path: Path) -> 
     fast = {"model": "fashion-mnist-32", "sampler": "one-step"}
     tiny = {"network": "tiny", "size": 8, "steps": 1, "batch_size": 2}
     model, output = str(tmp_path / "model"), str(tmp_path / "out")
-    held = {"held_back": str(torn)}
+    held = {"held_back": str(write(tmp_path / "held/bee/8.png", png(8)).parent.parent)}
     runs = [
         ("augment-dataset", {"source": str(folder), "output": output, "recipe": fast}),
         ("augment-dataset", {"source": str(torn), "output": f"{output}-torn", "recipe": fast}),

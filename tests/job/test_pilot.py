@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import diffaug
 from diffaug.cli.pilot import tables
+from diffaug.job.handful import look, spread
 from diffaug.job.pilot import run_pilot
 from diffaug.output.run import Run
+from diffaug.shards.reading import Reading
 from tests.conftest import BRACES, SHARDS, Cli
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import GREY, augmented
@@ -79,6 +83,7 @@ def test_bad_images_are_counted_and_shown(tmp_path: Path, cli: Cli) -> None:
     assert "10 images tried, 2 of them failed" in said.out
     assert "the whole job: about 10 images" in said.out
     assert "Nothing measures which of these still belong to their class" in said.out
+    assert "with --strength S instead of --pilot 5 and of its --strength\n" in said.err
     (kept,) = (line for line in said.out.splitlines() if "kept by filters" in line)
     assert "0%" in kept
     assert not (tmp_path / "out/run.json").exists()
@@ -95,6 +100,7 @@ def test_where_nothing_comes_out_there_is_no_picture(tmp_path: Path, cli: Cli) -
     assert said.code == 0, said
     assert "12 images tried, 12 of them failed" in said.out
     assert "the first failed because the image cannot be decoded" in said.out
+    assert "with --strength S instead of --pilot 3\n" in said.err
     assert "pictures:" not in said.out
 
 
@@ -102,3 +108,20 @@ def test_after_it_the_job_can_begin(tmp_path: Path) -> None:
     run_pilot(planned(tmp_path / "out"), str(tmp_path / "out"), 2)
     rows = augmented(SHARDS[:1], tmp_path / "out", **FIELDS)
     assert set(rows["status"]) == {"ok"}
+
+
+def test_only_the_classes_of_what_is_looked_at_are_held(tmp_path: Path) -> None:
+    """A handful of photographs, chosen from twenty times as many, which may be of any size."""
+    picture = np.random.default_rng(0).bytes(200_000)
+    samples = [
+        {"__key__": b"%d" % number, "png": picture, "cls": b"%d" % (number % 3)}
+        for number in range(100)
+    ]
+    shard = write_samples(tmp_path / "s.tar", samples)
+    tracemalloc.start()
+    found = look([str(shard)], Reading.of(diffaug.Recipe()), 5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found.shards[0]) == 100
+    assert peak < 20 * len(picture)
+    assert [place.label for place in spread(found.shards, 5)] == ["0", "1", "2", "0", "1"]

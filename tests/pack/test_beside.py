@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +21,7 @@ from diffaug.pack.beside import pack_folders, source_place
 from diffaug.pack.packing import Packed
 from tests.support.hostile import png, write_samples
 from tests.support.jobs import tree, webdataset
-from tests.support.packing import as_bytes, as_folder, write
+from tests.support.packing import as_bytes, as_folder, picture, write
 
 
 def take(folder: str | Path, output: str | Path) -> Packed:
@@ -183,6 +185,7 @@ def test_folders_of_one_name_keep_apart(tmp_path: Path) -> None:
 def test_a_folder_that_moved_is_the_same(tmp_path: Path) -> None:
     folder, output = as_folder(tmp_path), tmp_path / "out"
     first = take(folder, output)
+    assert "its 6 pictures are packed already" in str(take(folder, output))
     (tmp_path / "elsewhere").mkdir()
     shutil.move(folder, tmp_path / "elsewhere/all")
     assert take(tmp_path / "elsewhere/all", output).shards == first.shards
@@ -197,8 +200,156 @@ def test_an_interrupted_packing_is_finished(tmp_path: Path) -> None:
     assert pictures(take(folder, output)) == pictures(whole)
     (tmp_path / "out-source/all.json").unlink()
     write(folder / "ape/more.png", png(8))
-    with pytest.raises(ConfigError, match=r"interrupted began to pack it: delete .*out-source"):
+    with pytest.raises(ConfigError, match=r"interrupted began to pack other pictures of"):
         take(folder, output)
+
+
+def test_what_an_interrupted_addition_left_is_named_and_nothing_else(tmp_path: Path) -> None:
+    """To delete the whole place would delete the sources of what was made."""
+    folder, output, place = as_folder(tmp_path), tmp_path / "out", tmp_path / "out-source"
+    first = take(folder, output)
+    write(folder / "ape/more.png", png(8))
+    take(folder, output)
+    (place / "all-added-2.json").unlink()  # as if killed before it was written
+    write(folder / "ape/another.png", png(9))
+    before = {path.name for path in place.iterdir()}
+    with pytest.raises(ConfigError, match="delete what that run left") as error:
+        take(folder, output)
+    named = re.findall(rf"({re.escape(str(place))}/\S+?)(?=,| and )", str(error.value))
+    for pattern in named:
+        for path in place.glob(Path(pattern).name):
+            path.unlink()
+    gone = before - {path.name for path in place.iterdir()}
+    assert gone == {"all-added-2-000000.tar", "all-added-2.yaml"}
+    grown = take(folder, output)
+    assert (grown.images, grown.new, len(grown.shards)) == (8, 2, 2)
+    assert grown.shards[0] == first.shards[0]
+
+
+def test_a_renamed_folder_is_the_same(tmp_path: Path) -> None:
+    folder, output = as_folder(tmp_path), tmp_path / "out"
+    first = take(folder, output)
+    folder = folder.rename(tmp_path / "beasts")
+    again = take(folder, output)
+    assert (again.shards, again.new) == (first.shards, 0)
+    write(folder / "bee/new.png", png(9))
+    assert (take(folder, output).images, take(folder, output).new) == (7, 0)
+    folder = folder.rename(tmp_path / "creatures")
+    os.utime(folder / "bee/new.png", (1, 1))
+    assert (take(folder, output).images, take(folder, output).new) == (7, 0)
+
+
+def test_a_copied_folder_beside_the_first_is_refused(tmp_path: Path) -> None:
+    folder, output = as_folder(tmp_path), tmp_path / "out"
+    take(folder, output)
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    with pytest.raises(ConfigError, match=r"copy holds the pictures of .*all, which are packed"):
+        take(copy, output)
+    data = (copy / "ape/deeper/0.png").read_bytes()
+    other = bytes([*data[:-1], data[-1] ^ 1])  # the same size and time, and other bytes
+    stat = (copy / "ape/deeper/0.png").stat()
+    (copy / "ape/deeper/0.png").write_bytes(other)
+    os.utime(copy / "ape/deeper/0.png", (stat.st_atime, stat.st_mtime))
+    assert take(copy, output).shards[0].endswith("copy-000000.tar")
+
+
+def test_a_picture_that_declares_too_much_is_packed_once_it_may(tmp_path: Path) -> None:
+    folder, output = as_folder(tmp_path), tmp_path / "out"
+    large = io.BytesIO()
+    picture(1, (40, 30)).save(large, "PNG")
+    write(folder / "bee/large.png", large.getvalue())
+
+    def packed(limit: int) -> Packed:
+        return pack_folders([[str(folder)]], str(output), max_pixels=limit)[1][0]
+
+    first = packed(1000)
+    assert (first.images, list(first.left_out)) == (6, ["bee/large.png"])
+    assert (packed(900).new, packed(1100).new) == (0, 0)
+    risen = packed(1200)
+    assert (risen.images, risen.new, risen.left_out) == (7, 1, {})
+    assert pictures(risen)[large.getvalue(), b"1", b"bee"] == 1
+    assert (packed(1000).images, packed(1000).new, packed(1000).left_out) == (7, 0, {})
+
+
+def test_ten_additions_are_read_as_they_were_made(tmp_path: Path) -> None:
+    """The tenth comes after the second, though not by its letters."""
+    folder, output = as_folder(tmp_path), tmp_path / "out"
+    take(folder, output)
+    for number in range(2, 12):  # a torn picture, and its next state at every later addition
+        write(folder / "bee/torn.png", b"x" * number)
+        write(folder / f"bee/{number}.png", png(number + 10))
+        packed = take(folder, output)
+    names = [Path(shard).name for shard in packed.shards]
+    assert names == ["all-000000.tar"] + [f"all-added-{n}-000000.tar" for n in range(2, 12)]
+    again = take(folder, output)
+    assert (again.shards, again.new) == (packed.shards, 0)
+    assert not list((tmp_path / "out-source").glob("all-added-12*"))
+
+
+def test_a_new_folder_without_a_picture_is_no_class(tmp_path: Path) -> None:
+    folder, output = as_folder(tmp_path), tmp_path / "out"
+    first = take(folder, output)
+    (folder / "owl").mkdir()
+    write(folder / "@eaDir/SYNOINDEX", b"x")
+    again = take(folder, output)
+    assert (again.shards, again.classes, again.new) == (first.shards, first.classes, 0)
+    write(folder / "owl/1.png", png(9))
+    with pytest.raises(ConfigError, match="has the class owl, which is new"):
+        take(folder, output)
+
+
+@pytest.mark.parametrize("name", ["g{1,2}out", "g{1..3}", "out}"])
+def test_braces_in_an_output_are_refused_before_anything_is_packed(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="choose an OUTPUT without braces"):
+        take(as_folder(tmp_path), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["all"]
+
+
+def test_a_folder_and_shards_number_their_classes_alike(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path)
+    for number, name in enumerate(("boot", "dress")):
+        write(tmp_path / f"clothes/{name}/1.png", png(number))
+    clothes = take(tmp_path / "clothes", tmp_path / "a").shards[0]
+    says = rf"no class of {folder} is that of .* of {clothes}: 0 ape.*, 0 boot, 1 dress"
+    with pytest.raises(ConfigError, match=says):
+        pack_folders([[str(folder), clothes]], f"{tmp_path}/out")
+    assert not (tmp_path / "out-source").exists()
+    beasts = take(folder, tmp_path / "b").shards[0]
+    write(tmp_path / "more/bee/1.png", png(8))
+    write(tmp_path / "more/ant/1.png", png(9))  # of which at least bee has the same number
+    pack_folders([[str(tmp_path / "more"), beasts]], f"{tmp_path}/out")
+
+
+def test_the_last_class_folder_of_a_glob_is_no_output(tmp_path: Path) -> None:
+    """`augment photos/*` would write into the pictures of the last class."""
+    for number, name in enumerate(("cat", "dog", "owl")):
+        write(tmp_path / f"photos/{name}/1.png", png(number))
+    cat, dog, owl = (str(tmp_path / f"photos/{name}") for name in ("cat", "dog", "owl"))
+    before = tree(tmp_path)
+    says = rf"owl would be written to as OUTPUT.*1\.png.*take all folders of {tmp_path}/photos"
+    with pytest.raises(ConfigError, match=says):
+        pack_folders([[cat, dog]], owl)
+    assert tree(tmp_path) == before
+    _, (one, other) = pack_folders([[cat, dog]], f"{tmp_path}/out")
+    assert one.notes == ()
+    assert f"name {tmp_path}/photos instead" in str(other)
+
+
+def test_an_output_that_holds_pictures_of_its_own_stays_one(tmp_path: Path) -> None:
+    folder = as_folder(tmp_path)
+    for name in ("run.json", "evaluation.json", "training/recipe.yaml"):
+        output = tmp_path / name.partition("/")[0]
+        write(output / name, b"{}")
+        write(output / "plot.png", png(0))
+        assert take(folder, output).images == 6
+
+
+def test_one_picture_is_one(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in/1.png", png(1)).parent
+    assert "in: 1 picture packed into" in str(take(folder, tmp_path / "out"))
+    assert "its 1 picture is packed already" in str(take(folder, tmp_path / "out"))
 
 
 def test_two_jobs_at_one_output_pack_the_same(tmp_path: Path) -> None:
