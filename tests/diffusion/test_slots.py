@@ -14,8 +14,8 @@ from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.lanes import Lanes
 from diffaug.diffusion.process import Gaussian, Process
 from diffaug.diffusion.transfer import Download
-from tests.diffusion.test_lanes import edit, results, same, toy
 from tests.support.jobs import threads
+from tests.support.toys import edit, toy
 
 CALLS = (3, 1, 5, 2, 2, 7, 1, 4)
 
