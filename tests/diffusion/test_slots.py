@@ -14,6 +14,7 @@ from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.lanes import Lanes
 from diffaug.diffusion.process import Gaussian, Process
 from diffaug.diffusion.transfer import Download
+from tests.diffusion.test_lanes import results, same
 from tests.support.jobs import threads
 from tests.support.toys import edit, toy
 
