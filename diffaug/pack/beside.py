@@ -188,7 +188,8 @@ def _refuse_filled(output: str, folders: Iterable[str]) -> None:
     if not found or {*_BEGUN} & set(names):
         return
     parents = {_parent(folder) for folder in (*folders, output)}
-    whole = f"; to take all folders of {parents.pop()}, name that" if len(parents) == 1 else ""
+    parent = parents.pop()
+    whole = "" if parents else f"; for all folders of {parent}, name {parent} instead of them"
     raise ConfigError(
         f"{storage.public_url(output)} would be written to as OUTPUT, and holds pictures, such as "
         f"{printable(found[0])}: name a new OUTPUT after the sources{whole}"
