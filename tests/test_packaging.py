@@ -31,6 +31,7 @@ DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
     "prefect_ray": "prefect-ray",
     "skimage": "scikit-image",
+    "starlette": "fastapi",
     "tensorboardX": "tensorboardx",
     "yaml": "pyyaml",
 }
@@ -46,6 +47,7 @@ USES = {
     "diffaug/models": "text",
     "diffaug/output/croissant.py": "croissant",
     "diffaug/report": "report",
+    "diffaug/serve": "serve",
     "diffaug/train": "train",
     "flows": "flows ray",
 }

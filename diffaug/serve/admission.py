@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from diffaug.errors import DiffaugError
+
 __all__ = ["Admission", "FullError"]
 
 _LATE = 10.0
@@ -21,7 +23,7 @@ _FAR = 10
 """How many queues are promised at most: whoever only asks and never comes keeps no more out."""
 
 
-class FullError(Exception):
+class FullError(DiffaugError):
     """There is more work than is taken on.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from diffaug.errors import DefectError
+from diffaug.errors import DefectError, DiffaugError
 
 __all__ = ["ProblemError", "of_defect", "problem_response"]
 
@@ -25,7 +25,7 @@ _STATUS = {
 """The status of a defect by its code; of any other, which the picture's bytes have, it is 400."""
 
 
-class ProblemError(Exception):
+class ProblemError(DiffaugError):
     """A request that is not answered as it hoped.
 
     Attributes:

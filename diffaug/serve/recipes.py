@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.diffusion.samplers import timesteps
 from diffaug.editor import Editor
-from diffaug.errors import ConfigError
+from diffaug.errors import ConfigError, DiffaugError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.output.run import ModelId, Run, column_types
@@ -18,7 +18,7 @@ from diffaug.recipe.strength import highest
 __all__ = ["Recipes", "Registered", "UnknownRecipeError"]
 
 
-class UnknownRecipeError(LookupError):
+class UnknownRecipeError(DiffaugError, LookupError):
     """No recipe has the name or digest that was asked for, or several are there and none was.
 
     Attributes:

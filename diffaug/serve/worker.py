@@ -23,6 +23,7 @@ from diffaug.diffusion.lanes import Lanes
 from diffaug.diffusion.latents import Stages
 from diffaug.diffusion.steps import Finished
 from diffaug.diffusion.transfer import Arrival
+from diffaug.errors import DiffaugError
 from diffaug.serve.turns import Turns
 
 __all__ = ["ClosedError", "Load", "Worker", "rows_of"]
@@ -33,7 +34,7 @@ _NEWEST = 0.1
 Result = NDArray[np.float32]
 
 
-class ClosedError(RuntimeError):
+class ClosedError(DiffaugError, RuntimeError):
     """The worker takes no more edits."""
 
 

@@ -201,7 +201,8 @@ def test_words_as_labels_make_what_the_job_made(tmp_path: Path, model: str) -> N
 @pytest.mark.parametrize(
     ("fields", "size"),
     [
-        ({"fit": "fit"}, (20, 20)),
+        ({"fit": "fit"}, (40, 20)),
+        ({"fit": "fit", "detail": "none"}, (20, 20)),
         ({"fit": "fit", "result": "model"}, (32, 32)),
         ({"fit": "resize", "result": "model"}, (32, 32)),
         ({"fit": "resize"}, (40, 20)),

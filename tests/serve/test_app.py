@@ -277,8 +277,8 @@ def test_tokens_are_required_where_there_are_some(
 def test_after_sigterm_it_ends_what_it_has(
     forked: Forks, sources: list[tuple[str, bytes, int]], tmp_path: Path
 ) -> None:
-    """A request of four hundred calls is answered; what comes meanwhile is sent elsewhere."""
-    long = recipe_file(tmp_path, "long", **PLAIN | {"steps": 400, "strength": 1.0})
+    """A request of 150 calls is answered; what comes meanwhile is sent elsewhere."""
+    long = recipe_file(tmp_path, "long", **PLAIN | {"steps": 150, "strength": 1.0})
     with serving(forked, "--recipe", long, "--drain", str(PATIENCE)) as server:
         _, data, _ = sources[0]
         with ThreadPoolExecutor(1) as pool:
