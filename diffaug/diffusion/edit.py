@@ -43,3 +43,9 @@ class Edit:
     away: tuple[Tensor, ...] = ()
     scales: NDArray[np.float32] | None = None
     mask: NDArray[np.bool_] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows of network calls it takes: one a call, two where it is guided."""
+        guided = 0 if self.scales is None else int((self.scales != 1).sum())
+        return self.trajectory.calls + guided

@@ -107,7 +107,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
                 ahead += time.monotonic() - began
                 if found:
                     planned += len(found)
-                    calls += sum(map(_calls, found))
+                    calls += sum(draft.edit.rows for draft in found)
                     drafts += found[: enough - len(drafts)]
                     members.append(_carried(sample, editor))
             read += source.bytes_read
@@ -150,13 +150,6 @@ def _drafts(sample: Sample, editor: Editor) -> list[Draft]:
         return [draft for draft in planned if isinstance(draft, Draft)]
     except DefectError:
         return []
-
-
-def _calls(draft: Draft) -> int:
-    """How often the network is called for one image, guidance included."""
-    scales = draft.edit.scales
-    guided = 0 if scales is None else int((scales != 1).sum())
-    return draft.edit.trajectory.calls + guided
 
 
 def _carried(sample: Sample, editor: Editor) -> float:
@@ -207,7 +200,7 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> _Rates:
     calls, started = 0, time.monotonic()
     for finished in steps:
         for draft, x_0 in finished:
-            calls += _calls(draft)
+            calls += draft.edit.rows
             if x_0 is not None and len(results) < len(drafts):
                 results.append((draft, x_0))
         if (seconds := time.monotonic() - started) >= _SECONDS:

@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from diffaug import storage
@@ -18,13 +19,13 @@ from diffaug.job.binding import Binding, different_judges
 from diffaug.job.look import look_at_classes, look_at_pictures
 from diffaug.job.sources import new_sources, without_copies
 from diffaug.judges import judge_digests, load_panel
-from diffaug.models import at_revision, checkpoint_of, placed, with_suggestions
+from diffaug.models import Checkpoint, at_revision, checkpoint_of, placed, with_suggestions
 from diffaug.output.layout import Output
 from diffaug.output.run import ModelId, Run, SourceShard, column_types, read_run
 from diffaug.output.sources import source_shards
 from diffaug.recipe import Recipe
 
-__all__ = ["freeze", "plan_run", "refuse_mixing"]
+__all__ = ["freeze", "plan_run", "refuse_mixing", "run_of"]
 
 _SECRET = re.compile(r"://[^/]*@|https?://[^?]*\?")
 """Credentials in a pattern, in which a `?` elsewhere matches any letter."""
@@ -128,6 +129,25 @@ def _new_run(urls: list[str], asked: Recipe, execution: Execution, as_numbered: 
     look_at_pictures(urls[0], editor, asked)
     if not as_numbered:
         look_at_classes(urls[0], checkpoint.card, recipe)
+    judges = load_panel(recipe.judges, execution).digests
+    return run_of(editor, checkpoint, judges, _with_stems((), urls))
+
+
+def run_of(
+    editor: Editor,
+    checkpoint: Checkpoint,
+    judges: Mapping[str, str] = MappingProxyType({}),
+    sources: tuple[SourceShard, ...] = (),
+) -> Run:
+    """Everything frozen about what an editor makes in this process.
+
+    Args:
+        editor: the recipe, bound to the model.
+        checkpoint: the model.
+        judges: the digests of the judges, by their names.
+        sources: the shards; none where pictures come otherwise.
+    """
+    recipe, execution = editor.recipe, editor.execution
     return Run(
         recipe=recipe,
         recipe_digest=editor.recipe_digest,
@@ -136,9 +156,9 @@ def _new_run(urls: list[str], asked: Recipe, execution: Execution, as_numbered: 
         execution=execution,
         device_class=device_class(execution.device),
         versions=versions(),
-        columns=column_types(recipe.judge_names),
-        judges=load_panel(recipe.judges, execution).digests,
-        sources=_with_stems((), urls),
+        columns=column_types(tuple(judges)),
+        judges=dict(judges),
+        sources=sources,
     )
 
 

@@ -16,7 +16,7 @@ import yaml
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.models.card import Card
-from diffaug.shards.reading import Label
+from diffaug.shards.reading import Label, printable
 
 __all__ = [
     "Compared",
@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 _ASIDE = re.compile(r"[\s_-]+")
 _SHARD = re.compile(r"(.+)-\d{6,}\.tar")
 _MOST_BYTES = 1 << 18
-_SHOWN = 10
+_SHOWN, _LONGEST = 10, 40
+"""How many names, and how many letters of each, a message has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Compared:
 
     def __str__(self) -> str:
         return "; ".join(
-            f"{number} is {_printable(theirs)} there and {_printable(its)} in the model"
+            f"{number} is {_shown(theirs)} there and {_shown(its)} in the model"
             for number, theirs, its in self.differ[:_SHOWN]
         ) + _more(len(self.differ))
 
@@ -199,15 +200,15 @@ def refusal(model: str, card: Card, names: Mapping[int, str], where: str) -> Con
 
 def _listed(names: Mapping[int, str]) -> str:
     shown = sorted(names.items())[:_SHOWN]
-    return ", ".join(f"{number} {_printable(name)}" for number, name in shown) + _more(len(names))
+    return ", ".join(f"{number} {_shown(name)}" for number, name in shown) + _more(len(names))
 
 
 def _more(count: int) -> str:
     return f" and {count - _SHOWN} more" if count > _SHOWN else ""
 
 
-def _printable(name: str) -> str:
-    return "".join(one if one.isprintable() else "?" for one in name[:40])
+def _shown(name: str) -> str:
+    return printable(name[:_LONGEST])
 
 
 def _plain(name: str) -> str:

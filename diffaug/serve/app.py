@@ -74,7 +74,7 @@ class State:
 
     def __init__(self, service: Service, tokens: Tokens, limits: Limits) -> None:
         self.service, self.tokens, self.limits = service, tokens, limits
-        self.admission = Admission(limits.wait, lambda: service.worker.load().pace)
+        self.admission = Admission(limits.wait, lambda: service.worker.pace)
         self.metrics = Metrics(service, self.admission)
         self.ready = self.draining = False
         self.active = 0
@@ -139,7 +139,7 @@ def _add_work(app: FastAPI, state: State) -> None:
         """One augmented copy of the picture in the body."""
         owner = state.tokens.owner(request.headers.get("authorization"))
         state.refuse_unready()
-        chosen = _chosen(service, recipe)
+        chosen = service.recipes.find(recipe)
         _refuse_type(request)
         size = length_of(request, limits.body)
         who = f"{owner} {request.client and request.client.host} {request.url.query} {size}"
@@ -243,10 +243,6 @@ def _problem_of(error: Exception) -> ProblemError:
     if isinstance(error, HTTPException):
         return ProblemError(error.status_code, "http", str(error.detail), error.headers)
     return ProblemError(400, "gone", "the client went away")
-
-
-def _chosen(service: Service, recipe: str | None) -> Registered:
-    return service.recipes.find(recipe)
 
 
 def _refuse_type(request: Request) -> None:

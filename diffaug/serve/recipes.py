@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.diffusion.samplers import timesteps
 from diffaug.editor import Editor
 from diffaug.errors import ConfigError, DiffaugError
-from diffaug.execution import Execution, device_class, versions
+from diffaug.execution import Execution
+from diffaug.job.plan import run_of
 from diffaug.models import checkpoint_of, with_suggestions
-from diffaug.output.run import ModelId, Run, column_types
+from diffaug.output.run import Run
 from diffaug.recipe import Recipe
 from diffaug.recipe.strength import highest
 
@@ -109,19 +109,7 @@ def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
     checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
     editor = Editor(recipe, checkpoint, execution)
-    run = Run(
-        recipe=recipe,
-        recipe_digest=editor.recipe_digest,
-        model=ModelId(name=recipe.model, revision=checkpoint.revision, digest=checkpoint.digest),
-        noise=NOISE_VERSION,
-        execution=execution,
-        device_class=device_class(execution.device),
-        versions=versions(),
-        columns=column_types(()),
-        judges={},
-        sources=(),
-    )
-    return Registered(name, run, editor, _rows(editor))
+    return Registered(name, run_of(editor, checkpoint), editor, _rows(editor))
 
 
 def _rows(editor: Editor) -> int:

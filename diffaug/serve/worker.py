@@ -26,7 +26,7 @@ from diffaug.diffusion.transfer import Arrival
 from diffaug.errors import DiffaugError
 from diffaug.serve.turns import Turns
 
-__all__ = ["ClosedError", "Load", "Worker", "rows_of"]
+__all__ = ["ClosedError", "Load", "Worker"]
 
 _NEWEST = 0.1
 """Weight of the newest step in the moving average of the seconds a row."""
@@ -47,7 +47,6 @@ class Load:
         held: lanes that hold one.
         lanes: how many lanes there are.
         seconds: how long all of those take, by the pace so far; 0 before any step.
-        pace: seconds that a row takes in a full step; 0 before any step.
         stalled: seconds since the last step though something waits for one; 0 if nothing does.
         steps: how many steps there were.
         rows: how many rows of network calls those were.
@@ -57,16 +56,9 @@ class Load:
     held: int
     lanes: int
     seconds: float
-    pace: float
     stalled: float
     steps: int
     rows: int
-
-
-def rows_of(edit: Edit) -> int:
-    """How many rows of network calls an edit takes: one a call, two where it is guided."""
-    guided = 0 if edit.scales is None else int((edit.scales != 1).sum())
-    return edit.trajectory.calls + guided
 
 
 @dataclass(slots=True, eq=False)
@@ -80,7 +72,7 @@ class _Ticket:
     @property
     def share(self) -> float:
         """Rows that it takes a step, on average."""
-        return rows_of(self.edit) / self.edit.trajectory.calls
+        return self.edit.rows / self.edit.trajectory.calls
 
 
 class Worker:
@@ -117,7 +109,7 @@ class Worker:
         Raises:
             ClosedError: the worker is closed.
         """
-        ticket = _Ticket(edit, Future(), rows_of(edit))
+        ticket = _Ticket(edit, Future(), edit.rows)
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the worker is closed")
@@ -126,6 +118,11 @@ class Worker:
             self._turns.put(ticket, owner)
             self._changed.notify()
         return ticket.future
+
+    @property
+    def pace(self) -> float:
+        """Seconds that a row takes in a full step; 0 before any step."""
+        return self._pace
 
     def load(self) -> Load:
         """How busy it is. Never waits for a step."""
@@ -136,7 +133,6 @@ class Worker:
                 held=len(self._held),
                 lanes=self._lanes.count,
                 seconds=rows * self._pace,
-                pace=self._pace,
                 stalled=time.monotonic() - self._last if self._is_busy else 0.0,
                 steps=self._steps,
                 rows=round(self._done),

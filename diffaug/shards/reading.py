@@ -13,7 +13,7 @@ from diffaug.extensions import is_picture, is_read
 from diffaug.manifest.columns import LONGEST_TEXT
 from diffaug.shards.stream import MOST_NAMES, Member, Sample, integer
 
-__all__ = ["TEXT", "Label", "Reading", "label_of", "listed"]
+__all__ = ["TEXT", "Label", "Reading", "label_of", "listed", "printable"]
 
 TEXT = "txt"
 """The member that holds a sample's class or caption in words."""
@@ -177,11 +177,16 @@ class Reading:
 def listed(names: Collection[str]) -> str:
     """Names for people: the first few, and how many more there are."""
     few = islice(names, _SHOWN)
-    shown = ["".join(one if one.isprintable() else "?" for one in name) for name in few]
+    shown = list(map(printable, few))
     if len(names) > _SHOWN:
         shown.append(f"{len(names) - _SHOWN} more")
     *first, last = shown
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def printable(name: str) -> str:
+    """A name with a question mark for what cannot be printed."""
+    return "".join(one if one.isprintable() else "?" for one in name)
 
 
 _SHOWN = 5

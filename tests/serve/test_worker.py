@@ -29,7 +29,7 @@ from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.serve.turns import Turns
-from diffaug.serve.worker import ClosedError, Worker, rows_of
+from diffaug.serve.worker import ClosedError, Worker
 from tests.support import tiny
 from tests.support.drafts import draft_copies
 from tests.support.jobs import threads
@@ -126,7 +126,7 @@ def test_every_result_is_that_of_a_job_whoever_sends_what_when() -> None:
             assert future is not None
             assert future.result(PATIENCE).tobytes() == result.tobytes()
         load = worker.load()
-    assert load.rows == sum(map(rows_of, edits))
+    assert load.rows == sum(one.rows for one in edits)
     assert (load.waiting, load.held, load.stalled) == (0, 0, 0)
 
 
@@ -211,9 +211,9 @@ def test_the_load_counts_what_waits_and_what_is_held() -> None:
         assert after.seconds > 0
         gate.let(99)
         wait_for(futures, PATIENCE)
-    assert rows_of(edit(0, [900, 500])) == 2
+    assert edit(0, [900, 500]).rows == 2
     guided = replace(edit(0), away=(torch.tensor(0),), scales=np.array([3, 1], dtype=np.float32))
-    assert rows_of(guided) == 3
+    assert guided.rows == 3
 
 
 @pytest.mark.parametrize(
