@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 import diffaug
-from diffaug.audit.replay import Verdicts, replay_parts
+from diffaug.audit.replay import replay_parts
+from diffaug.audit.verdicts import Verdicts
 from diffaug.models import find_checkpoint
 from diffaug.output.select import image_counts, picked_rows, spread
 from tests.conftest import SHARDS
