@@ -27,6 +27,7 @@ from diffaug.audit.rebuild import DisagreeError, plan_again, rebuilt
 from diffaug.audit.verdicts import MismatchError, Replayed
 from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.errors import ConfigError, DefectError
+from diffaug.execution import CHANGES_PIXELS
 from diffaug.job.binding import Binding, PartRecord
 from diffaug.manifest.columns import COLUMNS
 from diffaug.manifest.part import Row
@@ -129,14 +130,13 @@ def read_record(path: Path) -> Record:
     missing = [name for name in ("row", "recipe") if name not in found]
     if missing:
         raise ConfigError(f"{path} has no {' and no '.join(missing)}: give {_FORM}")
-    environment = found.get("environment") or {"noise": NOISE_VERSION, "versions": {}}
-    _object(_object(environment, f"{path}: environment").get("versions"), f"{path}: versions")
+    row = _row(_object(found["row"], f"{path}: row"), path)
+    recipe = _object(found["recipe"], f"{path}: recipe")
+    environment = _object(found.get("environment", _environment(row)), f"{path}: environment")
+    _object(environment.get("versions"), f"{path}: environment.versions")
+    part = PartRecord({"recipe": recipe, "environment": environment}, f"{path}: recipe")
     try:
-        part = PartRecord(
-            {"recipe": _object(found["recipe"], f"{path}: recipe"), "environment": environment},
-            f"{path}: recipe",
-        )
-        return Record(_row(_object(found["row"], f"{path}: row"), path), part, _image(found))
+        return Record(row, part, _image(found))
     except binascii.Error as error:
         raise ConfigError(f"{path}: image is not base64: {error}") from None
 
@@ -155,6 +155,12 @@ def _object(value: Any, what: str) -> dict[str, Any]:
         kind = "nothing" if value is None else type(value).__name__
         raise ConfigError(f"{what} is not an object, but {kind}: give {_FORM}")
     return value
+
+
+def _environment(row: Row) -> dict[str, Any]:
+    """What a row alone records of where it was made; its recipe_digest covers the noise."""
+    among = [name for name in CHANGES_PIXELS if f"{name}_version" in row]
+    return {"noise": NOISE_VERSION, "versions": {name: row[f"{name}_version"] for name in among}}
 
 
 def _image(found: Mapping[str, Any]) -> bytes | None:

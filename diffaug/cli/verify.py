@@ -150,8 +150,7 @@ def _replay_record(output: str, sample_id: str | None, source: Path, file: Path 
 
     if sample_id is not None:
         raise ConfigError(f"--source goes with a ROW.json alone: leave out {sample_id}")
-    for name, path in {"ROW.json": output, "PICTURE": str(source)}.items():
-        storage.refuse_nowhere(path, name)
+    storage.refuse_nowhere(output, "ROW.json")
     record = read_record(local_path(output))
     try:
         picture = local_path(source).read_bytes()
