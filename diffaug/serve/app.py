@@ -24,6 +24,8 @@ from diffaug.manifest.part import Row
 from diffaug.serve.admission import Admission, FullError
 from diffaug.serve.bodies import length_of, read_body
 from diffaug.serve.metrics import Metrics
+from diffaug.serve.openapi import openapi
+from diffaug.serve.page import add_pages
 from diffaug.serve.problems import ProblemError, of_defect, problem_response
 from diffaug.serve.recipes import Registered, UnknownRecipeError
 from diffaug.serve.service import Asked, Service
@@ -31,7 +33,6 @@ from diffaug.serve.store import Stored
 from diffaug.serve.tokens import Tokens
 from diffaug.serve.worker import ClosedError
 from diffaug.shards.reading import Label
-from diffaug.version import __version__
 
 __all__ = ["Limits", "State", "create_app"]
 
@@ -107,13 +108,12 @@ def create_app(service: Service, tokens: Tokens, limits: Limits) -> FastAPI:
         yield
         warming.cancel()
 
-    app = FastAPI(
-        title="diffaug", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
     app.state.diffaug = state
     _add_errors(app, state)
     _add_work(app, state)
     _add_health(app, state)
+    add_pages(app, openapi(requires_token=tokens.are_required))
     return app
 
 
