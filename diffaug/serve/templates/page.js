@@ -111,9 +111,11 @@ const show = (picture, answer, query) => {
 
   const asked = new URL(`v1/augment?${query}`, location.href);
   const bearer = fields.token.value.trim() ? ' -H "Authorization: Bearer $TOKEN"' : "";
-  at("curl").textContent =
-    `curl ${word(asked.href)} -H 'Content-Type: ${type(picture)}'${bearer} ` +
-    `--data-binary ${word(`@${picture.name}`)} -o ${word(file)}`;
+  at("curl").textContent = [
+    `curl ${word(asked.href)}`,
+    `-H 'Content-Type: ${type(picture)}'${bearer}`,
+    `--data-binary ${word(`@${picture.name}`)} -o ${word(file)}`,
+  ].join(" \\\n  ");
   at("replay").textContent =
     `diffaug replay ${word(`${name}.json`)} --source ${word(picture.name)} -o ${word(file)}`;
 
