@@ -44,10 +44,13 @@ const ask = async (path, options) => {
     complain("No answer", "The server cannot be reached. Is it running?");
     return undefined;
   }
-  const body = await response.json().catch(() => ({}));
-  if (response.ok) return body;
+  const body = await response.json().catch(() => undefined);
+  if (response.ok && body) return body;
   if (response.status === 401) fields.token.closest("label").hidden = false;
-  complain(`${response.status} ${body.title || response.statusText}`, body.detail);
+  complain(
+    `${response.status} ${body?.title || response.statusText}`,
+    body?.detail || "The answer is not one of diffaug's. Is something in between?",
+  );
   return undefined;
 };
 
@@ -148,6 +151,10 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const [picture] = fields.picture.files;
   choose();
+  if (!type(picture).match(/^image\/|\/octet-stream$/)) {
+    complain("No picture", `${picture.name} is of type ${picture.type}: choose a picture's file.`);
+    return;
+  }
   const query = new URLSearchParams();
   for (const name of ["recipe", "copy", "label", "label_text", "key"]) {
     if (fields[name].value) query.set(name, fields[name].value);
