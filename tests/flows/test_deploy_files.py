@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate  # type: ignore[import-untyped]
 import prefect
 import pytest
 import yaml
@@ -23,6 +25,9 @@ IMAGE = f"diffaug:{diffaug.__version__}"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 COMPOSE = (DEPLOY / "compose.yaml").read_text()
 SERVICES: dict[str, Any] = yaml.safe_load(COMPOSE)["services"]
+SERVICE: list[dict[str, Any]] = [
+    *yaml.safe_load_all((DEPLOY / "kubernetes/service.yaml").read_text())
+]
 
 
 def loaded(path: str) -> Any:
@@ -65,8 +70,12 @@ def test_compose_is_valid_and_pinned() -> None:
         assert re.fullmatch(r"[\w./-]+:\d[\w.-]*", service["image"])
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert "no-new-privileges:true" in service["security_opt"]
-    assert {SERVICES[name]["image"] for name in ("server", "setup", "worker")} == {IMAGE}
-    assert all("healthcheck" in SERVICES[name] for name in ("database", "server", "worker"))
+    ours, watched = (
+        ("server", "setup", "worker", "service"),
+        ("database", "server", "worker", "service"),
+    )
+    assert {SERVICES[name]["image"] for name in ours} == {IMAGE}
+    assert all("healthcheck" in SERVICES[name] for name in watched)
 
 
 def test_every_variable_of_compose_must_be_set_and_is_in_the_example_without_a_value() -> None:
@@ -76,7 +85,7 @@ def test_every_variable_of_compose_must_be_set_and_is_in_the_example_without_a_v
     example = [line for line in lines if line and not line.startswith("#")]
     assert sorted(example) == sorted({f"{name}=" for name, _ in used})
     assert "PREFECT_SERVER_API_AUTH_STRING" in SERVICES["server"]["environment"]
-    assert "deploy/.env" in (ROOT / ".gitignore").read_text().split()
+    assert {"deploy/.env", "deploy/serve-tokens"} <= set((ROOT / ".gitignore").read_text().split())
 
 
 def test_the_limits_heartbeats_and_patience_fit_together() -> None:
@@ -87,6 +96,44 @@ def test_the_limits_heartbeats_and_patience_fit_together() -> None:
     for deployment in deployments:
         beat = deployment["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
         assert 5 * int(beat) == loaded("lost-runs.yaml")["trigger"]["within"]
+
+
+def test_the_service_has_longer_to_end_than_it_takes() -> None:
+    (deployment, _, _) = SERVICE
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    for arguments, given in (
+        (shlex.split(SERVICES["service"]["command"]), SERVICES["service"]["stop_grace_period"]),
+        (container["args"], f"{pod['terminationGracePeriodSeconds']}s"),
+    ):
+        assert arguments[:2] == ["diffaug", "serve"]
+        assert int(arguments[arguments.index("--drain") + 1]) < int(given.removesuffix("s"))
+
+
+def test_the_service_on_kubernetes() -> None:
+    for resource in SERVICE:
+        kubernetes_validate.validate(resource, "1.37", strict=True)
+    deployment, address, scaler = SERVICE
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels == deployment["spec"]["selector"]["matchLabels"] == address["spec"]["selector"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == IMAGE
+    assert pod["securityContext"]["runAsNonRoot"]
+    probes = {
+        name: probe["httpGet"]["path"] for name, probe in container.items() if "Probe" in name
+    }
+    assert probes == {
+        "startupProbe": "/livez",
+        "livenessProbe": "/livez",
+        "readinessProbe": "/readyz",
+    }
+    mounted = {one["name"] for one in container["volumeMounts"]}
+    assert mounted == {one["name"] for one in pod["volumes"]}
+    target = scaler["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
+    (metric,) = scaler["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "diffaug_queue_seconds"
 
 
 def test_helm_values() -> None:
