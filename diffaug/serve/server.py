@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from diffaug.errors import ConfigError
-from diffaug.serve.app import State
+from diffaug.serve.state import State
 
 __all__ = ["listen", "run_server"]
 
