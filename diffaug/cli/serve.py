@@ -55,7 +55,7 @@ def serve(
     max_wait
         seconds of work that may wait; what comes then is told when to come again
     max_body
-        bytes of a request
+        bytes of a picture; of a tar, bytes of a sample's members that are read
     drain
         seconds to end what is under way after SIGTERM
     batch_size
@@ -76,10 +76,11 @@ def serve(
             f"--host {host} can be reached from other machines: give --tokens, a file of tokens"
         )
     from diffaug.execution import Execution
-    from diffaug.serve.app import Limits, create_app
+    from diffaug.serve.app import create_app
     from diffaug.serve.recipes import Recipes
     from diffaug.serve.server import listen, run_server
     from diffaug.serve.service import Service
+    from diffaug.serve.state import Limits
     from diffaug.serve.store import Store
     from diffaug.serve.tokens import Tokens, read_tokens
 

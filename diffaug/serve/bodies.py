@@ -8,12 +8,12 @@ from starlette.requests import Request
 
 from diffaug.serve.problems import ProblemError
 
-__all__ = ["length_of", "read_body"]
+__all__ = ["PATIENCE", "SLOWEST", "length_of", "read_body"]
 
-_PATIENCE = 10.0
+PATIENCE = 10.0
 """Seconds that a body may pause, before the request is given up."""
 
-_SLOWEST = 4096
+SLOWEST = 4096
 """Bytes a second that a body must come with, on average."""
 
 
@@ -44,9 +44,9 @@ async def read_body(request: Request, most: int) -> bytes:
     began = asyncio.get_running_loop().time()
     stream = request.stream().__aiter__()
     while True:
-        left = _PATIENCE + size / _SLOWEST - (asyncio.get_running_loop().time() - began)
+        left = PATIENCE + size / SLOWEST - (asyncio.get_running_loop().time() - began)
         try:
-            part = await asyncio.wait_for(anext(stream, None), min(max(left, 0), _PATIENCE))
+            part = await asyncio.wait_for(anext(stream, None), min(max(left, 0), PATIENCE))
         except TimeoutError:
             raise ProblemError(
                 408,

@@ -12,7 +12,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from diffaug.errors import ConfigError
-from diffaug.serve.app import State
+from diffaug.serve.state import State
 
 __all__ = ["listen", "run_server"]
 
@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
         if self._state.draining or self._loop is None:  # the second signal does not wait
             self.should_exit = True
             return
-        self._state.draining = True
+        self._state.end(self._drain)
         self._loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
