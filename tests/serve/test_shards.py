@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,6 +49,10 @@ def said(answer: bytes) -> dict[str, str]:
     return {name: row["reason_code"] for name, row in rows.items() if "status" in row}
 
 
+def _has_come(conversation: Conversation, part: bytes) -> bool:
+    return part in conversation.answer and not conversation.is_complete
+
+
 def test_copies_leave_while_the_body_comes(house: House) -> None:
     async def talk() -> None:
         conversation = Conversation(house.app)
@@ -55,8 +60,7 @@ def test_copies_leave_while_the_body_comes(house: House) -> None:
             conversation.give(piece)  # a sample ends where the next one begins
             for copy in range(2 if sent else 0):
                 name = f"{sent - 1:04d}-a{copy}.png".encode()
-                await until(lambda name=name: name in conversation.answer)
-        assert not conversation.is_complete
+                await until(partial(_has_come, conversation, name))
         conversation.give(END, is_last=True)
         await conversation.ended()
         assert conversation.is_complete
@@ -70,24 +74,22 @@ def test_a_long_body_is_read_as_far_as_there_is_room_for_its_copies(house: House
     settled = house.count("diffaug_served_total")
     most_held = most_ahead = 0
 
-    def look() -> None:
+    def look(conversation: Conversation) -> None:
         nonlocal most_held, most_ahead
         done = (house.count("diffaug_served_total") - settled) / 2
         most_held = max(most_held, house.state.shard_copies)
         most_ahead = max(most_ahead, conversation.taken - int(done))
 
-    async def talk() -> None:
-        nonlocal conversation
+    async def talk() -> bytes:
         conversation = Conversation(house.app)
-        conversation.on_taken = look
+        conversation.on_taken = partial(look, conversation)
         for piece in pieces(count):
             conversation.give(piece)
         conversation.give(END, is_last=True)
         await conversation.ended()
+        return conversation.answer
 
-    conversation: Conversation
-    asyncio.run(talk())
-    assert len(contents(conversation.answer)) == 4 * count
+    assert len(contents(asyncio.run(talk()))) == 4 * count
     assert most_held <= 2 * lanes
     assert most_ahead <= lanes + 4  # of samples, which have two copies each
 

@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,7 +66,7 @@ class House:
         body: int = 2**26,
     ) -> None:
         execution = Execution.choose(batch_size, None, None)
-        made = {name: Recipe.of(fields) for name, fields in recipes.items()}
+        made = {name: Recipe.of(dict(fields)) for name, fields in recipes.items()}
         registered = Recipes(made, execution)
         editor = registered.registered[0].editor
         self.gate = Gate(editor.model.denoiser.network)
@@ -164,7 +164,7 @@ class Conversation:
         self.on_taken()
         return await self._coming.get()
 
-    async def _send(self, message: dict[str, Any]) -> None:
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
         else:
