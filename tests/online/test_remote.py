@@ -29,7 +29,7 @@ from tests.support.serving import Server, recipe_file, serving
 
 pytestmark = pytest.mark.services
 
-PLAIN: dict[str, Any] = {"model": GREY, "strength": 0.4, "steps": 4, "format": "jpg"}
+PLAIN: dict[str, Any] = {"model": GREY, "strength": 0.4, "steps": 2, "format": "jpg"}
 RANGE: dict[str, Any] = PLAIN | {
     "strength": "0.2:0.8",
     "condition": "label",
@@ -72,7 +72,7 @@ def shard(decoded: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # webdataset leaves its files open
         found = wds.WebDataset(str(SHARDS[0]), shardshuffle=False).decode(decoded)
-        return list(found.slice(10))
+        return list(found.slice(5))
 
 
 @pytest.mark.parametrize(("name", "decoded"), [("range", "pil"), ("range", "torchrgb8")])

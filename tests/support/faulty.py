@@ -18,9 +18,9 @@ __all__ = ["Faulty", "faulty", "refusal"]
 Fault = str | Callable[[httpx.Response], httpx.Response]
 
 
-def refusal(status: int, **headers: str) -> Fault:
+def refusal(status: int, code: str = "test", **headers: str) -> Fault:
     """The answer of a server that does not take a request."""
-    said = {"code": "test", "detail": "the test says so"}
+    said = {"code": code, "detail": "the test says so"}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda _: httpx.Response(status, headers=named, json=said)
 
@@ -32,7 +32,8 @@ class Faulty:
         url: where it listens.
         upstream: where it passes requests on to.
         faults: what happens to the next requests of a path: `cut` breaks the answer off half-way,
-            with a reset; `drop` closes the connection unread; a function changes the answer.
+            with a reset; `drop` resets the connection instead; a function changes the answer.
+        always: what happens to each request of a path after those.
         asked: how many requests of each path there were.
     """
 
