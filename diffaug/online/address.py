@@ -47,9 +47,7 @@ def _address(url: Any) -> Address:
         whole = False
     if not whole or parts.query or parts.fragment:
         shown = url.rpartition("@")[2].partition("?")[0]
-        raise ConfigError(
-            f"urls: {shown!r} is not the address of a server: http://host:8321 is one"
-        )
+        raise ConfigError(f"urls: {shown!r} is not a server's address, such as http://host:8321")
     user, _, host = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")
     login = (unquote(name), unquote(password)) if user else None

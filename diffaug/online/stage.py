@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -100,7 +100,7 @@ class StreamStage(Stage):
         self.keep = keep
         self._census = Census(Reading.of(recipe))
 
-    def __call__(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+    def __call__(self, samples: Iterable[Sample]) -> Generator[Sample, None, None]:
         """Yield each sample's copies; epoch e yields numbers e * copies to (e + 1) * copies - 1.
 
         Raises:

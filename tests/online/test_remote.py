@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -233,7 +234,7 @@ def test_png_is_answered_where_nothing_else_is_taken(server: Server) -> None:
     """The same pixels as the recipe's own format, under another name, and its own row."""
     (image,) = pictures(1)
     data = encoded(image, "PNG")
-    kinds = {}
+    kinds = dict[str, httpx.Response]()
     for accept in ("image/png", "*/*", "image/png", "image/webp, image/png", "IMAGE/PNG;q=1"):
         answer = server.post(data, accept=accept, recipe="range", label=3)
         row = json.loads(answer.headers["diffaug-row"])

@@ -74,7 +74,7 @@ def test_a_server_killed_in_the_middle_loses_nothing(
     guarded = (*flags, "--tokens", tmp_path / "tokens")
     with serving(forked, *guarded, token=TOKEN) as other:
         for token in (None, "another-1234567890"):
-            with pytest.raises(ConfigError, match="does not let this client in .401") as refused:
+            with pytest.raises(ConfigError, match="does not let this client in") as refused:
                 list(RemoteAugmenter(other.url, QUICK, token)(samples(1)))
             assert token is None or token not in str(refused.value)
         before = [one.count("diffaug_rows_total") for one in (server, other)]

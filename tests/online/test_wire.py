@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -51,8 +52,8 @@ def white_is_zero() -> Image.Image:
 
 
 GIVEN: dict[str, Callable[[], Image.Image]] = {
-    **{mode: lambda mode=mode: made(mode) for mode in ("1", "L", "RGB", "P", "I;16", "YCbCr")},
-    **{mode: lambda mode=mode: made(mode) for mode in ("LA", "La", "RGBA", "RGBa", "PA", "CMYK")},
+    **{mode: partial(made, mode) for mode in ("1", "L", "RGB", "P", "I;16", "YCbCr", "CMYK")},
+    **{mode: partial(made, mode) for mode in ("LA", "La", "RGBA", "RGBa", "PA")},
     "grey in colour": lambda: made("L").convert("RGB"),
     "grey in colour, transparent": lambda: made("LA").convert("RGBA"),
     "a grey that is transparent": lambda: made("L", transparency=7),
