@@ -87,6 +87,7 @@ def _add_work(app: FastAPI, state: State) -> None:
                 label=Label(label, label_text),
                 key=key,
                 owner=owner,
+                format="png" if _is_png_alone(accept) else None,
             )
             made = await unless_gone(request, _made(service, asked, if_none_match))
         state.metrics.served(chosen.name, time.monotonic() - began)
@@ -166,3 +167,8 @@ def _refuse_type(request: Request) -> None:
             f"Content-Type: {kind or 'none'} is not taken: send a picture's file as image/png, "
             f"image/jpeg, image/webp or another image type, or a tar of samples as {TAR}",
         )
+
+
+def _is_png_alone(accept: str) -> bool:
+    """Whether a client takes PNG and nothing else, such as one that must not lose a bit."""
+    return {one.partition(";")[0].strip() for one in accept.lower().split(",")} == {"image/png"}

@@ -137,11 +137,13 @@ class Making:
     def _planned(self, copy: Copy, edit: Edit) -> Planned:
         assert copy.source is not None
         assert copy.finish is not None
+        format = self._recipe.editor.recipe.format_for(copy.source.jpeg)
         return Planned(
             recipe=self._recipe,
             edit=edit,
             finish=copy.finish,
-            etag=self._service.etag(self._recipe, copy.source, copy.row["copy"]),
+            format=format,
+            etag=self._service.etag(self._recipe, copy.source, copy.row["copy"], format),
             row={name: value for name, value in copy.row.items() if name not in _PLACE},
             owner=self._owner,
         )

@@ -45,6 +45,7 @@ class Asked:
         label: its class.
         key: its webdataset key.
         owner: whose request it is.
+        format: how to answer, whatever the recipe stores: png, jpg or webp; None: as it stores.
     """
 
     data: bytes
@@ -53,6 +54,7 @@ class Asked:
     label: Label = field(default_factory=Label)
     key: str | None = None
     owner: str = ""
+    format: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +65,8 @@ class Planned:
         recipe: what to do.
         edit: what goes into the lanes.
         finish: how what comes out becomes a picture.
-        etag: the name of its result (see `cache_key`).
+        format: of the result's file: png, jpg or webp.
+        etag: the name of its result (see `Service.etag`).
         row: the columns of its manifest row known so far.
         owner: whose request it is.
     """
@@ -71,14 +74,10 @@ class Planned:
     recipe: Registered
     edit: Edit
     finish: Finish
+    format: str
     etag: str
     row: Row
     owner: str
-
-    @property
-    def format(self) -> str:
-        """How the result is stored: png, jpg or webp."""
-        return self.recipe.editor.recipe.format_for(self.finish.source.jpeg)
 
 
 @dataclass(slots=True, eq=False)
@@ -142,9 +141,7 @@ class Service:
     async def found(self, planned: Planned) -> Stored | None:
         """The copy from the store; None if it is not there."""
         found = await self.stored(planned.etag)
-        if found is None or found.format != planned.format:
-            return None
-        self.hits += 1
+        self.hits += found is not None
         return found
 
     async def made(self, planned: Planned) -> Stored:
@@ -198,10 +195,11 @@ class Service:
         """The result of a call, which runs in a thread of the service."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    def etag(self, recipe: Registered, source: Source, copy: int) -> str:
-        """The name of a copy's result."""
+    def etag(self, recipe: Registered, source: Source, copy: int, format: str) -> str:
+        """The name of a copy's result: its `cache_key` and, unless it is a PNG, its format."""
         editor = recipe.editor
-        return cache_key(editor.recipe, editor.recipe_digest, source, copy, self._execution)
+        key = cache_key(editor.recipe, editor.recipe_digest, source, copy, self._execution)
+        return key if format == "png" else f"{key}-{format}"
 
     async def _made(self, planned: Planned) -> Stored:
         x_0 = await self.run(planned.edit, planned.owner)
@@ -232,11 +230,13 @@ class Service:
             **size_row(source, editor.medium),
             **draft_row(draft),
         }
+        format = asked.format or recipe.format_for(source.jpeg)
         return Planned(
             recipe=asked.recipe,
             edit=draft.edit,
             finish=draft.finish,
-            etag=self.etag(asked.recipe, source, asked.copy),
+            format=format,
+            etag=self.etag(asked.recipe, source, asked.copy, format),
             row=row,
             owner=asked.owner,
         )

@@ -23,10 +23,12 @@ import diffaug
 from diffaug import Augment, Augmenter
 from diffaug.epoch import Epoch
 from diffaug.models import load_model
-from tests.conftest import ROOT, Python, blocks
+from tests.conftest import ROOT, Python, blocks, commands
+from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import GREY, augmented, members, pixels
 from tests.support.loading import COUNT, QUICK, Array, arrays, equal, pictures, samples
+from tests.support.serving import serving
 
 RECIPE = diffaug.Recipe(model=GREY, strength="0.1:0.6", steps=4, seed=3)
 
@@ -210,9 +212,15 @@ def test_a_copy_of_an_epoch_is_another_one() -> None:
 
 
 @pytest.mark.pages
-def test_the_python_of_the_page_runs(checkout: Path, python: Python) -> None:
+def test_the_python_of_the_page_runs(checkout: Path, python: Python, forked: Forks) -> None:
+    """With the server that it says to start, at another address."""
     page = (ROOT / "docs/loader.md").read_text(encoding="utf-8")
-    printed = python("\n".join(blocks(page, "python")))
+    (typed,) = commands(page)
+    assert typed[:2] + typed[-2:] == ["diffaug", "serve", "--port", "8321"]
+    with serving(forked, *typed[2:-2]) as server:
+        code = "\n".join(blocks(page, "python")).replace("http://127.0.0.1:8321", server.url)
+        printed = python(code)
     epochs = ["00000", "00000-a0", "00001", "00001-a0", "00000", "00000-a1", "00001", "00001-a1"]
-    assert printed.splitlines() == ["00000-a0", "00000 (28, 28)", *epochs]
+    served = ["00000-a0", "(28, 28)"]
+    assert printed.splitlines() == ["00000-a0", "00000 (28, 28)", *epochs, *served]
     assert len(list((checkout / "augmented-cache").rglob("*.png"))) == 2
