@@ -19,6 +19,7 @@ from diffaug.pictures.depth import GREYS, deep_to_8_bits, refuse_unscaled
 
 __all__ = [
     "Decoded",
+    "declared_pixels",
     "decode",
     "decode_mask",
     "encode",
@@ -149,6 +150,15 @@ def decode(
         raise DefectError(
             "unreadable_image", f"the image cannot be decoded: {type(error).__name__}: {error}"
         ) from error
+
+
+def declared_pixels(data: bytes) -> int:
+    """How many pixels an image file declares; 0 if it is not one. None of them is decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # see `decode`, which reports it
+        return 0
 
 
 def _check(image: ImageFile.ImageFile, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
@@ -21,6 +22,9 @@ _SLACK = 1.1
 
 _FAR = 10
 """How many queues are promised at most: whoever only asks and never comes keeps no more out."""
+
+_MOST = 10_000
+"""Promises at the same time."""
 
 
 class FullError(DiffaugError):
@@ -65,7 +69,7 @@ class Admission:
         self._most, self._pace, self._clock = most, pace, clock
         self._lock = threading.Lock()
         self._rows = 0.0
-        self._promises: dict[str, _Promise] = {}
+        self._promises: dict[bytes, _Promise] = {}
 
     @property
     def seconds(self) -> float:
@@ -100,7 +104,8 @@ class Admission:
         with self._lock:
             now, pace = self._clock(), self._pace()
             self._forget(now)
-            own = self._promises.pop(who, None)
+            same = hashlib.sha256(who.encode()).digest()  # a client's text may be long
+            own = self._promises.pop(same, None)
             promised = sum(one.rows for one in self._promises.values())
             if own is not None and own.due <= now:
                 over = (self._rows + rows) * pace - _SLACK * self._most
@@ -108,8 +113,8 @@ class Admission:
                 over = (self._rows + promised + rows) * pace - self._most
             if over > 0 and self._rows:
                 seconds = max(1, math.ceil(over))
-                if promised * pace < _FAR * self._most:
-                    self._promises[who] = _Promise(now + seconds, rows)
+                if promised * pace < _FAR * self._most and len(self._promises) < _MOST:
+                    self._promises[same] = _Promise(now + seconds, rows)
                 raise FullError(seconds)
             self._rows += rows
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Query, Request
+from fastapi import FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
@@ -24,6 +24,7 @@ from diffaug.manifest.part import Row
 from diffaug.serve.admission import Admission, FullError
 from diffaug.serve.bodies import length_of, read_body
 from diffaug.serve.metrics import Metrics
+from diffaug.serve.parameters import Copy, Key, LabelNumber, LabelText
 from diffaug.serve.problems import ProblemError, of_defect, problem_response
 from diffaug.serve.recipes import Registered, UnknownRecipeError
 from diffaug.serve.service import Asked, Service
@@ -108,7 +109,12 @@ def create_app(service: Service, tokens: Tokens, limits: Limits) -> FastAPI:
         warming.cancel()
 
     app = FastAPI(
-        title="diffaug", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="diffaug",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever host a request names
     )
     app.state.diffaug = state
     _add_errors(app, state)
@@ -129,10 +135,10 @@ def _add_work(app: FastAPI, state: State) -> None:
     async def augment(
         request: Request,
         recipe: str | None = None,
-        copy: Annotated[int, Query(ge=0, lt=2**31)] = 0,
-        label: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
-        label_text: str | None = None,
-        key: str | None = None,
+        copy: Copy = 0,
+        label: LabelNumber | None = None,
+        label_text: LabelText | None = None,
+        key: Key | None = None,
         accept: Annotated[str, Header()] = "*/*",
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
@@ -154,10 +160,11 @@ def _add_work(app: FastAPI, state: State) -> None:
                 key=key,
                 owner=owner,
             )
-            planned = await service.plan(asked)
-            if _matches(if_none_match, planned.etag):
-                raise ProblemError(412, "not_changed", "you have it already", _tag(planned.etag))
-            made = await service.answer(planned)
+            async with service.room(asked.data):
+                planned = await service.plan(asked)
+                if _matches(if_none_match, planned.etag):
+                    raise ProblemError(412, "not_changed", "you have it", _tag(planned.etag))
+                made = await service.answer(planned)
         state.metrics.served(chosen.name, time.monotonic() - began)
         return _answer(made, chosen, accept)
 

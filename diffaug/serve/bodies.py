@@ -8,12 +8,12 @@ from starlette.requests import Request
 
 from diffaug.serve.problems import ProblemError
 
-__all__ = ["length_of", "read_body"]
+__all__ = ["PATIENCE", "SLOWEST", "length_of", "read_body"]
 
-_PATIENCE = 10.0
+PATIENCE = 10.0
 """Seconds that a body may pause, before the request is given up."""
 
-_SLOWEST = 4096
+SLOWEST = 4096
 """Bytes a second that a body must come with, on average."""
 
 
@@ -21,11 +21,18 @@ def length_of(request: Request, most: int) -> int | None:
     """The length that a request states for its body; None where it states none.
 
     Raises:
-        ProblemError: it is more than `most` bytes (413), or no number (400).
+        ProblemError: it is more than `most` bytes (413), no number, or stated in two ways (400).
     """
     stated = request.headers.get("content-length")
     if stated is None:
         return None
+    if "transfer-encoding" in request.headers:  # where proxies disagree, requests are smuggled
+        raise ProblemError(
+            400,
+            "bad_length",
+            "Content-Length and Transfer-Encoding are both there: send one of them",
+            {"Connection": "close"},
+        )
     if not stated.isascii() or not stated.isdecimal():
         raise ProblemError(400, "bad_length", f"Content-Length: {stated!r} is no number of bytes")
     if int(stated) > most:
@@ -44,9 +51,9 @@ async def read_body(request: Request, most: int) -> bytes:
     began = asyncio.get_running_loop().time()
     stream = request.stream().__aiter__()
     while True:
-        left = _PATIENCE + size / _SLOWEST - (asyncio.get_running_loop().time() - began)
+        left = PATIENCE + size / SLOWEST - (asyncio.get_running_loop().time() - began)
         try:
-            part = await asyncio.wait_for(anext(stream, None), min(max(left, 0), _PATIENCE))
+            part = await asyncio.wait_for(anext(stream, None), min(max(left, 0), PATIENCE))
         except TimeoutError:
             raise ProblemError(
                 408,
