@@ -76,10 +76,11 @@ def serve(
             f"--host {host} can be reached from other machines: give --tokens, a file of tokens"
         )
     from diffaug.execution import Execution
-    from diffaug.serve.app import Limits, create_app
+    from diffaug.serve.app import create_app
     from diffaug.serve.recipes import Recipes
     from diffaug.serve.server import listen, run_server
     from diffaug.serve.service import Service
+    from diffaug.serve.state import Limits
     from diffaug.serve.store import Store
     from diffaug.serve.tokens import Tokens, read_tokens
 

@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from diffaug.errors import DefectError, DiffaugError
+from diffaug.errors import DefectError, DiffaugError, OutOfMemoryError
+from diffaug.serve.admission import FullError
+from diffaug.serve.recipes import UnknownRecipeError
+from diffaug.serve.worker import ClosedError
 
-__all__ = ["ProblemError", "of_defect", "problem_response"]
+__all__ = ["ELSEWHERE", "PROBLEMS", "ProblemError", "of_defect", "problem_of", "problem_response"]
+
+ELSEWHERE = 5
+"""Seconds after which to ask again, or another server, where this one starts or ends."""
 
 _STATUS = {
     "no_label": 422,
@@ -60,3 +69,38 @@ def problem_response(problem: ProblemError) -> JSONResponse:
     return JSONResponse(
         body, problem.status, problem.headers, media_type="application/problem+json"
     )
+
+
+PROBLEMS = (
+    ProblemError,
+    DefectError,
+    OutOfMemoryError,
+    FullError,
+    ClosedError,
+    UnknownRecipeError,
+    ClientDisconnect,
+    RequestValidationError,
+    HTTPException,
+)
+"""The errors of a route that `problem_of` takes."""
+
+
+def problem_of(error: Exception) -> ProblemError:
+    """The problem that an error of a route is."""
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, DefectError):
+        return of_defect(error)
+    if isinstance(error, FullError):
+        return ProblemError(429, "full", str(error), {"Retry-After": str(error.retry_after)})
+    if isinstance(error, (OutOfMemoryError, ClosedError)):
+        code = "closed" if isinstance(error, ClosedError) else "out_of_memory"
+        return ProblemError(503, code, str(error), {"Retry-After": str(ELSEWHERE)})
+    if isinstance(error, UnknownRecipeError):
+        return ProblemError(404 if error.was_named else 400, "unknown_recipe", str(error))
+    if isinstance(error, RequestValidationError):
+        said = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+        return ProblemError(400, "bad_request", said)
+    if isinstance(error, HTTPException):
+        return ProblemError(error.status_code, "http", str(error.detail), error.headers)
+    return ProblemError(400, "gone", "the client went away")

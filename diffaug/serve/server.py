@@ -11,8 +11,8 @@ from typing import Any
 import uvicorn
 
 from diffaug.errors import ConfigError
-from diffaug.serve.app import State
 from diffaug.serve.impatient import Impatient
+from diffaug.serve.state import State
 
 __all__ = ["listen", "run_server"]
 

@@ -1,0 +1,85 @@
+"""What a server answers: a picture with its row, all of it as JSON, or a recipe."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any
+
+from fastapi.responses import JSONResponse, Response
+
+from diffaug.job.commit import environment
+from diffaug.manifest.part import Row
+from diffaug.serve.recipes import Registered
+from diffaug.serve.store import Stored
+
+__all__ = ["answer", "described", "matches", "picture", "tag"]
+
+_MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+
+_TEXTS = ("label_text", "prompt", "reason")
+"""Columns that hold whatever their author wrote, and are left out of a header."""
+
+_HEADER = 6144
+"""Bytes of the header Diffaug-Row at most."""
+
+
+def matches(header: str | None, etag: str) -> bool:
+    """Whether a header If-None-Match names a result."""
+    if header is None:
+        return False
+    tags = (one.strip().removeprefix("W/") for one in header.split(","))
+    return any(one in ("*", f'"{etag}"') for one in tags)
+
+
+def tag(etag: str) -> dict[str, str]:
+    """The header ETag."""
+    return {"ETag": f'"{etag}"'}
+
+
+def answer(made: Stored, recipe: Registered, accept: str) -> Response:
+    """A result as the header Accept asks for it: its picture, or everything known of it as JSON."""
+    if "application/json" not in accept:
+        return picture(made)
+    body = {
+        "image": base64.b64encode(made.data).decode(),
+        "media_type": _MEDIA_TYPES[made.format],
+        "row": _finite(made.row),
+        "recipe": recipe.run.recipe.model_dump(mode="json"),
+        "environment": environment(recipe.run),
+    }
+    return JSONResponse(body, headers=tag(made.etag))
+
+
+def picture(made: Stored) -> Response:
+    """A result's picture, with its row in a header unless that would be too long."""
+    short = {
+        name: value
+        for name, value in _finite(made.row).items()
+        if value is not None and name not in _TEXTS
+    }
+    header = json.dumps(short)
+    headers = tag(made.etag) | ({"Diffaug-Row": header} if len(header) <= _HEADER else {})
+    return Response(made.data, media_type=_MEDIA_TYPES[made.format], headers=headers)
+
+
+def described(one: Registered) -> dict[str, Any]:
+    """A recipe, its model, and what runs it."""
+    run = one.run
+    return {
+        "name": one.name,
+        "digest": one.digest,
+        "model": run.model.model_dump(),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "execution": run.execution.model_dump(),
+        "environment": environment(run),
+    }
+
+
+def _finite(row: Row) -> Row:
+    """A row as JSON can hold it: no infinity, which the log SNR of pure noise is."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
