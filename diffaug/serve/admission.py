@@ -23,7 +23,7 @@ _SLACK = 1.1
 _FAR = 10
 """How many queues are promised at most: whoever only asks and never comes keeps no more out."""
 
-_MOST = 10_000
+_MOST = 2000
 """Promises at the same time."""
 
 
@@ -95,27 +95,25 @@ class Admission:
         finally:
             self.leave(rows)
 
+    def check(self, rows: float, who: str) -> None:
+        """Refuse at once what has no place. It takes none: who sends slowly keeps nobody out.
+
+        Raises:
+            FullError: there is none.
+        """
+        with self._lock:
+            self._refuse(rows, _digest(who))
+
     def enter(self, rows: float, who: str) -> None:
         """Take a place.
 
         Raises:
             FullError: there is none.
         """
+        same = _digest(who)
         with self._lock:
-            now, pace = self._clock(), self._pace()
-            self._forget(now)
-            same = hashlib.sha256(who.encode()).digest()  # a client's text may be long
-            own = self._promises.pop(same, None)
-            promised = sum(one.rows for one in self._promises.values())
-            if own is not None and own.due <= now:
-                over = (self._rows + rows) * pace - _SLACK * self._most
-            else:
-                over = (self._rows + promised + rows) * pace - self._most
-            if over > 0 and self._rows:
-                seconds = max(1, math.ceil(over))
-                if promised * pace < _FAR * self._most and len(self._promises) < _MOST:
-                    self._promises[same] = _Promise(now + seconds, rows)
-                raise FullError(seconds)
+            self._refuse(rows, same)
+            self._promises.pop(same, None)
             self._rows += rows
 
     def leave(self, rows: float) -> None:
@@ -123,8 +121,29 @@ class Admission:
         with self._lock:
             self._rows = max(0.0, self._rows - rows)
 
+    def _refuse(self, rows: float, same: bytes) -> None:
+        now, pace = self._clock(), self._pace()
+        self._forget(now)
+        own = self._promises.get(same)
+        promised = sum(one.rows for one in self._promises.values() if one is not own)
+        if own is not None and own.due <= now:
+            over = (self._rows + rows) * pace - _SLACK * self._most
+        else:
+            over = (self._rows + promised + rows) * pace - self._most
+        if over > 0 and self._rows:
+            seconds = max(1, math.ceil(over))
+            self._promises.pop(same, None)
+            if promised * pace < _FAR * self._most and len(self._promises) < _MOST:
+                self._promises[same] = _Promise(now + seconds, rows)
+            raise FullError(seconds)
+
     def _forget(self, now: float) -> None:
         """Drop promises whose time is over."""
         late = [who for who, one in self._promises.items() if one.due + _LATE < now]
         for who in late:
             del self._promises[who]
+
+
+def _digest(who: str) -> bytes:
+    """What is kept of a client's text, which may be long."""
+    return hashlib.sha256(who.encode()).digest()

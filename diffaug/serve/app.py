@@ -17,6 +17,7 @@ from diffaug.serve.parameters import Copy, Key, LabelNumber, LabelText
 from diffaug.serve.problems import PROBLEMS, ProblemError, problem_of, problem_response
 from diffaug.serve.service import Asked, Service
 from diffaug.serve.state import Limits, State
+from diffaug.serve.store import Stored
 from diffaug.serve.tokens import Tokens
 from diffaug.shards.reading import Label
 from diffaug.version import __version__
@@ -80,20 +81,19 @@ def _add_work(app: FastAPI, state: State) -> None:
         who = f"{owner} {request.client and request.client.host} {request.url.query} {size}"
         began = time.monotonic()
         state.metrics.asked(chosen.name)
-        with state.working(), state.admission.place(chosen.rows, who):
-            asked = Asked(
-                data=await read_body(request, limits.body),
-                recipe=chosen,
-                copy=copy,
-                label=Label(label, label_text),
-                key=key,
-                owner=owner,
-            )
-            async with service.room(asked.data):
-                planned = await service.plan(asked)
-                if matches(if_none_match, planned.etag):
-                    raise ProblemError(412, "not_changed", "you have it already", tag(planned.etag))
-                made = await service.answer(planned)
+        state.admission.check(chosen.rows, who)
+        with state.working():
+            data = await read_body(request, limits.body)
+            with state.admission.place(chosen.rows, who):
+                asked = Asked(
+                    data=data,
+                    recipe=chosen,
+                    copy=copy,
+                    label=Label(label, label_text),
+                    key=key,
+                    owner=owner,
+                )
+                made = await _made(service, asked, if_none_match)
         state.metrics.served(chosen.name, time.monotonic() - began)
         return answer(made, chosen, accept)
 
@@ -149,6 +149,14 @@ def _add_errors(app: FastAPI, state: State) -> None:
 
     for kind in PROBLEMS:
         app.add_exception_handler(kind, problem)
+
+
+async def _made(service: Service, asked: Asked, if_none_match: str | None) -> Stored:
+    async with service.room(asked.data):
+        planned = await service.plan(asked)
+        if matches(if_none_match, planned.etag):
+            raise ProblemError(412, "not_changed", "you have it already", tag(planned.etag))
+        return await service.answer(planned)
 
 
 def _refuse_type(request: Request) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import tracemalloc
 
 import pytest
 
@@ -132,3 +133,28 @@ def test_who_obeys_is_let_in_the_second_time(clock: Clock, clients: int) -> None
     assert again > 500
     assert admitted_again / again > 0.9
     assert min(request.values()) > 0
+
+
+def test_a_look_takes_no_place_and_redeems_no_promise(clock: Clock) -> None:
+    queue = admission(clock)
+    queue.check(6, "slow")
+    queue.enter(10, "first")
+    with pytest.raises(FullError):
+        queue.check(4, "second")
+    queue.leave(10)
+    queue.enter(6, "third")
+    clock.now += 4
+    queue.check(4, "second")
+    assert refused(queue, 4, "newcomer") >= 1  # the place is still kept for the second
+    queue.enter(4, "second")
+
+
+def test_who_is_many_is_kept_in_few_bytes(clock: Clock) -> None:
+    queue = admission(clock, pace=1e-9)
+    queue.enter(2e10, "first")
+    tracemalloc.start()
+    for number in range(2500):
+        refused(queue, 1, f"{number}" + "x" * 50_000)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 10_000_000
