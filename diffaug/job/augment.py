@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
 
 from diffaug import storage
 from diffaug.diffusion.edit import Edit
-from diffaug.editor import Draft, Editor, Source
-from diffaug.errors import ConfigError, DefectError, OutOfMemoryError, UncommittedError
+from diffaug.editor import Editor
+from diffaug.errors import ConfigError, OutOfMemoryError, UncommittedError
 from diffaug.job.binding import Binding, panel_of
-from diffaug.job.copy import Copy, Item, ShardEnd
-from diffaug.job.rows import run_row, size_row, source_row
+from diffaug.job.copies import copies_of
+from diffaug.job.copy import Item, ShardEnd
+from diffaug.job.rows import run_row
 from diffaug.job.writer import Tally, Uncommitted, Writer
-from diffaug.manifest.part import Row
 from diffaug.output.run import Run, SourceShard, read_run
 from diffaug.output.survey import ShardReport, survey
-from diffaug.shards import Sample
 from diffaug.shards.census import Census
 from diffaug.storage import Fingerprint
 from diffaug.threads import ahead, behind
@@ -99,46 +97,8 @@ def _planned(
         try:
             with storage.open_whole(shard.url) as source:
                 for sample in found.samples(source.stream):
-                    yield from _copies(sample, shard, shared, editor)
+                    yield from copies_of(sample, shard, shared, editor)
                 outcome: Fingerprint | OSError = source.fingerprint()
         except OSError as error:
             outcome = error
         yield ShardEnd(shard, outcome, found.passed_over), None
-
-
-def _copies(
-    sample: Sample, shard: SourceShard, shared: Row, editor: Editor
-) -> Iterator[tuple[Copy, Edit | None]]:
-    """The planned copies of a sample; for a defect of the shard itself, one without a number."""
-    row = shared | source_row(sample, shard.url, editor.reading)
-    copies = range(editor.recipe.copies)
-    try:
-        source = editor.read(sample)
-    except DefectError as defect:
-        for number in [None] if sample.key is None else copies:
-            yield Copy.failed(shard, row, defect, number), None
-        return
-    row |= size_row(source, editor.medium)
-    source = replace(source, defect=source.defect or _name_taken(source, sample, editor))
-    for number, draft in zip(copies, editor.plan(source, copies), strict=True):
-        edit = draft.edit if isinstance(draft, Draft) else None
-        yield Copy.planned(shard, row, source, number, draft), edit
-
-
-def _name_taken(source: Source, sample: Sample, editor: Editor) -> DefectError | None:
-    """The defect of a sample with a member to carry that would be named like its results.
-
-    Only `format=auto` leaves it to the sample; of any other, `refuse_unused` knows beforehand.
-    """
-    recipe = editor.recipe
-    extension = recipe.format_for(source.jpeg)
-    carried = editor.reading.carried(sample)
-    if (recipe.layout, recipe.format) != ("each", "auto") or extension not in carried:
-        return None
-    kind = "a JPEG" if source.jpeg else "no JPEG"
-    return DefectError(
-        "name_taken",
-        f"carry: the image is {kind}, so that format=auto gives its results the name {extension}, "
-        "and a sample has a name once: choose another format, or name the member to carry "
-        f"otherwise (a.mask.{extension})",
-    )

@@ -9,12 +9,10 @@ import platform
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -22,16 +20,16 @@ from PIL import Image
 from diffaug import storage
 from diffaug.execution import device_class, versions
 from diffaug.job.copy import Copy
-from diffaug.job.rows import Place, lineage, output_row
+from diffaug.job.copytar import CopyTar, File
+from diffaug.job.rows import output_row
 from diffaug.manifest.part import Part, Row
-from diffaug.output.layout import LINEAGE_MEMBER, REJECTS, SHARDS, Output, copy_key, tar_path
+from diffaug.output.layout import REJECTS, SHARDS, Output, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
 from diffaug.pictures.fit import GEOMETRIES
 from diffaug.pictures.losses import Loss
 from diffaug.pictures.medium import Medium
-from diffaug.shards import Member, Sample, ShardWriter
-from diffaug.shards.reading import Reading
+from diffaug.shards import Sample, ShardWriter
 from diffaug.storage import Fingerprint
 
 __all__ = ["ShardSink", "environment"]
@@ -81,14 +79,6 @@ class _Published:
     bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """An image's file: its extension, png, jpg or webp, and its bytes."""
-
-    extension: str
-    data: bytes
-
-
 class ShardSink:
     """Collects a shard's tars and manifest part in a local folder, and commits or discards them."""
 
@@ -108,13 +98,12 @@ class ShardSink:
         self._part_path = folder / f"{shard.stem}.parquet"
         self._tar = _Tar(folder / f"{shard.stem}.tar")
         self._rejects = _Tar(folder / f"{shard.stem}.rejects.tar")
+        self._kept = CopyTar(self._tar, run.recipe)
+        self._turned_away = CopyTar(self._rejects, run.recipe)
         self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.judge_names)
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
         self._geometry = dict.fromkeys(GEOMETRIES, 0)
         self._lost = Counter[Loss]()
-        self._reading = Reading.of(run.recipe)
-        self._paired = run.recipe.layout == "paired"
-        self._last_source: str | None = None
 
     def add_failed(self, copy: Copy) -> None:
         """Add the row of a copy that has no image."""
@@ -122,19 +111,10 @@ class ShardSink:
         self._counts["failed"] += 1
 
     def add_image(self, copy: Copy) -> None:
-        """Add the image of a copy that is kept, its short lineage, and its row.
-
-        In the layout `each` it is its own sample, with what is carried; in `paired` its
-        source's sample comes first, once, and the image is a member of that.
-        """
+        """Add the image of a copy that is kept, its short lineage, and its row."""
         image, sample, row = self._made(copy)
         file = self._file(copy)
-        if self._paired:
-            self._add_source(sample)
-            key = str(sample.key)
-            place = self._add(self._tar, key, f"{key}.aug{row['copy']}", file, row)
-        else:
-            place = self._add_each(self._tar, row, file, sample)
+        place = self._kept.add(row, file, sample)
         self._part.add(row | output_row(image, file.data, place, self._medium) | {"status": "ok"})
         self._counts["ok"] += 1
 
@@ -149,10 +129,9 @@ class ShardSink:
         """
         image, sample, row = self._made(copy)
         row, file = row | verdict, self._file(copy)
-        if self._paired:
-            self._add_source(sample)
+        self._kept.add_source(sample)
         keep = self._run.recipe.keep_rejects
-        place = self._add_each(self._rejects, row, file, sample) if keep else None
+        place = self._turned_away.add_each(row, file, sample) if keep else None
         self._part.add(row | output_row(image, file.data, place, self._medium))
         self._counts["filtered"] += 1
 
@@ -166,47 +145,12 @@ class ShardSink:
         self._lost.update(copy.finish.losses())
         return copy.image, copy.source.sample, copy.row
 
-    def _file(self, copy: Copy) -> _File:
+    def _file(self, copy: Copy) -> File:
         """The file of a copy's image."""
         assert copy.source is not None
         assert copy.image is not None
         format = self._run.recipe.format_for(copy.source.jpeg)
-        return _File(format, self._medium.write(copy.image, format))
-
-    def _add_each(self, tar: _Tar, row: Row, file: _File, sample: Sample) -> Place:
-        """Add an image as its own sample."""
-        key = copy_key(str(sample.key), row["copy"])
-        # new jobs carry no such member: see unused.py, and augment.py for format=auto
-        taken, carried = (file.extension, LINEAGE_MEMBER), self._reading.carried(sample)
-        carried = {name: one for name, one in carried.items() if name not in taken}
-        return self._add(tar, key, key, file, row, carried)
-
-    def _add(
-        self,
-        tar: _Tar,
-        key: str,
-        stem: str,
-        file: _File,
-        row: Row,
-        carried: Mapping[str, Member] = MappingProxyType({}),
-    ) -> Place:
-        """Add an image, what is carried with it, and its short lineage, under names with a stem."""
-        name = f"{stem}.{file.extension}"
-        offset = tar.add(name, file.data)
-        for extension, member in carried.items():
-            tar.add(f"{stem}.{extension}", member.data)
-        tar.add(f"{stem}.{LINEAGE_MEMBER}", lineage(row))
-        return Place(key, name, offset)
-
-    def _add_source(self, sample: Sample) -> None:
-        """Add the source's sample, before the first of its copies."""
-        if sample.key == self._last_source:
-            return
-        extension, members = self._reading.image_key(sample.members), sample.members
-        carried = self._reading.carried(sample)
-        for name, member in ({extension: members[extension]} | carried).items():
-            self._tar.add(f"{sample.key}.{name}", member.data)
-        self._last_source = sample.key
+        return File(format, self._medium.write(copy.image, format))
 
     def discard(self) -> None:
         """Drop everything, each file even if the disk is too full to close another."""

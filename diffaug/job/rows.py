@@ -27,6 +27,7 @@ __all__ = [
     "Place",
     "draft_row",
     "failed_row",
+    "finite",
     "lineage",
     "output_row",
     "run_row",
@@ -141,6 +142,14 @@ def output_row(
         "output_pixel_sha256": medium.digest(image),
         **{f"output_{name}": value for name, value in medium.facts(image).items()},
         "output_bytes": len(data),
+    }
+
+
+def finite(row: Row) -> Row:
+    """A row as JSON can hold it: no infinity, which the log SNR of pure noise is."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
     }
 
 

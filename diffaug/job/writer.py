@@ -13,6 +13,7 @@ from PIL import Image
 from diffaug.diffusion.steps import Finished
 from diffaug.job.commit import ShardSink
 from diffaug.job.copy import Copy, Item
+from diffaug.job.settling import score, verdicts
 from diffaug.judges import Panel
 from diffaug.manifest.part import Row
 from diffaug.output.run import Run, SourceShard
@@ -133,25 +134,16 @@ class Writer:
                     item.make(x_0)
                 waiting.append(item)
             if len(waiting) >= self._panel.rows:
-                yield from self._scored(waiting)
+                score(self._panel, waiting)
+                yield from waiting
                 waiting = []
-        yield from self._scored(waiting)
-
-    def _scored(self, items: list[Item]) -> list[Item]:
-        copies = [item for item in items if isinstance(item, Copy) and item.image is not None]
-        scores = self._panel([copy.candidate() for copy in copies])
-        for copy, worth in zip(copies, scores, strict=True):
-            copy.row |= worth
-        return items
+        score(self._panel, waiting)
+        yield from waiting
 
     def _settled(self, scored: Iterator[Item]) -> Iterator[tuple[Item, Row]]:
         """Each with its verdict's columns, the copies of a source together where they compete."""
         for group in self._groups(scored):
-            copies = [item for item in group if isinstance(item, Copy) and item.image is not None]
-            verdicts = iter(self._filters.verdicts([copy.row for copy in copies]))
-            for item in group:
-                has_image = isinstance(item, Copy) and item.image is not None
-                yield item, dict(next(verdicts)) if has_image else {}
+            yield from zip(group, verdicts(self._filters, group), strict=True)
 
     def _groups(self, scored: Iterator[Item]) -> Iterator[list[Item]]:
         if not self._filters.compare_copies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import threading
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from diffaug.errors import DiffaugError
+from diffaug.serve.turns import Turns
 
 __all__ = ["Admission", "FullError"]
 
@@ -19,6 +21,9 @@ _LATE = 10.0
 
 _SLACK = 1.1
 """How much longer than planned the queue may be for those who were promised a place."""
+
+_SHARE = 0.5
+"""The part of the queue that shards may hold: pictures find room in the rest."""
 
 _FAR = 10
 """How many queues are promised at most: whoever only asks and never comes keeps no more out."""
@@ -47,8 +52,19 @@ class _Promise:
     rows: float
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    rows: float
+    place: asyncio.Future[None]
+
+
 class Admission:
     """A queue that is bounded in seconds of work.
+
+    A picture that finds no room is refused; a copy of a shard waits for it, as the shard is then
+    read more slowly. Room is kept for the copy that has waited longest, owner by owner, so that
+    pictures cannot starve shards; and shards hold no more than half of the queue, so that they
+    cannot starve pictures.
 
     What is refused is promised a place at the time when, by the pace of the network, there will be
     room for it and for all that was promised before. Until then newcomers find the queue that much
@@ -68,7 +84,9 @@ class Admission:
     ) -> None:
         self._most, self._pace, self._clock = most, pace, clock
         self._lock = threading.Lock()
-        self._rows = 0.0
+        self._rows = self._of_shards = 0.0
+        self._waiting: Turns[_Waiting] = Turns()
+        self._first: _Waiting | None = None  # of those that wait
         self._promises: dict[bytes, _Promise] = {}
 
     @property
@@ -120,6 +138,54 @@ class Admission:
         """Give a place up."""
         with self._lock:
             self._rows = max(0.0, self._rows - rows)
+            self._let_in()
+
+    async def enter_of_shard(self, rows: float, owner: str) -> None:
+        """Take a place for a copy of a shard, once there is one.
+
+        Args:
+            rows: network rows of the copy.
+            owner: whose it is: owners take turns.
+        """
+        waiting = _Waiting(rows, asyncio.get_running_loop().create_future())
+        with self._lock:
+            self._waiting.put(waiting, owner)
+            self._let_in()
+        try:
+            await waiting.place
+        except asyncio.CancelledError:
+            if waiting.place.cancelled():
+                with self._lock:
+                    self._let_in()  # those behind it
+            else:
+                self.leave_of_shard(rows)
+            raise
+
+    def leave_of_shard(self, rows: float) -> None:
+        """Give the place of a shard's copy up."""
+        with self._lock:
+            self._rows = max(0.0, self._rows - rows)
+            self._of_shards = max(0.0, self._of_shards - rows)
+            self._let_in()
+
+    def _let_in(self) -> None:
+        """Give places to those that wait, as far as there is room."""
+        while self._first is not None or self._waiting:
+            first = self._first = self._first or self._waiting.take()
+            if not first.place.cancelled():
+                if not self._has_room(first.rows):
+                    return
+                self._rows += first.rows
+                self._of_shards += first.rows
+                first.place.set_result(None)
+            self._first = None
+
+    def _has_room(self, rows: float) -> bool:
+        """Whether there is room for a copy of a shard."""
+        pace = self._pace()
+        full = bool(self._rows) and (self._rows + rows) * pace > self._most
+        share = bool(self._of_shards) and (self._of_shards + rows) * pace > _SHARE * self._most
+        return not (full or share)
 
     def _refuse(self, rows: float, same: bytes) -> None:
         now, pace = self._clock(), self._pace()
@@ -129,9 +195,11 @@ class Admission:
         if own is not None and own.due <= now:
             over = (self._rows + rows) * pace - _SLACK * self._most
         else:
-            over = (self._rows + promised + rows) * pace - self._most
+            kept = 0.0 if self._first is None else self._first.rows
+            over = (self._rows + promised + kept + rows) * pace - self._most
         if over > 0 and self._rows:
-            seconds = max(1, math.ceil(over))
+            rate = 1 - _SHARE if self._of_shards or self._first else 1.0
+            seconds = max(1, math.ceil(over / rate))
             self._promises.pop(same, None)
             if promised * pace < _FAR * self._most and len(self._promises) < _MOST:
                 self._promises[same] = _Promise(now + seconds, rows)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from typing import Any
 
 from fastapi.responses import JSONResponse, Response
 
 from diffaug.job.commit import environment
-from diffaug.manifest.part import Row
+from diffaug.job.rows import finite
 from diffaug.serve.recipes import Registered
 from diffaug.serve.store import Stored
 
@@ -45,7 +44,7 @@ def answer(made: Stored, recipe: Registered, accept: str) -> Response:
     body = {
         "image": base64.b64encode(made.data).decode(),
         "media_type": _MEDIA_TYPES[made.format],
-        "row": _finite(made.row),
+        "row": finite(made.row),
         "recipe": recipe.run.recipe.model_dump(mode="json"),
         "environment": environment(recipe.run),
     }
@@ -56,7 +55,7 @@ def picture(made: Stored) -> Response:
     """A result's picture, with its row in a header unless that would be too long."""
     short = {
         name: value
-        for name, value in _finite(made.row).items()
+        for name, value in finite(made.row).items()
         if value is not None and name not in _TEXTS
     }
     header = json.dumps(short)
@@ -74,12 +73,4 @@ def described(one: Registered) -> dict[str, Any]:
         "recipe": run.recipe.model_dump(mode="json"),
         "execution": run.execution.model_dump(),
         "environment": environment(run),
-    }
-
-
-def _finite(row: Row) -> Row:
-    """A row as JSON can hold it: no infinity, which the log SNR of pure noise is."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
     }

@@ -13,11 +13,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from diffaug.serve.answers import answer, described, matches, picture, tag
 from diffaug.serve.bodies import length_of, read_body
+from diffaug.serve.gone import unless_gone
 from diffaug.serve.parameters import Copy, Key, LabelNumber, LabelText
 from diffaug.serve.problems import PROBLEMS, ProblemError, problem_of, problem_response
 from diffaug.serve.service import Asked, Service
 from diffaug.serve.state import Limits, State
 from diffaug.serve.store import Stored
+from diffaug.serve.tars import TAR, answer_shard
 from diffaug.serve.tokens import Tokens
 from diffaug.shards.reading import Label
 from diffaug.version import __version__
@@ -72,10 +74,12 @@ def _add_work(app: FastAPI, state: State) -> None:
         accept: Annotated[str, Header()] = "*/*",
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        """One augmented copy of the picture in the body."""
+        """One augmented copy of the picture in the body, or all copies of each sample of a tar."""
         owner = state.tokens.owner(request.headers.get("authorization"))
         state.refuse_unready()
         chosen = service.recipes.find(recipe)
+        if _media_type(request) == TAR:
+            return await answer_shard(state, request, chosen, owner)
         _refuse_type(request)
         size = length_of(request, limits.body)
         who = f"{owner} {request.client and request.client.host} {request.url.query} {size}"
@@ -93,7 +97,7 @@ def _add_work(app: FastAPI, state: State) -> None:
                     key=key,
                     owner=owner,
                 )
-                made = await _made(service, asked, if_none_match)
+                made = await unless_gone(request, _made(service, asked, if_none_match))
         state.metrics.served(chosen.name, time.monotonic() - began)
         return answer(made, chosen, accept)
 
@@ -159,12 +163,16 @@ async def _made(service: Service, asked: Asked, if_none_match: str | None) -> St
         return await service.answer(planned)
 
 
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 def _refuse_type(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _media_type(request)
     if not kind.startswith("image/") and kind != "application/octet-stream":
         raise ProblemError(
             415,
             "media_type",
             f"Content-Type: {kind or 'none'} is not taken: send a picture's file as image/png, "
-            "image/jpeg, image/webp or another image type",
+            f"image/jpeg, image/webp or another image type, or a tar of samples as {TAR}",
         )

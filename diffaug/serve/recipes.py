@@ -10,6 +10,7 @@ from diffaug.editor import Editor
 from diffaug.errors import ConfigError, DiffaugError
 from diffaug.execution import Execution
 from diffaug.job.plan import run_of
+from diffaug.judges import load_panel
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.output.run import Run
 from diffaug.recipe import Recipe
@@ -109,6 +110,8 @@ def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
     checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
     editor = Editor(recipe, checkpoint, execution)
+    if recipe.turns_away:  # the judges of shards are loaded here, so that they exist
+        load_panel(recipe.judges, execution)
     return Registered(name, run_of(editor, checkpoint), editor, _rows(editor))
 
 

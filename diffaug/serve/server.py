@@ -83,7 +83,7 @@ class _Server(uvicorn.Server):
         if self._state.draining or self._loop is None:  # the second signal does not wait
             self.should_exit = True
             return
-        self._state.draining = True
+        self._state.end(self._drain)
         self._loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:

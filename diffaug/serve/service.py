@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.editor import Draft, Source
+from diffaug.diffusion.edit import Edit
+from diffaug.editor import Draft, Finish, Source
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
 from diffaug.job.rows import draft_row, output_row, run_row, size_row
@@ -27,6 +30,8 @@ from diffaug.serve.worker import Worker
 from diffaug.shards.reading import Label
 
 __all__ = ["Asked", "Planned", "Service"]
+
+T = TypeVar("T")
 
 _THREADS = 2
 """Threads that decode, plan, finish and encode, beside the worker's network calls."""
@@ -56,27 +61,38 @@ class Asked:
     owner: str = ""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Planned:
-    """A request that can be carried out.
+    """A copy that can be made.
 
     Attributes:
-        asked: the request.
-        draft: the copy.
+        recipe: what to do.
+        edit: what goes into the lanes.
+        finish: how what comes out becomes a picture.
         etag: the name of its result (see `cache_key`).
         row: the columns of its manifest row known so far.
+        owner: whose request it is.
     """
 
-    asked: Asked
-    draft: Draft
+    recipe: Registered
+    edit: Edit
+    finish: Finish
     etag: str
     row: Row
+    owner: str
 
     @property
     def format(self) -> str:
         """How the result is stored: png, jpg or webp."""
-        source = self.draft.finish.source
-        return self.asked.recipe.editor.recipe.format_for(source.jpeg)
+        return self.recipe.editor.recipe.format_for(self.finish.source.jpeg)
+
+
+@dataclass(slots=True, eq=False)
+class _Making:
+    """A copy that is being made, and how many requests wait for it."""
+
+    task: asyncio.Task[Stored]
+    waiting: int = 0
 
 
 class Service:
@@ -99,7 +115,7 @@ class Service:
         self._threads = ThreadPoolExecutor(_THREADS, "diffaug-serve")
         self._room = Room(_PIXELS)
         self.hits = 0
-        self._under_way: dict[str, asyncio.Task[Stored]] = {}
+        self._under_way: dict[str, _Making] = {}
 
     def warm_up(self) -> None:
         """Fill the lanes once, so that the first request finds threads and a pace."""
@@ -116,7 +132,7 @@ class Service:
     @asynccontextmanager
     async def room(self, data: bytes) -> AsyncIterator[None]:
         """Wait until there is memory for this picture, which is held while the context lasts."""
-        pixels = await self._apart(partial(declared_pixels, data))
+        pixels = await self.apart(partial(declared_pixels, data))
         async with self._room.of(pixels):
             yield
 
@@ -126,30 +142,61 @@ class Service:
         Raises:
             DefectError: the picture or its class is unusable.
         """
-        planned: Planned = await self._apart(partial(self._planned, asked))
-        return planned
+        return await self.apart(partial(self._planned, asked))
 
     async def answer(self, planned: Planned) -> Stored:
-        """The copy: from the store, from another request's work under way, or made.
+        """The copy: from the store, or as `made` has it.
 
         Raises:
             DefectError: the model gave values that are not finite.
             OutOfMemoryError: a network call does not fit into memory.
         """
+        made = await self.found(planned) or await self.made(planned)
+        return replace(made, row=made.row | planned.row)  # another's names its own key and texts
+
+    async def found(self, planned: Planned) -> Stored | None:
+        """The copy from the store; None if it is not there."""
         found = await self.stored(planned.etag)
-        if found is not None and found.format == planned.format:
-            self.hits += 1
-            return found
-        task = self._under_way.get(planned.etag)
-        if task is None:
-            task = asyncio.create_task(self._made(planned))
-            self._under_way[planned.etag] = task
-            task.add_done_callback(lambda _: self._under_way.pop(planned.etag, None))
-        return await asyncio.shield(task)
+        if found is None or found.format != planned.format:
+            return None
+        self.hits += 1
+        return found
+
+    async def made(self, planned: Planned) -> Stored:
+        """The copy from another request's work under way, or made.
+
+        The work is cancelled once nobody waits for it any longer; what has a lane by then ends
+        there, for nothing.
+
+        Raises:
+            DefectError: the model gave values that are not finite.
+            OutOfMemoryError: a network call does not fit into memory.
+        """
+        making = self._under_way.get(planned.etag)
+        if making is None:
+            making = _Making(asyncio.create_task(self._made(planned)))
+            self._under_way[planned.etag] = making
+        making.waiting += 1
+        try:
+            return await asyncio.shield(making.task)
+        finally:
+            making.waiting -= 1
+            if not making.waiting:
+                making.task.cancel()
+                if self._under_way.get(planned.etag) is making:
+                    del self._under_way[planned.etag]
+
+    async def run(self, edit: Edit, owner: str) -> NDArray[np.float32]:
+        """What the lanes make of an edit, float32 (*), nominally in [-1, 1].
+
+        Raises:
+            OutOfMemoryError: a network call does not fit into memory.
+        """
+        return await asyncio.wrap_future(self.worker.submit(edit, owner))
 
     async def stored(self, etag: str) -> Stored | None:
         """The result of this name in the store; None if it is not there."""
-        return None if self.store is None else await self._apart(partial(self.store.read, etag))
+        return None if self.store is None else await self.apart(partial(self.store.read, etag))
 
     def close(self, seconds: float | None = None) -> bool:
         """End once what is under way is done; whether it has ended after so many seconds."""
@@ -157,14 +204,18 @@ class Service:
         self._threads.shutdown(wait=ended, cancel_futures=not ended)
         return ended
 
-    async def _apart(self, call: Any) -> Any:
+    async def apart(self, call: Callable[[], T]) -> T:
+        """The result of a call, which runs in a thread of the service."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    def etag(self, recipe: Registered, source: Source, copy: int) -> str:
+        """The name of a copy's result."""
+        editor = recipe.editor
+        return cache_key(editor.recipe, editor.recipe_digest, source, copy, self._execution)
+
     async def _made(self, planned: Planned) -> Stored:
-        future = self.worker.submit(planned.draft.edit, planned.asked.owner)
-        x_0 = await asyncio.wrap_future(future)
-        made: Stored = await self._apart(partial(self._finished, planned, x_0))
-        return made
+        x_0 = await self.run(planned.edit, planned.owner)
+        return await self.apart(partial(self._finished, planned, x_0))
 
     def _planned(self, asked: Asked) -> Planned:
         editor, run = asked.recipe.editor, asked.recipe.run
@@ -191,14 +242,20 @@ class Service:
             **size_row(source, editor.medium),
             **draft_row(draft),
         }
-        etag = cache_key(recipe, editor.recipe_digest, source, asked.copy, self._execution)
-        return Planned(asked, draft, etag, row)
+        return Planned(
+            recipe=asked.recipe,
+            edit=draft.edit,
+            finish=draft.finish,
+            etag=self.etag(asked.recipe, source, asked.copy),
+            row=row,
+            owner=asked.owner,
+        )
 
-    def _finished(self, planned: Planned, x_0: Any) -> Stored:
-        editor = planned.asked.recipe.editor
-        image: Image.Image = planned.draft.finish.picture(x_0)
-        data = editor.medium.write(image, planned.format)
-        row = planned.row | output_row(image, data, None, editor.medium) | {"status": "ok"}
+    def _finished(self, planned: Planned, x_0: NDArray[np.float32]) -> Stored:
+        medium = planned.recipe.editor.medium
+        image = planned.finish.picture(x_0)
+        data = medium.write(image, planned.format)
+        row = planned.row | output_row(image, data, None, medium) | {"status": "ok"}
         made = Stored(planned.etag, planned.format, row, data)
         if self.store is not None:
             self.store.write(made)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +11,17 @@ from dataclasses import dataclass
 from diffaug.serve.admission import Admission
 from diffaug.serve.metrics import Metrics
 from diffaug.serve.problems import ELSEWHERE, ProblemError
+from diffaug.serve.room import Room
 from diffaug.serve.service import Service
 from diffaug.serve.tokens import Tokens
 
 __all__ = ["Limits", "State"]
+
+_SHARDS = 4
+"""Shards of one owner that are read at the same time."""
+
+_MEMORY = 2**30
+"""Bytes of all samples of shards that were read and are not done: members and decoded pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +30,7 @@ class Limits:
 
     Attributes:
         wait: seconds of work that may wait.
-        body: bytes of a request's body.
+        body: bytes of a picture, and of the members of a shard's sample that are read.
     """
 
     wait: float
@@ -35,6 +44,8 @@ class State:
         ready: whether the first network calls were made.
         draining: whether the server is about to end.
         active: how many requests for work are under way.
+        reads_until: the time of the loop until which bodies of shards are read; None: no end yet.
+        shard_memory: bytes for the samples of shards.
     """
 
     def __init__(self, service: Service, tokens: Tokens, limits: Limits) -> None:
@@ -43,6 +54,22 @@ class State:
         self.metrics = Metrics(service, self.admission)
         self.ready = self.draining = False
         self.active = 0
+        self.reads_until: float | None = None
+        self.shard_memory = Room(_MEMORY)
+        self._shards: dict[str, asyncio.Semaphore] = {}
+
+    def end(self, seconds: float) -> None:
+        """Take no more requests.
+
+        Args:
+            seconds: until the server ends; the bodies of shards are read for half of that.
+        """
+        self.draining = True
+        self.reads_until = time.monotonic() + seconds / 2  # the clock of asyncio's loops
+
+    def turn_of_shard(self, owner: str) -> asyncio.Semaphore:
+        """What an owner's shard holds while it is read: the next ones wait."""
+        return self._shards.setdefault(owner, asyncio.Semaphore(_SHARDS))
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
 from diffaug.errors import DefectError
+from diffaug.shards.keys import Keys
 from diffaug.shards.tars import Tail, open_tar
 
 __all__ = [
@@ -109,7 +110,11 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 
 def read_samples(
-    stream: IO[bytes], wanted: Callable[[str], bool], max_bytes: int = MAX_BYTES
+    stream: IO[bytes],
+    wanted: Callable[[str], bool],
+    max_bytes: int = MAX_BYTES,
+    max_sample: int | None = None,
+    most_keys: int | None = None,
 ) -> Iterator[Sample]:
     """Group a tar's members into samples, in order, in constant memory.
 
@@ -122,10 +127,12 @@ def read_samples(
         stream: the tar's bytes, read once from start to end.
         wanted: which extensions to read; of other members only the names are kept.
         max_bytes: the largest member to read.
+        max_sample: the largest sample, in bytes of the members that are read; None: any.
+        most_keys: how many keys to remember, so that one which comes again is noticed; None: all.
     """
     tail = Tail(stream)
     sample: Sample | None = None
-    seen: set[str] = set()
+    seen = Keys(most_keys)
     stopped = 0  # offset of the next header
     try:
         with open_tar(tail) as tar:
@@ -145,7 +152,8 @@ def read_samples(
                     sample.names[_as_utf8(extension)[-_MAX_EXTENSION:]] = None
                 if wanted(extension):
                     try:
-                        sample.members[extension] = _take(tar, info, extension, max_bytes)
+                        _refuse_unread(info, extension, sample, max_bytes, max_sample)
+                        sample.members[extension] = _take(tar, info)
                     except DefectError as defect:
                         sample.defect = sample.defect or defect
         if not tail.ended_at(stopped):
@@ -158,12 +166,10 @@ def read_samples(
         yield from _after_end(tail, stopped)
 
 
-def _take(tar: tarfile.TarFile, info: tarfile.TarInfo, extension: str, max_bytes: int) -> Member:
-    """Read a member.
-
-    Raises:
-        DefectError: it is not a plain file, or is too large.
-    """
+def _refuse_unread(
+    info: tarfile.TarInfo, extension: str, sample: Sample, max_bytes: int, max_sample: int | None
+) -> None:
+    """Raise the defect of a member that is not read: no plain file, or too large."""
     if not info.isreg():
         kind = _KINDS.get(info.type, "a member of unknown type")
         raise DefectError("not_a_file", f"{extension} is {kind}, but only plain files are read")
@@ -174,6 +180,17 @@ def _take(tar: tarfile.TarFile, info: tarfile.TarInfo, extension: str, max_bytes
             "too_large_member",
             f"{extension} declares {info.size} bytes, but members of at most {max_bytes} are read",
         )
+    held = sum(len(member.data) for member in sample.members.values())
+    if max_sample is not None and held + info.size > max_sample:
+        raise DefectError(
+            "too_large_sample",
+            f"with {extension}, of {info.size} bytes, the members that are read have more than "
+            f"{max_sample} bytes together",
+        )
+
+
+def _take(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    """Read a plain file."""
     handle = tar.extractfile(info)
     data = handle.read() if handle is not None else b""
     return Member(_as_utf8(info.name), info.offset_data, data)
@@ -184,7 +201,7 @@ def _as_utf8(name: str) -> str:
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
-def _defect_of(name: str, key: str, seen: set[str]) -> DefectError | None:
+def _defect_of(name: str, key: str, seen: Keys) -> DefectError | None:
     """What is wrong with a sample's key, judged by the name of its first member."""
     if _as_utf8(name) != name:
         return DefectError("unsafe_name", "the member's name is not UTF-8")
