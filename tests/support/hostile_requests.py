@@ -6,7 +6,6 @@ All ask a server of one recipe, and ask it to close the connection once it has a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from tests.support.hostile import png
 
@@ -96,13 +95,6 @@ _framed(
     code="too_large_body",
 )
 _framed(
-    "longest_length",
-    "a Content-Length of five thousand digits",
-    f"{LENGTH}: {'9' * 5000}",
-    status=400,
-    code="bad_http",
-)
-_framed(
     "two_lengths",
     "two lengths that differ",
     f"{LENGTH}: {SIZE}",
@@ -175,7 +167,7 @@ _query("copy_negative", "`copy=-1`", "copy=-1", 400, "bad_request")
 _query("copy_real", "`copy=1.0`", "copy=1.0", 400, "bad_request")
 _query("copy_empty", "`copy=`", "copy=", 400, "bad_request")
 _query("label_huge", "a label of five thousand digits", f"label={'9' * 5000}", 400, "bad_request")
-_query("label_arabic", "`label=١`", f"label={quote('١')}", 400, "bad_request")
+_query("label_arabic", "a label in Arabic digits", "label=%d9%a1", 400, "bad_request")
 _query("nul_in_texts", "a NUL in `label_text` and `key`", "label_text=%00&key=%00")
 _query("not_utf_8", "`label_text` that is not UTF-8", "label_text=%ff%fe%ed%a0%80")
 _query("long_text", "a `label_text` as long as a shard's may be", f"label_text={'x' * 2**16}")
