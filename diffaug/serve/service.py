@@ -194,6 +194,11 @@ class Service:
         """
         return await asyncio.wrap_future(self.worker.submit(edit, owner))
 
+    @property
+    def under_way(self) -> list[_Making]:
+        """What is being made now."""
+        return list(self._under_way.values())
+
     async def stored(self, etag: str) -> Stored | None:
         """The result of this name in the store; None if it is not there."""
         return None if self.store is None else await self.apart(partial(self.store.read, etag))

@@ -77,9 +77,13 @@ class Shard:
         self._first = await self._apart(lambda: next(self._samples, None))
         if self._body.start.startswith(_GZIP):
             raise ProblemError(415, "content_encoding", "the body is compressed: send the tar")
-        defect = self._first and self._first[1].defect
-        if isinstance(defect, DefectError) and defect.code == "unreadable_tar":
-            raise self._body.stopped or defect
+        if self._first is None or self._first[1].key is not None:
+            return
+        if self._body.stopped is not None:
+            raise self._body.stopped
+        defect = self._first[1].defect
+        if defect is not None and defect.code == "unreadable_tar":
+            raise defect
 
     async def run(self, spool: Spool) -> None:
         """Write the tar that answers the shard.
@@ -100,7 +104,8 @@ class Shard:
         spool.end()
 
     def close(self) -> None:
-        """End its thread."""
+        """End its thread, and let go of what it holds."""
+        self._hold(-self.held)
         self._body.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -151,13 +156,17 @@ class Shard:
                 if planned is None:
                     self._room.release()
                     break
-                self.held += 1
+                self._hold(1)
                 copy, edit = planned
                 last = await self._making.begin(copy, edit, number, group)
                 await self._queue.put(last)
             handed.set()
             if last is not None:
                 await last.taken.wait()
+
+    def _hold(self, copies: int) -> None:
+        self.held += copies
+        self._state.shard_copies += copies
 
     def _bytes(self, sample: Sample) -> int:
         """What a sample takes in memory: its members and its picture, as far as it is decoded."""
@@ -175,7 +184,7 @@ class Shard:
                 await asyncio.wait({item.work})
             item.taken.set()
             self._room.release()
-            self.held -= 1
+            self._hold(-1)
             if group and not (self._making.compares and item.number == group[0].number):
                 yield group
                 group = []

@@ -46,6 +46,7 @@ class State:
         active: how many requests for work are under way.
         reads_until: the time of the loop until which bodies of shards are read; None: no end yet.
         shard_memory: bytes for the samples of shards.
+        shard_copies: how many copies of shards are planned, and have not left their order.
     """
 
     def __init__(self, service: Service, tokens: Tokens, limits: Limits) -> None:
@@ -55,6 +56,7 @@ class State:
         self.ready = self.draining = False
         self.active = 0
         self.reads_until: float | None = None
+        self.shard_copies = 0
         self.shard_memory = Room(_MEMORY)
         self._shards: dict[str, asyncio.Semaphore] = {}
 

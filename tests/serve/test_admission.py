@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import heapq
 import tracemalloc
@@ -135,6 +136,130 @@ def test_who_obeys_is_let_in_the_second_time(clock: Clock, clients: int) -> None
     assert again > 500
     assert admitted_again / again > 0.9
     assert min(request.values()) > 0
+
+
+def test_a_shard_waits_for_the_room_that_a_picture_is_refused(clock: Clock) -> None:
+    async def talk() -> None:
+        queue = admission(clock)
+        queue.enter(10, "picture")
+        waiting = asyncio.create_task(queue.enter_of_shard(3, "a"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        queue.leave(5)
+        await waiting
+        assert queue.seconds == 8
+
+    asyncio.run(talk())
+
+
+def test_shards_hold_half_of_the_queue_at_most(clock: Clock) -> None:
+    async def talk() -> None:
+        queue = admission(clock)
+        await queue.enter_of_shard(3, "a")
+        second = asyncio.create_task(queue.enter_of_shard(3, "a"))
+        await asyncio.sleep(0)
+        assert not second.done()
+        queue.enter(4, "picture")
+        queue.leave_of_shard(3)
+        await second
+        assert queue.seconds == 7
+
+    asyncio.run(talk())
+
+
+def test_room_is_kept_for_the_shard_that_waits(clock: Clock) -> None:
+    async def talk() -> None:
+        queue = admission(clock)
+        queue.enter(10, "first")
+        waiting = asyncio.create_task(queue.enter_of_shard(4, "a"))
+        await asyncio.sleep(0)
+        queue.leave(2)
+        refused(queue, 1, "newcomer")
+        queue.leave(2)
+        await waiting
+
+    asyncio.run(talk())
+
+
+def test_owners_of_shards_take_turns(clock: Clock) -> None:
+    async def talk() -> None:
+        queue, order = admission(clock), list[str]()
+
+        async def shard(owner: str) -> None:
+            await queue.enter_of_shard(5, owner)
+            order.append(owner)
+
+        await queue.enter_of_shard(5, "a")
+        tasks = [asyncio.create_task(shard(owner)) for owner in ("a", "a", "a", "b", "b")]
+        for _ in range(5):
+            await asyncio.sleep(0)
+            queue.leave_of_shard(5)
+        await asyncio.gather(*tasks)
+        assert order == ["a", "a", "b", "a", "b"]  # the first was there before there was a b
+
+    asyncio.run(talk())
+
+
+def test_a_shard_that_waits_no_longer_holds_nothing(clock: Clock) -> None:
+    async def talk() -> None:
+        queue = admission(clock)
+        await queue.enter_of_shard(5, "a")
+        first = asyncio.create_task(queue.enter_of_shard(5, "a"))
+        second = asyncio.create_task(queue.enter_of_shard(1, "a"))
+        await asyncio.sleep(0)
+        first.cancel()
+        queue.leave_of_shard(5)
+        await second
+        late = asyncio.create_task(queue.enter_of_shard(5, "a"))
+        await asyncio.sleep(0)
+        queue.leave_of_shard(1)  # which gives the place to one that is cancelled before it has it
+        late.cancel()
+        await asyncio.gather(first, late, return_exceptions=True)
+        assert queue.seconds == 0
+
+    asyncio.run(talk())
+
+
+def test_neither_pictures_nor_shards_starve(clock: Clock) -> None:
+    """More pictures and shards than there is work for: the server does a row a second."""
+
+    async def talk() -> tuple[int, int]:
+        queue, line, done = admission(clock), list[str](), {"shard": 0, "picture": 0}
+        again: list[tuple[float, str]] = [(clock.now, str(number)) for number in range(40)]
+
+        async def shard() -> None:
+            while True:
+                await queue.enter_of_shard(1, "a")
+                line.append("shard")
+
+        shards = [asyncio.create_task(shard()) for _ in range(4)]
+        for number in range(1000):
+            for due, who in [one for one in again if one[0] <= clock.now]:
+                again.remove((due, who))
+                try:
+                    queue.enter(1, who)
+                except FullError as full:
+                    again.append((due + full.retry_after, who))
+                else:
+                    line.append("picture")
+                    again.append((clock.now + 1, f"{who.partition(' ')[0]} {number}"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if line:
+                kind = line.pop(0)
+                done[kind] += 1
+                if kind == "shard":
+                    queue.leave_of_shard(1)
+                else:
+                    queue.leave(1)
+            clock.now += 1
+        for task in shards:
+            task.cancel()
+        return done["shard"], done["picture"]
+
+    shards, pictures = asyncio.run(talk())
+    assert shards > 200
+    assert pictures > 200
 
 
 def test_a_look_takes_no_place_and_redeems_no_promise(clock: Clock) -> None:
