@@ -16,7 +16,8 @@ from prefect.states import Failed
 from pydantic import BaseModel, Field
 
 from diffaug import ConfigError, storage
-from diffaug.audit.replay import Verdicts, replay_parts
+from diffaug.audit.replay import replay_parts
+from diffaug.audit.verdicts import Verdicts
 from diffaug.audit.verify import rest, verify_shards
 from diffaug.output.markdown import code, text
 from diffaug.output.run import the_run

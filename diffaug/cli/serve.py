@@ -94,7 +94,7 @@ def serve(
     shown, number, *_ = listening.getsockname()
     url = f"http://[{shown}]:{number}" if ":" in shown else f"http://{shown}:{number}"
     names = ", ".join(one.name for one in recipes.registered)
-    err.print(f"serving {names} at {url}", "serving", url=url)
+    err.print(f"serving {names} at {url} (page: {url}/docs)", "serving", url=url)
     if run_server(made, made.state.diffaug, listening, drain):
         return OK
     err.print(f"diffaug: some requests were not done {drain:g} s after the signal")

@@ -13,6 +13,7 @@ from diffaug.cli.steps import advise, command
 from diffaug.errors import ConfigError
 
 if TYPE_CHECKING:
+    from diffaug.audit.verdicts import Replayed
     from diffaug.audit.verify import Difference
 
 __all__ = ["replay", "verify"]
@@ -72,7 +73,8 @@ def _shown(differences: list[Difference]) -> int:
 
 def _replay_some(output: str, number: int, stems: list[str]) -> int:
     """Make images of these shards again, print those that differ, and return their number."""
-    from diffaug.audit.replay import Verdicts, replay_parts
+    from diffaug.audit.replay import replay_parts
+    from diffaug.audit.verdicts import Verdicts
     from diffaug.output.select import image_counts, picked_rows, spread
 
     tally = Verdicts()
@@ -91,36 +93,83 @@ def _replay_some(output: str, number: int, stems: list[str]) -> int:
 @app.command
 def replay(
     output: str,
-    sample_id: str,
+    sample_id: str | None = None,
     *,
+    source: Path | None = None,
     file: Annotated[Path | None, Parameter(name=["--file", "-o"])] = None,
 ) -> int:
     """Make one image again from its manifest part alone, and compare it with the record.
 
+    With --source, a row that has left its output is enough: `diffaug replay ROW.json --source
+    PICTURE` makes an image again that a server answered with.
+
     Exit 0 if it is equal, or within the tolerance if it was made on another kind of machine; 1 if
-    it differs; 2 if there is no such image.
+    it differs; 2 if there is no such image, or the source is not the row's.
 
     Parameters
     ----------
     output
-        folder or URL of an output
+        folder or URL of an output; with --source, a JSON file with a manifest row and its recipe,
+        as `diffaug serve` answers to Accept: application/json
     sample_id
-        the id in the manifest, or at least its first 8 characters
+        the id in the manifest, or at least its first 8 characters; left out with --source
+    source
+        the picture that the row's image was made of
     file
         where to write the image, replacing an existing file [default: its name in its tar, in the
-        current folder]
+        current folder; with --source, the picture's name with the copy's number]
     """
     from diffaug import storage
-    from diffaug.audit.replay import replay_rows
-    from diffaug.output.select import find_sample
-    from diffaug.storage import local_path
 
     if file is not None:
         storage.refuse_nowhere(str(file), "FILE")
+    if source is not None:
+        return _replay_record(output, sample_id, source, file)
+    if sample_id is None:
+        raise ConfigError(
+            "SAMPLE_ID is missing: give the id of an image of OUTPUT, or with --source the picture "
+            "that a ROW.json is of"
+        )
+    from diffaug.audit.replay import replay_rows
+    from diffaug.output.select import find_sample
+
     metadata, row = find_sample(output, sample_id)
     (replayed,) = replay_rows([row], metadata, output)
+    if _told(replayed, file, replayed.name.rpartition("/")[2], "manifest") == DIFFERS:
+        return DIFFERS
+    advise(f"next: {command('verify', output, '--replay', '5')}")
+    return OK
+
+
+def _replay_record(output: str, sample_id: str | None, source: Path, file: Path | None) -> int:
+    """Make the image of a row in a JSON file again, from a picture."""
+    from diffaug import storage
+    from diffaug.audit.record import read_record
+    from diffaug.output.layout import copy_key
+    from diffaug.storage import local_path
+
+    if sample_id is not None:
+        raise ConfigError(f"--source goes with a ROW.json alone: leave out {sample_id}")
+    storage.refuse_nowhere(output, "ROW.json")
+    record = read_record(local_path(output))
+    try:
+        picture = local_path(source).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--source: cannot read {source}: {error.strerror}") from None
+    replayed = record.replay(picture)
+    if not record.is_of(picture) and replayed.data is not None:
+        out.print(f"{source} is another file than the row's source, with the same pixels")
+    # the row may be anybody's, so it names no file here
+    name = f"{copy_key(source.stem, replayed.row['copy'])}.{replayed.format}"
+    return _told(replayed, file, name, "row")
+
+
+def _told(replayed: Replayed, file: Path | None, name: str, record: str) -> int:
+    """Write a rebuilt image, to FILE or by its name, and print the verdict; the exit status."""
+    from diffaug.storage import local_path
+
     if replayed.data is not None:
-        path = local_path(file or replayed.name.rpartition("/")[2])
+        path = local_path(file or name)
         try:
             _save(replayed.data, path)
         except OSError as error:
@@ -129,13 +178,10 @@ def replay(
             ) from None
         out.print(f"wrote {path}")
     if replayed.verdict == "equal":
-        out.print("equal: its bytes and pixels match the manifest")
+        out.print(f"equal: its bytes and pixels match the {record}")
     else:
         out.print(f"{replayed.verdict}: {replayed}")
-    if replayed.verdict == "differs":
-        return DIFFERS
-    advise(f"next: {command('verify', output, '--replay', '5')}")
-    return OK
+    return DIFFERS if replayed.verdict == "differs" else OK
 
 
 def _save(data: bytes, path: Path) -> None:

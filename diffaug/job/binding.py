@@ -115,6 +115,7 @@ class PartRecord:
 
     Args:
         metadata: its `diffaug.*` metadata.
+        where: what errors call its recipe.
 
     Attributes:
         recipe: of the job.
@@ -124,11 +125,11 @@ class PartRecord:
         ConfigError: this diffaug cannot read the metadata.
     """
 
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
+    def __init__(
+        self, metadata: Mapping[str, Any], where: str = "the part's diffaug.recipe"
+    ) -> None:
         try:
-            self.recipe = Recipe.of(
-                Recipe.recorded(metadata["recipe"]), where="the part's diffaug.recipe"
-            )
+            self.recipe = Recipe.of(Recipe.recorded(metadata["recipe"]), where=where)
             self.noise = str(metadata["environment"]["noise"])
             self._versions = dict(metadata["environment"]["versions"])
         except (KeyError, TypeError) as error:

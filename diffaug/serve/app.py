@@ -14,6 +14,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from diffaug.serve.answers import answer, described, matches, picture, tag
 from diffaug.serve.bodies import length_of, read_body
 from diffaug.serve.gone import unless_gone
+from diffaug.serve.openapi import openapi
+from diffaug.serve.page import add_pages
 from diffaug.serve.parameters import Copy, Key, LabelNumber, LabelText
 from diffaug.serve.problems import PROBLEMS, ProblemError, problem_of, problem_response
 from diffaug.serve.service import Asked, Service
@@ -22,7 +24,6 @@ from diffaug.serve.store import Stored
 from diffaug.serve.tars import TAR, answer_shard
 from diffaug.serve.tokens import Tokens
 from diffaug.shards.reading import Label
-from diffaug.version import __version__
 
 __all__ = ["create_app"]
 
@@ -40,18 +41,13 @@ def create_app(service: Service, tokens: Tokens, limits: Limits) -> FastAPI:
         yield
         warming.cancel()
 
-    app = FastAPI(
-        title="diffaug",
-        version=__version__,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,  # it would lead to whatever host a request names
-    )
+    # a redirection for a slash would lead to whatever host a request names
+    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.diffaug = state
     _add_errors(app, state)
     _add_work(app, state)
     _add_health(app, state)
+    add_pages(app, openapi(requires_token=tokens.are_required))
     return app
 
 

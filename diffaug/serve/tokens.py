@@ -25,6 +25,11 @@ class Tokens:
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         self._digests = [_digest(token) for token in tokens]
 
+    @property
+    def are_required(self) -> bool:
+        """Whether there are any."""
+        return bool(self._digests)
+
     def owner(self, authorization: str | None) -> str:
         """Whose a request is, by its header `Authorization: Bearer TOKEN`.
 

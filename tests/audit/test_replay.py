@@ -17,7 +17,8 @@ from PIL import Image
 
 import diffaug
 from diffaug import storage
-from diffaug.audit.replay import TOLERANCE, Replayed, Verdicts, replay_parts, replay_rows
+from diffaug.audit.replay import replay_parts, replay_rows
+from diffaug.audit.verdicts import TOLERANCE, Replayed, Verdicts
 from diffaug.errors import DefectError
 from diffaug.manifest.part import Row, read_metadata
 from diffaug.output.select import find_sample, image_counts, picked_rows, spread

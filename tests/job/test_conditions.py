@@ -14,14 +14,16 @@ import pytest
 from PIL import Image
 
 import diffaug
-from diffaug.audit.replay import Verdicts, replay_parts
+from diffaug.audit.record import read_record
+from diffaug.audit.replay import replay_parts
+from diffaug.audit.verdicts import Verdicts
 from diffaug.models import find_checkpoint
 from diffaug.output.select import image_counts, picked_rows, spread
 from tests.conftest import SHARDS
 from tests.support import tiny
 from tests.support.hostile import encoded, fashion, write_files, write_samples
 from tests.support.hubs import COMMIT, OLDER, forget, serving
-from tests.support.jobs import GREY, augmented, output_bytes, pixels, planned
+from tests.support.jobs import GREY, augmented, members, output_bytes, part, pixels, planned
 
 UPPER = np.zeros((28, 28), np.uint8)
 UPPER[:14] = 255
@@ -168,6 +170,13 @@ def test_an_image_taken_to_pure_noise_is_rebuilt(tmp_path: Path) -> None:
         assert lineage is not None
         said = json.loads(lineage.read(), parse_constant=pytest.fail)
     assert "log_snr" not in said
+    (row,), metadata = part(tmp_path / "out", "s")
+    left = {"row": row | {"log_snr": None}} | {
+        key: metadata[key] for key in ("recipe", "environment")
+    }
+    (tmp_path / "row.json").write_text(json.dumps(left, allow_nan=False))
+    picture = members(source)[row["source_member"]]
+    assert read_record(tmp_path / "row.json").replay(picture).verdict == "equal"
 
 
 def test_masks_that_are_nowhere_are_told_of(

@@ -17,7 +17,7 @@ __all__ = ["PATIENCE", "Server", "recipe_file", "serving"]
 PATIENCE = 600
 """Seconds for what takes a moment on a quiet machine."""
 
-_URL = re.compile(r"at (http://\S+)\n")
+_URL = re.compile(r"at (http://\S+) \(page: \1/docs\)\n")
 
 
 class Server:
