@@ -55,7 +55,7 @@ def serve(
     max_wait
         seconds of work that may wait; what comes then is told when to come again
     max_body
-        bytes of a request
+        bytes of a picture; of a tar, bytes of a sample's members that are read
     drain
         seconds to end what is under way after SIGTERM
     batch_size

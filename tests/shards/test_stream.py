@@ -11,7 +11,7 @@ import pytest
 
 from diffaug.shards import Sample, ShardWriter, read_member, read_samples, split_name
 from tests.conftest import SHARDS
-from tests.support.hostile import BLOCK, LONG_KEYS, fashion, png, write_files
+from tests.support.hostile import BLOCK, LONG_KEYS, blocks, fashion, png, write_files
 from tests.support.jobs import members, webdataset
 
 IMAGES = {"png", "jpg", "webp", "gif", "tiff"}
@@ -36,6 +36,28 @@ def test_a_member_larger_than_asked_for_is_not_read() -> None:
     assert 0 < len(large) < len(samples) == 40
     assert all(len(sample.members["png"].data) <= 400 for sample in samples if not sample.defect)
     assert {sample.defect.code for sample in large if sample.defect} == {"too_large_member"}
+
+
+def test_a_sample_larger_than_asked_for_is_not_read_whole() -> None:
+    stream = io.BytesIO(blocks([("a.png", bytes(60)), ("a.txt", bytes(50)), ("b.png", bytes(110))]))
+    first, second, _ = read_samples(stream, {"png", "txt"}.__contains__, max_sample=109)
+    assert [sample.defect and sample.defect.code for sample in (first, second)] == [
+        "too_large_sample",
+        "too_large_sample",
+    ]
+    assert list(first.members) == ["png"]
+
+
+def test_a_key_that_comes_again_is_noticed_as_far_back_as_keys_are_remembered() -> None:
+    keys = ["a", "b", "a", "c", "d", "a", "b"]
+    data = blocks([(f"{key}.png", b"x") for key in keys]) + bytes(2 * BLOCK)
+
+    def noticed(most_keys: int | None) -> list[bool]:
+        samples = read_samples(io.BytesIO(data), {"png"}.__contains__, most_keys=most_keys)
+        return [sample.defect is not None for sample in samples]
+
+    assert noticed(None) == [False, False, True, False, False, True, True]
+    assert noticed(2) == [False, False, True, False, False, False, False]
 
 
 def test_an_offset_is_where_the_data_begins() -> None:

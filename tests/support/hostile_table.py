@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -48,9 +48,9 @@ otherwise approximately. Nothing was unpickled, followed, opened by name or run.
 """
 
 
-def run(folder: Path, groups: Iterable[Group] = GROUPS) -> None:
+def run(folder: Path) -> None:
     """One job a group: its inputs, a clean shard, and the plain pictures that they show."""
-    for group in groups:
+    for group in GROUPS:
         inputs = folder / group.name
         inputs.mkdir(parents=True)
         sources = [case.write(inputs) for case in group.cases.values()]
