@@ -82,7 +82,7 @@ def test_it_is_answered_as_the_document_says(
         suppress_health_check=list(HealthCheck),
     )
     @given(operation.as_strategy(generation_mode=mode))
-    def ask(case: Case) -> None:
+    def ask(case: Case[Any]) -> None:
         nonlocal asked
         asked += 1
         case.call_and_validate(base_url=server.url, checks=CHECKS)

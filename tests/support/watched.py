@@ -19,9 +19,10 @@ _EVENTS = ("open", "os.", "pathlib.", "socket.connect", "socket.getaddrinfo", "s
 def main() -> None:
     """Run the command line."""
     from diffaug.cli import main as command
-    from diffaug.serve import bodies, impatient
+    from diffaug.serve import bodies, impatient, inflow
 
-    bodies.PATIENCE = impatient.PATIENCE = 1e6
+    for module in (bodies, impatient, inflow):
+        vars(module)["PATIENCE"] = 1e6
     log = os.open(os.environ[NAME], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
