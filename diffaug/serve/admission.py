@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import threading
 import time
@@ -26,6 +27,9 @@ _SHARE = 0.5
 
 _FAR = 10
 """How many queues are promised at most: whoever only asks and never comes keeps no more out."""
+
+_MOST = 2000
+"""Promises at the same time."""
 
 
 class FullError(DiffaugError):
@@ -83,7 +87,7 @@ class Admission:
         self._rows = self._of_shards = 0.0
         self._waiting: Turns[_Waiting] = Turns()
         self._first: _Waiting | None = None  # of those that wait
-        self._promises: dict[str, _Promise] = {}
+        self._promises: dict[bytes, _Promise] = {}
 
     @property
     def seconds(self) -> float:
@@ -109,28 +113,25 @@ class Admission:
         finally:
             self.leave(rows)
 
+    def check(self, rows: float, who: str) -> None:
+        """Refuse at once what has no place. It takes none: who sends slowly keeps nobody out.
+
+        Raises:
+            FullError: there is none.
+        """
+        with self._lock:
+            self._refuse(rows, _digest(who))
+
     def enter(self, rows: float, who: str) -> None:
         """Take a place.
 
         Raises:
             FullError: there is none.
         """
+        same = _digest(who)
         with self._lock:
-            now, pace = self._clock(), self._pace()
-            self._forget(now)
-            own = self._promises.pop(who, None)
-            promised = sum(one.rows for one in self._promises.values())
-            if own is not None and own.due <= now:
-                over = (self._rows + rows) * pace - _SLACK * self._most
-            else:
-                kept = 0.0 if self._first is None else self._first.rows
-                over = (self._rows + promised + kept + rows) * pace - self._most
-            if over > 0 and self._rows:
-                rate = 1 - _SHARE if self._of_shards or self._first else 1.0
-                seconds = max(1, math.ceil(over / rate))
-                if promised * pace < _FAR * self._most:
-                    self._promises[who] = _Promise(now + seconds, rows)
-                raise FullError(seconds)
+            self._refuse(rows, same)
+            self._promises.pop(same, None)
             self._rows += rows
 
     def leave(self, rows: float) -> None:
@@ -186,8 +187,31 @@ class Admission:
         share = bool(self._of_shards) and (self._of_shards + rows) * pace > _SHARE * self._most
         return not (full or share)
 
+    def _refuse(self, rows: float, same: bytes) -> None:
+        now, pace = self._clock(), self._pace()
+        self._forget(now)
+        own = self._promises.get(same)
+        promised = sum(one.rows for one in self._promises.values() if one is not own)
+        if own is not None and own.due <= now:
+            over = (self._rows + rows) * pace - _SLACK * self._most
+        else:
+            kept = 0.0 if self._first is None else self._first.rows
+            over = (self._rows + promised + kept + rows) * pace - self._most
+        if over > 0 and self._rows:
+            rate = 1 - _SHARE if self._of_shards or self._first else 1.0
+            seconds = max(1, math.ceil(over / rate))
+            self._promises.pop(same, None)
+            if promised * pace < _FAR * self._most and len(self._promises) < _MOST:
+                self._promises[same] = _Promise(now + seconds, rows)
+            raise FullError(seconds)
+
     def _forget(self, now: float) -> None:
         """Drop promises whose time is over."""
         late = [who for who, one in self._promises.items() if one.due + _LATE < now]
         for who in late:
             del self._promises[who]
+
+
+def _digest(who: str) -> bytes:
+    """What is kept of a client's text, which may be long."""
+    return hashlib.sha256(who.encode()).digest()

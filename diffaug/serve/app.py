@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import FastAPI, Header, Query, Request
+from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from diffaug.serve.answers import answer, described, matches, picture, tag
@@ -16,6 +16,7 @@ from diffaug.serve.bodies import length_of, read_body
 from diffaug.serve.gone import unless_gone
 from diffaug.serve.openapi import openapi
 from diffaug.serve.page import add_pages
+from diffaug.serve.parameters import Copy, Key, LabelNumber, LabelText
 from diffaug.serve.problems import PROBLEMS, ProblemError, problem_of, problem_response
 from diffaug.serve.service import Asked, Service
 from diffaug.serve.state import Limits, State
@@ -40,7 +41,8 @@ def create_app(service: Service, tokens: Tokens, limits: Limits) -> FastAPI:
         yield
         warming.cancel()
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    # a redirection for a slash would lead to whatever host a request names
+    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     app.state.diffaug = state
     _add_errors(app, state)
     _add_work(app, state)
@@ -61,10 +63,10 @@ def _add_work(app: FastAPI, state: State) -> None:
     async def augment(
         request: Request,
         recipe: str | None = None,
-        copy: Annotated[int, Query(ge=0, lt=2**31)] = 0,
-        label: Annotated[int | None, Query(ge=-(2**63), lt=2**63)] = None,
-        label_text: str | None = None,
-        key: str | None = None,
+        copy: Copy = 0,
+        label: LabelNumber | None = None,
+        label_text: LabelText | None = None,
+        key: Key | None = None,
         accept: Annotated[str, Header()] = "*/*",
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
@@ -79,17 +81,20 @@ def _add_work(app: FastAPI, state: State) -> None:
         who = f"{owner} {request.client and request.client.host} {request.url.query} {size}"
         began = time.monotonic()
         state.metrics.asked(chosen.name)
-        with state.working(), state.admission.place(chosen.rows, who):
-            asked = Asked(
-                data=await read_body(request, limits.body),
-                recipe=chosen,
-                copy=copy,
-                label=Label(label, label_text),
-                key=key,
-                owner=owner,
-                format="png" if _is_png_alone(accept) else None,
-            )
-            made = await unless_gone(request, _made(service, asked, if_none_match))
+        state.admission.check(chosen.rows, who)
+        with state.working():
+            data = await read_body(request, limits.body)
+            with state.admission.place(chosen.rows, who):
+                asked = Asked(
+                    data=data,
+                    recipe=chosen,
+                    copy=copy,
+                    label=Label(label, label_text),
+                    key=key,
+                    owner=owner,
+                    format="png" if _is_png_alone(accept) else None,
+                )
+                made = await unless_gone(request, _made(service, asked, if_none_match))
         state.metrics.served(chosen.name, time.monotonic() - began)
         return answer(made, chosen, accept)
 
@@ -148,10 +153,11 @@ def _add_errors(app: FastAPI, state: State) -> None:
 
 
 async def _made(service: Service, asked: Asked, if_none_match: str | None) -> Stored:
-    planned = await service.plan(asked)
-    if matches(if_none_match, planned.etag):
-        raise ProblemError(412, "not_changed", "you have it already", tag(planned.etag))
-    return await service.answer(planned)
+    async with service.room(asked.data):
+        planned = await service.plan(asked)
+        if matches(if_none_match, planned.etag):
+            raise ProblemError(412, "not_changed", "you have it already", tag(planned.etag))
+        return await service.answer(planned)
 
 
 def _media_type(request: Request) -> str:

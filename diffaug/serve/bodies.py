@@ -21,11 +21,18 @@ def length_of(request: Request, most: int) -> int | None:
     """The length that a request states for its body; None where it states none.
 
     Raises:
-        ProblemError: it is more than `most` bytes (413), or no number (400).
+        ProblemError: it is more than `most` bytes (413), no number, or stated in two ways (400).
     """
     stated = request.headers.get("content-length")
     if stated is None:
         return None
+    if "transfer-encoding" in request.headers:  # where proxies disagree, requests are smuggled
+        raise ProblemError(
+            400,
+            "bad_length",
+            "Content-Length and Transfer-Encoding are both there: send one of them",
+            {"Connection": "close"},
+        )
     if not stated.isascii() or not stated.isdecimal():
         raise ProblemError(400, "bad_length", f"Content-Length: {stated!r} is no number of bytes")
     if int(stated) > most:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from asyncio import Task, TimerHandle, Transport
+from asyncio import Task
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from diffaug.errors import ConfigError
+from diffaug.serve.impatient import Impatient
 from diffaug.serve.state import State
 
 __all__ = ["listen", "run_server"]
 
-_HEAD = 10.0
-"""Seconds within which the head of a request has to come."""
-
 _CONNECTIONS = 1000
 """Connections at the same time; beyond them, 503."""
+
+_HEAD = 2**18
+"""Bytes of a request's head that are taken however it comes: with a text of the longest size."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -52,11 +52,12 @@ def run_server(app: Any, state: State, listening: socket.socket, drain: float) -
     """
     config = uvicorn.Config(
         app,
-        http=_Impatient,
+        http=Impatient,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        h11_max_incomplete_event_size=_HEAD,
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=1,
     )
@@ -94,37 +95,3 @@ class _Server(uvicorn.Server):
         while self._state.active and loop.time() < ends and not self.should_exit:
             await asyncio.sleep(0.05)
         self.should_exit = True
-
-
-class _Impatient(H11Protocol):
-    """Closes connections whose next request does not come to the end of its head in time."""
-
-    _timer: TimerHandle | None = None
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._stop()
-
-    def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop()
-        elif self._timer is None:
-            self._timer = self.loop.call_later(_HEAD, self._give_up)
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _give_up(self) -> None:
-        self._timer = None
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()

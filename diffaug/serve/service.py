@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -21,7 +22,9 @@ from diffaug.execution import Execution
 from diffaug.job.rows import draft_row, output_row, run_row, size_row
 from diffaug.manifest.part import Row
 from diffaug.online.engine import cache_key
+from diffaug.pictures.codec import declared_pixels
 from diffaug.serve.recipes import Recipes, Registered
+from diffaug.serve.room import Room
 from diffaug.serve.store import Store, Stored
 from diffaug.serve.worker import Worker
 from diffaug.shards.reading import Label
@@ -32,6 +35,9 @@ T = TypeVar("T")
 
 _THREADS = 2
 """Threads that decode, plan, finish and encode, beside the worker's network calls."""
+
+_PIXELS = 400_000_000
+"""Pixels of all pictures that are decoded and not done: a file of a kilobyte may have millions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,6 +112,7 @@ class Service:
         size = execution.batch_size
         self.worker = Worker(model.lanes(size), model.stages(size))
         self._threads = ThreadPoolExecutor(_THREADS, "diffaug-serve")
+        self._room = Room(_PIXELS)
         self.hits = 0
         self._under_way: dict[str, _Making] = {}
 
@@ -121,8 +128,15 @@ class Service:
         for future in futures:
             future.result()
 
+    @asynccontextmanager
+    async def room(self, data: bytes) -> AsyncIterator[None]:
+        """Wait until there is memory for this picture, which is held while the context lasts."""
+        pixels = await self.apart(partial(declared_pixels, data))
+        async with self._room.of(pixels):
+            yield
+
     async def plan(self, asked: Asked) -> Planned:
-        """Decode the picture and plan its copy.
+        """Decode the picture, for which there is `room`, and plan its copy.
 
         Raises:
             DefectError: the picture or its class is unusable.
@@ -136,7 +150,8 @@ class Service:
             DefectError: the model gave values that are not finite.
             OutOfMemoryError: a network call does not fit into memory.
         """
-        return await self.found(planned) or await self.made(planned)
+        made = await self.found(planned) or await self.made(planned)
+        return replace(made, row=made.row | planned.row)  # another's names its own key and texts
 
     async def found(self, planned: Planned) -> Stored | None:
         """The copy from the store; None if it is not there."""

@@ -61,6 +61,8 @@ class Store:
 
     def read(self, etag: str) -> Stored | None:
         """The result of this name; None if it is missing or damaged."""
+        if not (etag.isascii() and etag.isalnum()):  # a client's, which names no other path
+            return None
         path = self._path(etag)
         try:
             head, _, data = path.read_bytes().partition(b"\n")

@@ -22,6 +22,7 @@ from diffaug.shards.keys import Keys
 from diffaug.shards.tars import Tail, open_tar
 
 __all__ = [
+    "LONGEST_NAME",
     "MAX_BYTES",
     "MOST_NAMES",
     "Member",
@@ -39,10 +40,12 @@ MAX_BYTES = 1 << 29
 MOST_NAMES = 1000
 """How many members of one sample are remembered by name."""
 
+LONGEST_NAME = 4096
+"""Bytes of a member's name: the longest path Linux takes; a shard's keys are held in memory."""
+
 _BLOCK = tarfile.BLOCKSIZE
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")  # within int64
-_MAX_NAME = 4096  # bytes: the longest path Linux takes; a shard's keys are held in memory
-_MAX_EXTENSION = 255  # likewise: the longest name of a file
+_MAX_EXTENSION = 255  # bytes: the longest name of a file
 _GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 _TRAPS = (ValueError, OverflowError, RecursionError, IndexError)  # from tarfile, on broken headers
 _KINDS = {
@@ -139,7 +142,7 @@ def read_samples(
                 name = split_name(info.name)
                 if name is None or not (info.isreg() or wanted(name[1])):
                     continue
-                key, extension = _as_utf8(name[0])[:_MAX_NAME], name[1]
+                key, extension = _as_utf8(name[0])[:LONGEST_NAME], name[1]
                 if sample is None or key != sample.key or extension in sample.members:
                     if sample is not None:
                         yield sample
@@ -202,8 +205,8 @@ def _defect_of(name: str, key: str, seen: Keys) -> DefectError | None:
     """What is wrong with a sample's key, judged by the name of its first member."""
     if _as_utf8(name) != name:
         return DefectError("unsafe_name", "the member's name is not UTF-8")
-    if len(name.encode()) > _MAX_NAME:
-        return DefectError("unsafe_name", f"the member's name is longer than {_MAX_NAME} bytes")
+    if len(name.encode()) > LONGEST_NAME:
+        return DefectError("unsafe_name", f"the member's name is longer than {LONGEST_NAME} bytes")
     if any(unicodedata.category(letter) == "Cc" for letter in name):
         return DefectError("unsafe_name", "the member's name contains control characters")
     if key in seen:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
+import tracemalloc
+from contextlib import suppress
 
 import pytest
 
@@ -257,3 +260,37 @@ def test_neither_pictures_nor_shards_starve(clock: Clock) -> None:
     shards, pictures = asyncio.run(talk())
     assert shards > 200
     assert pictures > 200
+
+
+def test_a_look_takes_no_place_and_redeems_no_promise(clock: Clock) -> None:
+    queue = admission(clock)
+    queue.check(6, "slow")
+    queue.enter(10, "first")
+    with pytest.raises(FullError):
+        queue.check(4, "second")
+    queue.leave(10)
+    queue.enter(6, "third")
+    clock.now += 4
+    queue.check(4, "second")
+    assert refused(queue, 4, "newcomer") >= 1  # the place is still kept for the second
+    queue.enter(4, "second")
+
+
+def test_a_long_text_is_not_kept(clock: Clock) -> None:
+    queue = admission(clock)
+    queue.enter(10, "first")
+    tracemalloc.start()
+    for number in range(20):
+        with suppress(FullError):
+            queue.enter(1, f"{number}" + "x" * 1_000_000)
+    gc.collect()  # a frame of the error may hold one
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 5_000_000
+
+
+def test_only_so_many_are_promised_a_place(clock: Clock) -> None:
+    queue = admission(clock, pace=0.01)
+    queue.enter(1000, "first")
+    told = [refused(queue, 1, str(number)) for number in range(2100)]
+    assert max(told) == 2000 * 0.01 + 1

@@ -35,6 +35,7 @@ RANGE: dict[str, Any] = PLAIN | {
     "format": "webp",
 }
 TOKEN = "of-the-tests-1234567890"
+WRONG = "of-nobody-at-all-1234567890"
 COUNT = 12
 
 
@@ -271,7 +272,14 @@ def test_tokens_are_required_where_there_are_some(
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
         assert server.client.get("/v1/recipes").status_code == 401
         assert server.client.get("/livez").status_code == 200
-        assert TOKEN not in server.process.err
+        for given in (f"Bearer {WRONG}", f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN):
+            wrong = server.client.get("/v1/recipes", headers={"Authorization": given})
+            assert wrong.status_code == 401
+            assert TOKEN not in wrong.text
+            assert WRONG not in wrong.text
+        for token in (TOKEN, WRONG):
+            assert token not in server.process.err + server.process.out
+            assert token not in server.client.get("/metrics").text
 
 
 def test_after_sigterm_it_ends_what_it_has(

@@ -13,10 +13,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from diffaug.execution import Execution
 from diffaug.recipe import Recipe
-from diffaug.serve.app import Limits, create_app
+from diffaug.serve.app import create_app
 from diffaug.serve.openapi import openapi
 from diffaug.serve.recipes import Recipes
 from diffaug.serve.service import Service
+from diffaug.serve.state import Limits
 from diffaug.serve.tokens import Tokens
 from diffaug.version import __version__
 from tests.support.described import valid

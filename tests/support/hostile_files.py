@@ -38,11 +38,22 @@ def _jpeg_of_size(width: int, height: int) -> bytes:
     return patched(data, data.index(b"\xff\xc0") + 5, struct.pack(">HH", height, width))
 
 
-def _taller_tiff() -> bytes:
-    """`grey`, of 56 rows by its own account."""
+def _resized_tiff(width: int, height: int) -> bytes:
+    """A TIFF whose header says another size than its data has."""
     data = encoded(GREY, "TIFF")
-    rows = struct.pack("<HHI", 257, 4, 1)
-    return patched(data, data.index(rows) + len(rows), struct.pack("<I", 56))
+    for tag, value in {256: width, 257: height}.items():
+        entry = struct.pack("<HHI", tag, 4, 1)
+        data = patched(data, data.index(entry) + len(entry), struct.pack("<I", value))
+    return data
+
+
+def _with_large_second_frame() -> bytes:
+    """An animation, of which the second frame says another size than it has."""
+    data = encoded(GREY, "PNG", save_all=True, append_images=[GREY.rotate(90)])
+    at = data.index(b"fcTL", data.index(b"fcTL") + 4) - 4
+    size = struct.pack(">II", 65_535, 65_535)
+    control = data[at + 8 : at + 12] + size + data[at + 20 : at + 34]
+    return patched(data, at, chunk(b"fcTL", control))
 
 
 def _stored_png() -> bytes:
@@ -103,6 +114,34 @@ _image(
     ending="bmp",
 )
 _image(
+    "tiff_declares_billions",
+    "a TIFF that declares 65535x65535",
+    _resized_tiff(65_535, 65_535),
+    LARGE,
+    ending="tif",
+)
+_image(
+    "webp_declares_millions",
+    "a WebP of 512 bytes that declares 16384x16384",
+    patched(encoded(GREY, "WEBP", lossless=True), 21, b"\xff\xff\xff\x0f"),
+    LARGE,
+    ending="webp",
+)
+_image(
+    "apng_frame_too_large",
+    "an animated PNG whose second frame declares 65535x65535: its first frame",
+    _with_large_second_frame(),
+)
+_image(
+    "jpeg_2000_declares_billions",
+    "a JPEG 2000 that declares 65535x65535",
+    (lambda data: patched(data, data.index(b"ihdr") + 4, struct.pack(">II", 65_535, 65_535)))(
+        encoded(GREY, "JPEG2000")
+    ),
+    LARGE,
+    ending="jp2",
+)
+_image(
     "declares_more",
     "a PNG that declares twice the rows it has",
     png_file(28, 56, rows_of(PIXELS)),
@@ -126,7 +165,12 @@ _image(
     encoded(GREY, "JPEG")[:450] + b"\xff\xd9",
     BROKEN,
 )
-_image("tiff_declares_more", "a TIFF that declares twice the rows it has", _taller_tiff(), BROKEN)
+_image(
+    "tiff_declares_more",
+    "a TIFF that declares twice the rows it has",
+    _resized_tiff(28, 56),
+    BROKEN,
+)
 _image(
     "declares_less",
     "a PNG that declares 20 of the 28 rows it has: what it declares",

@@ -22,6 +22,7 @@ from tests.support.hostile_images import IMAGES
 from tests.support.hostile_labels import LABELS
 from tests.support.hostile_names import NAMES, SAMPLES, SHARDS
 from tests.support.hostile_pictures import PICTURES
+from tests.support.hostile_requests import REQUESTS
 from tests.support.hostile_sources import REFUSED, refusal
 from tests.support.hostile_tars import TARS
 from tests.support.jobs import augmented
@@ -45,6 +46,21 @@ lost, both came out with exactly the bytes they have in a clean shard. *The righ
 that the result was compared with the result for the same picture in a plain PNG: byte for byte
 where the file loses nothing of it and stores its very pixels, from which noise is drawn, and
 otherwise approximately. Nothing was unpickled, followed, opened by name or run.
+
+Pictures, labels and shards are also sent to a real `diffaug serve`, one in each request. It answers
+with the bytes of the job, or with its reason code and its reason; what else a request can do is in
+the last table.
+"""
+
+HTTP = """
+## Requests
+
+Each was sent to a real `diffaug serve`, over a socket of its own. None was answered by a 500, left
+without an answer, or kept others from one (`tests/serve/test_hostile_http.py`). Connections that a
+client only keeps are closed by a clock that the tests set (`tests/serve/test_impatient.py`).
+
+| input | status | code of the problem |
+| --- | --- | --- |
 """
 
 
@@ -82,7 +98,7 @@ def passed(output: Path, shard: str) -> int:
 
 def page(folder: Path) -> str:
     """The page, from the manifests that `run` left."""
-    text = HEAD.format(count=len(CASES) + len(REFUSED))
+    text = HEAD.format(count=len(CASES) + len(REFUSED) + len(REQUESTS))
     for group in GROUPS:
         text += f"\n## {group.title}\n\n| input | what happened | reason code | reason |\n"
         text += "| --- | --- | --- | --- |\n"
@@ -94,6 +110,10 @@ def page(folder: Path) -> str:
     for name in REFUSED:
         what, said = refusal(name)
         text += _line(what, [("refused before anything is read", said)])
+    text += HTTP
+    for asked in REQUESTS.values():
+        code = f"`{asked.code}`" if asked.code else ""
+        text += _line(asked.what, [(str(asked.status), code)])
     return text
 
 

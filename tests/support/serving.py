@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.forks import Forked, Forks
+from tests.support.forks import DIFFAUG, Forked, Forks
 from tests.support.services import wait_until
 
 __all__ = ["PATIENCE", "Server", "recipe_file", "serving"]
@@ -45,6 +45,12 @@ class Server:
             headers={"Content-Type": media_type, "Accept": accept},
         )
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        host, port = self.url.removeprefix("http://").rsplit(":", 1)
+        return host, int(port)
+
     def is_ready(self) -> bool:
         return self.client.get("/readyz").status_code == 200
 
@@ -56,9 +62,12 @@ class Server:
 
 
 @contextmanager
-def serving(forked: Forks, *arguments: str | Path, token: str | None = None) -> Iterator[Server]:
+def serving(
+    forked: Forks, *arguments: str | Path, token: str | None = None, entry: str = DIFFAUG
+) -> Iterator[Server]:
     """`diffaug serve` with these arguments, once it is ready."""
-    process = forked.start("serve", "--port", "0", "--batch-size", "8", *arguments)
+    command = ("serve", "--port", "0", "--batch-size", "8", *arguments)
+    process = forked.start(*command, entry=entry)
     try:
         wait_until(lambda: _URL.search(process.err) is not None, PATIENCE, process.err, process)
         found = _URL.search(process.err)
