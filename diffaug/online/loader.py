@@ -40,12 +40,15 @@ class Augment(Stage):
         recipe: what to do to each image, or a dict of its fields. Its keys name the members of a
             sample that are read.
         p: the probability that an image is augmented, in [0, 1]; the others pass unchanged.
+        url: the address of a `diffaug serve` that makes the images, or several, in its batch size,
+            dtype and device; see `RemoteAugmenter`. By default they are made in this process.
+        token: one of the server's tokens.
         cache: a folder that keeps results, so that they are read, not made again; see `Cache`.
         dtype: float32 or bfloat16; by default the faster one on this machine.
         device: cpu, cuda or cuda:N; by default cuda if available.
 
     Raises:
-        ConfigError: `dtype` or `device` is not available here.
+        ConfigError: `dtype` or `device` is not available here, or is given besides `url`.
         ValueError: `p` is not in [0, 1].
     """
 
@@ -80,7 +83,9 @@ class Augment(Stage):
         """The image, or the sample with its image, augmented; if not drawn, what was given.
 
         Raises:
-            ConfigError: the recipe cannot be run here, or requires more than a bare image.
+            ConfigError: the recipe cannot be run here or is not served at `url`, or it requires
+                more than a bare image.
+            ConnectionError: no server at `url` answered for ten minutes.
             DefectError: there is no image, or it or its condition is unusable.
             TypeError: it is neither an image nor a sample.
             ValueError: a tensor has another shape or range.

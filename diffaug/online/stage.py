@@ -104,7 +104,8 @@ class StreamStage(Stage):
         """Yield each sample's copies; epoch e yields numbers e * copies to (e + 1) * copies - 1.
 
         Raises:
-            ConfigError: the recipe cannot be run here.
+            ConfigError: the recipe cannot be run here, or by these servers.
+            ConnectionError: no server answered for as long as the patience lasts.
             DefectError: a sample has no image, or it or its condition is unusable.
             TypeError: it is not a stream of samples.
         """

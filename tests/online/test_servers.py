@@ -240,6 +240,27 @@ def test_a_picture_that_is_too_large_for_a_server(server: Server) -> None:
         list(RemoteAugmenter(server.url, QUICK)([large]))
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "found"),
+    [
+        (422, "unknown_label", "unknown_label"),
+        (500, "non_finite", "non_finite"),
+        (415, "", "refused"),
+    ],
+)
+def test_what_no_server_can_do_is_a_defect(
+    proxy: Faulty, status: int, code: str, found: str
+) -> None:
+    """Which is not asked again; after the copies of the samples before it."""
+    proxy.faults[AUGMENT] = deque(["", refusal(status, code)])
+    stream = RemoteAugmenter(proxy.url, QUICK, in_flight=1)(samples(3))
+    assert next(stream)["__key__"] == "00000-a0"
+    with pytest.raises(DefectError, match="sample '00001': the test says so") as caught:
+        next(stream)
+    assert caught.value.code == found
+    assert proxy.asked[AUGMENT] == 2
+
+
 # --- without a server
 
 

@@ -98,7 +98,9 @@ def faulty(upstream: str) -> Iterator[Faulty]:
     server = Server(("127.0.0.1", 0), Handler)
     proxy = Faulty(f"http://127.0.0.1:{server.server_address[1]}", upstream)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
-    with httpx.Client(timeout=600) as client:
+    # a kept connection could be closed by the server at the moment of its next use
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(timeout=600, limits=limits) as client:
         thread.start()
         try:
             yield proxy
