@@ -84,7 +84,8 @@ class Recipes:
         for one in self.registered:
             if digests.count(one.digest) > 1:
                 raise ConfigError(
-                    f"recipe {one.name}: another one makes the same pictures: leave it out"
+                    f"recipe {one.name}: another one has the same digest, since they differ in "
+                    "detail at most: start a server for each"
                 )
 
     def find(self, asked: str | None) -> Registered:
