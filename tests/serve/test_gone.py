@@ -11,7 +11,7 @@ from tests.support.conversations import Conversation, House, until
 from tests.support.hostile import png
 from tests.support.jobs import GREY
 
-STEPS = 4
+STEPS = 2
 
 
 @pytest.fixture

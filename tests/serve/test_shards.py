@@ -15,7 +15,7 @@ from tests.support.conversations import Conversation, House, contents, until
 from tests.support.hostile import END, blocks, png
 from tests.support.jobs import GREY
 
-STEPS = 4
+STEPS = 2
 BATCH = 4
 RECIPE: dict[str, Any] = {"model": GREY, "strength": 1.0, "steps": STEPS, "copies": 2}
 
@@ -70,7 +70,7 @@ def test_copies_leave_while_the_body_comes(house: House) -> None:
 
 
 def test_a_long_body_is_read_as_far_as_there_is_room_for_its_copies(house: House) -> None:
-    count, lanes = 60, BATCH
+    count, lanes = 30, BATCH
     settled = house.count("diffaug_served_total")
     most_held = most_ahead = 0
 
