@@ -33,6 +33,9 @@ __all__ = ["Asked", "Planned", "Service"]
 
 T = TypeVar("T")
 
+_OWN = ("source_key", "label_text")
+"""Columns that only whoever asked for a copy may read: the cache does not keep them."""
+
 _THREADS = 2
 """Threads that decode, plan, finish and encode, beside the worker's network calls."""
 
@@ -263,5 +266,5 @@ class Service:
         row = planned.row | output_row(image, data, None, medium) | {"status": "ok"}
         made = Stored(planned.etag, planned.format, row, data)
         if self.store is not None:
-            self.store.write(made)
+            self.store.write(replace(made, row=made.row | dict.fromkeys(_OWN)))
         return made

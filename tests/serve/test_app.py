@@ -20,6 +20,7 @@ from PIL import Image
 import diffaug
 from tests.conftest import SHARDS
 from tests.support.forks import Forks
+from tests.support.gated import ENTRY, GATE
 from tests.support.jobs import augmented, by_identity, members, output_bytes
 from tests.support.services import wait_until
 from tests.support.serving import PATIENCE, Server, recipe_file, serving
@@ -249,7 +250,8 @@ def test_the_cache_outlives_the_server(
         tag = first[0].headers["etag"]
         kept = server.client.get(f"/v1/augmented/{tag.strip(chr(34))}")
         assert kept.content == first[0].content
-        assert kept.headers["diffaug-row"] == first[0].headers["diffaug-row"]
+        row = json.loads(first[0].headers["diffaug-row"])
+        assert json.loads(kept.headers["diffaug-row"]) | {"source_key": row["source_key"]} == row
         unchanged = server.client.get(
             f"/v1/augmented/{tag.strip(chr(34))}", headers={"If-None-Match": tag}
         )
@@ -283,21 +285,26 @@ def test_tokens_are_required_where_there_are_some(
 
 
 def test_after_sigterm_it_ends_what_it_has(
-    forked: Forks, sources: list[tuple[str, bytes, int]], tmp_path: Path
+    forked: Forks,
+    sources: list[tuple[str, bytes, int]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A request of four hundred calls is answered; what comes meanwhile is sent elsewhere."""
-    long = recipe_file(tmp_path, "long", **PLAIN | {"steps": 400, "strength": 1.0})
-    with serving(forked, "--recipe", long, "--drain", str(PATIENCE)) as server:
-        _, data, _ = sources[0]
+    """A request under way is answered; what comes meanwhile is sent elsewhere."""
+    monkeypatch.setenv(GATE, str(tmp_path / "closed"))
+    plain = recipe_file(tmp_path, "plain", **PLAIN)
+    _, data, _ = sources[0]
+    with serving(forked, "--recipe", plain, "--drain", str(PATIENCE), entry=ENTRY) as server:
+        (tmp_path / "closed").touch()
         with ThreadPoolExecutor(1) as pool:
             slow = pool.submit(server.post, data)
             wait_until(lambda: server.count("diffaug_lanes_held") > 0, PATIENCE, "the request")
             server.process.send_signal(signal.SIGTERM)
-            while server.is_ready():  # without a pause, in which the request could end
-                pass
+            wait_until(lambda: not server.is_ready(), PATIENCE, "the signal")
             late = server.post(data)
             assert late.status_code == 503
             assert int(late.headers["retry-after"]) > 0
             assert server.client.get("/livez").status_code == 200
+            (tmp_path / "closed").unlink()
             assert slow.result(PATIENCE).status_code == 200
         assert server.process.wait(PATIENCE) == 0, server.process.err
