@@ -52,8 +52,12 @@ def create_app(service: Service, tokens: Tokens, limits: Limits) -> FastAPI:
 
 
 async def _warm_up(state: State) -> None:
-    await asyncio.to_thread(state.service.warm_up)
-    state.ready = True
+    try:
+        await asyncio.to_thread(state.service.warm_up)
+    except Exception as error:  # whatever it is, the server ends with it
+        state.failure = error
+    else:
+        state.ready = True
 
 
 def _add_work(app: FastAPI, state: State) -> None:

@@ -49,6 +49,9 @@ def run_server(app: Any, state: State, listening: socket.socket, drain: float) -
 
     Returns:
         Whether everything was done by then.
+
+    Raises:
+        OutOfMemoryError: a network call does not fit into memory.
     """
     config = uvicorn.Config(
         app,
@@ -63,6 +66,8 @@ def run_server(app: Any, state: State, listening: socket.socket, drain: float) -
     )
     server = _Server(config, state, drain)
     server.run(sockets=[listening])
+    if state.failure is not None:
+        raise state.failure
     return state.service.close(0 if state.active else None) and not state.active
 
 
@@ -78,6 +83,9 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._state.failure is not None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._state.draining or self._loop is None:  # the second signal does not wait

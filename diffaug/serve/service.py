@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.samplers import Trajectory
 from diffaug.editor import Draft, Finish, Source
 from diffaug.errors import DefectError
 from diffaug.execution import Execution
@@ -35,6 +36,9 @@ T = TypeVar("T")
 
 _OWN = ("source_key", "label_text")
 """Columns that only whoever asked for a copy may read: the cache does not keep them."""
+
+_CALLS = 2
+"""Calls that a lane makes to warm up."""
 
 _THREADS = 2
 """Threads that decode, plan, finish and encode, beside the worker's network calls."""
@@ -120,14 +124,14 @@ class Service:
         self._under_way: dict[str, _Making] = {}
 
     def warm_up(self) -> None:
-        """Fill the lanes once, so that the first request finds threads and a pace."""
+        """Fill the lanes for a few calls, so that the first request finds threads and a pace."""
         editor = self.recipes.registered[0].editor
         channels, height, width = editor.model.shape
         picture = Image.new("L" if channels == 1 else "RGB", (width, height), "gray")
         source = Source(image=picture, stored=picture, label=Label(0, "nothing"), key="nothing")
         lanes = self.worker.load().lanes
         drafts = editor.plan(source, range(lanes))
-        futures = [self.worker.submit(one.edit) for one in drafts if isinstance(one, Draft)]
+        futures = [self.worker.submit(_end(one.edit)) for one in drafts if isinstance(one, Draft)]
         for future in futures:
             future.result()
 
@@ -268,3 +272,11 @@ class Service:
         if self.store is not None:
             self.store.write(replace(made, row=made.row | dict.fromkeys(_OWN)))
         return made
+
+
+def _end(edit: Edit) -> Edit:
+    """The last calls of an edit alone."""
+    way, last = edit.trajectory, slice(-_CALLS, None)
+    way = Trajectory(way.timesteps[last], way.weights[last], way.ends[last])
+    scales = None if edit.scales is None else edit.scales[last]
+    return replace(edit, trajectory=way, noise=edit.noise[: 1 + way.draws], scales=scales)

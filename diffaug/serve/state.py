@@ -42,6 +42,7 @@ class State:
 
     Attributes:
         ready: whether the first network calls were made.
+        failure: what went wrong with them, so that the server cannot serve.
         draining: whether the server is about to end.
         active: how many requests for work are under way.
         reads_until: the time of the loop until which bodies of shards are read; None: no end yet.
@@ -54,6 +55,7 @@ class State:
         self.admission = Admission(limits.wait, lambda: service.worker.pace)
         self.metrics = Metrics(service, self.admission)
         self.ready = self.draining = False
+        self.failure: Exception | None = None
         self.active = 0
         self.reads_until: float | None = None
         self.shard_copies = 0

@@ -20,8 +20,8 @@ from PIL import Image
 import diffaug
 from tests.conftest import SHARDS
 from tests.support.forks import Forks
-from tests.support.gated import ENTRY, GATE
-from tests.support.jobs import augmented, by_identity, members, output_bytes
+from tests.support.gated import ENTRY, GATE, WITHOUT_MEMORY
+from tests.support.jobs import GREY, augmented, by_identity, members, output_bytes
 from tests.support.services import wait_until
 from tests.support.serving import PATIENCE, Server, recipe_file, serving
 
@@ -308,3 +308,11 @@ def test_after_sigterm_it_ends_what_it_has(
             (tmp_path / "closed").unlink()
             assert slow.result(PATIENCE).status_code == 200
         assert server.process.wait(PATIENCE) == 0, server.process.err
+
+
+def test_a_model_that_does_not_fit_ends_the_server(forked: Forks) -> None:
+    process = forked.start("serve", "--port", "0", "--model", GREY, entry=WITHOUT_MEMORY)
+    assert process.wait(PATIENCE) != 0
+    assert "a batch_size of 2 fits" in process.err
+    assert "Traceback" not in process.err
+    process.close()

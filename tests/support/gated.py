@@ -1,4 +1,4 @@
-"""The command line with lanes that a file stops: while it is there, no step is made."""
+"""The command line with lanes that a file stops, or that have no memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,26 @@ from typing import Any
 
 from diffaug.cli import main
 from diffaug.diffusion.lanes import Lanes
+from diffaug.errors import OutOfMemoryError
 
-__all__ = ["ENTRY", "GATE", "run"]
+__all__ = ["ENTRY", "GATE", "WITHOUT_MEMORY", "run", "run_without_memory"]
 
 ENTRY = "tests.support.gated:run"
-"""The entry of such a process."""
+"""The entry of a process that makes no step while a file is there."""
 
 GATE = "DIFFAUG_TESTS_GATE"
 """The environment variable that names the file."""
+
+WITHOUT_MEMORY = "tests.support.gated:run_without_memory"
+"""The entry of a process whose network calls do not fit into memory."""
+
+
+def run_without_memory() -> None:
+    def step(lanes: Lanes[Any]) -> Any:
+        raise OutOfMemoryError("a batch_size of 2 fits")
+
+    Lanes.step = step  # type: ignore[assignment, method-assign]
+    main()
 
 
 def run() -> None:

@@ -151,7 +151,7 @@ def listens(port: int) -> bool:
 def wait_until(
     true: Callable[[], bool],
     seconds: float,
-    what: str,
+    what: str | Callable[[], str],
     process: subprocess.Popen[Any] | Forked | None = None,
 ) -> None:
     """Wait for something to become true, while a process that is to make it so is alive."""
@@ -159,7 +159,7 @@ def wait_until(
     while not true():
         ended = process is not None and process.poll() is not None
         if ended or time.monotonic() > deadline:
-            raise AssertionError(f"did not come up: {what}")
+            raise AssertionError(f"did not come up: {what() if callable(what) else what}")
         time.sleep(0.2)
 
 

@@ -69,12 +69,14 @@ def serving(
     command = ("serve", "--port", "0", "--batch-size", "8", *arguments)
     process = forked.start(*command, entry=entry)
     try:
-        wait_until(lambda: _URL.search(process.err) is not None, PATIENCE, process.err, process)
+        wait_until(
+            lambda: _URL.search(process.err) is not None, PATIENCE, lambda: process.err, process
+        )
         found = _URL.search(process.err)
         assert found is not None
         server = Server(process, found[1], token)
         with server.client:
-            wait_until(server.is_ready, PATIENCE, process.err, process)
+            wait_until(server.is_ready, PATIENCE, lambda: process.err, process)
             yield server
     finally:
         process.close()
