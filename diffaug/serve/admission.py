@@ -7,14 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from diffaug.errors import DiffaugError
+from diffaug.serve.promises import Promises
 
 __all__ = ["Admission", "FullError"]
-
-_LATE = 10.0
-"""Seconds after the time it was given for which a place is kept for a request."""
 
 _SLACK = 1.1
 """How much longer than planned the queue may be for those who were promised a place."""
@@ -37,23 +34,19 @@ class FullError(DiffaugError):
         self.retry_after = retry_after
 
 
-@dataclass(slots=True)
-class _Promise:
-    due: float
-    rows: float
-
-
 class Admission:
     """A queue that is bounded in seconds of work.
 
     What is refused is promised a place at the time when, by the pace of the network, there will be
     room for it and for all that was promised before. Until then newcomers find the queue that much
-    longer, so whoever comes again when told is let in.
+    longer, so whoever comes again when told is let in. Where promises are not redeemed, newcomers
+    find them in the way no longer (see `Promises`).
 
     Args:
         most: seconds of work that are taken on.
         pace: seconds a network row, as measured now.
         clock: seconds, from any start.
+        progress: network rows that are done of work that is not.
     """
 
     def __init__(
@@ -61,16 +54,26 @@ class Admission:
         most: float,
         pace: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        progress: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._most, self._pace, self._clock = most, pace, clock
+        self._progress = progress
         self._lock = threading.Lock()
         self._rows = 0.0
-        self._promises: dict[str, _Promise] = {}
+        self._promises = Promises()
 
     @property
     def seconds(self) -> float:
         """Seconds of work that were let in and are not done."""
-        return self._rows * self._pace()
+        return self._left * self._pace()
+
+    @property
+    def _left(self) -> float:
+        """Network rows of what was let in that are still to be done.
+
+        Without the progress, edits that began together would seem to leave no room until they end.
+        """
+        return max(0.0, self._rows - self._progress())
 
     @contextmanager
     def place(self, rows: float, who: str) -> Iterator[None]:
@@ -99,17 +102,18 @@ class Admission:
         """
         with self._lock:
             now, pace = self._clock(), self._pace()
-            self._forget(now)
-            own = self._promises.pop(who, None)
-            promised = sum(one.rows for one in self._promises.values())
+            self._promises.forget(now)
+            own = self._promises.find(who)
             if own is not None and own.due <= now:
-                over = (self._rows + rows) * pace - _SLACK * self._most
+                over = (self._left + rows) * pace - _SLACK * self._most
             else:
-                over = (self._rows + promised + rows) * pace - self._most
+                expected = self._promises.expected(own)
+                over = (self._left + expected + rows) * pace - self._most
+            self._promises.end(who, now)
             if over > 0 and self._rows:
                 seconds = max(1, math.ceil(over))
-                if promised * pace < _FAR * self._most:
-                    self._promises[who] = _Promise(now + seconds, rows)
+                if self._promises.expected() * pace < _FAR * self._most:
+                    self._promises.make(who, now + seconds, rows)
                 raise FullError(seconds)
             self._rows += rows
 
@@ -117,9 +121,3 @@ class Admission:
         """Give a place up."""
         with self._lock:
             self._rows = max(0.0, self._rows - rows)
-
-    def _forget(self, now: float) -> None:
-        """Drop promises whose time is over."""
-        late = [who for who, one in self._promises.items() if one.due + _LATE < now]
-        for who in late:
-            del self._promises[who]

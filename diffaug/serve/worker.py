@@ -90,9 +90,9 @@ class Worker:
         self._landing: list[tuple[_Ticket, Arrival]] = []
         self._changed = threading.Condition()  # guards all that `load` reads
         self._is_closed = False
-        self._steps, self._done = 0, 0.0
+        self._steps, self._done, self._progress = 0, 0.0, 0.0
         self._pace = 0.0
-        self._last = time.monotonic()
+        self._last = self._begun = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="diffaug-worker", daemon=True)
         self._thread.start()
 
@@ -123,6 +123,11 @@ class Worker:
     def pace(self) -> float:
         """Seconds that a row takes in a full step; 0 before any step."""
         return self._pace
+
+    @property
+    def progress(self) -> float:
+        """Rows of network calls that are done of edits that still hold a lane."""
+        return self._progress
 
     def load(self) -> Load:
         """How busy it is. Never waits for a step."""
@@ -159,14 +164,13 @@ class Worker:
 
     def _run(self) -> None:
         while (entering := self._next()) is not None:
-            begun = time.monotonic()
             try:
                 self._enter(entering)
                 ended = self._lanes.step()
             except Exception as error:  # whatever it is, those who wait for a result are told
                 self._fail(error)
             else:
-                self._moved(time.monotonic() - begun)
+                self._moved()
                 self._landing += ended
                 self._deliver()
 
@@ -180,6 +184,7 @@ class Worker:
                 if self._is_closed:
                     return None
                 self._changed.wait()
+                self._begun = time.monotonic()
             entering: list[_Ticket] = []
             while self._turns and len(self._held) < self._lanes.count:
                 ticket = self._turns.take()
@@ -194,9 +199,11 @@ class Worker:
             edits = self._stages.encoded(edits, max(1, len(tickets)))
         self._lanes.enter([(ticket, edit) for ticket, edit in edits if edit is not None])
 
-    def _moved(self, seconds: float) -> None:
-        """Take note of a step of every lane that holds an edit."""
+    def _moved(self) -> None:
+        """Take note of a step of every lane that holds an edit, and of all that was done since."""
         with self._changed:
+            now = time.monotonic()
+            seconds, self._begun = now - self._begun, now
             shares = {ticket: min(ticket.share, ticket.rows) for ticket in self._held}
             for ticket, share in shares.items():
                 ticket.rows -= share
@@ -208,13 +215,15 @@ class Worker:
                     self._pace += _NEWEST * (pace - self._pace)
                 self._steps += 1
                 self._done += rows
-            self._last = time.monotonic()
+                self._progress += rows
+            self._last = now
 
     def _deliver(self) -> None:
         """Hand over what has arrived; where nothing else is to be done, wait for the rest."""
         with self._changed:
-            for ticket, _ in self._landing:
-                self._held.pop(ticket, None)
+            for ticket in [one for one, _ in self._landing if one in self._held]:
+                del self._held[ticket]
+                self._progress -= ticket.edit.rows - ticket.rows
             wait = not self._is_busy
         arrived = [(one, at) for one, at in self._landing if wait or at.landed]
         self._landing = [(one, at) for one, at in self._landing if not (wait or at.landed)]
@@ -240,7 +249,8 @@ class Worker:
         with self._changed:
             failed = list(self._held)
             self._held.clear()
-            self._last = time.monotonic()
+            self._progress = 0.0
+            self._last = self._begun = time.monotonic()
         self._lanes.clear()
         for ticket in failed:
             ticket.future.set_exception(error)

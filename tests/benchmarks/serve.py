@@ -60,22 +60,19 @@ def _arguments() -> argparse.Namespace:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", type=Path, help="where the tables are written")
-    common.add_argument("--model", choices=(GREY, COLOUR))
     common.add_argument("--batch-size", type=int, default=32)
     found = parser.add_subparsers(dest="measure", required=True)
 
-    def add(name: str, text: str, **numbers: Any) -> argparse.ArgumentParser:
+    def add(name: str, text: str, model: str, **numbers: Any) -> argparse.ArgumentParser:
         one = found.add_parser(name, help=text, parents=[common])
+        one.add_argument("--model", choices=(GREY, COLOUR), default=model)
         for option, default in numbers.items():
             one.add_argument(f"--{option.replace('_', '-')}", type=type(default), default=default)
         return one
 
-    same_ = add("same", "bytes", count=500, clients=16, steps=10, pause=0.5)
-    same_.set_defaults(model=GREY)
-    full = add(
-        "saturation", "rates", count=512, rounds=3, steps=10, drawn_steps=20, clients=128
-    )
-    full.set_defaults(model=COLOUR)
+    add("same", "bytes", GREY, count=500, clients=16, steps=10, pause=0.5)
+    numbers = {"count": 512, "rounds": 3, "steps": 10, "drawn_steps": 20, "clients": 128}
+    full = add("saturation", "rates", COLOUR, **numbers)
     full.add_argument("--pads", action="store_true", help="of the static server")
     return parser.parse_args()
 

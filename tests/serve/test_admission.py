@@ -132,3 +132,58 @@ def test_who_obeys_is_let_in_the_second_time(clock: Clock, clients: int) -> None
     assert again > 500
     assert admitted_again / again > 0.9
     assert min(request.values()) > 0
+
+
+def test_the_progress_of_what_is_under_way_makes_room(clock: Clock) -> None:
+    done = 0.0
+    queue = Admission(10, lambda: 1, clock, progress=lambda: done)
+    queue.enter(10, "first")
+    assert refused(queue, 4, "second") == 4
+    done = 4.0
+    assert queue.seconds == 6
+    clock.now += 4
+    queue.enter(4, "second")
+
+
+def test_a_flood_that_never_comes_again_leaves_no_seconds_unused(clock: Clock) -> None:
+    """Five requests a second, where one can be done, and none of them comes a second time."""
+    queue = admission(clock)
+    ends, busy_until, served = list[float](), clock.now, 0
+    for number in range(5 * 600):
+        clock.now = 100 + number / 5
+        while ends and ends[0] <= clock.now:
+            heapq.heappop(ends)
+            queue.leave(1)
+            served += 1
+        try:
+            queue.enter(1, str(number))
+        except FullError:
+            continue
+        busy_until = max(busy_until, clock.now) + 1
+        heapq.heappush(ends, busy_until)
+    assert served > 0.9 * 600
+
+
+def test_who_obeys_is_let_in_beside_a_flood_that_does_not(clock: Clock) -> None:
+    queue = admission(clock)
+    ends, busy_until, told, let_in = list[float](), clock.now, dict[str, float](), list[bool]()
+    for number in range(5 * 900):
+        clock.now = 100 + number / 5
+        while ends and ends[0] <= clock.now:
+            heapq.heappop(ends)
+            queue.leave(1)
+        due = [who for who, when in told.items() if when <= clock.now]
+        for who in [*due, f"obeys {number}" if number % 7 == 0 else f"floods {number}"]:
+            again = told.pop(who, None) is not None
+            try:
+                queue.enter(1, who)
+            except FullError as full:
+                if who.startswith("obeys"):
+                    told[who] = clock.now + full.retry_after
+                    let_in += [False] * again
+                continue
+            let_in += [True] * again
+            busy_until = max(busy_until, clock.now) + 1
+            heapq.heappush(ends, busy_until)
+    assert len(let_in) > 100
+    assert sum(let_in) / len(let_in) > 0.9
