@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from diffaug.job.finish import finish
     from diffaug.job.plan import freeze, plan_run
     from diffaug.models.module import DiffusionModel
-    from diffaug.online import Augment, Augmenter, augment
+    from diffaug.online import Augment, Augmenter, RemoteAugmenter, augment
     from diffaug.output.summary import Summary, summarise
     from diffaug.output.survey import ShardReport
     from diffaug.recipe import Recipe
@@ -42,6 +42,7 @@ __all__ = [
     "Job",
     "OutOfMemoryError",
     "Recipe",
+    "RemoteAugmenter",
     "ShardReport",
     "Summary",
     "UncommittedError",
@@ -66,6 +67,7 @@ _HOMES = {
     "Job": "job",
     "OutOfMemoryError": "errors",
     "Recipe": "recipe",
+    "RemoteAugmenter": "online",
     "ShardReport": "output.survey",
     "Summary": "output.summary",
     "UncommittedError": "errors",

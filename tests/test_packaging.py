@@ -45,6 +45,8 @@ USES = {
     "diffaug/job/trial.py": "report",
     "diffaug/judges": "text",
     "diffaug/models": "text",
+    "diffaug/online/server.py": "remote",
+    "diffaug/online/servers.py": "remote",
     "diffaug/output/croissant.py": "croissant",
     "diffaug/report": "report",
     "diffaug/serve": "serve",
@@ -57,7 +59,7 @@ NEVER_IMPORTED = {"fastapi", "s3fs", "aiohttp", "peft"}
 """What an extra brings for another package to import."""
 
 OPTIONAL = (
-    *("aiohttp", "fastapi", "matplotlib", "mlcroissant", "pandas", "peft", "prefect"),
+    *("aiohttp", "fastapi", "httpx", "matplotlib", "mlcroissant", "pandas", "peft", "prefect"),
     *("prefect_ray", "ray", "s3fs", "tensorboardX", "transformers", "webdataset"),
 )
 

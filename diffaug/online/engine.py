@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +27,7 @@ from diffaug.pictures.losses import warn
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label
 
-__all__ = ["Engine", "Given", "cache_key"]
+__all__ = ["Engine", "Given", "cache_key", "is_drawn", "naming"]
 
 T = TypeVar("T")
 
@@ -98,7 +98,13 @@ class Engine:
             ConfigError: the recipe requires something that the model cannot do.
             DefectError: an image or its condition is unusable; the message names it.
         """
-        planned = self._planned(images, copies)
+        return self.run_each((one, copies) for one in images)
+
+    def run_each(
+        self, images: Iterable[tuple[Given[T], Sequence[int]]]
+    ) -> Iterator[tuple[T, int, Any]]:
+        """Yield what `run` does, for images each with its copies."""
+        planned = self._planned(images)
         for copy, edit in planned:
             if edit is not None:
                 lanes = self._editor.steps()
@@ -107,28 +113,26 @@ class Engine:
                 return
             yield copy.of.tag, copy.number, self._result(copy, None)
 
-    def chance(self, image: Given[T], copy: int, p: float) -> bool:
-        """Whether to augment an image, drawn with probability p from its pixels and the copy."""
-        if p in (0, 1):
-            return p == 1
-        with _naming(image.name):
-            pixels = pixel_sha256(picture(to_pil(image.image)).stored)
-        return SampleRandom(self._recipe.seed, pixels, copy).chance() < p
+    def one(self, image: Given[T], copy: int) -> Any:
+        """One copy of one image; raises what `run` does."""
+        ((_, _, result),) = self.run([image], range(copy, copy + 1))
+        return result
 
     @cached_property
     def _editor(self) -> Editor:
         return Editor(self._recipe, self._checkpoint, self._execution)
 
     @cached_property
-    def _recipe_digest(self) -> str:
+    def recipe_digest(self) -> str:
+        """Of recipe and weights, in hex."""
         return self._recipe.digest(self._checkpoint.digest, NOISE_VERSION)
 
     def _planned(
-        self, images: Iterable[Given[T]], copies: range
+        self, images: Iterable[tuple[Given[T], Sequence[int]]]
     ) -> Iterator[tuple[_Copy[T], Edit | None]]:
-        for one in images:
+        for one, copies in images:
             self._look_at_class(one.label)
-            with _naming(one.name):
+            with naming(one.name):
                 found = picture(to_pil(one.image), self._recipe.background)
                 mask = None if one.mask is None else picture(to_pil(one.mask, "masks")).stored
                 source = Source(
@@ -178,7 +182,7 @@ class Engine:
         """The name of a copy's file in the cache."""
         if self._cache is None:
             return ""
-        return cache_key(self._recipe, self._recipe_digest, source, copy, self._execution)
+        return cache_key(self._recipe, self.recipe_digest, source, copy, self._execution)
 
     def _read(self, key: str) -> Image.Image | None:
         return None if self._cache is None else self._cache.read(key)
@@ -187,11 +191,20 @@ class Engine:
         if copy.found is not None:
             return like(copy.found, copy.of.image)
         assert copy.finish is not None
-        with _naming(copy.of.name):
+        with naming(copy.of.name):
             result = copy.finish.picture(x_0)
         if self._cache is not None:
             self._cache.write(copy.key, result)
         return like(result, copy.of.image)
+
+
+def is_drawn(image: Given[T], seed: int, copy: int, p: float) -> bool:
+    """Whether to augment an image, drawn with probability p from its pixels and the copy."""
+    if p in (0, 1):
+        return p == 1
+    with naming(image.name):
+        pixels = pixel_sha256(picture(to_pil(image.image)).stored)
+    return SampleRandom(seed, pixels, copy).chance() < p
 
 
 def cache_key(
@@ -214,7 +227,7 @@ def cache_key(
 
 
 @contextmanager
-def _naming(name: str) -> Iterator[None]:
+def naming(name: str) -> Iterator[None]:
     """Prefix the image's name to an error about it."""
     try:
         yield

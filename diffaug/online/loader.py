@@ -7,55 +7,24 @@ Both pickle without the model; each process loads it when it first needs it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
-from string import Formatter
 from typing import Any
 
-from diffaug.epoch import Epoch
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.online.cache import Cache
-from diffaug.online.engine import Engine, Given
-from diffaug.online.samples import given, image_key, only_samples
-from diffaug.output.layout import copy_key
+from diffaug.online.client import Remote
+from diffaug.online.engine import Given, is_drawn
+from diffaug.online.samples import given, image_key
+from diffaug.online.stage import Here, Runs, Stage, StreamStage, Where
 from diffaug.recipe import Recipe
-from diffaug.shards.census import Census
-from diffaug.shards.reading import Reading
+from diffaug.recipe.prompts import named_by
 
 __all__ = ["Augment", "Augmenter"]
 
 
-class _InLoader:
-    """What both share: recipe, execution, cache and epoch, but no model."""
-
-    def __init__(
-        self,
-        recipe: Recipe | Mapping[str, Any],
-        execution: Execution,
-        cache: str | os.PathLike[str] | None,
-    ) -> None:
-        self.recipe = Recipe.taken(recipe)
-        self._execution = execution
-        self._cache = None if cache is None else Cache(cache)
-        self._epoch = Epoch()
-
-    def set_epoch(self, epoch: int) -> None:
-        """Use the randomness of an epoch, counted from 0, from the next pass on.
-
-        It reaches the workers of a `DataLoader` too, including persistent ones. Call it between two
-        passes: during a pass, which samples it affects depends on the workers' progress.
-
-        Raises:
-            ValueError: the epoch is negative.
-        """
-        self._epoch.set(epoch)
-
-    def _engine(self) -> Engine:
-        return Engine(self.recipe, self._execution, self._cache)
-
-
-class Augment(_InLoader):
+class Augment(Stage):
     """Augments one image at a time, at batch shape 1: simple, but slower than `Augmenter`.
 
     Use it as a transform, in torchvision's `Compose` or webdataset's `map`. A PIL image or a tensor
@@ -85,15 +54,27 @@ class Augment(_InLoader):
         recipe: Recipe | Mapping[str, Any],
         p: float = 1.0,
         *,
+        url: str | Sequence[str] | None = None,
+        token: str | None = None,
         cache: str | os.PathLike[str] | None = None,
         dtype: str | None = None,
         device: str | None = None,
     ) -> None:
         if not _is_probability(p):
             raise ValueError(f"p must be a probability in [0, 1], got {p!r}")
-        super().__init__(recipe, Execution.choose(1, dtype, device), cache)
+        recipe = Recipe.taken(recipe)
+        if url is None:
+            if token is not None:
+                raise ConfigError("token: it is for a server: give its url too")
+            where: Where = Here(Execution.choose(1, dtype, device), _cache(cache))
+        else:
+            own = {"cache": cache, "dtype": dtype, "device": device}
+            for name in (name for name, value in own.items() if value is not None):
+                raise ConfigError(f"{name}: a server has its own: leave it out, or url")
+            where = Remote.of(url, recipe, token)
+        super().__init__(recipe, where)
         self.p = p
-        self._loaded: Engine | None = None
+        self._loaded: Runs | None = None
 
     def __call__(self, sample: Any) -> Any:
         """The image, or the sample with its image, augmented; if not drawn, what was given.
@@ -108,9 +89,9 @@ class Augment(_InLoader):
             self._loaded = self._engine()
         epoch = self._epoch.get()
         one = given(sample, self.recipe) if isinstance(sample, dict) else self._bare(sample)
-        if not self._loaded.chance(one, epoch, self.p):
+        if not is_drawn(one, self.recipe.seed, epoch, self.p):
             return sample
-        ((_, _, result),) = self._loaded.run([one], range(epoch, epoch + 1))
+        result = self._loaded.one(one, epoch)
         if isinstance(sample, dict):
             return {**sample, image_key(sample, self.recipe): result}
         return result
@@ -121,10 +102,9 @@ class Augment(_InLoader):
     def _bare(self, image: Any) -> Given[Any]:
         """A bare image, for a recipe that requires nothing else of a sample."""
         recipe = self.recipe
-        parsed = (part for prompt in recipe.prompt for part in Formatter().parse(prompt))
         required = {
             "condition": recipe.condition == "label",
-            "prompt": any(name is not None for _, name, _, _ in parsed),
+            "prompt": bool(named_by(recipe.prompt)),
             "mask_key": recipe.mask_key is not None,
         }
         for name in (name for name, is_required in required.items() if is_required):
@@ -139,7 +119,7 @@ def _is_probability(p: object) -> bool:
     return isinstance(p, Real) and 0 <= float(p) <= 1
 
 
-class Augmenter(_InLoader):
+class Augmenter(StreamStage):
     """Augments a stream of samples, batched through the lanes.
 
     Use it with `webdataset`'s `compose` after `decode("pil")` or `decode("torchrgb")`, or on any
@@ -170,29 +150,11 @@ class Augmenter(_InLoader):
         dtype: str | None = None,
         device: str | None = None,
     ) -> None:
-        super().__init__(recipe, Execution.choose(batch_size, dtype, device), cache)
-        self.keep = keep
-        self._census = Census(Reading.of(self.recipe))
+        recipe = Recipe.taken(recipe)
+        super().__init__(
+            recipe, Here(Execution.choose(batch_size, dtype, device), _cache(cache)), keep
+        )
 
-    def __call__(self, samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield each sample's copies; epoch e yields numbers e * copies to (e + 1) * copies - 1.
 
-        Raises:
-            ConfigError: the recipe cannot be run here.
-            DefectError: a sample has no image, or it or its condition is unusable.
-            TypeError: it is not a stream of samples.
-        """
-        if not isinstance(samples, Iterable) or isinstance(samples, (dict, str, bytes)):
-            raise TypeError(
-                f"Augmenter takes a stream of samples (dicts), got {type(samples).__name__}: use "
-                "Augment for one sample, diffaug.augment for images"
-            )
-        recipe = self.recipe
-        first = self._epoch.get() * recipe.copies
-        images = (given(sample, recipe) for sample in only_samples(samples, self._census))
-        copies = range(first, first + recipe.copies)
-        for sample, copy, result in self._engine().run(images, copies):
-            if self.keep and copy == first:
-                yield sample
-            key = copy_key(sample.get("__key__", ""), copy)
-            yield {**sample, "__key__": key, image_key(sample, recipe): result}
+def _cache(folder: str | os.PathLike[str] | None) -> Cache | None:
+    return None if folder is None else Cache(folder)

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from diffaug.errors import DefectError
 from diffaug.recipe.fields import as_list
 
-__all__ = ["Templates", "prompt_of"]
+__all__ = ["Templates", "named_by", "prompt_of"]
 
 _FIELDS = ("label", "label_text", "key")
 """The fields of a sample that a template can name."""
@@ -39,6 +39,12 @@ def _check_one(template: str) -> None:
 
 
 Templates = Annotated[tuple[str, ...], BeforeValidator(_check)]
+
+
+def named_by(templates: Templates) -> set[str]:
+    """The fields of a sample that templates name, of label, label_text and key."""
+    parsed = (part for template in templates for part in Formatter().parse(template))
+    return {name for _, name, _, _ in parsed if name is not None}
 
 
 def prompt_of(templates: Templates, copy: int, fields: Mapping[str, Any]) -> str | None:

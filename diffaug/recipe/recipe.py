@@ -23,7 +23,7 @@ from diffaug.recipe.filters import Bound, Filters, Ranking, judge_of
 from diffaug.recipe.prompts import Templates, prompt_of
 from diffaug.recipe.strength import Strength, strength_of
 
-__all__ = ["Recipe"]
+__all__ = ["CHANGES_IMAGES", "Recipe"]
 
 
 def _check_interval(value: Any) -> Any:
@@ -59,7 +59,7 @@ def _names(judges: tuple[str, ...]) -> tuple[str, ...]:
 _COPY = re.compile(r"aug[0-9]+\..+")
 """The extensions of copies in the paired layout."""
 
-_CHANGES_IMAGES = {
+CHANGES_IMAGES = {
     *("strength", "steps", "sampler", "eta", "seed", "condition", "fit", "format"),
     *("prompt", "negative_prompt", "guidance", "guidance_interval", "lora_scale"),
     *("mask_key", "result"),
@@ -336,7 +336,7 @@ class Recipe(ShardFields):
         enters by the digest of its weights, not by its name. The format `auto` counts as png; where
         it is jpg, `sample_id` is another.
         """
-        fields = self.model_dump(mode="json", include=_CHANGES_IMAGES)
+        fields = self.model_dump(mode="json", include=CHANGES_IMAGES)
         fields["format"] = self.format_for(jpeg=False)
         if self.background is not None:
             fields["background"] = self.background

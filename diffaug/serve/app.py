@@ -157,6 +157,7 @@ def _add_work(app: FastAPI, state: State) -> None:
                 label=Label(label, label_text),
                 key=key,
                 owner=owner,
+                format="png" if _is_png_alone(accept) else None,
             )
             planned = await service.plan(asked)
             if _matches(if_none_match, planned.etag):
@@ -269,6 +270,11 @@ def _matches(header: str | None, etag: str) -> bool:
 
 def _tag(etag: str) -> dict[str, str]:
     return {"ETag": f'"{etag}"'}
+
+
+def _is_png_alone(accept: str) -> bool:
+    """Whether a client takes PNG and nothing else, such as one that must not lose a bit."""
+    return {one.partition(";")[0].strip() for one in accept.lower().split(",")} == {"image/png"}
 
 
 def _answer(made: Stored, recipe: Registered, accept: str) -> Response:

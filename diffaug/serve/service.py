@@ -39,6 +39,7 @@ class Asked:
         label: its class.
         key: its webdataset key.
         owner: whose request it is.
+        format: how to answer, whatever the recipe stores: png, jpg or webp; None: as it stores.
     """
 
     data: bytes
@@ -47,6 +48,7 @@ class Asked:
     label: Label = field(default_factory=Label)
     key: str | None = None
     owner: str = ""
+    format: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +58,7 @@ class Planned:
     Attributes:
         asked: the request.
         draft: the copy.
-        etag: the name of its result (see `cache_key`).
+        etag: the name of its result: its `cache_key` and, unless it is a PNG, its format.
         row: the columns of its manifest row known so far.
     """
 
@@ -67,9 +69,8 @@ class Planned:
 
     @property
     def format(self) -> str:
-        """How the result is stored: png, jpg or webp."""
-        source = self.draft.finish.source
-        return self.asked.recipe.editor.recipe.format_for(source.jpeg)
+        """Of the result's file: png, jpg or webp."""
+        return _format(self.asked, self.draft.finish.source)
 
 
 class Service:
@@ -122,7 +123,7 @@ class Service:
             OutOfMemoryError: a network call does not fit into memory.
         """
         found = await self.stored(planned.etag)
-        if found is not None and found.format == planned.format:
+        if found is not None:
             self.hits += 1
             return found
         task = self._under_way.get(planned.etag)
@@ -177,6 +178,8 @@ class Service:
             **draft_row(draft),
         }
         etag = cache_key(recipe, editor.recipe_digest, source, asked.copy, self._execution)
+        if (format := _format(asked, source)) != "png":
+            etag = f"{etag}-{format}"
         return Planned(asked, draft, etag, row)
 
     def _finished(self, planned: Planned, x_0: Any) -> Stored:
@@ -188,3 +191,7 @@ class Service:
         if self.store is not None:
             self.store.write(made)
         return made
+
+
+def _format(asked: Asked, source: Source) -> str:
+    return asked.format or asked.recipe.editor.recipe.format_for(source.jpeg)

@@ -1,0 +1,258 @@
+"""A recipe carried out by servers: images in, copies out, in order, several under way at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from diffaug.errors import ConfigError, require_extra
+from diffaug.execution import Execution
+from diffaug.models import Checkpoint, checkpoint_of
+from diffaug.models.checkpoint import is_shipped
+from diffaug.online.address import Address, addresses
+from diffaug.online.engine import Engine, Given, naming
+from diffaug.online.images import like, to_pil
+from diffaug.online.offer import Wanted
+from diffaug.online.wire import Packed, pack
+from diffaug.recipe import Recipe
+from diffaug.recipe.prompts import named_by
+from diffaug.storage import local_path
+
+if TYPE_CHECKING:
+    from diffaug.online.servers import Servers
+
+__all__ = ["IN_FLIGHT", "PATIENCE", "Remote", "RemoteEngine"]
+
+T = TypeVar("T")
+
+IN_FLIGHT = 64
+"""Requests under way at once: two batches, so that a server's lanes stay full."""
+
+PATIENCE = 600.0
+"""Seconds without an answer."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """On servers.
+
+    Attributes:
+        places: where they listen.
+        token: who this client is; None where nobody asks.
+        in_flight: requests under way at once.
+        patience: seconds without an answer, after which a pass gives up.
+        fallback: where to go on then: `local`; None: nowhere.
+    """
+
+    places: tuple[Address, ...]
+    token: str | None = field(default=None, repr=False)
+    in_flight: int = IN_FLIGHT
+    patience: float = PATIENCE
+    fallback: Literal["local"] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        urls: str | Sequence[str],
+        recipe: Recipe,
+        token: str | None = None,
+        in_flight: int = IN_FLIGHT,
+        patience: float = PATIENCE,
+        fallback: Literal["local"] | None = None,
+    ) -> Remote:
+        """What a caller gave, checked; see the attributes.
+
+        Raises:
+            ConfigError: something of it cannot be, or httpx is not installed.
+        """
+        require_extra("augmenting by a server", "remote", "httpx")
+        if recipe.mask_key is not None:
+            raise ConfigError(
+                "mask_key: a picture goes to a server alone, without its mask: leave it out, or "
+                "use Augmenter"
+            )
+        places = addresses(urls)
+        if token is not None:
+            # the text is not shown
+            if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+                raise ConfigError("token: it must be letters, digits and signs of ASCII")
+            if not token or " " in token:
+                raise ConfigError("token: it is empty, or there is a blank in it")
+            if any(place.login for place in places):
+                raise ConfigError(
+                    "token: one of the urls has a user and password too, and a request can carry "
+                    "only one of the two: leave one out"
+                )
+        if not isinstance(in_flight, int) or in_flight < 1:
+            raise ConfigError(f"in_flight must be a whole number, 1 or more, got {in_flight!r}")
+        if not isinstance(patience, (int, float)) or not patience >= 0:
+            raise ConfigError(f"patience must be 0 or more seconds, got {patience!r}")
+        if fallback not in (None, "local"):
+            raise ConfigError(f"fallback must be 'local' or None, got {fallback!r}")
+        return cls(
+            places=places,
+            token=token,
+            in_flight=in_flight,
+            patience=patience,
+            fallback=fallback,
+        )
+
+    def engine(self, recipe: Recipe) -> RemoteEngine:
+        """See `Where`."""
+        return RemoteEngine(recipe, self)
+
+
+class _Picture(Generic[T]):
+    """An image on its way: converted once, for all its copies, by the first thread to need it."""
+
+    def __init__(self, given: Given[T], background: str | None) -> None:
+        self.given, self._background = given, background
+        self._packed: Packed | None = None
+        self._lock = threading.Lock()
+
+    def packed(self) -> Packed:
+        with self._lock:
+            if self._packed is None:
+                self._packed = pack(to_pil(self.given.image), self._background)
+            return self._packed
+
+
+class RemoteEngine:
+    """A recipe and the servers that carry it out.
+
+    Args:
+        recipe: what to do to each image.
+        remote: who does it.
+    """
+
+    def __init__(self, recipe: Recipe, remote: Remote) -> None:
+        self._recipe, self._remote = recipe, remote
+        self._sent = named_by(recipe.prompt)
+        if recipe.condition == "label":
+            self._sent.add("label")
+        self._kept: dict[int, Servers] = {}
+
+    def run(self, images: Iterable[Given[T]], copies: range) -> Iterator[tuple[T, int, Any]]:
+        """Yield (tag, copy, result) for each copy of each image, in order, in the image's form.
+
+        It reads ahead as many images as there are requests under way, at most. Closing it ends
+        those requests and their threads.
+
+        Raises:
+            ConfigError: the servers do not make what the recipe says.
+            DefectError: an image or its condition is unusable; the message names it.
+            UnansweredError: no server answered for too long, and there is no fallback.
+        """
+        from diffaug.online.servers import UnansweredError
+
+        pictures = (_Picture(one, self._recipe.background) for one in images)
+        asked = ((picture, copy) for picture in pictures for copy in copies)
+        under_way: deque[tuple[_Picture[T], int, Future[Any]]] = deque()
+        wanted = self._wanted()
+        servers = self._servers(wanted)
+        pool = ThreadPoolExecutor(self._remote.in_flight, "diffaug-remote")
+        try:
+            for picture, copy in asked:
+                made = pool.submit(self._made, servers, picture, copy)
+                under_way.append((picture, copy, made))
+                if len(under_way) == self._remote.in_flight:
+                    yield self._first(under_way)
+            while under_way:
+                yield self._first(under_way)
+            return
+        except UnansweredError as error:
+            if self._remote.fallback is None:
+                raise
+            failure = str(error)
+        finally:
+            servers.stop()
+            pool.shutdown(cancel_futures=True)
+            servers.close()
+        left = ((picture, copy) for picture, copy, _ in under_way)
+        yield from self._made_here(chain(left, asked), wanted, failure)
+
+    def one(self, image: Given[T], copy: int) -> Any:
+        """One copy of one image; the connections are kept for the next.
+
+        Raises:
+            ConfigError: see `run`.
+            DefectError: see `run`.
+            UnansweredError: see `run`.
+        """
+        process = os.getpid()  # whose connections no process forked from it may use
+        if process not in self._kept:
+            servers = self._servers(self._wanted())
+            self._kept[process] = servers
+            weakref.finalize(self, servers.close)
+        return self._made(self._kept[process], _Picture(image, self._recipe.background), copy)
+
+    def _wanted(self) -> Wanted:
+        checkpoint = checkpoint_of(self._recipe) if self._remote.fallback else _here(self._recipe)
+        return Wanted(self._recipe, checkpoint)
+
+    def _servers(self, wanted: Wanted) -> Servers:
+        from diffaug.online.servers import Servers
+
+        remote = self._remote
+        return Servers(remote.places, remote.token, remote.patience, wanted)
+
+    def _made(self, servers: Servers, picture: _Picture[T], copy: int) -> Any:
+        from diffaug.online.server import Request
+
+        given = picture.given
+        with naming(given.name):
+            packed = picture.packed()
+            values = {"label": given.label.number, "label_text": given.label.text, "key": given.key}
+            query = {name: str(values[name]) for name in self._sent if values[name] is not None}
+            request = Request(packed, query | {"copy": str(copy)}, f"{packed.pixels} {copy}")
+            return like(servers.ask(request), given.image)
+
+    def _first(self, under_way: deque[tuple[_Picture[T], int, Future[Any]]]) -> tuple[T, int, Any]:
+        """The oldest request's result, once it is there; the request stays listed until then."""
+        picture, copy, made = under_way[0]
+        result = made.result()
+        under_way.popleft()
+        return picture.given.tag, copy, result
+
+    def _made_here(
+        self, left: Iterable[tuple[_Picture[T], int]], wanted: Wanted, failure: str
+    ) -> Iterator[tuple[T, int, Any]]:
+        first = wanted.first and wanted.first[1]
+        size, dtype = (first.execution.batch_size, first.execution.dtype) if first else (None, None)
+        execution = Execution.choose(size, dtype)
+        engine = Engine(self._recipe, execution)
+        made = f"with batch size {execution.batch_size} and {execution.dtype}"
+        differ = wanted.elsewhere(execution)
+        _warn_once(
+            f"{failure}; the rest of this pass is made here, {made}"
+            + (f", and its bytes could differ: {', '.join(differ)}" if differ else "")
+        )
+        groups = groupby(left, key=lambda one: one[0])
+        yield from engine.run_each(
+            (picture.given, [copy for _, copy in group]) for picture, group in groups
+        )
+
+
+def _here(recipe: Recipe) -> Checkpoint | None:
+    """The model of a recipe, if this machine has it without asking the hub; else None."""
+    named = (recipe.model, recipe.lora, recipe.autoencoder, *recipe.embeddings)
+    for reference in filter(None, named):
+        if not is_shipped(reference) and not local_path(reference).exists():
+            return None
+    return checkpoint_of(recipe)
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    _log.warning("%s", sentence)
