@@ -67,9 +67,9 @@ class Connection:
 
     async def _connect(self, host: str, port: int) -> bool:
         """Whether the connection is new."""
-        if self._streams is not None and self._at == f"{host}:{port}":
-            if not self._streams[0].at_eof():
-                return False
+        is_there = self._streams is not None and not self._streams[0].at_eof()
+        if is_there and self._at == f"{host}:{port}":
+            return False
         self.close()
         self._streams = await asyncio.open_connection(host, port)
         self._at = f"{host}:{port}"

@@ -53,7 +53,8 @@ class Load:
         clients: of a closed load, how many.
         pause: a client's pause before each request is drawn from 0 to so many seconds.
         arrivals: the seconds at which requests are sent; None: a closed load.
-        seconds: a closed load begins again and again until then; None: each request is sent once.
+        seconds: a closed load begins again and again until then, and each client sends one request
+            at least; None: each request is sent once.
         obeys: whether a client that is refused comes again when it was told to.
         seed: of the pauses.
     """
@@ -163,8 +164,8 @@ class _Run:
         if self._load.seconds is None:
             yield from order
             return
-        for at in chain.from_iterable(repeat(order)):
-            if self._now() >= self._load.seconds:
+        for number, at in enumerate(chain.from_iterable(repeat(order))):
+            if number >= self._load.clients and self._now() >= self._load.seconds:
                 return
             yield at
 

@@ -8,15 +8,13 @@ by the same clients at the same time: it shows what the machine and HTTP take by
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import accumulate, takewhile
 from pathlib import Path
 
 from tests.benchmarks.serving.load import Ask, Got, Load, Loaded
 from tests.benchmarks.serving.pictures import GREY, Picture, pictures
-from tests.benchmarks.serving.processes import Served, Starts, megabytes, served
+from tests.benchmarks.serving.processes import Served, Starts, served, watched
 from tests.benchmarks.serving.recipes import Fields, ask, bodies, diffaug_serves
 from tests.benchmarks.serving.tables import Row, Tables, percentile
 
@@ -72,7 +70,7 @@ def overload(
         asks = _Asks(server, found, paths)
         done = loads([Load(asks.some(first), clients=2 * batch_size, obeys=True)])
         rate = first / done.wall
-        with _memory(server.process.pid, seconds / 120) as memory:
+        with watched(server.process.pid, seconds / 120) as memory:
             came = _open(loads, asks, bare, rate, seconds)
             obeyed = _closed(loads, asks, bare, rate, seconds, max_wait)
     return {
@@ -114,8 +112,9 @@ def _closed(
     loads: Loads, asks: _Asks, bare: Served, rate: float, seconds: float, max_wait: float
 ) -> list[Row]:
     clients = max(_SEVERAL, round(_SEVERAL * rate * max_wait))
-    load = Load(asks.some(round(3 * rate * seconds) + clients), clients, seconds=seconds, obeys=True)
-    done = loads([load, *_probes(asks.server, bare, load.asks[0], seconds)])
+    enough = asks.some(round(3 * rate * seconds) + clients)
+    load = Load(enough, clients, seconds=seconds, obeys=True)
+    done = loads([load, *_probes(asks.server, bare, enough[0], seconds)])
     answers, *probes = done.got
     _check(answers)
     again = [got for got in answers if got.tries > 1]
@@ -147,7 +146,7 @@ def _probes(server: Served, bare: Served, post: Ask, seconds: float) -> list[Loa
 
 def _arrivals(rate: float, seconds: float, seed: int) -> list[float]:
     gaps = random.Random(seed)
-    moments = accumulate(gaps.expovariate(rate) for _ in iter(int, 1))
+    moments = accumulate((gaps.expovariate(rate) for _ in iter(int, 1)), initial=0.0)
     return list(takewhile(lambda moment: moment < seconds, moments))
 
 
@@ -165,24 +164,6 @@ def _times(name: str, answers: Sequence[Got]) -> Row:
 
 def _share(answers: Sequence[Got]) -> float | None:
     return sum(got.status == 200 for got in answers) / len(answers) if answers else None
-
-
-@contextmanager
-def _memory(pid: int, pause: float) -> Iterator[list[float]]:
-    """The megabytes of a process, looked at after each pause."""
-    found, ended = list[float](), threading.Event()
-
-    def look() -> None:
-        while not ended.wait(pause):
-            found.append(megabytes(pid))
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield found
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _spread(memory: list[float]) -> Row:

@@ -14,10 +14,24 @@ from PIL import Image
 
 import diffaug
 from diffaug.output.run import Run
+from diffaug.pictures.codec import pixel_sha256
 from tests.support.hostile import write_files
 from tests.support.jobs import members, output_bytes
 
-__all__ = ["COLOUR", "GREY", "Made", "Picture", "job", "made", "pictures", "planned", "write_shard"]
+__all__ = [
+    "COLOUR",
+    "GREY",
+    "Made",
+    "Picture",
+    "as_samples",
+    "digest",
+    "digest_of",
+    "job",
+    "made",
+    "pictures",
+    "planned",
+    "write_shard",
+]
 
 GREY, COLOUR = "fashion-mnist-32", "cifar10-32"
 
@@ -85,8 +99,27 @@ def job(shard: Path, output: Path, recipe: dict[str, Any], batch_size: int) -> M
 
 def made(output: Path) -> Made:
     """What a job wrote."""
-    frame = pd.read_parquet(output / "manifest")
-    return {(row.source_key, row.copy): output_bytes(output, row) for row in frame.itertuples()}
+    rows: Any = pd.read_parquet(output / "manifest").itertuples()
+    return {(row.source_key, row.copy): output_bytes(output, row) for row in rows}
+
+
+def as_samples(found: list[Picture]) -> Iterator[dict[str, Any]]:
+    """The pictures as a loader's samples."""
+    for one in found:
+        with Image.open(io.BytesIO(one.data)) as image:
+            image.load()
+            yield {"__key__": one.key, "png": image, "cls": one.label}
+
+
+def digest(image: Image.Image) -> str:
+    """Of a picture's pixels, in colour: WebP knows no grey."""
+    return pixel_sha256(image.convert("RGB"))
+
+
+def digest_of(data: bytes) -> str:
+    """Of the pixels in a picture's file."""
+    with Image.open(io.BytesIO(data)) as image:
+        return digest(image)
 
 
 def _clothes(corner: int) -> Iterator[tuple[Image.Image, int]]:

@@ -6,20 +6,30 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Protocol
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from tests.support.forks import DIFFAUG, ROOT
 from tests.support.services import free_ports, wait_until
 
-__all__ = ["Process", "Served", "Spawns", "Starts", "cpu_seconds", "megabytes", "served"]
+__all__ = [
+    "Process",
+    "Served",
+    "Spawns",
+    "Starts",
+    "cpu_seconds",
+    "is_ready",
+    "megabytes",
+    "served",
+    "watched",
+]
 
 PATIENCE = 600
 
@@ -136,7 +146,7 @@ def served(
     words = ("serve", *arguments) if entry == DIFFAUG else arguments
     process = starts.start(*words, "--port", str(port), entry=entry)
     try:
-        wait_until(lambda: is_ready(port), PATIENCE, process.err, process)  # type: ignore[arg-type]
+        wait_until(lambda: is_ready(port), PATIENCE, process.err, process)
         yield Served(process, f"http://127.0.0.1:{port}")
     finally:
         process.close()
@@ -167,15 +177,27 @@ def cpu_seconds(pid: int) -> float:
 def megabytes(pid: int) -> float:
     """Memory of a process and of its children, each shared page counted in parts (PSS)."""
     process = psutil.Process(pid)
-    return sum(
-        one.memory_full_info().pss for one in (process, *process.children(recursive=True))
-    ) / 2**20
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # it ended just now
+            total += one.memory_full_info().pss
+    return total / 2**20
 
 
-def quietest(seconds: float = 5.0) -> float:
-    """The share of the machine's processor time that others use now."""
-    before = psutil.cpu_times()
-    time.sleep(seconds)
-    after = psutil.cpu_times()
-    idle = after.idle - before.idle
-    return 1 - idle / (sum(after) - sum(before))
+@contextmanager
+def watched(pid: int, pause: float) -> Iterator[list[float]]:
+    """The megabytes of a process, looked at after each pause, and once at the end."""
+    found, ended = list[float](), threading.Event()
+
+    def look() -> None:
+        while not ended.wait(pause):
+            found.append(megabytes(pid))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+        found.append(megabytes(pid))
+    finally:
+        ended.set()
+        thread.join()

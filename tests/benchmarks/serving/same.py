@@ -7,11 +7,22 @@ import random
 from pathlib import Path
 from typing import Any
 
+import diffaug
 from tests.benchmarks.serving.load import Load, Loaded, here
-from tests.benchmarks.serving.pictures import GREY, Made, job, pictures, write_shard
-from tests.benchmarks.serving.processes import Starts
+from tests.benchmarks.serving.pictures import (
+    GREY,
+    Made,
+    Picture,
+    as_samples,
+    digest,
+    digest_of,
+    job,
+    pictures,
+    write_shard,
+)
+from tests.benchmarks.serving.processes import Served, Starts
 from tests.benchmarks.serving.recipes import Fields, ask, bodies, diffaug_serves
-from tests.benchmarks.serving.tables import Tables
+from tests.benchmarks.serving.tables import Row, Tables
 
 __all__ = ["mixed_recipes", "same"]
 
@@ -51,9 +62,9 @@ def same(
     found = pictures(model, count)
     chosen = dict(zip((one.key for one in found), _draws(recipes, count), strict=True))
     made: dict[str, Made] = {}
+    own = {name: [one for one in found if chosen[one.key] == name] for name in recipes}
     for name, fields in recipes.items():
-        own = [one for one in found if chosen[one.key] == name]
-        shard = write_shard(folder / f"source-{name}.tar", own)
+        shard = write_shard(folder / f"source-{name}.tar", own[name])
         made[name] = job(shard, folder / f"job-{name}", fields, batch_size)
     wanted = [
         (one, chosen[one.key], copy)
@@ -67,6 +78,10 @@ def same(
         with diffaug_serves(starts, folder / "recipes", recipes, batch_size) as server:
             asks = [ask(server, one, paths[one.key], name, copy) for one, name, copy in order]
             done: Loaded = loads([Load(asks, clients, pause=pause, seed=run)])
+            if run == _RUNS - 1:
+                tables["Pixels"] = [
+                    _by_client(server, name, recipes[name], made[name], own[name]) for name in made
+                ]
         answers = {got.ask: got for got in done.got[0]}
         assert len(answers) == len(done.got[0]) == len(wanted)
         for at, (one, name, copy) in enumerate(order):
@@ -76,6 +91,15 @@ def same(
         counted = {"run": run + 1, "answers": len(answers), "equal": len(answers)}
         tables["Bytes"].append(counted)
     return tables
+
+
+def _by_client(server: Served, name: str, recipe: Fields, made: Made, own: list[Picture]) -> Row:
+    """The same pictures once more, through a loader's stage."""
+    stage = diffaug.RemoteAugmenter(server.url, recipe)
+    got = {sample["__key__"]: digest(sample["png"]) for sample in stage(as_samples(own))}
+    expected = {f"{key}-a{copy}": digest_of(data) for (key, copy), data in made.items()}
+    assert got == expected, f"RemoteAugmenter and job differ in {name}"
+    return {"RemoteAugmenter": name, "images": len(got), "equal": len(got)}
 
 
 def _draws(recipes: dict[str, Fields], count: int) -> list[str]:

@@ -48,8 +48,8 @@ class _Rate:
 
     calls: float
     wall: float
-    clients: float = 0.0
-    server: float = 0.0
+    clients: float
+    server: float
 
     @property
     def images(self) -> float:
@@ -61,7 +61,7 @@ class _Rate:
             "image-calls/s": self.calls * self.images,
             "images/s": self.images,
             "images/s, clients and all": 1 / self.wall,
-            "processor of server, ms an image": 1000 * self.server,
+            "processor of the arm, ms an image": 1000 * self.server,
             "processor of clients, ms an image": 1000 * self.clients,
         }
 
@@ -95,11 +95,12 @@ class _Bench:
         self._jobs += 1
         output = self.folder / f"job-{self._jobs}"
         run = planned(self._shard, output, fields, self.batch_size)
-        began = time.perf_counter()
+        before, began = time.process_time(), time.perf_counter()
         list(diffaug.augment_shards(run.sources, str(output), run=run))
         wall = time.perf_counter() - began
-        assert len(made(output)) == len(self._found)
-        return _Rate(calls, wall / len(self._found))
+        count = len(self._found)
+        assert len(made(output)) == count
+        return _Rate(calls, wall / count, 0.0, (time.process_time() - before) / count)
 
     def full(self, server: Served, clients: int, calls: float, recipe: str) -> _Rate:
         """As many clients as it takes to keep a server busy, until each picture was answered."""
@@ -134,6 +135,7 @@ def saturation(
     steps: int = 10,
     drawn_steps: int = 20,
     batch_size: int = 32,
+    static_batch_size: int = 32,
     clients: int = 128,
     pads: bool = False,
 ) -> Tables:
@@ -148,7 +150,8 @@ def saturation(
         model: its name.
         steps: of the recipe of strength 0.8 that server and job are compared with.
         drawn_steps: of that of strengths from 0.2 to 0.8, for the two servers.
-        batch_size: of all three.
+        batch_size: of job and server.
+        static_batch_size: what the static server collects at most.
         clients: at the same time; more than there are lanes.
         pads: whether the static server's calls have the batch's shape, however few edits.
     """
@@ -157,8 +160,8 @@ def saturation(
     drawn = common | {"strength": "0.2:0.8", "steps": drawn_steps}
     bench = _Bench(starts, folder, model, count, batch_size, loads)
     calls = {"one": bench.calls(one), "drawn": bench.calls(drawn)}
-    static_options = ("--recipe", recipe_file(folder, "static", **drawn))
-    static_options += ("--batch-size", str(batch_size), *(["--pads"] if pads else []))
+    static_options: tuple[str | Path, ...] = ("--recipe", recipe_file(folder, "static", **drawn))
+    static_options += ("--batch-size", str(static_batch_size), *(["--pads"] if pads else []))
     with ExitStack() as stack:
         recipes = {"one": one, "drawn": drawn}
         ours = stack.enter_context(

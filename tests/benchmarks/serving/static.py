@@ -113,7 +113,8 @@ class Static:
             times[: way.calls, at] = way.timesteps
             weights[: way.calls, at] = way.weights[:, :3]
             assert not way.draws
-        condition = [torch.stack(parts) for parts in zip(*(one.condition for one in edits))]
+        conditions = [edit.condition for edit in edits]
+        condition = [torch.stack(parts) for parts in zip(*conditions, strict=True)]
         noise = torch.from_numpy(np.stack([edit.noise[0] for edit in edits]))
         clean = torch.from_numpy(np.stack([edit.x_0 for edit in edits if edit.x_0 is not None]))
         x = self._denoiser.schedule.add_noise(clean, torch.from_numpy(times[0]), noise)
