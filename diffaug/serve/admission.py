@@ -13,8 +13,9 @@ from diffaug.serve.promises import Promises
 
 __all__ = ["Admission", "FullError"]
 
-_SLACK = 1.1
-"""How much longer than planned the queue may be for those who were promised a place."""
+_AIM = 0.5
+"""The part of the queue that is planned to be full when those come who were promised a place: the
+rest takes up what the pace does meanwhile."""
 
 _FAR = 10
 """How many queues are promised at most: whoever only asks and never comes keeps no more out."""
@@ -37,10 +38,10 @@ class FullError(DiffaugError):
 class Admission:
     """A queue that is bounded in seconds of work.
 
-    What is refused is promised a place at the time when, by the pace of the network, there will be
-    room for it and for all that was promised before. Until then newcomers find the queue that much
-    longer, so whoever comes again when told is let in. Where promises are not redeemed, newcomers
-    find them in the way no longer (see `Promises`).
+    What is refused is promised a place at the time when, by the pace of the network, half of the
+    queue will be free after all that was promised before. Until then newcomers find the queue that
+    much longer and half as deep, so whoever comes again when told is let in, though the pace may
+    have changed. Where promises are not redeemed, they stand in nobody's way (see `Promises`).
 
     Args:
         most: seconds of work that are taken on.
@@ -104,15 +105,14 @@ class Admission:
             now, pace = self._clock(), self._pace()
             self._promises.forget(now)
             own = self._promises.find(who)
-            if own is not None and own.due <= now:
-                over = (self._left + rows) * pace - _SLACK * self._most
-            else:
-                expected = self._promises.expected(own)
-                over = (self._left + expected + rows) * pace - self._most
+            is_due = own is not None and own.due <= now
+            expected = 0.0 if is_due else self._promises.expected(own)
+            most = self._most if is_due or not self._promises.rows(own) else _AIM * self._most
+            queue = (self._left + expected + rows) * pace
             self._promises.end(who, now)
-            if over > 0 and self._rows:
-                seconds = max(1, math.ceil(over))
-                if self._promises.expected() * pace < _FAR * self._most:
+            if queue > most and self._rows:
+                seconds = max(1, math.ceil(queue - _AIM * self._most))
+                if expected * pace < _FAR * self._most:
                     self._promises.make(who, now + seconds, rows)
                 raise FullError(seconds)
             self._rows += rows

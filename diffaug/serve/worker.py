@@ -28,8 +28,9 @@ from diffaug.serve.turns import Turns
 
 __all__ = ["ClosedError", "Load", "Worker"]
 
-_NEWEST = 0.1
-"""Weight of the newest step in the moving average of the seconds a row."""
+_NEWEST = 0.02
+"""Weight of the newest full step in the moving average of the seconds a row, once there were so
+many that their mean gives it no more."""
 
 Result = NDArray[np.float32]
 
@@ -91,7 +92,7 @@ class Worker:
         self._changed = threading.Condition()  # guards all that `load` reads
         self._is_closed = False
         self._steps, self._done, self._progress = 0, 0.0, 0.0
-        self._pace = 0.0
+        self._pace, self._full = 0.0, 0  # steps of full lanes
         self._last = self._begun = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="diffaug-worker", daemon=True)
         self._thread.start()
@@ -209,10 +210,11 @@ class Worker:
                 ticket.rows -= share
             if rows := sum(shares.values()):
                 pace = seconds / rows
-                if not self._pace:
+                if len(self._held) == self._lanes.count:  # others waste rows, and look slow
+                    self._full += 1
+                    self._pace += max(_NEWEST, 1 / self._full) * (pace - self._pace)
+                elif not self._full:
                     self._pace = pace
-                elif len(self._held) == self._lanes.count:  # others waste rows, and look slow
-                    self._pace += _NEWEST * (pace - self._pace)
                 self._steps += 1
                 self._done += rows
                 self._progress += rows

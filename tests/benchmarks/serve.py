@@ -85,7 +85,7 @@ def _arguments() -> argparse.Namespace:
     rates |= {"clients": 128, "static_batch_size": 32}
     full = add("saturation", "rates, beside a job and a static server", COLOUR, **rates)
     full.add_argument("--pads", action="store_true", help="the static server's last rows")
-    add("overload", "refusals", GREY, seconds=120.0, steps=10, max_wait=10.0, first=256)
+    add("overload", "refusals", GREY, seconds=120.0, steps=10, max_wait=8.0, first=256)
     add("kills", "SIGKILLs under an epoch", GREY, kills=100, count=200, gap=20, steps=10)
     add("training", "a loader fed by a server", GREY, count=512, epochs=2, batch=64, steps=5)
     return parser.parse_args()

@@ -38,16 +38,17 @@ def test_it_is_full_when_its_seconds_are(clock: Clock) -> None:
     for number in range(4):
         queue.enter(5, str(number))
     assert queue.seconds == 10
-    assert refused(queue, 1, "more") == 1  # half a second, in whole ones
+    assert refused(queue, 1, "more") == 6  # 5.5 in whole seconds, after which half is left
     queue.leave(5)
     assert queue.seconds == 7.5
-    queue.enter(4, "other")
+    clock.now += 6
+    queue.enter(5, "more")
 
 
 def test_an_empty_queue_takes_anything(clock: Clock) -> None:
     queue = admission(clock)
     queue.enter(1000, "long")
-    assert refused(queue, 1, "short") == 991
+    assert refused(queue, 1, "short") == 996
     queue.leave(1000)
     queue.enter(1, "short")
 
@@ -62,21 +63,21 @@ def test_a_place_is_given_up_whatever_happens(clock: Clock) -> None:
 def test_newcomers_find_what_was_promised_to_others(clock: Clock) -> None:
     queue = admission(clock)
     queue.enter(10, "first")
-    assert refused(queue, 4, "second") == 4
-    assert refused(queue, 3, "third") == 7
-    assert refused(queue, 2, "fourth") == 9
+    assert refused(queue, 4, "second") == 9
+    assert refused(queue, 3, "third") == 12
+    assert refused(queue, 2, "fourth") == 14
     queue.leave(4)
-    clock.now += 4
-    assert refused(queue, 1, "newcomer") == 6
+    clock.now += 9
+    assert refused(queue, 1, "newcomer") == 11
     queue.enter(4, "second")
 
 
 def test_who_comes_too_early_is_told_again(clock: Clock) -> None:
     queue = admission(clock)
     queue.enter(10, "first")
-    assert refused(queue, 4, "second") == 4
+    assert refused(queue, 4, "second") == 9
     clock.now += 1
-    assert refused(queue, 4, "second") == 4
+    assert refused(queue, 4, "second") == 9
 
 
 def test_a_promise_that_nobody_redeems_is_forgotten(clock: Clock) -> None:
@@ -138,10 +139,10 @@ def test_the_progress_of_what_is_under_way_makes_room(clock: Clock) -> None:
     done = 0.0
     queue = Admission(10, lambda: 1, clock, progress=lambda: done)
     queue.enter(10, "first")
-    assert refused(queue, 4, "second") == 4
+    assert refused(queue, 4, "second") == 9
     done = 4.0
     assert queue.seconds == 6
-    clock.now += 4
+    clock.now += 9
     queue.enter(4, "second")
 
 

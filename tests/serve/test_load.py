@@ -50,7 +50,7 @@ def test_under_overload_all_are_served_or_told_when_to_come_again(
         batch_size=BATCH,
         first=8,
     )
-    came, again, memory = tables.values()
+    again, came, memory = tables.values()
     assert [row["what"] for row in came][2:] == ["livez", "bare GET", "bare POST"]
     assert again[0]["served"] > 0
     assert memory[0]["100%"] > 0

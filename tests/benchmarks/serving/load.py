@@ -52,6 +52,7 @@ class Load:
         asks: in this order.
         clients: of a closed load, how many.
         pause: a client's pause before each request is drawn from 0 to so many seconds.
+        ramp: seconds over which the clients begin, one after the other.
         arrivals: the seconds at which requests are sent; None: a closed load.
         seconds: a closed load begins again and again until then, and each client sends one request
             at least; None: each request is sent once.
@@ -62,6 +63,7 @@ class Load:
     asks: Sequence[Ask]
     clients: int = 1
     pause: float = 0.0
+    ramp: float = 0.0
     arrivals: Sequence[float] | None = None
     seconds: float | None = None
     obeys: bool = False
@@ -152,7 +154,9 @@ class _Run:
     async def to_the_end(self) -> None:
         if self._load.arrivals is None:
             turns = self._turns()
-            await asyncio.gather(*(self._client(turns) for _ in range(self._load.clients)))
+            clients = self._load.clients
+            starts = (self._load.ramp * number / clients for number in range(clients))
+            await asyncio.gather(*(self._client(turns, start) for start in starts))
         else:
             await self._open(self._load.arrivals)
 
@@ -169,7 +173,8 @@ class _Run:
                 return
             yield at
 
-    async def _client(self, turns: Iterator[int]) -> None:
+    async def _client(self, turns: Iterator[int], start: float) -> None:
+        await asyncio.sleep(start)
         connection = Connection()
         for at in turns:
             if self._load.pause:
