@@ -29,8 +29,8 @@ from diffaug.serve.turns import Turns
 __all__ = ["ClosedError", "Load", "Worker"]
 
 _NEWEST = 0.02
-"""Weight of the newest full step in the moving average of the seconds a row, once there were so
-many that their mean gives it no more."""
+"""Weight of the newest step in the moving average of the seconds a row, once there were so many of
+full lanes that their mean gives it no more."""
 
 Result = NDArray[np.float32]
 
@@ -209,12 +209,12 @@ class Worker:
             for ticket, share in shares.items():
                 ticket.rows -= share
             if rows := sum(shares.values()):
-                pace = seconds / rows
-                if len(self._held) == self._lanes.count:  # others waste rows, and look slow
-                    self._full += 1
-                    self._pace += max(_NEWEST, 1 / self._full) * (pace - self._pace)
-                elif not self._full:
-                    self._pace = pace
+                # free lanes cost as much, so this is too little if anything, where some are free
+                pace = seconds * len(shares) / (rows * self._lanes.count)
+                full = len(shares) == self._lanes.count
+                if full or pace < self._pace or not self._full:
+                    self._full += full
+                    self._pace += max(_NEWEST, 1 / max(1, self._full)) * (pace - self._pace)
                 self._steps += 1
                 self._done += rows
                 self._progress += rows
