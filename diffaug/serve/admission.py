@@ -17,6 +17,10 @@ _AIM = 0.5
 """The part of the queue that is planned to be full when those come who were promised a place: the
 rest takes up what the pace does meanwhile."""
 
+_FLOOR = 0.25
+"""The part of the queue that is open to all, whatever was promised: the lanes are never idle while
+those who were told to come later are away."""
+
 _FAR = 10
 """How many queues are promised at most: whoever only asks and never comes keeps no more out."""
 
@@ -109,8 +113,9 @@ class Admission:
             expected = 0.0 if is_due else self._promises.expected(own)
             most = self._most if is_due or not self._promises.rows(own) else _AIM * self._most
             queue = (self._left + expected + rows) * pace
+            low = (self._left + rows) * pace <= _FLOOR * self._most
             self._promises.end(who, now)
-            if queue > most and self._rows:
+            if queue > most and not low and self._rows:
                 seconds = max(1, math.ceil(queue - _AIM * self._most))
                 if expected * pace < _FAR * self._most:
                     self._promises.make(who, now + seconds, rows)

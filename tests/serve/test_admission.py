@@ -188,3 +188,14 @@ def test_who_obeys_is_let_in_beside_a_flood_that_does_not(clock: Clock) -> None:
             heapq.heappush(ends, busy_until)
     assert len(let_in) > 100
     assert sum(let_in) / len(let_in) > 0.9
+
+
+def test_newcomers_are_let_in_before_the_lanes_are_idle(clock: Clock) -> None:
+    queue = admission(clock)
+    queue.enter(10, "first")
+    for number in range(20):
+        refused(queue, 5, str(number))
+    queue.leave(10)
+    queue.enter(1, "one")
+    queue.enter(1, "newcomer")
+    assert refused(queue, 1, "another") > 10
