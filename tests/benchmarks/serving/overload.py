@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.benchmarks.serving.load import Ask, Got, Load, Loaded
 from tests.benchmarks.serving.pictures import GREY, Picture, pictures
-from tests.benchmarks.serving.processes import Served, Starts, served, watched
+from tests.benchmarks.serving.processes import Served, Starts, resident, served, watched
 from tests.benchmarks.serving.recipes import Fields, ask, bodies, diffaug_serves
 from tests.benchmarks.serving.tables import Row, Tables, percentile
 
@@ -70,7 +70,7 @@ def overload(
         asks = _Asks(server, found, paths)
         done = loads([Load(asks.some(first), clients=2 * batch_size, obeys=True)])
         rate = first / done.wall
-        with watched(server.process.pid, seconds / 120) as memory:
+        with watched(server.process.pid, seconds / 120, resident) as memory:
             obeyed = _closed(loads, asks, bare, rate, seconds, max_wait)
             came = _open(loads, asks, bare, rate, seconds)
     return {

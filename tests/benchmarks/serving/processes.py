@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -27,6 +27,7 @@ __all__ = [
     "cpu_seconds",
     "is_ready",
     "megabytes",
+    "resident",
     "served",
     "watched",
 ]
@@ -146,7 +147,7 @@ def served(
     words = ("serve", *arguments) if entry == DIFFAUG else arguments
     process = starts.start(*words, "--port", str(port), entry=entry)
     try:
-        wait_until(lambda: is_ready(port), PATIENCE, process.err, process)
+        wait_until(lambda: is_ready(port), PATIENCE, f"{entry} {process.err}", process)
         yield Served(process, f"http://127.0.0.1:{port}")
     finally:
         process.close()
@@ -184,20 +185,26 @@ def megabytes(pid: int) -> float:
     return total / 2**20
 
 
+def resident(pid: int) -> float:
+    """Resident memory of a process alone (RSS) in megabytes, which costs it nothing to look at."""
+    size: int = psutil.Process(pid).memory_info().rss
+    return size / 2**20
+
+
 @contextmanager
-def watched(pid: int, pause: float) -> Iterator[list[float]]:
-    """The megabytes of a process, looked at after each pause, and once at the end."""
+def watched(pid: int, pause: float, measure: Callable[[int], float]) -> Iterator[list[float]]:
+    """The megabytes of a process by a measure, after each pause, and once at the end."""
     found, ended = list[float](), threading.Event()
 
     def look() -> None:
         while not ended.wait(pause):
-            found.append(megabytes(pid))
+            found.append(measure(pid))
 
     thread = threading.Thread(target=look)
     thread.start()
     try:
         yield found
-        found.append(megabytes(pid))
+        found.append(measure(pid))
     finally:
         ended.set()
         thread.join()

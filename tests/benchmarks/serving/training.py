@@ -174,7 +174,7 @@ def _train(task: _Task) -> Row:
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     seen = steps = 0
     first = began = time.perf_counter()
-    with watched(os.getpid(), 1.0) as memory:
+    with watched(os.getpid(), 1.0, megabytes) as memory:
         for epoch in range(task.epochs):
             if task.fresh:
                 images.set_epoch(epoch)
