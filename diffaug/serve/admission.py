@@ -12,24 +12,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from diffaug.errors import DiffaugError
+from diffaug.serve.promises import Promises
 from diffaug.serve.turns import Turns
 
 __all__ = ["Admission", "FullError"]
 
-_LATE = 10.0
-"""Seconds after the time it was given for which a place is kept for a request."""
+_AIM = 0.5
+"""The part of the queue that is planned to be full when those come who were promised a place: the
+rest takes up what the pace does meanwhile."""
 
-_SLACK = 1.1
-"""How much longer than planned the queue may be for those who were promised a place."""
+_FLOOR = 0.25
+"""The part of the queue that is open to all, whatever was promised: the lanes are never idle while
+those who were told to come later are away."""
 
 _SHARE = 0.5
 """The part of the queue that shards may hold: pictures find room in the rest."""
 
 _FAR = 10
 """How many queues are promised at most: whoever only asks and never comes keeps no more out."""
-
-_MOST = 2000
-"""Promises at the same time."""
 
 
 class FullError(DiffaugError):
@@ -46,12 +46,6 @@ class FullError(DiffaugError):
         self.retry_after = retry_after
 
 
-@dataclass(slots=True)
-class _Promise:
-    due: float
-    rows: float
-
-
 @dataclass(slots=True, eq=False)
 class _Waiting:
     rows: float
@@ -66,14 +60,16 @@ class Admission:
     pictures cannot starve shards; and shards hold no more than half of the queue, so that they
     cannot starve pictures.
 
-    What is refused is promised a place at the time when, by the pace of the network, there will be
-    room for it and for all that was promised before. Until then newcomers find the queue that much
-    longer, so whoever comes again when told is let in.
+    What is refused is promised a place at the time when, by the pace of the network, half of the
+    queue will be free after all that was promised before. Until then newcomers find the queue that
+    much longer and half as deep, so whoever comes again when told is let in, though the pace may
+    have changed. Where promises are not redeemed, they stand in nobody's way (see `Promises`).
 
     Args:
         most: seconds of work that are taken on.
         pace: seconds a network row, as measured now.
         clock: seconds, from any start.
+        progress: network rows that are done of work that is not.
     """
 
     def __init__(
@@ -81,18 +77,28 @@ class Admission:
         most: float,
         pace: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
+        progress: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._most, self._pace, self._clock = most, pace, clock
+        self._progress = progress
         self._lock = threading.Lock()
         self._rows = self._of_shards = 0.0
         self._waiting: Turns[_Waiting] = Turns()
         self._first: _Waiting | None = None  # of those that wait
-        self._promises: dict[bytes, _Promise] = {}
+        self._promises = Promises()
 
     @property
     def seconds(self) -> float:
         """Seconds of work that were let in and are not done."""
-        return self._rows * self._pace()
+        return self._left * self._pace()
+
+    @property
+    def _left(self) -> float:
+        """Network rows of what was let in that are still to be done.
+
+        Without the progress, edits that began together would seem to leave no room until they end.
+        """
+        return max(0.0, self._rows - self._progress())
 
     @contextmanager
     def place(self, rows: float, who: str) -> Iterator[None]:
@@ -131,7 +137,7 @@ class Admission:
         same = _digest(who)
         with self._lock:
             self._refuse(rows, same)
-            self._promises.pop(same, None)
+            self._promises.end(same, self._clock())
             self._rows += rows
 
     def leave(self, rows: float) -> None:
@@ -183,33 +189,27 @@ class Admission:
     def _has_room(self, rows: float) -> bool:
         """Whether there is room for a copy of a shard."""
         pace = self._pace()
-        full = bool(self._rows) and (self._rows + rows) * pace > self._most
+        full = bool(self._rows) and (self._left + rows) * pace > self._most
         share = bool(self._of_shards) and (self._of_shards + rows) * pace > _SHARE * self._most
         return not (full or share)
 
     def _refuse(self, rows: float, same: bytes) -> None:
         now, pace = self._clock(), self._pace()
-        self._forget(now)
-        own = self._promises.get(same)
-        promised = sum(one.rows for one in self._promises.values() if one is not own)
-        if own is not None and own.due <= now:
-            over = (self._rows + rows) * pace - _SLACK * self._most
-        else:
-            kept = 0.0 if self._first is None else self._first.rows
-            over = (self._rows + promised + kept + rows) * pace - self._most
-        if over > 0 and self._rows:
+        self._promises.forget(now)
+        own = self._promises.find(same)
+        is_due = own is not None and own.due <= now
+        expected = 0.0 if is_due else self._promises.expected(own)
+        kept = 0.0 if is_due or self._first is None else self._first.rows
+        most = self._most if is_due or not self._promises.rows(own) else _AIM * self._most
+        queue = (self._left + expected + kept + rows) * pace
+        low = (self._left + kept + rows) * pace <= _FLOOR * self._most
+        if queue > most and not low and self._rows:
             rate = 1 - _SHARE if self._of_shards or self._first else 1.0
-            seconds = max(1, math.ceil(over / rate))
-            self._promises.pop(same, None)
-            if promised * pace < _FAR * self._most and len(self._promises) < _MOST:
-                self._promises[same] = _Promise(now + seconds, rows)
+            seconds = max(1, math.ceil((queue - _AIM * self._most) / rate))
+            self._promises.end(same, now)
+            if expected * pace < _FAR * self._most:
+                self._promises.make(same, now + seconds, rows)
             raise FullError(seconds)
-
-    def _forget(self, now: float) -> None:
-        """Drop promises whose time is over."""
-        late = [who for who, one in self._promises.items() if one.due + _LATE < now]
-        for who in late:
-            del self._promises[who]
 
 
 def _digest(who: str) -> bytes:

@@ -52,7 +52,11 @@ class State:
 
     def __init__(self, service: Service, tokens: Tokens, limits: Limits) -> None:
         self.service, self.tokens, self.limits = service, tokens, limits
-        self.admission = Admission(limits.wait, lambda: service.worker.pace)
+        self.admission = Admission(
+            limits.wait,
+            pace=lambda: service.worker.pace,
+            progress=lambda: service.worker.progress,
+        )
         self.metrics = Metrics(service, self.admission)
         self.ready = self.draining = False
         self.failure: Exception | None = None

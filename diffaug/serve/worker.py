@@ -28,8 +28,9 @@ from diffaug.serve.turns import Turns
 
 __all__ = ["ClosedError", "Load", "Worker"]
 
-_NEWEST = 0.1
-"""Weight of the newest step in the moving average of the seconds a row."""
+_NEWEST = 0.02
+"""Weight of the newest step in the moving average of the seconds a row, once there were so many of
+full lanes that their mean gives it no more."""
 
 Result = NDArray[np.float32]
 
@@ -90,9 +91,9 @@ class Worker:
         self._landing: list[tuple[_Ticket, Arrival]] = []
         self._changed = threading.Condition()  # guards all that `load` reads
         self._is_closed = False
-        self._steps, self._done = 0, 0.0
-        self._pace = 0.0
-        self._last = time.monotonic()
+        self._steps, self._done, self._progress = 0, 0.0, 0.0
+        self._pace, self._full = 0.0, 0  # steps of full lanes
+        self._last = self._begun = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="diffaug-worker", daemon=True)
         self._thread.start()
 
@@ -123,6 +124,11 @@ class Worker:
     def pace(self) -> float:
         """Seconds that a row takes in a full step; 0 before any step."""
         return self._pace
+
+    @property
+    def progress(self) -> float:
+        """Rows of network calls that are done of edits that still hold a lane."""
+        return self._progress
 
     def load(self) -> Load:
         """How busy it is. Never waits for a step."""
@@ -159,14 +165,13 @@ class Worker:
 
     def _run(self) -> None:
         while (entering := self._next()) is not None:
-            begun = time.monotonic()
             try:
                 self._enter(entering)
                 ended = self._lanes.step()
             except Exception as error:  # whatever it is, those who wait for a result are told
                 self._fail(error)
             else:
-                self._moved(time.monotonic() - begun)
+                self._moved()
                 self._landing += ended
                 self._deliver()
 
@@ -180,6 +185,7 @@ class Worker:
                 if self._is_closed:
                     return None
                 self._changed.wait()
+                self._begun = time.monotonic()
             entering: list[_Ticket] = []
             while self._turns and len(self._held) < self._lanes.count:
                 ticket = self._turns.take()
@@ -194,27 +200,32 @@ class Worker:
             edits = self._stages.encoded(edits, max(1, len(tickets)))
         self._lanes.enter([(ticket, edit) for ticket, edit in edits if edit is not None])
 
-    def _moved(self, seconds: float) -> None:
-        """Take note of a step of every lane that holds an edit."""
+    def _moved(self) -> None:
+        """Take note of a step of every lane that holds an edit, and of all that was done since."""
         with self._changed:
+            now = time.monotonic()
+            seconds, self._begun = now - self._begun, now
             shares = {ticket: min(ticket.share, ticket.rows) for ticket in self._held}
             for ticket, share in shares.items():
                 ticket.rows -= share
             if rows := sum(shares.values()):
-                pace = seconds / rows
-                if not self._pace:
-                    self._pace = pace
-                elif len(self._held) == self._lanes.count:  # others waste rows, and look slow
-                    self._pace += _NEWEST * (pace - self._pace)
+                # free lanes cost as much, so this is too little if anything, where some are free
+                pace = seconds * len(shares) / (rows * self._lanes.count)
+                full = len(shares) == self._lanes.count
+                if full or pace < self._pace or not self._full:
+                    self._full += full
+                    self._pace += max(_NEWEST, 1 / max(1, self._full)) * (pace - self._pace)
                 self._steps += 1
                 self._done += rows
-            self._last = time.monotonic()
+                self._progress += rows
+            self._last = now
 
     def _deliver(self) -> None:
         """Hand over what has arrived; where nothing else is to be done, wait for the rest."""
         with self._changed:
-            for ticket, _ in self._landing:
-                self._held.pop(ticket, None)
+            for ticket in [one for one, _ in self._landing if one in self._held]:
+                del self._held[ticket]
+                self._progress -= ticket.edit.rows - ticket.rows
             wait = not self._is_busy
         arrived = [(one, at) for one, at in self._landing if wait or at.landed]
         self._landing = [(one, at) for one, at in self._landing if not (wait or at.landed)]
@@ -240,7 +251,8 @@ class Worker:
         with self._changed:
             failed = list(self._held)
             self._held.clear()
-            self._last = time.monotonic()
+            self._progress = 0.0
+            self._last = self._begun = time.monotonic()
         self._lanes.clear()
         for ticket in failed:
             ticket.future.set_exception(error)

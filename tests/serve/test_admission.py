@@ -42,16 +42,17 @@ def test_it_is_full_when_its_seconds_are(clock: Clock) -> None:
     for number in range(4):
         queue.enter(5, str(number))
     assert queue.seconds == 10
-    assert refused(queue, 1, "more") == 1  # half a second, in whole ones
+    assert refused(queue, 1, "more") == 6  # 5.5 in whole seconds, after which half is left
     queue.leave(5)
     assert queue.seconds == 7.5
-    queue.enter(4, "other")
+    clock.now += 6
+    queue.enter(5, "more")
 
 
 def test_an_empty_queue_takes_anything(clock: Clock) -> None:
     queue = admission(clock)
     queue.enter(1000, "long")
-    assert refused(queue, 1, "short") == 991
+    assert refused(queue, 1, "short") == 996
     queue.leave(1000)
     queue.enter(1, "short")
 
@@ -66,21 +67,21 @@ def test_a_place_is_given_up_whatever_happens(clock: Clock) -> None:
 def test_newcomers_find_what_was_promised_to_others(clock: Clock) -> None:
     queue = admission(clock)
     queue.enter(10, "first")
-    assert refused(queue, 4, "second") == 4
-    assert refused(queue, 3, "third") == 7
-    assert refused(queue, 2, "fourth") == 9
+    assert refused(queue, 4, "second") == 9
+    assert refused(queue, 3, "third") == 12
+    assert refused(queue, 2, "fourth") == 14
     queue.leave(4)
-    clock.now += 4
-    assert refused(queue, 1, "newcomer") == 6
+    clock.now += 9
+    assert refused(queue, 1, "newcomer") == 11
     queue.enter(4, "second")
 
 
 def test_who_comes_too_early_is_told_again(clock: Clock) -> None:
     queue = admission(clock)
     queue.enter(10, "first")
-    assert refused(queue, 4, "second") == 4
+    assert refused(queue, 4, "second") == 9
     clock.now += 1
-    assert refused(queue, 4, "second") == 4
+    assert refused(queue, 4, "second") == 9
 
 
 def test_a_promise_that_nobody_redeems_is_forgotten(clock: Clock) -> None:
@@ -270,7 +271,7 @@ def test_a_look_takes_no_place_and_redeems_no_promise(clock: Clock) -> None:
         queue.check(4, "second")
     queue.leave(10)
     queue.enter(6, "third")
-    clock.now += 4
+    clock.now += 9
     queue.check(4, "second")
     assert refused(queue, 4, "newcomer") >= 1  # the place is still kept for the second
     queue.enter(4, "second")
@@ -292,5 +293,71 @@ def test_a_long_text_is_not_kept(clock: Clock) -> None:
 def test_only_so_many_are_promised_a_place(clock: Clock) -> None:
     queue = admission(clock, pace=0.01)
     queue.enter(1000, "first")
-    told = [refused(queue, 1, str(number)) for number in range(2100)]
-    assert max(told) == 2000 * 0.01 + 1
+    told = [refused(queue, 0.5, str(number)) for number in range(11_000)]
+    assert max(told) == 10 + 10_000 * 0.005 + 1 - 5
+
+
+def test_the_progress_of_what_is_under_way_makes_room(clock: Clock) -> None:
+    done = 0.0
+    queue = Admission(10, lambda: 1, clock, progress=lambda: done)
+    queue.enter(10, "first")
+    assert refused(queue, 4, "second") == 9
+    done = 4.0
+    assert queue.seconds == 6
+    clock.now += 9
+    queue.enter(4, "second")
+
+
+def test_a_flood_that_never_comes_again_leaves_no_seconds_unused(clock: Clock) -> None:
+    """Five requests a second, where one can be done, and none of them comes a second time."""
+    queue = admission(clock)
+    ends, busy_until, served = list[float](), clock.now, 0
+    for number in range(5 * 600):
+        clock.now = 100 + number / 5
+        while ends and ends[0] <= clock.now:
+            heapq.heappop(ends)
+            queue.leave(1)
+            served += 1
+        try:
+            queue.enter(1, str(number))
+        except FullError:
+            continue
+        busy_until = max(busy_until, clock.now) + 1
+        heapq.heappush(ends, busy_until)
+    assert served > 0.9 * 600
+
+
+def test_who_obeys_is_let_in_beside_a_flood_that_does_not(clock: Clock) -> None:
+    queue = admission(clock)
+    ends, busy_until, told, let_in = list[float](), clock.now, dict[str, float](), list[bool]()
+    for number in range(5 * 900):
+        clock.now = 100 + number / 5
+        while ends and ends[0] <= clock.now:
+            heapq.heappop(ends)
+            queue.leave(1)
+        due = [who for who, when in told.items() if when <= clock.now]
+        for who in [*due, f"obeys {number}" if number % 7 == 0 else f"floods {number}"]:
+            again = told.pop(who, None) is not None
+            try:
+                queue.enter(1, who)
+            except FullError as full:
+                if who.startswith("obeys"):
+                    told[who] = clock.now + full.retry_after
+                    let_in += [False] * again
+                continue
+            let_in += [True] * again
+            busy_until = max(busy_until, clock.now) + 1
+            heapq.heappush(ends, busy_until)
+    assert len(let_in) > 100
+    assert sum(let_in) / len(let_in) > 0.9
+
+
+def test_newcomers_are_let_in_before_the_lanes_are_idle(clock: Clock) -> None:
+    queue = admission(clock)
+    queue.enter(10, "first")
+    for number in range(20):
+        refused(queue, 5, str(number))
+    queue.leave(10)
+    queue.enter(1, "one")
+    queue.enter(1, "newcomer")
+    assert refused(queue, 1, "another") > 10

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -267,3 +268,28 @@ def test_latent_models_are_encoded_and_decoded_as_in_a_job(tmp_path: Path) -> No
             assert future.result(PATIENCE).tobytes() == result.tobytes()
     finally:
         assert worker.close(PATIENCE)
+
+
+def test_the_pace_is_that_of_full_lanes_and_comes_down_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second of this clock is a second of the network: nothing else takes any."""
+    now, a_call = 0.0, 8.0
+
+    def network(x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        nonlocal now
+        now += a_call
+        return toy_network(x_t, t, condition)
+
+    monkeypatch.setattr("diffaug.serve.worker.time", SimpleNamespace(monotonic=lambda: now))
+    with working(network, lanes=4) as worker:
+        wait_for([worker.submit(edit(seed)) for seed in range(4)], PATIENCE)
+        assert worker.pace == 2
+        a_call = 1000.0
+        worker.submit(edit(0)).result(PATIENCE)  # three of four rows are wasted
+        assert worker.pace == 2
+        a_call = 1.0
+        for seed in range(100):
+            worker.submit(edit(seed)).result(PATIENCE)
+        assert worker.pace == pytest.approx(0.25, rel=0.5)
+        assert worker.progress == 0

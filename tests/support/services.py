@@ -19,12 +19,10 @@ from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import fsspec
 import pytest
-
-from tests.support.forks import Forked
 
 KEY = "DIFFAUGKEYHUSH0001"
 SECRET = "hush-this-secret-must-be-nowhere"
@@ -148,11 +146,18 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+class Polled(Protocol):
+    """A process, whoever started it."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+
+
 def wait_until(
     true: Callable[[], bool],
     seconds: float,
     what: str | Callable[[], str],
-    process: subprocess.Popen[Any] | Forked | None = None,
+    process: Polled | None = None,
 ) -> None:
     """Wait for something to become true, while a process that is to make it so is alive."""
     deadline = time.monotonic() + seconds
