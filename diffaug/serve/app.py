@@ -84,6 +84,7 @@ def _add_work(app: FastAPI, state: State) -> None:
         size = length_of(request, limits.body)
         who = f"{owner} {request.client and request.client.host} {request.url.query} {size}"
         began = time.monotonic()
+        request.state.recipe = chosen.name
         state.metrics.asked(chosen.name)
         state.admission.check(chosen.rows, who)
         with state.working():
@@ -149,7 +150,7 @@ def _add_health(app: FastAPI, state: State) -> None:
 def _add_errors(app: FastAPI, state: State) -> None:
     async def problem(request: Request, error: Exception) -> Response:
         found = problem_of(error)
-        state.metrics.refused(found.code)
+        state.metrics.refused(found.code, getattr(request.state, "recipe", ""))
         return problem_response(found)
 
     for kind in PROBLEMS:

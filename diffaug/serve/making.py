@@ -124,7 +124,7 @@ class Making:
             if row.get("reason_code") is None:
                 metrics.served(self._recipe.name, time.monotonic() - item.began)
             else:
-                metrics.refused(row["reason_code"])
+                metrics.refused(row["reason_code"], self._recipe.name)
         return found
 
     def _verdicts(self, items: Sequence[Item]) -> list[Row]:
@@ -153,7 +153,7 @@ class Making:
         item.file = File(made.format, made.data)
 
     async def _judged(self, item: Item, edit: Edit) -> None:
-        x_0 = await self._service.run(edit, self._owner)
+        x_0 = await self._service.run(edit, self._recipe, self._owner)
         await self._service.apart(partial(self._finish, item, x_0))
 
     def _finish(self, item: Item, x_0: Any) -> None:

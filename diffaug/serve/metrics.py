@@ -16,14 +16,14 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from diffaug.serve.admission import Admission
-from diffaug.serve.service import Service
+from diffaug.serve.service import Service, Watch
 
 __all__ = ["Metrics"]
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
-class Metrics:
+class Metrics(Watch):
     """The metrics of one server.
 
     Args:
@@ -41,15 +41,20 @@ class Metrics:
             "diffaug_served", "Pictures answered", ["recipe"], registry=self._registry
         )
         self._refused = Counter(
-            "diffaug_refused", "Requests that were not served", ["reason"], registry=self._registry
-        )
-        self._seconds = Histogram(
-            "diffaug_seconds",
-            "Seconds from the head of a request to its answer",
-            ["recipe"],
-            buckets=_SECONDS,
+            "diffaug_refused",
+            "Requests that were not served",
+            ["reason", "recipe"],
             registry=self._registry,
         )
+        self._hits = Counter(
+            "diffaug_cache_hits",
+            "Pictures read from the cache",
+            ["recipe"],
+            registry=self._registry,
+        )
+        self._seconds = self._histogram("seconds", "Seconds from a request's head to its answer")
+        self._waited = self._histogram("wait_seconds", "Seconds that an edit waited for a lane")
+        self._took = self._histogram("lane_seconds", "Seconds that an edit had a lane")
 
     def asked(self, recipe: str) -> None:
         """A picture was asked for."""
@@ -60,13 +65,27 @@ class Metrics:
         self._served.labels(recipe).inc()
         self._seconds.labels(recipe).observe(seconds)
 
-    def refused(self, code: str) -> None:
-        """A request was not served; `code` is its problem's."""
-        self._refused.labels(code).inc()
+    def refused(self, code: str, recipe: str) -> None:
+        """A request was not served; `code` is its problem's; no recipe if that was the problem."""
+        self._refused.labels(code, recipe).inc()
+
+    def hit(self, recipe: str) -> None:
+        """A copy was found in the cache."""
+        self._hits.labels(recipe).inc()
+
+    def ran(self, recipe: str, waited: float, took: float) -> None:
+        """An edit was made."""
+        self._waited.labels(recipe).observe(waited)
+        self._took.labels(recipe).observe(took)
 
     def response(self) -> Response:
         """All of them, as text."""
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    def _histogram(self, name: str, what: str) -> Histogram:
+        return Histogram(
+            f"diffaug_{name}", what, ["recipe"], buckets=_SECONDS, registry=self._registry
+        )
 
 
 class _Now(Collector):
@@ -84,8 +103,5 @@ class _Now(Collector):
             ("lanes", "Lanes", load.lanes),
         ):
             yield GaugeMetricFamily(f"diffaug_{name}", what, value=value)
-        yield CounterMetricFamily(
-            "diffaug_cache_hits", "Pictures read from the cache", value=self._service.hits
-        )
         yield CounterMetricFamily("diffaug_steps", "Steps of the lanes", value=load.steps)
         yield CounterMetricFamily("diffaug_rows", "Rows of network calls", value=load.rows)

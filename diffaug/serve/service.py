@@ -30,7 +30,7 @@ from diffaug.serve.store import Store, Stored
 from diffaug.serve.worker import Worker
 from diffaug.shards.reading import Label
 
-__all__ = ["Asked", "Planned", "Service"]
+__all__ = ["Asked", "Planned", "Service", "Watch"]
 
 T = TypeVar("T")
 
@@ -101,6 +101,16 @@ class _Making:
     waiting: int = 0
 
 
+class Watch:
+    """Is told what happens, and does nothing about it."""
+
+    def hit(self, recipe: str) -> None:
+        """A copy was found in the store."""
+
+    def ran(self, recipe: str, waited: float, took: float) -> None:
+        """An edit was made, so many seconds after it came and after it had a lane."""
+
+
 class Service:
     """Makes copies, each of them once however often it is asked for at the same time.
 
@@ -110,7 +120,7 @@ class Service:
         store: where results are kept; None to keep none.
 
     Attributes:
-        hits: how many copies were found in the store.
+        watch: is told what happens.
     """
 
     def __init__(self, recipes: Recipes, execution: Execution, store: Store | None = None) -> None:
@@ -120,7 +130,7 @@ class Service:
         self.worker = Worker(model.lanes(size), model.stages(size))
         self._threads = ThreadPoolExecutor(_THREADS, "diffaug-serve")
         self._room = Room(_PIXELS)
-        self.hits = 0
+        self.watch = Watch()
         self._under_way: dict[str, _Making] = {}
 
     def warm_up(self) -> None:
@@ -163,7 +173,8 @@ class Service:
     async def found(self, planned: Planned) -> Stored | None:
         """The copy from the store; None if it is not there."""
         found = await self.stored(planned.etag)
-        self.hits += found is not None
+        if found is not None:
+            self.watch.hit(planned.recipe.name)
         return found
 
     async def made(self, planned: Planned) -> Stored:
@@ -190,13 +201,16 @@ class Service:
                 if self._under_way.get(planned.etag) is making:
                     del self._under_way[planned.etag]
 
-    async def run(self, edit: Edit, owner: str) -> NDArray[np.float32]:
+    async def run(self, edit: Edit, recipe: Registered, owner: str) -> NDArray[np.float32]:
         """What the lanes make of an edit, float32 (*), nominally in [-1, 1].
 
         Raises:
             OutOfMemoryError: a network call does not fit into memory.
         """
-        return await asyncio.wrap_future(self.worker.submit(edit, owner))
+        pending = self.worker.submit(edit, owner)
+        result = await asyncio.wrap_future(pending)
+        self.watch.ran(recipe.name, pending.waited, pending.took)
+        return result
 
     @property
     def under_way(self) -> list[_Making]:
@@ -224,7 +238,7 @@ class Service:
         return key if format == "png" else f"{key}-{format}"
 
     async def _made(self, planned: Planned) -> Stored:
-        x_0 = await self.run(planned.edit, planned.owner)
+        x_0 = await self.run(planned.edit, planned.recipe, planned.owner)
         return await self.apart(partial(self._finished, planned, x_0))
 
     def _planned(self, asked: Asked) -> Planned:

@@ -52,11 +52,12 @@ class Shard:
         body: the shard.
 
     Attributes:
+        recipe: what to do.
         held: how many copies are planned, and not yet taken from their order.
     """
 
     def __init__(self, state: State, recipe: Registered, owner: str, body: Inflow) -> None:
-        self._state, self._recipe, self._body = state, recipe, body
+        self._state, self.recipe, self._body = state, recipe, body
         self._making = Making(state, recipe, owner)
         self._shared = run_row(recipe.run)
         self._room = asyncio.Semaphore(_AHEAD * state.service.worker.load().lanes)
@@ -92,7 +93,7 @@ class Shard:
             ClientDisconnect: the client went away.
             OSError: what the client does not take does not fit on the disk.
         """
-        outgoing = Outgoing(self._recipe.editor.recipe)
+        outgoing = Outgoing(self.recipe.editor.recipe)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._plan(group))
             async for copies in self._groups():
@@ -111,7 +112,7 @@ class Shard:
 
     def _read(self) -> Iterator[tuple[int, Sample]]:
         """The reading thread: the samples that a job would take, numbered."""
-        reading, most = self._recipe.editor.reading, self._state.limits.body
+        reading, most = self.recipe.editor.reading, self._state.limits.body
         taken, number = Keys(_KEYS), 0
         stream = cast(IO[bytes], self._body)
         for sample in read_samples(stream, reading.reads, most, most, _KEYS):
@@ -149,7 +150,7 @@ class Shard:
         until they have left the order."""
         last: Item | None = None
         async with self._state.shard_memory.of(await self._apart(partial(self._bytes, sample))):
-            copies = copies_of(sample, _BODY, self._shared, self._recipe.editor)
+            copies = copies_of(sample, _BODY, self._shared, self.recipe.editor)
             while True:
                 await self._room.acquire()
                 planned = await self._apart(lambda: next(copies, None))
@@ -170,7 +171,7 @@ class Shard:
 
     def _bytes(self, sample: Sample) -> int:
         """What a sample takes in memory: its members and its picture, as far as it is decoded."""
-        editor = self._recipe.editor
+        editor = self.recipe.editor
         image = editor.reading.image_member(sample)
         most = editor.recipe.max_pixels
         pixels = 0 if image is None else min(declared_pixels(image.data), most)

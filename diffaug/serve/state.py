@@ -57,7 +57,7 @@ class State:
             pace=lambda: service.worker.pace,
             progress=lambda: service.worker.progress,
         )
-        self.metrics = Metrics(service, self.admission)
+        self.metrics = service.watch = Metrics(service, self.admission)
         self.ready = self.draining = False
         self.failure: Exception | None = None
         self.active = 0

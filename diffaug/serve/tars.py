@@ -89,7 +89,7 @@ class _TarResponse(Response):
                     await self._send(spool, send)
                     watching.cancel()
             except* ClientDisconnect:
-                self._state.metrics.refused("gone")
+                self._state.metrics.refused("gone", self._shard.recipe.name)
 
     async def _send(self, spool: Spool, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}

@@ -26,13 +26,33 @@ from diffaug.diffusion.transfer import Arrival
 from diffaug.errors import DiffaugError
 from diffaug.serve.turns import Turns
 
-__all__ = ["ClosedError", "Load", "Worker"]
+__all__ = ["ClosedError", "Load", "Pending", "Worker"]
 
 _NEWEST = 0.02
 """Weight of the newest step in the moving average of the seconds a row, once there were so many of
 full lanes that their mean gives it no more."""
 
 Result = NDArray[np.float32]
+
+
+class Pending(Future[Result]):
+    """The future result of an edit, float32 (*), nominally in [-1, 1].
+
+    Attributes:
+        waited: seconds until it had a lane, once it has one.
+        took: seconds from then to its result, once that is there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = self.took = 0.0
+        self._since = time.monotonic()
+
+    def lap(self) -> float:
+        """Seconds since it was made, or since this was last asked."""
+        now = time.monotonic()
+        seconds, self._since = now - self._since, now
+        return seconds
 
 
 class ClosedError(DiffaugError, RuntimeError):
@@ -67,7 +87,7 @@ class _Ticket:
     """An edit on its way, and the rows that it still needs."""
 
     edit: Edit
-    future: Future[Result]
+    future: Pending
     rows: float
 
     @property
@@ -97,8 +117,8 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="diffaug-worker", daemon=True)
         self._thread.start()
 
-    def submit(self, edit: Edit, owner: str = "") -> Future[Result]:
-        """The future result of an edit, float32 (*), nominally in [-1, 1].
+    def submit(self, edit: Edit, owner: str = "") -> Pending:
+        """The future result of an edit.
 
         One that is cancelled before its edit has a lane costs nothing. What goes wrong with the
         edit, such as an `OutOfMemoryError`, is the future's exception.
@@ -110,7 +130,7 @@ class Worker:
         Raises:
             ClosedError: the worker is closed.
         """
-        ticket = _Ticket(edit, Future(), edit.rows)
+        ticket = _Ticket(edit, Pending(), edit.rows)
         with self._changed:
             if self._is_closed:
                 raise ClosedError("the worker is closed")
@@ -190,6 +210,7 @@ class Worker:
             while self._turns and len(self._held) < self._lanes.count:
                 ticket = self._turns.take()
                 if ticket.future.set_running_or_notify_cancel():
+                    ticket.future.waited = ticket.future.lap()
                     entering.append(ticket)
                     self._held[ticket] = None
             return entering
@@ -244,6 +265,7 @@ class Worker:
     def _hand_over(self, finished: Finished[_Ticket]) -> None:
         for ticket, result in finished:
             assert result is not None
+            ticket.future.took = ticket.future.lap()
             ticket.future.set_result(result)
 
     def _fail(self, error: Exception) -> None:

@@ -243,6 +243,8 @@ def test_the_cache_outlives_the_server(
         again = asked(server, sources, "plain", 1)
         assert server.count("diffaug_rows_total") == done
         assert server.count("diffaug_cache_hits_total") == len(sources)
+        for name in ("wait", "lane"):
+            assert server.count(f"diffaug_{name}_seconds_count") == len(sources)
     with serving(forked, *recipes, *cache) as server:
         warm = server.count("diffaug_rows_total")
         later = asked(server, sources, "plain", 1)
