@@ -274,16 +274,19 @@ def test_the_pace_is_that_of_full_lanes_and_comes_down_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A second of this clock is a second of the network: nothing else takes any."""
-    now, a_call = 0.0, 8.0
+    now, a_call, all_there = 0.0, 8.0, threading.Event()
 
     def network(x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         nonlocal now
+        assert all_there.wait(PATIENCE)  # so that the second call is of full lanes
         now += a_call
         return toy_network(x_t, t, condition)
 
     monkeypatch.setattr("diffaug.serve.worker.time", SimpleNamespace(monotonic=lambda: now))
     with working(network, lanes=4) as worker:
-        wait_for([worker.submit(edit(seed)) for seed in range(4)], PATIENCE)
+        futures = [worker.submit(edit(seed)) for seed in range(4)]
+        all_there.set()
+        wait_for(futures, PATIENCE)
         assert worker.pace == 2
         a_call = 1000.0
         worker.submit(edit(0)).result(PATIENCE)  # three of four rows are wasted
