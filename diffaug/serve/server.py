@@ -31,7 +31,10 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
+        made = socket.create_server((host, port), family=family, backlog=_CONNECTIONS)
+        # its connections inherit it; asyncio sets it only for sockets of its own making
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"cannot listen on {host} port {port}: {error}: give another --host or --port"
