@@ -179,7 +179,8 @@ class _Run:
         for at in turns:
             if self._load.pause:
                 await asyncio.sleep(self._random.uniform(0, self._load.pause))
-            await self._ask(connection, at, self._now)
+            if not await self._ask(connection, at, self._now):
+                break
         connection.close()
 
     async def _open(self, arrivals: Sequence[float]) -> None:
@@ -203,8 +204,12 @@ class _Run:
         await self._ask(connection, at, lambda: due)
         idle.append(connection)
 
-    async def _ask(self, connection: Connection, at: int, begins: Any) -> None:
-        """Ask until it is answered, coming again if the load does and if time is left."""
+    async def _ask(self, connection: Connection, at: int, begins: Any) -> bool:
+        """Ask until it is answered, coming again if the load does.
+
+        Returns:
+            Whether there is time for more: not for who is to come again after the end.
+        """
         ask, ends = self._load.asks[at], self._load.seconds
         body = None if ask.body is None else self._bodies[ask.body]
         for tries in range(1, 1000):
@@ -213,18 +218,19 @@ class _Run:
                 answer = await connection.ask(ask.url, body)
             except OSError:
                 self.got.append(Got(at, tries, sent, self._now() - sent, 0, None, ""))
-                return
+                return True
             again = answer.headers.get("retry-after")
             after = None if again is None else int(again)
             digest = hashlib.sha256(answer.body).hexdigest()
             seconds = self._now() - sent
             self.got.append(Got(at, tries, sent, seconds, answer.status, after, digest))
             if not self._load.obeys or after is None:
-                return
+                return True
             if ends is not None and self._now() + after >= ends:
-                return
+                return False
             await asyncio.sleep(after)
             begins = self._now
+        return True
 
 
 def _cpu() -> float:
