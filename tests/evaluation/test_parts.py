@@ -13,7 +13,6 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio
 
 from diffaug.errors import ConfigError
@@ -127,6 +126,8 @@ def test_corruptions_are_what_they_say() -> None:
 
 
 def test_intervals_are_scipys() -> None:
+    from scipy import stats
+
     random = np.random.default_rng(0)
     one, other = random.normal(80, 1, 6), random.normal(78, 1, 6)
     plain = stats.ttest_1samp(one, 0).confidence_interval(0.95)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.settings import Evaluation
@@ -77,6 +76,8 @@ def test_the_strength_is_chosen_on_validation_images_alone() -> None:
 
 
 def test_differences_are_paired_and_corrected() -> None:
+    from scipy import stats
+
     scores = scored(mixup=71, reconstruct_03=70.5, reconstruct_06=72)
     table = summary_table(scores, ARMS)
     values = per_seed(scores, 20, "test", "corrupted")
@@ -105,11 +106,10 @@ def test_without_matched_controls_nothing_helps() -> None:
 
 def test_where_nothing_differs_it_seldom_helps() -> None:
     """Two hundred evaluations in which no arm differs from another but by chance."""
-    random, words = np.random.default_rng(0), list[str]()
+    random, words, scores = np.random.default_rng(0), list[str](), scored()
     for _ in range(200):
-        scores = scored()
-        scores["accuracy"] += random.normal(0, 1, len(scores))
-        verdict = judge(scores, ARMS, 20, "clean")
+        accuracy = scores["accuracy"] + random.normal(0, 1, len(scores))
+        verdict = judge(scores.assign(accuracy=accuracy), ARMS, 20, "clean")
         assert verdict is not None
         words.append(verdict.word)
     assert words.count("helps") <= 2

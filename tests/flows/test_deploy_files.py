@@ -7,15 +7,14 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
-import prefect
 import pytest
 import yaml
 from compose_spec import PyCompose
-from prefect.utilities.templating import apply_values, find_placeholders
 
 import diffaug
 from tests.conftest import ROOT
@@ -143,7 +142,7 @@ def test_helm_values() -> None:
     )
     tags = [server["global"]["prefect"]["image"], worker["worker"]["image"]]
     for tag in tags:
-        assert tag["prefectTag"].startswith(f"{prefect.__version__}-python3.11")
+        assert tag["prefectTag"].startswith(f"{version('prefect')}-python3.11")
     parts = [server["server"], worker["worker"]]
     assert all(part["livenessProbe"]["enabled"] for part in parts)
     assert all(part["resources"].keys() == {"requests", "limits"} for part in parts)
@@ -158,6 +157,8 @@ def test_helm_values() -> None:
 @pytest.mark.parametrize("gpus", [None, 1])
 def test_a_kubernetes_job(gpus: int | None) -> None:
     """The manifest that the worker would make, by Prefect's own templating."""
+    from prefect.utilities.templating import apply_values, find_placeholders
+
     template = json.loads((DEPLOY / "kubernetes/job-template.json").read_text())
     configuration, properties = template["job_configuration"], template["variables"]["properties"]
     names = {placeholder.name for placeholder in find_placeholders(json.dumps(configuration))}

@@ -9,14 +9,15 @@ import pytest
 from markdown_it import MarkdownIt
 
 from diffaug import Summary
-from flows import outcome, train_denoiser, verify_manifest
-from flows.verify_manifest import Checked
 
 NAME = "/data/[x](http://y)|`z` *a* <b> __c__ :d: #1"
 
 
 @pytest.mark.parametrize("kind", ["outcome", "verify", "train"])
 def test_a_name_is_shown_as_it_is(kind: str) -> None:
+    from flows import outcome, train_denoiser, verify_manifest
+    from flows.verify_manifest import Checked
+
     counts = dict.fromkeys(("shards", "committed", "planned", "ok"), 1)
     counts |= dict.fromkeys(("filtered", "failed", "output_bytes", "rejects_bytes"), 0)
     summary = Summary(**counts, seconds=1.0)

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 import diffaug
-from flows import runners
-from flows.runners import Local, Processes, Ray, choose
 
 pytestmark = pytest.mark.services  # some ask a network that has no such machine
 
 
 def test_choice() -> None:
+    from flows import runners
+    from flows.runners import Local, Processes, Ray, choose
+
     assert choose("local", None, None, "cuda") == Local()
     assert choose("processes", 3, None, "cpu") == Processes(3)
     assert choose("processes", None, None, "cpu") == Processes(runners._cores())
@@ -34,5 +35,7 @@ def test_choice() -> None:
     ],
 )
 def test_choice_that_cannot_be(arguments: tuple[Any, ...], sentence: str) -> None:
+    from flows.runners import choose
+
     with pytest.raises(diffaug.ConfigError, match=sentence):
         choose(*arguments)

@@ -33,8 +33,8 @@ from tests.support.jobs import BATCH, augmented, manifest, members, output_bytes
 
 DEFAULT = with_suggestions(diffaug.Recipe())
 COLOUR: dict[str, Any] = {
-    name: getattr(DEFAULT, name) for name in ("model", "strength", "steps", "sampler")
-}
+    name: getattr(DEFAULT, name) for name in ("model", "strength", "sampler")
+} | {"steps": 5}
 GREY = COLOUR | {"model": "fashion-mnist-32"}
 Levels = NDArray[np.float64]
 
@@ -322,7 +322,7 @@ def test_greys_of_16_bits_and_masks(tmp_path: Path) -> None:
     files = [("a.png", encoded(grey, "PNG")), ("b.png", encoded(deep, "PNG"))]
     files += [("c.png", encoded(cat(), "PNG")), ("c.mask.png", encoded(mask, "PNG"))]
     write_files(tmp_path / "s0.tar", files)
-    augmented([tmp_path / "s0.tar"], tmp_path / "out", **COLOUR, mask_key="mask.png")
+    augmented([tmp_path / "s0.tar"], tmp_path / "out", **COLOUR, mask_key="mask.png", batch_size=3)
     eight, sixteen, masked = results(tmp_path / "out")
     assert eight.ndim == 2
     np.testing.assert_array_equal(eight, sixteen)
