@@ -12,7 +12,6 @@ A server answers in this form to `Accept: application/json`. It is an object of
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import math
@@ -137,7 +136,7 @@ def read_record(path: Path) -> Record:
     part = PartRecord({"recipe": recipe, "environment": environment}, f"{path}: recipe")
     try:
         return Record(row, part, _image(found))
-    except binascii.Error as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: image is not base64: {error}") from None
 
 

@@ -199,11 +199,14 @@ class Admission:
         own = self._promises.find(same)
         is_due = own is not None and own.due <= now
         expected = 0.0 if is_due else self._promises.expected(own)
+        cost = min(rows * pace, _AIM * self._most) if is_due else rows * pace
         kept = 0.0 if is_due or self._first is None else self._first.rows
         most = self._most if is_due or not self._promises.rows(own) else _AIM * self._most
-        queue = (self._left + expected + kept + rows) * pace
+        queue = (self._left + expected + kept) * pace + cost
         low = (self._left + kept + rows) * pace <= _FLOOR * self._most
         if queue > most and not low and self._rows:
+            if own is not None and not is_due:  # it came too early, and keeps its place
+                raise FullError(math.ceil(own.due - now))
             rate = 1 - _SHARE if self._of_shards or self._first else 1.0
             seconds = max(1, math.ceil((queue - _AIM * self._most) / rate))
             self._promises.end(same, now)

@@ -78,13 +78,13 @@ def _add_work(app: FastAPI, state: State) -> None:
         owner = state.tokens.owner(request.headers.get("authorization"))
         state.refuse_unready()
         chosen = service.recipes.find(recipe)
+        request.state.recipe = chosen.name
         if _media_type(request) == TAR:
             return await answer_shard(state, request, chosen, owner)
         _refuse_type(request)
         size = length_of(request, limits.body)
         who = f"{owner} {request.client and request.client.host} {request.url.query} {size}"
         began = time.monotonic()
-        request.state.recipe = chosen.name
         state.metrics.asked(chosen.name)
         state.admission.check(chosen.rows, who)
         with state.working():
@@ -153,12 +153,12 @@ def _add_errors(app: FastAPI, state: State) -> None:
         state.metrics.refused(found.code, getattr(request.state, "recipe", ""))
         return problem_response(found)
 
-    for kind in PROBLEMS:
+    for kind in (*PROBLEMS, Exception):
         app.add_exception_handler(kind, problem)
 
 
 async def _made(service: Service, asked: Asked, if_none_match: str | None) -> Stored:
-    async with service.room(asked.data):
+    async with service.room(asked):
         planned = await service.plan(asked)
         if matches(if_none_match, planned.etag):
             raise ProblemError(412, "not_changed", "you have it already", tag(planned.etag))

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from starlette.requests import ClientDisconnect, Request
 
 from diffaug.serve.bodies import PATIENCE, SLOWEST
-from diffaug.serve.problems import ProblemError
+from diffaug.serve.problems import ELSEWHERE, ProblemError
 
 __all__ = ["Inflow"]
 
@@ -108,7 +108,9 @@ class Inflow:
         if self.ended.is_set():
             return
         if until is not None and self._loop.time() >= until:
-            self._stop(ProblemError(503, "not_ready", "the server is ending: ask another one"))
+            headers = {"Retry-After": str(ELSEWHERE)}
+            why = "the server is ending: ask another one"
+            self._stop(ProblemError(503, "not_ready", why, headers))
         elif self._pause > PATIENCE or self._waited > PATIENCE + self._size / SLOWEST:
             self._stop(
                 ProblemError(

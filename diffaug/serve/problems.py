@@ -103,4 +103,6 @@ def problem_of(error: Exception) -> ProblemError:
         return ProblemError(400, "bad_request", said)
     if isinstance(error, HTTPException):
         return ProblemError(error.status_code, "http", str(error.detail), error.headers)
-    return ProblemError(400, "gone", "the client went away")
+    if isinstance(error, ClientDisconnect):
+        return ProblemError(400, "gone", "the client went away")
+    return ProblemError(500, "internal", "the server failed: its log says why")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from asyncio import Task
 from types import FrameType
 from typing import Any
@@ -18,6 +19,9 @@ __all__ = ["listen", "run_server"]
 
 _CONNECTIONS = 1000
 """Connections at the same time; beyond them, 503."""
+
+_LAST = 5
+"""Seconds that clients have to read the last answers, once the work is done or its time is over."""
 
 _HEAD = 2**18
 """Bytes of a request's head that are taken however it comes: with a text of the longest size."""
@@ -65,22 +69,29 @@ def run_server(app: Any, state: State, listening: socket.socket, drain: float) -
         server_header=False,
         h11_max_incomplete_event_size=_HEAD,
         limit_concurrency=_CONNECTIONS,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=_LAST,
     )
     server = _Server(config, state, drain)
     server.run(sockets=[listening])
     if state.failure is not None:
         raise state.failure
-    return state.service.close(0 if state.active else None) and not state.active
+    left = max(0.0, server.ends - time.monotonic())
+    return state.service.close(left) and not server.is_unfinished
 
 
 class _Server(uvicorn.Server):
-    """Ends only once the work is done: until then its health says that it is about to."""
+    """Ends only once the work is done: until then its health says that it is about to.
+
+    Attributes:
+        ends: when it ends at the latest, of time.monotonic; the past without a signal.
+        is_unfinished: whether something was not done by then.
+    """
 
     def __init__(self, config: uvicorn.Config, state: State, drain: float) -> None:
         super().__init__(config)
         self._state, self._drain = state, drain
         self._draining: Task[None] | None = None
+        self.ends, self.is_unfinished = 0.0, False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -92,8 +103,9 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._state.draining or self._loop is None:  # the second signal does not wait
-            self.should_exit = True
+            self._end()
             return
+        self.ends = time.monotonic() + self._drain
         self._state.end(self._drain)
         self._loop.call_soon_threadsafe(self._begin)
 
@@ -101,8 +113,11 @@ class _Server(uvicorn.Server):
         self._draining = asyncio.create_task(self._drained())
 
     async def _drained(self) -> None:
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + self._drain
-        while self._state.active and loop.time() < ends and not self.should_exit:
+        while self._state.active and time.monotonic() < self.ends and not self.should_exit:
             await asyncio.sleep(0.05)
-        self.should_exit = True
+        self._end()
+
+    def _end(self) -> None:
+        if not self.should_exit:
+            self.is_unfinished = self._state.active > 0
+            self.should_exit = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -34,8 +35,10 @@ __all__ = ["Asked", "Planned", "Service", "Watch"]
 
 T = TypeVar("T")
 
-_OWN = ("source_key", "label_text")
-"""Columns that only whoever asked for a copy may read: the cache does not keep them."""
+_OWN = ("source_key", "source_sha256", "label_text")
+"""Columns of the request, not of the result: the cache keeps none of them."""
+
+_log = logging.getLogger(__name__)
 
 _CALLS = 2
 """Calls that a lane makes to warm up."""
@@ -131,6 +134,7 @@ class Service:
         self._threads = ThreadPoolExecutor(_THREADS, "diffaug-serve")
         self._room = Room(_PIXELS)
         self.watch = Watch()
+        self._has_warned = False
         self._under_way: dict[str, _Making] = {}
 
     def warm_up(self) -> None:
@@ -146,10 +150,11 @@ class Service:
             future.result()
 
     @asynccontextmanager
-    async def room(self, data: bytes) -> AsyncIterator[None]:
-        """Wait until there is memory for this picture, which is held while the context lasts."""
-        pixels = await self.apart(partial(declared_pixels, data))
-        async with self._room.of(pixels):
+    async def room(self, asked: Asked) -> AsyncIterator[None]:
+        """Wait until there is memory for a picture, which is held while the context lasts."""
+        pixels = await self.apart(partial(declared_pixels, asked.data))
+        most = asked.recipe.editor.recipe.max_pixels  # what has more is not decoded
+        async with self._room.of(pixels if pixels <= most else 0):
             yield
 
     async def plan(self, asked: Asked) -> Planned:
@@ -208,7 +213,10 @@ class Service:
             OutOfMemoryError: a network call does not fit into memory.
         """
         pending = self.worker.submit(edit, owner)
-        result = await asyncio.wrap_future(pending)
+        try:
+            result = await asyncio.wrap_future(pending)
+        finally:
+            pending.is_wanted = False
         self.watch.ran(recipe.name, pending.waited, pending.took)
         return result
 
@@ -283,9 +291,20 @@ class Service:
         data = medium.write(image, planned.format)
         row = planned.row | output_row(image, data, None, medium) | {"status": "ok"}
         made = Stored(planned.etag, planned.format, row, data)
-        if self.store is not None:
-            self.store.write(replace(made, row=made.row | dict.fromkeys(_OWN)))
+        self._keep(made, planned.recipe)
         return made
+
+    def _keep(self, made: Stored, recipe: Registered) -> None:
+        """Store a result, without what only whoever asked for it may read."""
+        if self.store is None:
+            return
+        own = _OWN if recipe.editor.recipe.condition == "label" else (*_OWN, "label")
+        try:
+            self.store.write(replace(made, row=made.row | dict.fromkeys(own)))
+        except OSError as error:
+            if not self._has_warned:
+                _log.warning("--cache: results cannot be kept: %s", error)
+            self._has_warned = True
 
 
 def _end(edit: Edit) -> Edit:

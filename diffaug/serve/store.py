@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import uuid
 from collections import OrderedDict
@@ -16,6 +17,9 @@ from diffaug import storage
 from diffaug.manifest.part import Row
 
 __all__ = ["Store", "Stored"]
+
+_NAME = re.compile(r"[0-9A-Za-z]+(-[a-z]+)?")
+"""A key, and the format of what is no PNG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Store:
 
     def read(self, etag: str) -> Stored | None:
         """The result of this name; None if it is missing or damaged."""
-        if not (etag.isascii() and etag.isalnum()):  # a client's, which names no other path
+        if _NAME.fullmatch(etag) is None:  # a client's, which names no other path
             return None
         path = self._path(etag)
         try:

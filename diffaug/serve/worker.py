@@ -41,11 +41,13 @@ class Pending(Future[Result]):
     Attributes:
         waited: seconds until it had a lane, once it has one.
         took: seconds from then to its result, once that is there.
+        is_wanted: whether someone waits for the result. If not, it is still made if it has a lane.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.waited = self.took = 0.0
+        self.is_wanted = True
         self._since = time.monotonic()
 
     def lap(self) -> float:
@@ -147,7 +149,7 @@ class Worker:
 
     @property
     def progress(self) -> float:
-        """Rows of network calls that are done of edits that still hold a lane."""
+        """Rows of network calls that are done of edits that hold a lane and that someone wants."""
         return self._progress
 
     def load(self) -> Load:
@@ -188,12 +190,11 @@ class Worker:
             try:
                 self._enter(entering)
                 ended = self._lanes.step()
-            except Exception as error:  # whatever it is, those who wait for a result are told
-                self._fail(error)
-            else:
                 self._moved()
                 self._landing += ended
                 self._deliver()
+            except Exception as error:  # whatever it is, those who wait for a result are told
+                self._fail(error)
 
     def _next(self) -> list[_Ticket] | None:
         """What enters the free lanes; waits only where there is nothing else to do. None: the end.
@@ -238,7 +239,7 @@ class Worker:
                     self._pace += max(_NEWEST, 1 / max(1, self._full)) * (pace - self._pace)
                 self._steps += 1
                 self._done += rows
-                self._progress += rows
+            self._count_progress()
             self._last = now
 
     def _deliver(self) -> None:
@@ -246,11 +247,11 @@ class Worker:
         with self._changed:
             for ticket in [one for one, _ in self._landing if one in self._held]:
                 del self._held[ticket]
-                self._progress -= ticket.edit.rows - ticket.rows
+            self._count_progress()
             wait = not self._is_busy
-        arrived = [(one, at) for one, at in self._landing if wait or at.landed]
-        self._landing = [(one, at) for one, at in self._landing if not (wait or at.landed)]
-        finished: Finished[_Ticket] = [(one, arrival.numpy()) for one, arrival in arrived]
+        arrived = {one: at for one, at in self._landing if wait or at.landed}
+        finished: Finished[_Ticket] = [(one, at.numpy()) for one, at in arrived.items()]
+        self._landing = [(one, at) for one, at in self._landing if one not in arrived]
         if self._stages is None:
             self._hand_over(finished)
             return
@@ -271,10 +272,16 @@ class Worker:
     def _fail(self, error: Exception) -> None:
         """A step, or what comes before it, went wrong: so did everything that is in the lanes."""
         with self._changed:
-            failed = list(self._held)
+            failed = dict.fromkeys([*self._held, *(one for one, _ in self._landing)])
             self._held.clear()
+            self._landing.clear()
             self._progress = 0.0
             self._last = self._begun = time.monotonic()
         self._lanes.clear()
         for ticket in failed:
-            ticket.future.set_exception(error)
+            if not ticket.future.done():
+                ticket.future.set_exception(error)
+
+    def _count_progress(self) -> None:
+        wanted = (one for one in self._held if one.future.is_wanted)
+        self._progress = sum(one.edit.rows - one.rows for one in wanted)

@@ -81,7 +81,29 @@ def test_who_comes_too_early_is_told_again(clock: Clock) -> None:
     queue.enter(10, "first")
     assert refused(queue, 4, "second") == 9
     clock.now += 1
-    assert refused(queue, 4, "second") == 9
+    assert refused(queue, 4, "second") == 8
+    clock.now += 7.5
+    assert refused(queue, 4, "second") == 1
+
+
+def test_the_same_request_of_another_keeps_no_promise_from_being_kept(clock: Clock) -> None:
+    queue = admission(clock)
+    queue.enter(10, "first")
+    assert refused(queue, 4, "same") == 9
+    clock.now += 2
+    assert refused(queue, 4, "same") == 7
+    queue.leave(10)
+    queue.enter(6, "third")
+    clock.now += 7
+    queue.enter(4, "same")
+
+
+def test_what_is_more_than_the_queue_is_let_in_when_half_of_it_is_free(clock: Clock) -> None:
+    queue = admission(clock)
+    queue.enter(5, "first")
+    told = refused(queue, 100, "long")
+    clock.now += told
+    queue.enter(100, "long")
 
 
 def test_a_promise_that_nobody_redeems_is_forgotten(clock: Clock) -> None:

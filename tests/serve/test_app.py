@@ -243,8 +243,12 @@ def test_the_cache_outlives_the_server(
         again = asked(server, sources, "plain", 1)
         assert server.count("diffaug_rows_total") == done
         assert server.count("diffaug_cache_hits_total") == len(sources)
+        webp = [server.post(sources[0][1], recipe="range", label=3) for _ in range(2)]
+        assert webp[0].headers["etag"].endswith('-webp"')
+        assert webp[0].content == webp[1].content
+        assert server.count("diffaug_cache_hits_total") == len(sources) + 1
         for name in ("wait", "lane"):
-            assert server.count(f"diffaug_{name}_seconds_count") == len(sources)
+            assert server.count(f"diffaug_{name}_seconds_count") == len(sources) + 1
     with serving(forked, *recipes, *cache) as server:
         warm = server.count("diffaug_rows_total")
         later = asked(server, sources, "plain", 1)
@@ -253,7 +257,10 @@ def test_the_cache_outlives_the_server(
         kept = server.client.get(f"/v1/augmented/{tag.strip(chr(34))}")
         assert kept.content == first[0].content
         row = json.loads(first[0].headers["diffaug-row"])
-        assert json.loads(kept.headers["diffaug-row"]) | {"source_key": row["source_key"]} == row
+        own = {name: row[name] for name in ("source_key", "source_sha256", "label")}
+        assert json.loads(kept.headers["diffaug-row"]) == {
+            name: value for name, value in row.items() if name not in own
+        }
         unchanged = server.client.get(
             f"/v1/augmented/{tag.strip(chr(34))}", headers={"If-None-Match": tag}
         )

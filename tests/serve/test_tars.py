@@ -199,6 +199,16 @@ def test_a_sample_larger_than_a_picture_may_be_is_a_row(tmp_path: Path) -> None:
     assert "b-a0.png" in answer
 
 
+def test_a_cache_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> None:
+    data = write_samples(tmp_path / "s.tar", fashion(3)).read_bytes()
+    house = House({"plain": BASE}, BATCH, Store(str(tmp_path / "s.tar" / "cache"), 10**9))
+    try:
+        answer = contents(house.tar(data).answer)
+    finally:
+        house.close()
+    assert sum(name.endswith(".png") for name in answer) == 3
+
+
 def test_what_is_in_the_cache_is_not_made_again(tmp_path: Path) -> None:
     data = write_samples(tmp_path / "s.tar", fashion(5)).read_bytes()
     house = House({"plain": BASE}, BATCH, Store(str(tmp_path / "cache"), 10**9))
