@@ -28,7 +28,7 @@ from diffaug.recipe.prompts import named_by
 from diffaug.storage import local_path
 
 if TYPE_CHECKING:
-    from diffaug.online.servers import Servers
+    from diffaug.online.servers import Servers, UnansweredError
 
 __all__ = ["IN_FLIGHT", "PATIENCE", "Remote", "RemoteEngine"]
 
@@ -128,6 +128,14 @@ class _Picture(Generic[T]):
             return self._packed
 
 
+class _GivenUpError(Exception):
+    """No server answered a request of this pass; its source may have servers of its own."""
+
+    def __init__(self, error: UnansweredError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class RemoteEngine:
     """A recipe and the servers that carry it out.
 
@@ -154,8 +162,6 @@ class RemoteEngine:
             DefectError: an image or its condition is unusable; the message names it.
             UnansweredError: no server answered for too long, and there is no fallback.
         """
-        from diffaug.online.servers import UnansweredError
-
         pictures = (_Picture(one, self._recipe.background) for one in images)
         asked = ((picture, copy) for picture in pictures for copy in copies)
         under_way: deque[tuple[_Picture[T], int, Future[Any]]] = deque()
@@ -171,10 +177,10 @@ class RemoteEngine:
             while under_way:
                 yield self._first(under_way)
             return
-        except UnansweredError as error:
+        except _GivenUpError as given_up:
             if self._remote.fallback is None:
-                raise
-            failure = str(error)
+                raise given_up.error from None
+            failure = str(given_up)
         finally:
             servers.stop()
             pool.shutdown(cancel_futures=True)
@@ -220,8 +226,13 @@ class RemoteEngine:
 
     def _first(self, under_way: deque[tuple[_Picture[T], int, Future[Any]]]) -> tuple[T, int, Any]:
         """The oldest request's result, once it is there; the request stays listed until then."""
+        from diffaug.online.servers import UnansweredError
+
         picture, copy, made = under_way[0]
-        result = made.result()
+        try:
+            result = made.result()
+        except UnansweredError as error:
+            raise _GivenUpError(error) from error
         under_way.popleft()
         return picture.given.tag, copy, result
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from diffaug import Augmenter, ConfigError, DefectError, RemoteAugmenter
 from diffaug.online.client import _warn_once
+from diffaug.online.servers import UnansweredError
 from tests.support.faulty import Fault, Faulty, faulty, refusal
 from tests.support.forks import Forks
 from tests.support.jobs import BATCH
@@ -297,3 +298,17 @@ def test_a_pass_may_begin_here(made: list[tuple[str, bytes]]) -> None:
     url = f"http://127.0.0.1:{port}"
     stage = RemoteAugmenter(url, QUICK, fallback="local", patience=0)
     assert [key for key, _ in contents(stage(samples(2)))] == [key for key, _ in made[:2]]
+
+
+def test_a_source_that_gave_up_is_not_this_pass(proxy: Faulty, made: list[tuple[str, bytes]]) -> None:
+    """A stage before this one whose servers are gone: its samples cannot be made here."""
+
+    def source() -> Iterator[dict[str, Any]]:
+        yield from samples(2)
+        raise UnansweredError("the stage before says so")
+
+    stage = RemoteAugmenter(proxy.url, QUICK, in_flight=1, fallback="local")
+    stream = stage(source())
+    assert contents([next(stream), next(stream)]) == made[:2]
+    with pytest.raises(UnansweredError, match="the stage before says so"):
+        next(stream)
