@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, groupby
@@ -19,6 +19,7 @@ from diffaug.execution import Execution
 from diffaug.models import Checkpoint, checkpoint_of
 from diffaug.models.checkpoint import is_shipped
 from diffaug.online.address import Address, addresses
+from diffaug.online.crew import Crew
 from diffaug.online.engine import Engine, Given, naming
 from diffaug.online.images import like, to_pil
 from diffaug.online.offer import Wanted
@@ -167,10 +168,10 @@ class RemoteEngine:
         under_way: deque[tuple[_Picture[T], int, Future[Any]]] = deque()
         wanted = self._wanted()
         servers = self._servers(wanted)
-        pool = ThreadPoolExecutor(self._remote.in_flight, "diffaug-remote")
+        crew = Crew(self._remote.in_flight, "diffaug-remote", servers.stop)
         try:
             for picture, copy in asked:
-                made = pool.submit(self._made, servers, picture, copy)
+                made = crew.submit(self._made, servers, picture, copy)
                 under_way.append((picture, copy, made))
                 if len(under_way) == self._remote.in_flight:
                     yield self._first(under_way)
@@ -182,8 +183,7 @@ class RemoteEngine:
                 raise given_up.error from None
             failure = str(given_up)
         finally:
-            servers.stop()
-            pool.shutdown(cancel_futures=True)
+            crew.close()
             servers.close()
         left = ((picture, copy) for picture, copy, _ in under_way)
         yield from self._made_here(chain(left, asked), wanted, failure)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from tests.support.forks import Forks
 from tests.support.jobs import BATCH
 from tests.support.loading import QUICK, samples
 from tests.support.services import free_ports
-from tests.support.serving import Server, recipe_file, serving
+from tests.support.serving import PATIENCE, Server, recipe_file, serving
 
 pytestmark = pytest.mark.services
 
@@ -148,25 +150,45 @@ def test_patience_ends(proxy: Faulty, status: int) -> None:
     assert "hush" not in said
 
 
-def test_closing_does_not_wait_for_an_answer(proxy: Faulty, made: list[tuple[str, bytes]]) -> None:
+@pytest.fixture
+def first_alone(proxy: Faulty, made: list[tuple[str, bytes]]) -> Iterator[Faulty]:
+    """All pictures but the first are answered after the test."""
     gate = threading.Event()
 
     def held(answer: httpx.Response) -> httpx.Response:
-        """All but the first picture."""
         with Image.open(io.BytesIO(answer.content)) as image:
             if image.tobytes() != made[0][1]:
                 gate.wait()
         return answer
 
     proxy.always[AUGMENT] = held
-    stream = RemoteAugmenter(proxy.url, QUICK, in_flight=3)(samples(9))
-    try:
-        next(stream)
-        stream.close()
-        names = [thread.name for thread in threading.enumerate()]
-        assert not any(name.startswith("diffaug-remote") for name in names)
-    finally:
-        gate.set()
+    yield proxy
+    gate.set()
+
+
+def test_closing_does_not_wait_for_an_answer(first_alone: Faulty) -> None:
+    stream = RemoteAugmenter(first_alone.url, QUICK, in_flight=3)(samples(9))
+    next(stream)
+    stream.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not any(name.startswith("diffaug-remote") for name in names)
+
+
+LEFT_OPEN = """
+import sys
+from diffaug import RemoteAugmenter
+from tests.support.loading import QUICK, samples
+
+stream = RemoteAugmenter(sys.argv[1], QUICK, in_flight=3)(samples(9))
+print(next(stream)["__key__"])
+"""
+
+
+@pytest.mark.process
+def test_an_exit_does_not_wait_for_an_answer(first_alone: Faulty) -> None:
+    command = [sys.executable, "-c", LEFT_OPEN, first_alone.url]
+    ended = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"00000-a0\n", b"")
 
 
 # --- servers that are not what they should be
