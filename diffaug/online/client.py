@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -151,6 +150,7 @@ class RemoteEngine:
         if recipe.condition == "label":
             self._sent.add("label")
         self._kept: dict[int, Servers] = {}
+        self._agreed: dict[int, Wanted] = {}
 
     def run(self, images: Iterable[Given[T]], copies: range) -> Iterator[tuple[T, int, Any]]:
         """Yield (tag, copy, result) for each copy of each image, in order, in the image's form.
@@ -204,8 +204,13 @@ class RemoteEngine:
         return self._made(self._kept[process], _Picture(image, self._recipe.background), copy)
 
     def _wanted(self) -> Wanted:
-        checkpoint = checkpoint_of(self._recipe) if self._remote.fallback else _here(self._recipe)
-        return Wanted(self._recipe, checkpoint)
+        """What the servers must agree on, in all passes of this process."""
+        process = os.getpid()
+        if process not in self._agreed:
+            recipe = self._recipe
+            checkpoint = checkpoint_of(recipe) if self._remote.fallback else _here(recipe)
+            self._agreed[process] = Wanted(recipe, checkpoint)
+        return self._agreed[process]
 
     def _servers(self, wanted: Wanted) -> Servers:
         from diffaug.online.servers import Servers
@@ -245,9 +250,10 @@ class RemoteEngine:
         engine = Engine(self._recipe, execution)
         made = f"with batch size {execution.batch_size} and {execution.dtype}"
         differ = wanted.elsewhere(execution)
-        _warn_once(
+        _log.warning(
+            "%s",
             f"{failure}; the rest of this pass is made here, {made}"
-            + (f", and its bytes could differ: {', '.join(differ)}" if differ else "")
+            + (f", and its bytes could differ: {', '.join(differ)}" if differ else ""),
         )
         groups = groupby(left, key=lambda one: one[0])
         yield from engine.run_each(
@@ -262,8 +268,3 @@ def _here(recipe: Recipe) -> Checkpoint | None:
         if not is_shipped(reference) and not local_path(reference).exists():
             return None
     return checkpoint_of(recipe)
-
-
-@cache
-def _warn_once(sentence: str) -> None:
-    _log.warning("%s", sentence)

@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 from diffaug import Augmenter, ConfigError, DefectError, RemoteAugmenter
-from diffaug.online.client import _warn_once
 from diffaug.online.servers import UnansweredError
 from tests.support.faulty import Fault, Faulty, faulty, refusal
 from tests.support.forks import Forks
@@ -136,11 +135,22 @@ def test_a_server_that_says_when_is_left_alone_until_then(
     assert proxy.asked[AUGMENT] == 1
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_patience_ends(proxy: Faulty, status: int) -> None:
+@pytest.mark.parametrize("stated", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_busy_server_that_says_when_is_not_away(
+    proxy: Faulty, made: list[tuple[str, bytes]], stated: str
+) -> None:
+    """It has answered, however short the patience."""
+    proxy.faults[AUGMENT] = deque([refusal(429, Retry_After=stated)] * 2)
+    stream = RemoteAugmenter(proxy.url, QUICK, in_flight=1, patience=0)(samples(1))
+    assert contents(stream) == made[:1]
+    assert proxy.asked[AUGMENT] == 3
+
+
+@pytest.mark.parametrize(("status", "stated"), [(429, {}), (503, {"Retry_After": FAR})])
+def test_patience_ends(proxy: Faulty, status: int, stated: dict[str, str]) -> None:
     """The error says who did not answer, and why; a password in an address it does not say."""
     (port,) = free_ports(1)
-    proxy.always[AUGMENT] = refusal(status, Retry_After=FAR)
+    proxy.always[AUGMENT] = refusal(status, **stated)
     urls = [proxy.url, f"http://user:hush@127.0.0.1:{port}"]
     with pytest.raises(ConnectionError, match="no server answered within 0 s") as caught:
         list(RemoteAugmenter(urls, QUICK, in_flight=1, patience=0)(samples(1)))
@@ -295,7 +305,6 @@ def test_a_pass_goes_on_here(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In the batch shape of the servers; one sample of two copies is half done."""
-    _warn_once.cache_clear()
     recipe = QUICK.model_copy(update={"copies": 2})
     wanted = contents(Augmenter(recipe, batch_size=BATCH)(samples(6)))
     if change:
@@ -315,14 +324,39 @@ def test_a_pass_goes_on_here(
     assert ("could differ" in warning) == bool(change)
 
 
-def test_a_pass_may_begin_here(made: list[tuple[str, bytes]]) -> None:
+def test_a_pass_may_begin_here(
+    made: list[tuple[str, bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which is said in each pass."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     stage = RemoteAugmenter(url, QUICK, fallback="local", patience=0)
-    assert [key for key, _ in contents(stage(samples(2)))] == [key for key, _ in made[:2]]
+    with caplog.at_level(logging.WARNING, "diffaug"):
+        for count in (1, 2):
+            found = contents(stage(samples(2)))
+            assert [key for key, _ in found] == [key for key, _ in made[:2]]
+            said = [one.message for one in caplog.records if "made here" in one.message]
+            assert len(said) == count
 
 
-def test_a_source_that_gave_up_is_not_this_pass(proxy: Faulty, made: list[tuple[str, bytes]]) -> None:
+def test_the_next_pass_knows_the_servers_of_the_one_before(
+    proxy: Faulty, made: list[tuple[str, bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others than those it does not take, and without them it has their batch size."""
+    stage = RemoteAugmenter(proxy.url, QUICK, fallback="local", patience=0)
+    assert contents(stage(samples(1))) == made[:1]
+    proxy.always[RECIPES] = offering({}, environment={"device_class": "cuda/H100"})
+    with pytest.raises(ConfigError, match=r"differ in kind of device \(.*cuda/H100 at "):
+        list(stage(samples(1)))
+    proxy.always[RECIPES] = "drop"
+    with caplog.at_level(logging.WARNING, "diffaug"):
+        assert contents(stage(samples(2))) == made[:2]
+    assert f"with batch size {BATCH} and " in caplog.text
+
+
+def test_a_source_that_gave_up_is_not_this_pass(
+    proxy: Faulty, made: list[tuple[str, bytes]]
+) -> None:
     """A stage before this one whose servers are gone: its samples cannot be made here."""
 
     def source() -> Iterator[dict[str, Any]]:
