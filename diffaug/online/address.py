@@ -45,7 +45,7 @@ def _address(url: Any) -> Address:
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # of its port
         whole = False
-    if not whole or parts.query or parts.fragment:
+    if not whole or "@" in parts.path or parts.query or parts.fragment:  # "/" in a password
         shown = url.rpartition("@")[2].partition("?")[0]
         raise ConfigError(f"urls: {shown!r} is not a server's address, such as http://host:8321")
     user, _, host = parts.netloc.rpartition("@")

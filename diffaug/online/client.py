@@ -8,9 +8,8 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -19,6 +18,7 @@ from diffaug.execution import Execution
 from diffaug.models import Checkpoint, checkpoint_of
 from diffaug.models.checkpoint import is_shipped
 from diffaug.online.address import Address, addresses
+from diffaug.online.crew import Crew
 from diffaug.online.engine import Engine, Given, naming
 from diffaug.online.images import like, to_pil
 from diffaug.online.offer import Wanted
@@ -28,7 +28,7 @@ from diffaug.recipe.prompts import named_by
 from diffaug.storage import local_path
 
 if TYPE_CHECKING:
-    from diffaug.online.servers import Servers
+    from diffaug.online.servers import Servers, UnansweredError
 
 __all__ = ["IN_FLIGHT", "PATIENCE", "Remote", "RemoteEngine"]
 
@@ -128,6 +128,14 @@ class _Picture(Generic[T]):
             return self._packed
 
 
+class _GivenUpError(Exception):
+    """No server answered a request of this pass; its source may have servers of its own."""
+
+    def __init__(self, error: UnansweredError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class RemoteEngine:
     """A recipe and the servers that carry it out.
 
@@ -142,6 +150,7 @@ class RemoteEngine:
         if recipe.condition == "label":
             self._sent.add("label")
         self._kept: dict[int, Servers] = {}
+        self._agreed: dict[int, Wanted] = {}
 
     def run(self, images: Iterable[Given[T]], copies: range) -> Iterator[tuple[T, int, Any]]:
         """Yield (tag, copy, result) for each copy of each image, in order, in the image's form.
@@ -154,30 +163,27 @@ class RemoteEngine:
             DefectError: an image or its condition is unusable; the message names it.
             UnansweredError: no server answered for too long, and there is no fallback.
         """
-        from diffaug.online.servers import UnansweredError
-
         pictures = (_Picture(one, self._recipe.background) for one in images)
         asked = ((picture, copy) for picture in pictures for copy in copies)
         under_way: deque[tuple[_Picture[T], int, Future[Any]]] = deque()
         wanted = self._wanted()
         servers = self._servers(wanted)
-        pool = ThreadPoolExecutor(self._remote.in_flight, "diffaug-remote")
+        crew = Crew(self._remote.in_flight, "diffaug-remote", servers.stop)
         try:
             for picture, copy in asked:
-                made = pool.submit(self._made, servers, picture, copy)
+                made = crew.submit(self._made, servers, picture, copy)
                 under_way.append((picture, copy, made))
                 if len(under_way) == self._remote.in_flight:
                     yield self._first(under_way)
             while under_way:
                 yield self._first(under_way)
             return
-        except UnansweredError as error:
+        except _GivenUpError as given_up:
             if self._remote.fallback is None:
-                raise
-            failure = str(error)
+                raise given_up.error from None
+            failure = str(given_up)
         finally:
-            servers.stop()
-            pool.shutdown(cancel_futures=True)
+            crew.close()
             servers.close()
         left = ((picture, copy) for picture, copy, _ in under_way)
         yield from self._made_here(chain(left, asked), wanted, failure)
@@ -198,8 +204,13 @@ class RemoteEngine:
         return self._made(self._kept[process], _Picture(image, self._recipe.background), copy)
 
     def _wanted(self) -> Wanted:
-        checkpoint = checkpoint_of(self._recipe) if self._remote.fallback else _here(self._recipe)
-        return Wanted(self._recipe, checkpoint)
+        """What the servers must agree on, in all passes of this process."""
+        process = os.getpid()
+        if process not in self._agreed:
+            recipe = self._recipe
+            checkpoint = checkpoint_of(recipe) if self._remote.fallback else _here(recipe)
+            self._agreed[process] = Wanted(recipe, checkpoint)
+        return self._agreed[process]
 
     def _servers(self, wanted: Wanted) -> Servers:
         from diffaug.online.servers import Servers
@@ -220,8 +231,13 @@ class RemoteEngine:
 
     def _first(self, under_way: deque[tuple[_Picture[T], int, Future[Any]]]) -> tuple[T, int, Any]:
         """The oldest request's result, once it is there; the request stays listed until then."""
+        from diffaug.online.servers import UnansweredError
+
         picture, copy, made = under_way[0]
-        result = made.result()
+        try:
+            result = made.result()
+        except UnansweredError as error:
+            raise _GivenUpError(error) from error
         under_way.popleft()
         return picture.given.tag, copy, result
 
@@ -234,9 +250,10 @@ class RemoteEngine:
         engine = Engine(self._recipe, execution)
         made = f"with batch size {execution.batch_size} and {execution.dtype}"
         differ = wanted.elsewhere(execution)
-        _warn_once(
+        _log.warning(
+            "%s",
             f"{failure}; the rest of this pass is made here, {made}"
-            + (f", and its bytes could differ: {', '.join(differ)}" if differ else "")
+            + (f", and its bytes could differ: {', '.join(differ)}" if differ else ""),
         )
         groups = groupby(left, key=lambda one: one[0])
         yield from engine.run_each(
@@ -251,8 +268,3 @@ def _here(recipe: Recipe) -> Checkpoint | None:
         if not is_shipped(reference) and not local_path(reference).exists():
             return None
     return checkpoint_of(recipe)
-
-
-@cache
-def _warn_once(sentence: str) -> None:
-    _log.warning("%s", sentence)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from diffaug.online.client import IN_FLIGHT, PATIENCE, Remote
-from diffaug.online.stage import StreamStage
+from diffaug.online.stage import Runs, StreamStage
 from diffaug.recipe import Recipe
 
 __all__ = ["RemoteAugmenter"]
@@ -23,7 +23,8 @@ class RemoteAugmenter(StreamStage):
     Of several servers, each copy has its own first choice, so that their caches are hit; if that
     one does not answer, the next is asked. Before a server is used, and after it was away, it must
     serve this recipe with these weights, in the same batch shape, dtype, kind of device and
-    versions as the others. An answer is compared with the digest in its row.
+    versions as the others, and as those of earlier passes. An answer is compared with the digest in
+    its row.
 
     It pickles without connections and may be used in forked and spawned workers.
 
@@ -58,3 +59,13 @@ class RemoteAugmenter(StreamStage):
         recipe = Recipe.taken(recipe)
         where = Remote.of(urls, recipe, token, in_flight, patience, fallback)
         super().__init__(recipe, where, keep)
+        self._kept: Runs | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": None}
+
+    def _engine(self) -> Runs:
+        """The same for all passes: it knows what the servers were."""
+        if self._kept is None:
+            self._kept = super()._engine()
+        return self._kept

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 import httpx
@@ -24,9 +25,6 @@ Trace = Callable[[str, dict[str, Any]], None]
 
 _FIRST_REST, _LONGEST_REST = 1.0, 30.0
 """Seconds for which a server that failed is left alone: at first, and in the end."""
-
-_BUSY = 1.0
-"""Seconds after which to ask a busy server again, if it does not say."""
 
 _OF_THE_PICTURE = (400, 413, 415, 422)
 """Statuses that another try or another server would not change."""
@@ -48,10 +46,10 @@ class BusyError(DiffaugError):
     """A server has too much work.
 
     Attributes:
-        seconds: after which to ask it again.
+        seconds: after which to ask it again, if it said so.
     """
 
-    def __init__(self, message: str, seconds: float) -> None:
+    def __init__(self, message: str, seconds: float | None) -> None:
         super().__init__(message)
         self.seconds = seconds
 
@@ -176,8 +174,7 @@ class Server:
         code, detail = _problem(answer)
         said = f"{status} {detail}"
         if status in (408, 429):
-            seconds = _retry_after(answer)
-            raise BusyError(said, _BUSY if seconds is None else seconds)
+            raise BusyError(said, _retry_after(answer))
         if request is not None and (status in _OF_THE_PICTURE or code == "non_finite"):
             if status == 413 and code != "too_many_pixels":
                 size = len(request.picture.data)
@@ -231,5 +228,12 @@ def _problem(answer: httpx.Response) -> tuple[str, str]:
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
+    """Seconds, which a header says as such or as a date."""
     stated = answer.headers.get("retry-after", "")
-    return float(stated) if stated.isascii() and stated.isdecimal() else None
+    if stated.isascii() and stated.isdecimal():
+        return min(float(stated), threading.TIMEOUT_MAX)
+    try:
+        date = parsedate_to_datetime(stated)
+    except ValueError:
+        return None
+    return max(date.timestamp() - time.time(), 0.0)

@@ -34,6 +34,9 @@ _SHORTEST_WAIT = 60.0
 _IDLE = 2.0
 """Seconds for which an idle connection is kept: fewer than a server does."""
 
+_BUSY = 1.0
+"""Seconds after which to ask a busy server again, if it does not say."""
+
 _SHORTEST_PAUSE = 0.05
 
 _WATCHED = {
@@ -100,7 +103,13 @@ class Servers:
                 except AwayError:
                     continue
                 except BusyError as busy:
-                    pause = busy.seconds
+                    if busy.seconds is not None:
+                        # it answers, and says when to come: neither earlier nor impatient then
+                        self._answered = time.monotonic()
+                        self._stop.wait(max(busy.seconds, _SHORTEST_PAUSE))
+                        began = time.monotonic()
+                        continue
+                    pause = _BUSY
                 else:
                     self._answered = time.monotonic()
                     return found
@@ -138,7 +147,8 @@ class Servers:
 
     def _look_at(self, event: str, info: dict[str, Any]) -> None:
         """Take note of each new connection, so that it can be ended from another thread."""
-        if event not in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+        # of connection, proxy or socks
+        if event.partition(".")[2] not in ("connect_tcp.complete", "start_tls.complete"):
             return
         one: socket.socket = info["return_value"].get_extra_info("socket")
         one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

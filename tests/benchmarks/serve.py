@@ -82,7 +82,7 @@ def _arguments() -> argparse.Namespace:
 
     add("same", "bytes, beside a job's", GREY, count=500, clients=16, steps=10, pause=0.5)
     rates: dict[str, Any] = {"count": 512, "rounds": 3, "steps": 10, "drawn_steps": 20}
-    rates |= {"clients": 128, "static_batch_size": 32}
+    rates |= {"static_batch_size": 32}
     full = add("saturation", "rates, beside a job and a static server", COLOUR, **rates)
     full.add_argument("--pads", action="store_true", help="the static server's last rows")
     add("overload", "refusals", GREY, seconds=120.0, steps=10, max_wait=8.0, first=256)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +13,11 @@ import pytest
 from diffaug import Augment, ConfigError, Recipe, RemoteAugmenter
 from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.execution import versions
+from diffaug.online.address import addresses
 from diffaug.online.offer import Offer, Wanted
+from diffaug.online.servers import Servers
 from tests.support.loading import QUICK
+from tests.support.serving import PATIENCE
 
 URL = "http://127.0.0.1:8321"
 SECRET = "hush-1234567890"
@@ -32,6 +37,7 @@ SECRET = "hush-1234567890"
         ("http://[::1", {}, "is not a server's address"),
         (f"http://user:{SECRET}@host:99999?a={SECRET}", {}, "'host:99999' is not"),
         (f"user:{SECRET}@host", {}, "'host' is not"),
+        (f"http://user:1/{SECRET}@host", {}, "'host' is not"),
         (f"http://user:{SECRET}@host", {"token": SECRET}, "a request can carry only one of"),
         (URL, {"token": ""}, "token: it is empty"),
         (URL, {"token": f"{SECRET} {SECRET}"}, "there is a blank in it"),
@@ -93,6 +99,22 @@ def test_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for use in (lambda: RemoteAugmenter(URL, QUICK), lambda: Augment(QUICK, url=URL)):
         with pytest.raises(ConfigError, match=said):
             use()
+
+
+@pytest.mark.parametrize("part", ["connection", "proxy", "socks"])
+def test_a_connection_ends_with_its_pass(part: str) -> None:
+    """Also one through a proxy, by the names that httpcore has for those."""
+    servers = Servers(addresses(URL), None, 0, Wanted(QUICK, None))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as ours,
+        listening.accept()[0] as theirs,
+    ):
+        stream = SimpleNamespace(get_extra_info={"socket": ours}.get)
+        servers._look_at(f"{part}.connect_tcp.complete", {"return_value": stream})
+        servers.close()
+        theirs.settimeout(PATIENCE)
+        assert theirs.recv(1) == b""
 
 
 # --- a model that is not on this machine

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -16,13 +18,13 @@ import pytest
 from PIL import Image
 
 from diffaug import Augmenter, ConfigError, DefectError, RemoteAugmenter
-from diffaug.online.client import _warn_once
+from diffaug.online.servers import UnansweredError
 from tests.support.faulty import Fault, Faulty, faulty, refusal
 from tests.support.forks import Forks
 from tests.support.jobs import BATCH
 from tests.support.loading import QUICK, samples
 from tests.support.services import free_ports
-from tests.support.serving import Server, recipe_file, serving
+from tests.support.serving import PATIENCE, Server, recipe_file, serving
 
 pytestmark = pytest.mark.services
 
@@ -133,11 +135,22 @@ def test_a_server_that_says_when_is_left_alone_until_then(
     assert proxy.asked[AUGMENT] == 1
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_patience_ends(proxy: Faulty, status: int) -> None:
+@pytest.mark.parametrize("stated", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_busy_server_that_says_when_is_not_away(
+    proxy: Faulty, made: list[tuple[str, bytes]], stated: str
+) -> None:
+    """It has answered, however short the patience."""
+    proxy.faults[AUGMENT] = deque([refusal(429, Retry_After=stated)] * 2)
+    stream = RemoteAugmenter(proxy.url, QUICK, in_flight=1, patience=0)(samples(1))
+    assert contents(stream) == made[:1]
+    assert proxy.asked[AUGMENT] == 3
+
+
+@pytest.mark.parametrize(("status", "stated"), [(429, {}), (503, {"Retry_After": FAR})])
+def test_patience_ends(proxy: Faulty, status: int, stated: dict[str, str]) -> None:
     """The error says who did not answer, and why; a password in an address it does not say."""
     (port,) = free_ports(1)
-    proxy.always[AUGMENT] = refusal(status, Retry_After=FAR)
+    proxy.always[AUGMENT] = refusal(status, **stated)
     urls = [proxy.url, f"http://user:hush@127.0.0.1:{port}"]
     with pytest.raises(ConnectionError, match="no server answered within 0 s") as caught:
         list(RemoteAugmenter(urls, QUICK, in_flight=1, patience=0)(samples(1)))
@@ -147,25 +160,45 @@ def test_patience_ends(proxy: Faulty, status: int) -> None:
     assert "hush" not in said
 
 
-def test_closing_does_not_wait_for_an_answer(proxy: Faulty, made: list[tuple[str, bytes]]) -> None:
+@pytest.fixture
+def first_alone(proxy: Faulty, made: list[tuple[str, bytes]]) -> Iterator[Faulty]:
+    """All pictures but the first are answered after the test."""
     gate = threading.Event()
 
     def held(answer: httpx.Response) -> httpx.Response:
-        """All but the first picture."""
         with Image.open(io.BytesIO(answer.content)) as image:
             if image.tobytes() != made[0][1]:
                 gate.wait()
         return answer
 
     proxy.always[AUGMENT] = held
-    stream = RemoteAugmenter(proxy.url, QUICK, in_flight=3)(samples(9))
-    try:
-        next(stream)
-        stream.close()
-        names = [thread.name for thread in threading.enumerate()]
-        assert not any(name.startswith("diffaug-remote") for name in names)
-    finally:
-        gate.set()
+    yield proxy
+    gate.set()
+
+
+def test_closing_does_not_wait_for_an_answer(first_alone: Faulty) -> None:
+    stream = RemoteAugmenter(first_alone.url, QUICK, in_flight=3)(samples(9))
+    next(stream)
+    stream.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not any(name.startswith("diffaug-remote") for name in names)
+
+
+LEFT_OPEN = """
+import sys
+from diffaug import RemoteAugmenter
+from tests.support.loading import QUICK, samples
+
+stream = RemoteAugmenter(sys.argv[1], QUICK, in_flight=3)(samples(9))
+print(next(stream)["__key__"])
+"""
+
+
+@pytest.mark.process
+def test_an_exit_does_not_wait_for_an_answer(first_alone: Faulty) -> None:
+    command = [sys.executable, "-c", LEFT_OPEN, first_alone.url]
+    ended = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"00000-a0\n", b"")
 
 
 # --- servers that are not what they should be
@@ -272,7 +305,6 @@ def test_a_pass_goes_on_here(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In the batch shape of the servers; one sample of two copies is half done."""
-    _warn_once.cache_clear()
     recipe = QUICK.model_copy(update={"copies": 2})
     wanted = contents(Augmenter(recipe, batch_size=BATCH)(samples(6)))
     if change:
@@ -292,8 +324,47 @@ def test_a_pass_goes_on_here(
     assert ("could differ" in warning) == bool(change)
 
 
-def test_a_pass_may_begin_here(made: list[tuple[str, bytes]]) -> None:
+def test_a_pass_may_begin_here(
+    made: list[tuple[str, bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which is said in each pass."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     stage = RemoteAugmenter(url, QUICK, fallback="local", patience=0)
-    assert [key for key, _ in contents(stage(samples(2)))] == [key for key, _ in made[:2]]
+    with caplog.at_level(logging.WARNING, "diffaug"):
+        for count in (1, 2):
+            found = contents(stage(samples(2)))
+            assert [key for key, _ in found] == [key for key, _ in made[:2]]
+            said = [one.message for one in caplog.records if "made here" in one.message]
+            assert len(said) == count
+
+
+def test_the_next_pass_knows_the_servers_of_the_one_before(
+    proxy: Faulty, made: list[tuple[str, bytes]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others than those it does not take, and without them it has their batch size."""
+    stage = RemoteAugmenter(proxy.url, QUICK, fallback="local", patience=0)
+    assert contents(stage(samples(1))) == made[:1]
+    proxy.always[RECIPES] = offering({}, environment={"device_class": "cuda/H100"})
+    with pytest.raises(ConfigError, match=r"differ in kind of device \(.*cuda/H100 at "):
+        list(stage(samples(1)))
+    proxy.always[RECIPES] = "drop"
+    with caplog.at_level(logging.WARNING, "diffaug"):
+        assert contents(stage(samples(2))) == made[:2]
+    assert "with batch size 8 and " in caplog.text
+
+
+def test_a_source_that_gave_up_is_not_this_pass(
+    proxy: Faulty, made: list[tuple[str, bytes]]
+) -> None:
+    """A stage before this one whose servers are gone: its samples cannot be made here."""
+
+    def source() -> Iterator[dict[str, Any]]:
+        yield from samples(2)
+        raise UnansweredError("the stage before says so")
+
+    stage = RemoteAugmenter(proxy.url, QUICK, in_flight=1, fallback="local")
+    stream = stage(source())
+    assert contents([next(stream), next(stream)]) == made[:2]
+    with pytest.raises(UnansweredError, match="the stage before says so"):
+        next(stream)

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.benchmarks.serving.load import Ask, Got, Load, Loaded
 from tests.benchmarks.serving.pictures import GREY, Picture, pictures
 from tests.benchmarks.serving.processes import Served, Starts, resident, served, watched
-from tests.benchmarks.serving.recipes import Fields, ask, bodies, diffaug_serves
+from tests.benchmarks.serving.recipes import Fields, ask, bodies, diffaug_serves, lanes
 from tests.benchmarks.serving.tables import Row, Tables, percentile
 
 __all__ = ["BARE", "overload"]
@@ -68,7 +68,7 @@ def overload(
         served(starts, entry=BARE) as bare,
     ):
         asks = _Asks(server, found, paths)
-        done = loads([Load(asks.some(first), clients=2 * batch_size, obeys=True)])
+        done = loads([Load(asks.some(first), clients=2 * lanes(batch_size), obeys=True)])
         rate = first / done.wall
         with watched(server.process.pid, seconds / 120, resident) as memory:
             obeyed = _closed(loads, asks, bare, rate, seconds, max_wait)

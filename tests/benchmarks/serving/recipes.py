@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import torch
+
+from diffaug.diffusion.batched import at_once
+from diffaug.execution import Execution
 from tests.benchmarks.serving.load import Ask
 from tests.benchmarks.serving.pictures import Picture
 from tests.benchmarks.serving.processes import Served, Starts, served
 from tests.support.serving import recipe_file
 
-__all__ = ["Fields", "ask", "bodies", "diffaug_serves"]
+__all__ = ["Fields", "ask", "bodies", "diffaug_serves", "lanes"]
 
 Fields = dict[str, Any]
 """Of a recipe."""
@@ -52,3 +56,8 @@ def ask(server: Served, picture: Picture, path: str, recipe: str, copy: int) -> 
     """The request for a copy of a picture."""
     query = {"recipe": recipe, "copy": copy, "label": picture.label, "key": picture.key}
     return Ask(f"{server.url}/v1/augment?{urlencode(query)}", path)
+
+
+def lanes(batch_size: int) -> int:
+    """How many edits a server on this machine has under way at once."""
+    return batch_size * at_once(torch.device(Execution.choose(batch_size).device))

@@ -1,8 +1,9 @@
 """What a server does at most, beside a job and beside a server that batches statically.
 
 Image-calls a second are the network calls that images needed, over all of the time. Where clients
-use the server's cores, the time that they take from it, their processor time over the number of
-cores, is not counted; `images, clients and all` counts it. The latency is that of requests that
+use the server's cores, on a CPU, the time that they take from it, their processor time over the
+number of cores, is not counted; `images, clients and all` counts it. There are twice as many
+clients as the larger of the two servers has lanes. The latency is that of requests that
 come at random (Poisson), half as many as the slower of the two servers can do, and begins when a
 request was due.
 """
@@ -30,7 +31,7 @@ from diffaug.recipe import Recipe
 from tests.benchmarks.serving.load import Ask, Load, Loaded
 from tests.benchmarks.serving.pictures import COLOUR, made, pictures, planned, write_shard
 from tests.benchmarks.serving.processes import Served, Starts, cpu_seconds, served
-from tests.benchmarks.serving.recipes import Fields, ask, bodies, diffaug_serves
+from tests.benchmarks.serving.recipes import Fields, ask, bodies, diffaug_serves, lanes
 from tests.benchmarks.serving.tables import Row, Tables, percentile
 from tests.support.drafts import draft_copies
 from tests.support.serving import recipe_file
@@ -44,16 +45,26 @@ Loads = Callable[[Sequence[Load]], Loaded]
 
 @dataclass(frozen=True, slots=True)
 class _Rate:
-    """One arm in one round; times are in seconds an image."""
+    """One arm in one round; times are in seconds an image.
+
+    Attributes:
+        calls: of the network, an image.
+        wall: of all.
+        clients: of the processor, by clients.
+        server: of the processor, by the arm.
+        shared: cores that the arm has in common with the clients; 0 if its network is elsewhere.
+    """
 
     calls: float
     wall: float
     clients: float
     server: float
+    shared: int
 
     @property
     def images(self) -> float:
-        return 1 / (self.wall - self.clients / (os.cpu_count() or 1))
+        taken = self.clients / self.shared if self.shared else 0.0
+        return 1 / (self.wall - taken)
 
     @property
     def row(self) -> Row:
@@ -78,6 +89,8 @@ class _Bench:
         self._shard = write_shard(folder / "source.tar", self._found)
         self._paths = bodies(folder / "bodies", self._found)
         self._jobs = 0
+        on_cpu = Execution.choose(batch_size).device == "cpu"
+        self._shared = len(os.sched_getaffinity(0)) if on_cpu else 0
 
     def calls(self, fields: Fields) -> float:
         """Network calls an image of the recipe, on average."""
@@ -100,7 +113,8 @@ class _Bench:
         wall = time.perf_counter() - began
         count = len(self._found)
         assert len(made(output)) == count
-        return _Rate(calls, wall / count, 0.0, (time.process_time() - before) / count)
+        used = time.process_time() - before
+        return _Rate(calls, wall / count, 0.0, used / count, self._shared)
 
     def full(self, server: Served, clients: int, calls: float, recipe: str) -> _Rate:
         """As many clients as it takes to keep a server busy, until each picture was answered."""
@@ -109,7 +123,7 @@ class _Bench:
         assert [got.status for got in done.got[0]] == [200] * len(asks)
         used = cpu_seconds(server.process.pid) - before
         wall, cpu, server_cpu = (value / len(asks) for value in (done.wall, done.cpu, used))
-        return _Rate(calls, wall, cpu, server_cpu)
+        return _Rate(calls, wall, cpu, server_cpu, self._shared)
 
     def at_random(self, server: Served, rate: float, recipe: str) -> list[float]:
         """The latencies of all pictures, of which so many a second come."""
@@ -136,7 +150,6 @@ def saturation(
     drawn_steps: int = 20,
     batch_size: int = 32,
     static_batch_size: int = 32,
-    clients: int = 128,
     pads: bool = False,
 ) -> Tables:
     """Measure all arms in turn, so many rounds.
@@ -152,13 +165,13 @@ def saturation(
         drawn_steps: of that of strengths from 0.2 to 0.8, for the two servers.
         batch_size: of job and server.
         static_batch_size: what the static server collects at most.
-        clients: at the same time; more than there are lanes.
         pads: whether the static server's calls have the batch's shape, however few edits.
     """
     common: Fields = {"model": model, "format": "png", "sampler": "ddim"}
     one = common | {"strength": 0.8, "steps": steps}
     drawn = common | {"strength": "0.2:0.8", "steps": drawn_steps}
     bench = _Bench(starts, folder, model, count, batch_size, loads)
+    clients = 2 * lanes(max(batch_size, static_batch_size))
     calls = {"one": bench.calls(one), "drawn": bench.calls(drawn)}
     static_options: tuple[str | Path, ...] = ("--recipe", recipe_file(folder, "static", **drawn))
     static_options += ("--batch-size", str(static_batch_size), *(["--pads"] if pads else []))
@@ -175,9 +188,11 @@ def saturation(
             "static, drawn": lambda: bench.full(static, clients, calls["drawn"], "drawn"),
         }
         measured: dict[str, list[_Rate]] = defaultdict(list)
-        for number in range(rounds):
+        for number in range(rounds + 1):
             for arm in list(arms) if number % 2 == 0 else reversed(arms):
-                measured[arm].append(arms[arm]())
+                rate = arms[arm]()
+                if number > 0:
+                    measured[arm].append(rate)
         ratios = {
             "serve over job": _ratio(measured["serve"], measured["job"]),
             "serve over static": _ratio(measured["serve, drawn"], measured["static, drawn"]),

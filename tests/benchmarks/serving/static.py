@@ -19,13 +19,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import uvicorn
 from fastapi import FastAPI, Query, Request, Response
 from numpy.typing import NDArray
+from torch import Tensor
 
 from diffaug.diffusion.batched import at_once
 from diffaug.diffusion.edit import Edit
@@ -114,17 +115,24 @@ class Static:
             weights[: way.calls, at] = way.weights[:, :3]
             assert not way.draws
         conditions = [edit.condition for edit in edits]
-        condition = [torch.stack(parts) for parts in zip(*conditions, strict=True)]
-        noise = torch.from_numpy(np.stack([edit.noise[0] for edit in edits]))
-        clean = torch.from_numpy(np.stack([edit.x_0 for edit in edits if edit.x_0 is not None]))
-        x = self._denoiser.schedule.add_noise(clean, torch.from_numpy(times[0]), noise)
+        condition = [
+            torch.stack(parts).to(self._denoiser.device) for parts in zip(*conditions, strict=True)
+        ]
+        noise = self._there(np.stack([edit.noise[0] for edit in edits]))
+        clean = self._there(np.stack([edit.x_0 for edit in edits if edit.x_0 is not None]))
+        steps = self._there(times)
+        x = self._denoiser.schedule.add_noise(clean, steps[0], noise)
         before = torch.zeros_like(x)
-        for t, factors in zip(torch.from_numpy(times), torch.from_numpy(weights), strict=True):
+        for t, factors in zip(steps, self._there(weights), strict=True):
             x_0 = self._denoiser(x, t, *condition)
             a, b, c = (along(column, x) for column in factors.unbind(1))
             x = x * a + x_0 * b + before * c
             before = x_0
-        return x[:rows].numpy()
+        return x[:rows].cpu().numpy()
+
+    def _there(self, values: NDArray[Any]) -> Tensor:
+        """On the network's device."""
+        return torch.from_numpy(values).to(self._denoiser.device)
 
 
 def create_app(editor: Editor, static: Static) -> FastAPI:
