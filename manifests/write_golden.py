@@ -40,7 +40,8 @@ def place() -> None:
 def make(output: str) -> None:
     """Run the job in float32, which every processor can do."""
     place()
-    job = diffaug.Job.plan([str(SOURCE)], output, diffaug.Recipe.of(RECIPE), dtype="float32")
+    recipe = diffaug.Recipe.of(RECIPE)
+    job = diffaug.Job.plan([str(SOURCE)], output, recipe, batch_size=32, dtype="float32")
     for _ in job.run():
         pass
     job.finish()

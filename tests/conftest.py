@@ -17,13 +17,15 @@ from typing import Any
 
 import pytest
 
+from diffaug import execution
 from diffaug.cli import main
-from tests.support.forks import Forks, fork_server
+from tests.support.forks import LANES, Forks, fork_server
 from tests.support.services import BUCKET, Store, object_store, use
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes share the cores
 gc.set_threshold(100_000)  # as the command line does
+execution.DEFAULT_BATCH_SIZE = LANES
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,6 +143,12 @@ def python(capsys: pytest.CaptureFixture[str]) -> Python:
 
 LONG = {"services", "process", "pages", "numerics"}
 """Marks of what plain `pytest` leaves out."""
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: no garbage collection needs to look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,6 +27,9 @@ DIFFAUG = "diffaug.cli:main"
 PROGRAM = "tests.support.forks:program"
 """The entry of a process that runs a program, with its arguments, where the server is."""
 
+LANES = 4
+"""The default batch size here and in forks: lanes that no picture fills are computed as well."""
+
 MODULES = (
     *("diffusers", "pandas", "s3fs", "torch"),
     *(f"diffaug.audit.{name}" for name in ("clean", "replay", "verify")),
@@ -269,6 +272,8 @@ def _main() -> int | None:
     control = socket.socket(fileno=int(sys.argv[1]))
     for module in sys.argv[2:]:
         importlib.import_module(module)
+    if execution := sys.modules.get("diffaug.execution"):
+        execution.__dict__["DEFAULT_BATCH_SIZE"] = LANES
     return _serve(control)()
 
 
