@@ -69,9 +69,9 @@ def mixed(folder: Path, batch_size: int, dtype: str) -> list[tuple[Editor, Draft
         {"strength": 1.0, "sampler": "lcm"},
     ]
     mask = Image.fromarray(np.pad(np.full((16, 16), 255, np.uint8), 8))
+    editors = [editor(folder, batch_size, dtype, steps=4, **fields) for fields in recipes]
     found = []
-    for number, fields in enumerate(recipes * 2):
-        one = editor(folder, batch_size, dtype, **fields)
+    for number, one in enumerate(editors * 2):
         keep = mask if number % 3 == 2 else None
         (draft,) = draft_copies(one, picture(number), FIELDS[number % 2], [number], keep)
         found.append((one, draft))
@@ -79,9 +79,13 @@ def mixed(folder: Path, batch_size: int, dtype: str) -> list[tuple[Editor, Draft
 
 
 @pytest.mark.numerics
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("family", ["folder", "xl"])
+@pytest.mark.parametrize(
+    ("family", "batch_size", "dtype"),
+    [
+        ("folder", 1, "float32"),  # one lane has no neighbours, whatever the model
+        *((family, 4, dtype) for family in ("folder", "xl") for dtype in ("float32", "bfloat16")),
+    ],
+)
 def test_each_sample_is_as_if_alone(
     request: pytest.FixtureRequest, family: str, batch_size: int, dtype: str
 ) -> None:

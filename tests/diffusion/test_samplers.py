@@ -128,7 +128,7 @@ def ways(sizes: list[tuple[Any, int]], long: tuple[Any, int]) -> list[Any]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
-@pytest.mark.parametrize(("strength", "calls", "prediction"), ways(SHORT, (0.5, 50)))
+@pytest.mark.parametrize(("strength", "calls", "prediction"), ways(SHORT, (0.5, 20)))
 @pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpmsolver++", 2)])
 def test_is_diffusers_dpmsolver(
     sampler: str,
@@ -159,7 +159,7 @@ def test_is_diffusers_dpmsolver(
     assert difference(ours(free, sampler, times), x_t) < tolerance(times, prediction)
 
 
-@pytest.mark.parametrize(("strength", "calls", "prediction"), ways(SHORT, (0.5, 50)))
+@pytest.mark.parametrize(("strength", "calls", "prediction"), ways(SHORT, (0.5, 20)))
 def test_ddpm_is_diffusers_ddpm(
     strength: float, calls: int, prediction: Prediction, denoiser: Denoiser, network: Reference
 ) -> None:
@@ -177,7 +177,7 @@ def test_ddpm_is_diffusers_ddpm(
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize(("steps", "skipped", "prediction"), ways(GRIDS, (50, 0)))
+@pytest.mark.parametrize(("steps", "skipped", "prediction"), ways(GRIDS, (20, 0)))
 def test_ddim_is_diffusers_ddim(
     steps: int,
     skipped: int,
