@@ -25,7 +25,7 @@ def foretold(said: str) -> tuple[int, int, float]:
 
 
 def test_it_is_near_the_truth(tmp_path: Path, cli: Cli) -> None:
-    flags = ["--copies=2", "--strength=0.2,0.4", "--steps=10", "--carry=txt", "--batch-size=16"]
+    flags = ["--copies=2", "--strength=0.2,0.4", "--steps=5", "--carry=txt", "--batch-size=16"]
     flags += ["--model=fashion-mnist-32"]
     said = cli("augment", *SHARDS, tmp_path / "out", *flags, "--dry-run")
     assert said.code == 0
@@ -36,7 +36,7 @@ def test_it_is_near_the_truth(tmp_path: Path, cli: Cli) -> None:
         tmp_path / "out",
         copies=2,
         strength=(0.2, 0.4),
-        steps=10,
+        steps=5,
         carry=("txt",),
         sampler="dpmsolver++",
         batch_size=16,

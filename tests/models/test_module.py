@@ -166,7 +166,8 @@ def test_sampling_is_diffusers_own_from_the_same_noise() -> None:
     """First order, on the grid of times diffaug uses, which DPM-Solver++'s scheduler takes."""
     model = DiffusionModel.from_pretrained("fashion-mnist-32")
     steps = 10
-    made = model.sample(2, steps=steps, sampler="ddim", condition=[9, 1], seed=4)
+    way: Any = {"sampler": "ddim", "condition": [9, 1], "seed": 4, "batch_size": 2}
+    made = model.sample(2, steps=steps, **way)
     times = timesteps(1.0, steps, "ddim", 1000)
     noise = [SampleRandom(4, "generated", index).normal((1, 32, 32)) for index in range(2)]
     x: Tensor = torch.from_numpy(np.stack(noise))
@@ -188,7 +189,8 @@ def test_sampling_is_diffusers_own_from_the_same_noise() -> None:
 def test_guidance_is_that_of_the_paper_from_the_same_noise() -> None:
     """Every prediction is away + scale * (towards - away), by diffusers' network and schedule."""
     model, scale = DiffusionModel.from_pretrained("cifar10-32"), 3.0
-    made = model.sample(2, steps=4, sampler="ddim", condition=[9, 1], guidance=scale, seed=4)
+    way: Any = {"sampler": "ddim", "condition": [9, 1], "seed": 4, "batch_size": 2}
+    made = model.sample(2, steps=4, guidance=scale, **way)
     unet: Any = model.network.unet
     noise = [SampleRandom(4, "generated", index).normal((3, 32, 32)) for index in range(2)]
     x: Tensor = torch.from_numpy(np.stack(noise))
