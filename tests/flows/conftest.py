@@ -14,7 +14,7 @@ from tests.conftest import SHARDS as FASHION
 from tests.support.flow_runs import BATCH, RECIPE, SHARDS, Undisturbed
 from tests.support.forks import MODULES, Forks, fork_server
 from tests.support.jobs import augmented, tars, webdataset
-from tests.support.prefect import client_of
+from tests.support.prefect import CLI, client_of
 
 IMAGES = 24
 """In a shard: a job that is stopped has no more than two shards in hand, and drops the others."""
@@ -34,7 +34,7 @@ def flows_forked(
 ) -> Iterator[Forks]:
     """Starts processes that have imported the flows, and are clients of that server."""
     flows = ("augment_dataset", "evaluate_augmentation", "train_denoiser", "verify_manifest")
-    modules = (*MODULES, *(f"flows.{flow}" for flow in flows))
+    modules = (*MODULES, *CLI, *(f"flows.{flow}" for flow in flows))
     with fork_server(tmp_path_factory.mktemp("forks"), modules, environment) as forks:
         yield forks
 

@@ -23,12 +23,12 @@ import pandas as pd
 import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
-from prefect.events import Event, Resource
 
 from flows.server import prefect_server
 from tests.conftest import ROOT, SHARDS, commands
+from tests.support.forks import Forks, fork_server
 from tests.support.jobs import GREY
-from tests.support.prefect import PREFECT, prefect
+from tests.support.prefect import CLI, PREFECT, prefect
 from tests.support.services import BUCKET, KEY, SECRET, Store, free_ports, wait_until
 
 pytestmark = pytest.mark.services
@@ -49,12 +49,18 @@ class Stack:
         logs: a folder with the log of every part.
         environment: of a client of it, as compose.yaml gives it to the worker.
         store: the object store.
+        forks: starts processes that are clients of it.
     """
 
     app: Path
     logs: Path
     environment: dict[str, str]
     store: Store
+    forks: Forks
+
+    def prefect(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Prefect's command line, as a client of it and in its folder."""
+        return prefect(self.environment, self.app, *arguments, forks=self.forks)
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The server's answer to an authenticated request."""
@@ -84,6 +90,8 @@ class Stack:
 
     def beat(self, run: str) -> None:
         """A heartbeat of a run, as Prefect's engine would send it."""
+        from prefect.events import Event, Resource
+
         event = Event(
             event="prefect.flow-run.heartbeat",
             resource=Resource({"prefect.resource.id": f"prefect.flow-run.{run}"}),
@@ -120,10 +128,11 @@ def copied_as_the_image_does(app: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(store: Store, forked: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     app, logs = folder / "app", folder / "logs"
     logs.mkdir()
+    started = tmp_path_factory.mktemp("forks")
     copied_as_the_image_does(app)
     with postgres(folder) as database:
         settings = {
@@ -137,21 +146,22 @@ def stack(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
             environment |= {"PREFECT_HOME": str(folder / "home"), "DO_NOT_TRACK": "1"}
             assert set(COMPOSE["worker"]["environment"]) < set(environment)
             for line in SETUP:
-                prefect(environment, app, *shlex.split(line)[1:])
+                prefect(environment, app, *shlex.split(line)[1:], forks=forked)
             assert not (folder / "home/prefect.db").exists()  # it is PostgreSQL that is used
-            yield Stack(app, logs, environment, store)
+            with fork_server(started, CLI, environment) as forks:
+                yield Stack(app, logs, environment, store, forks)
 
 
-@contextmanager
-def working(stack: Stack, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The worker of compose.yaml, healthy by its own account."""
+@pytest.fixture(scope="module")
+def worker(stack: Stack) -> Iterator[subprocess.Popen[bytes]]:
+    """The worker of compose.yaml, healthy by its own account; the last test kills it."""
     (port,) = free_ports(1)
-    command = [PREFECT, *shlex.split(COMPOSE["worker"]["command"])[1:], "--name", name]
+    command = [PREFECT, *shlex.split(COMPOSE["worker"]["command"])[1:]]
     settings = {
         "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
         "PREFECT_WORKER_WEBSERVER_PORT": f"{port}",
     }
-    with (stack.logs / f"{name}.log").open("wb") as log:
+    with (stack.logs / "worker.log").open("wb") as log:
         process = subprocess.Popen(
             command,
             cwd=stack.app,
@@ -180,15 +190,15 @@ def run_command(source: str, output: str, recipe: dict[str, Any]) -> list[str]:
     return ["deployment", "run", "augment-dataset/local", *flags]
 
 
+@pytest.mark.usefixtures("worker")
 def test_a_shard_from_the_store_back_into_it(stack: Stack) -> None:
     files = stack.store.files()
     for shard in SHARDS[:2]:
         files.put_file(str(shard), f"{BUCKET}/deploy/source/{shard.name}")
     source = f"s3://{BUCKET}/deploy/source/fashion-mnist-{{000000..000001}}.tar"
     output = f"s3://{BUCKET}/deploy/output"
-    with working(stack, "worker"):
-        command = run_command(source, output, recipe={"model": GREY, "strength": 0.3, "steps": 4})
-        done = prefect(stack.environment, stack.app, *command, "--watch")
+    recipe = {"model": GREY, "strength": 0.3, "sampler": "one-step"}
+    done = stack.prefect(*run_command(source, output, recipe), "--watch")
     assert "Completed" in done.stdout
     options = {"key": KEY, "secret": SECRET, "endpoint_url": stack.store.endpoint}
     manifest = pd.read_parquet(f"{output}/manifest", storage_options=options)
@@ -256,7 +266,7 @@ def test_the_limit_and_the_automation_are_as_the_page_says(stack: Stack) -> None
     """By the two commands of docs/deploying.md that want no Docker and no Kubernetes."""
     page = (ROOT / "docs/deploying.md").read_text(encoding="utf-8")
     for command in commands(page)[:2]:
-        prefect(stack.environment, stack.app, *command[1:])
+        stack.prefect(*command[1:])
     assert stack.ask("GET", "work_pools/diffaug-local")["concurrency_limit"] == 2
     (made,) = stack.ask("POST", "automations/filter", {})
     assert made["enabled"]
@@ -269,36 +279,32 @@ def test_the_limit_and_the_automation_are_as_the_page_says(stack: Stack) -> None
     assert made["actions"][0]["state"] == "CRASHED"
 
 
-def test_runs_whose_machine_dies_are_marked_as_crashed(stack: Stack, tmp_path: Path) -> None:
+def test_runs_whose_machine_dies_are_marked_as_crashed(
+    stack: Stack, worker: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
     """By an automation like that of deploy/lost-runs.yaml, but ten seconds patient.
 
     One run is real and had one heartbeat; the other had several, as it would after minutes.
     """
     source, output = str(SHARDS[0]), str(tmp_path / "output")
-    with working(stack, "doomed") as worker:
-        command = run_command(
-            source, output, recipe={"model": GREY, "steps": 1000, "strength": 1.0}
-        )
-        prefect(stack.environment, stack.app, *command)
-        newest = {"sort": "EXPECTED_START_TIME_DESC", "limit": 1}
-        (real,) = stack.ask("POST", "flow_runs/filter", newest)
-        body = {"flow_id": real["flow_id"], "state": {"type": "RUNNING"}}
-        runs = [real["id"], stack.ask("POST", "flow_runs/", body)["id"]]
-        match = {"prefect.resource.id": [f"prefect.flow-run.{run}" for run in runs]}
-        trigger = LOST_RUNS["trigger"] | {"within": 10, "match": match}
-        path = tmp_path / "impatient.yaml"
-        path.write_text(yaml.safe_dump(LOST_RUNS | {"name": "impatient", "trigger": trigger}))
-        prefect(stack.environment, stack.app, *AUTOMATE, str(path))
+    stack.prefect(*run_command(source, output, {"model": GREY, "steps": 1000, "strength": 1.0}))
+    newest = {"sort": "EXPECTED_START_TIME_DESC", "limit": 1}
+    (real,) = stack.ask("POST", "flow_runs/filter", newest)
+    body = {"flow_id": real["flow_id"], "state": {"type": "RUNNING"}}
+    runs = [real["id"], stack.ask("POST", "flow_runs/", body)["id"]]
+    match = {"prefect.resource.id": [f"prefect.flow-run.{run}" for run in runs]}
+    trigger = LOST_RUNS["trigger"] | {"within": 10, "match": match}
+    path = tmp_path / "impatient.yaml"
+    path.write_text(yaml.safe_dump(LOST_RUNS | {"name": "impatient", "trigger": trigger}))
+    stack.prefect(*AUTOMATE, str(path))
 
-        def are_alive() -> bool:
-            stack.beat(runs[1])
-            return all(
-                stack.heartbeats(run) > count for run, count in zip(runs, (0, 3), strict=True)
-            )
+    def are_alive() -> bool:
+        stack.beat(runs[1])
+        return all(stack.heartbeats(run) > count for run, count in zip(runs, (0, 3), strict=True))
 
-        wait_until(are_alive, 180, "the run", worker)
-        assert [stack.state(run)["type"] for run in runs] == ["RUNNING", "RUNNING"]
-        lose(worker)
+    wait_until(are_alive, 180, "the run", worker)
+    assert [stack.state(run)["type"] for run in runs] == ["RUNNING", "RUNNING"]
+    lose(worker)
     message = LOST_RUNS["actions"][0]["message"]
     wait_until(
         lambda: all(stack.state(run)["type"] == "CRASHED" for run in runs), 180, "the verdict"

@@ -37,10 +37,12 @@ def readme_command(begins: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def worker(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def worker(
+    environment: dict[str, str], flows_forked: Forks, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """The deployments of the checkout, and a process worker that serves their pool."""
-    prefect(environment, ROOT, *readme_command("work-pool create"))
-    prefect(environment, ROOT, *readme_command("deploy --all"))
+    for command in ("work-pool create", "deploy --all"):
+        prefect(environment, ROOT, *readme_command(command), forks=flows_forked)
     folder = tmp_path_factory.mktemp("worker")
     with (folder / "worker.log").open("wb") as log:
         process = subprocess.Popen(
@@ -83,13 +85,14 @@ def assets(environment: dict[str, str]) -> dict[str, set[str]]:
 
 @pytest.mark.usefixtures("worker")
 def test_deployment_runs_from_outside_the_checkout(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], flows_forked: Forks, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    recipe = json.dumps({"model": GREY, "strength": 0.4, "steps": 5})
+    recipe = json.dumps({"model": GREY, "strength": 0.4, "sampler": "one-step"})
     parameters = [f"source={BRACES}", f"output={output}", f"recipe={recipe}"]
     flags = [token for parameter in parameters for token in ("-p", parameter)]
-    done = prefect(environment, tmp_path, *readme_command("deployment run"), *flags)
+    command = readme_command("deployment run")
+    done = prefect(environment, tmp_path, *command, *flags, forks=flows_forked)
     assert "Completed" in done.stdout
     manifest = pd.read_parquet(output / "manifest")
     assert len(manifest) == 120
@@ -117,14 +120,16 @@ def test_deployment_runs_from_outside_the_checkout(
 
 
 @pytest.mark.usefixtures("worker")
-def test_verification_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
-    """Of an output as it was made, then with a byte flipped and a source changed."""
+def test_verification_as_a_deployment(
+    environment: dict[str, str], flows_forked: Forks, tmp_path: Path
+) -> None:
+    """Of an output as it was made; the flow, then, with a byte flipped and a source changed."""
     source, output = tmp_path / "s1.tar", tmp_path / "output"
     shutil.copy(SHARDS[1], source)
     frame = augmented([SHARDS[0], source], output)
     verify = ["deployment", "run", "verify-manifest/local", "--watch", "-p", f"output={output}"]
     verify += ["-p", "replay=16", "-p", "shards_per_task=1"]
-    prefect(environment, tmp_path, *verify)
+    prefect(environment, tmp_path, *verify, forks=flows_forked)
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     assert found["verify-progress"] == 100.0
     assert "| 2 of 2 | 0 | 16 | 0 |" in found["verify-summary"]
@@ -135,9 +140,10 @@ def test_verification_as_a_deployment(environment: dict[str, str], tmp_path: Pat
         data = bytearray(path.read_bytes())
         data[at] ^= 1
         path.write_bytes(data)
-    prefect(environment, tmp_path, *verify[:-4], "-p", "replay=80", expect=1)
-    messages = [run["state"]["message"] or "" for run in ask(environment, "flow_runs/filter")]
-    (message,) = (text for text in messages if f"differences in {output}" in text)
+    again = json.dumps([("verify-manifest", {"output": str(output), "replay": 80})])
+    done = flows_forked(again, entry="tests.support.flow_runs:main", cwd=tmp_path)
+    ((ended, message),) = json.loads(done.stdout.splitlines()[-1])
+    assert ended == "FAILED"
     assert message.startswith("4 differences in ")
     assert f"shards/{tar.name}: its sha256 is" in message
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
@@ -149,34 +155,39 @@ def test_verification_as_a_deployment(environment: dict[str, str], tmp_path: Pat
 
 
 @pytest.mark.usefixtures("worker")
-def test_training_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
+def test_training_as_a_deployment(
+    environment: dict[str, str], flows_forked: Forks, tmp_path: Path
+) -> None:
     """Its checkpoint then augments."""
     checkpoint = tmp_path / "checkpoint"
-    recipe = {"network": "tiny", "size": 8, "steps": 60, "batch_size": 8, "classes": 10}
+    recipe = {"network": "tiny", "size": 8, "steps": 10, "batch_size": 8, "classes": 10}
     command = ["deployment", "run", "train-denoiser/local", "--watch", "-p", f"source={BRACES}"]
     flags = ["-p", f"checkpoint={checkpoint}", "-p", f"recipe={json.dumps(recipe)}"]
-    prefect(environment, tmp_path, *command, *flags)
+    prefect(environment, tmp_path, *command, *flags, forks=flows_forked)
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     rows = json.loads(found["train-metrics"])
-    assert [row["step"] for row in rows] == list(range(1, 61))
-    assert rows[-1]["images"] == 480
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    assert rows[-1]["images"] == 80
     assert found["train-progress"] == 100.0
-    assert "| 60 | 480 | 0 |" in found["train-summary"]
+    assert "| 10 | 80 | 0 |" in found["train-summary"]
     frame = augmented([SHARDS[0]], tmp_path / "output", model=str(checkpoint))
     assert set(frame["status"]) == {"ok"}
 
 
 @pytest.mark.usefixtures("worker")
-def test_evaluation_as_a_deployment(environment: dict[str, str], tmp_path: Path) -> None:
+def test_evaluation_as_a_deployment(
+    environment: dict[str, str], flows_forked: Forks, tmp_path: Path
+) -> None:
     """Its verdicts are artifacts."""
     small: dict[str, Any] = {"labels": [2], "seeds": 2, "validation": 1, "train_steps": 4}
     small |= {"arms": ["one-step"], "one_step_strengths": [0.4], "severities": [3]}
     command = ["deployment", "run", "evaluate-augmentation/local", "--watch"]
     command += ["-p", f"source={json.dumps([str(shard) for shard in SHARDS[:2]])}"]
     command += ["-p", f"settings={json.dumps(small)}", "-p", f"test={SHARDS[2]}"]
-    recipe = {"model": GREY, "copies": 10, "steps": 10}
+    recipe = {"model": GREY, "copies": 2, "steps": 10}
     command += ["-p", f"recipe={json.dumps(recipe)}"]
-    prefect(environment, tmp_path, *command, "-p", f"output={tmp_path / 'out'}")
+    command += ["-p", f"output={tmp_path / 'out'}"]
+    prefect(environment, tmp_path, *command, forks=flows_forked)
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     rows = json.loads(found["evaluation-verdicts"])
     assert [(row["labels"], row["images"]) for row in rows] == [(2, "clean"), (2, "corrupted")]
