@@ -27,6 +27,7 @@ from tests.support.jobs import members, tree
 from tests.support.packing import as_folder, write
 
 FAST = ["--sampler", "one-step", "--batch-size", "4", "--model", "fashion-mnist-32"]
+ONCE = ["--network", "tiny", "--size", "8", "--steps", "1", "--batch-size", "2"]
 
 
 def next_step(said: Said) -> list[str]:
@@ -176,8 +177,8 @@ def test_a_loader_packs_another_folder(
 def test_a_folder_is_trained_on(tmp_path: Path, cli: Cli) -> None:
     folder, model = as_folder(tmp_path), tmp_path / "own"
     held = write(tmp_path / "held/bee/8.png", png(8)).parent.parent
-    flags = ["--size", "16", "--steps", "1", "--batch-size", "2", "--classes", "ape,bee,cat"]
-    said = cli("train", folder, model, "--held-back", held, *flags, "--preview-steps", "1")
+    flags = [*ONCE, "--classes", "ape,bee,cat"]
+    said = cli("train", folder, model, "--held-back", held, *flags)
     assert said.code == 0, said
     assert sorted(path.name for path in Path(f"{model}-source").glob("*.tar")) == [
         *("all-000000.tar", "held-000000.tar")
@@ -194,17 +195,16 @@ def test_a_model_is_trained_for_the_classes_as_the_folder_numbers_them(
 ) -> None:
     """Its card names them; a wrong order would name each by another's pictures."""
     folder, model = as_folder(tmp_path), tmp_path / "own"
-    flags = ["--size", "16", "--steps", "1", "--batch-size", "2", "--preview-steps", "1"]
     for wrong in ("bee,ape,cat", "dog,owl,yak"):
-        said = cli("train", folder, model, *flags, "--classes", wrong)
+        said = cli("train", folder, model, *ONCE, "--classes", wrong)
         assert said.code == 2
         assert "0 ape, 1 bee, 2 cat there" in said.err
     assert not model.exists()
-    said = cli("train", folder, model, *flags, "--classes", "3")
+    said = cli("train", folder, model, *ONCE, "--classes", "3")
     assert said.code == 0, said
     assert (card := read_card(model)) is not None
     assert card.classes == ("ape", "bee", "cat")
-    assert cli("train", folder, model, *flags, "--classes", "3", "--resume").code == 0
+    assert cli("train", folder, model, *ONCE, "--classes", "3", "--resume").code == 0
 
 
 def test_folders_are_evaluated(tmp_path: Path, cli: Cli) -> None:

@@ -7,6 +7,7 @@ import html
 import io
 import re
 import shlex
+import shutil
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -21,11 +22,12 @@ import diffaug
 from diffaug.job.trial import tried
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.browser import CHROMIUM, chromium
+from tests.support.forks import Forks
 from tests.support.hostile import encoded, png, write_samples
-from tests.support.jobs import tree
+from tests.support.jobs import GREY, tree
 from tests.support.packing import picture, write
 
-FAST = ["--model", "cifar10-32", "--steps", "4"]
+FAST = ["--model", GREY, "--steps", "4"]
 
 
 def folder_of(tmp: Path) -> Path:
@@ -61,13 +63,25 @@ def command_in(said: Said, text: str) -> list[str]:
     return shlex.split(line)
 
 
-@pytest.fixture
-def tried_folder(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Said]:
-    monkeypatch.chdir(tmp_path)
-    folder_of(tmp_path)
+@pytest.fixture(scope="module")
+def tried_once(forked: Forks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
+    tmp = tmp_path_factory.mktemp("tried")
+    folder_of(tmp)
     flags = [*FAST, "--strength", "0.25,0.5,0.75", "--copies", "3", "--format", "png"]
-    said = cli("try", "my photos", *flags)
+    done = forked("try", "my photos", *flags, cwd=tmp)
+    said = Said(done.returncode, done.stdout, done.stderr)
     assert said.code == 0, said
+    return tmp, said
+
+
+@pytest.fixture
+def tried_folder(
+    tried_once: tuple[Path, Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Said]:
+    """A copy of the folder in which the command ran, as the current one."""
+    folder, said = tried_once
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path, said
 
 
@@ -90,7 +104,7 @@ def test_twelve_pictures_of_all_classes_at_three_strengths(
     assert len({source.tobytes() for source, *_ in rows}) == 12
     classes = Counter(re.findall(r"<figcaption>source: (\w+)</figcaption>", text))
     assert classes == {"boot": 8, "hat": 3, "skirt": 1}
-    recipe = diffaug.Recipe(model="cifar10-32", steps=4, strength=(0.25, 0.5, 0.75), copies=3)
+    recipe = diffaug.Recipe(model=GREY, steps=4, strength=(0.25, 0.5, 0.75), copies=3)
     made = diffaug.augment([source for source, *_ in rows], recipe, batch_size=12)
     for (_, *shown), expected in zip(rows, made, strict=True):
         for one, other in zip(shown, expected, strict=True):

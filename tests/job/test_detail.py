@@ -25,18 +25,20 @@ from diffaug.models import find_checkpoint, with_suggestions
 from diffaug.output.run import the_run
 from diffaug.pictures.medium import IMAGE
 from tests.conftest import SHARDS
-from tests.support import tiny
+from tests.support import jobs, tiny
 from tests.support.detail_sheet import photographs
 from tests.support.guided import guided
 from tests.support.hostile import encoded, fashion, write_files, write_samples
-from tests.support.jobs import BATCH, augmented, manifest, members, output_bytes, part, pixels
+from tests.support.jobs import manifest, members, output_bytes, part, pixels
 
 DEFAULT = with_suggestions(diffaug.Recipe())
 COLOUR: dict[str, Any] = {
-    name: getattr(DEFAULT, name) for name in ("model", "strength", "steps", "sampler")
-}
+    name: getattr(DEFAULT, name) for name in ("model", "strength", "sampler")
+} | {"steps": 5}
 GREY = COLOUR | {"model": "fashion-mnist-32"}
 Levels = NDArray[np.float64]
+BATCH = 4  # photographs, at most
+augmented = partial(jobs.augmented, batch_size=BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +324,7 @@ def test_greys_of_16_bits_and_masks(tmp_path: Path) -> None:
     files = [("a.png", encoded(grey, "PNG")), ("b.png", encoded(deep, "PNG"))]
     files += [("c.png", encoded(cat(), "PNG")), ("c.mask.png", encoded(mask, "PNG"))]
     write_files(tmp_path / "s0.tar", files)
-    augmented([tmp_path / "s0.tar"], tmp_path / "out", **COLOUR, mask_key="mask.png")
+    augmented([tmp_path / "s0.tar"], tmp_path / "out", **COLOUR, mask_key="mask.png", batch_size=3)
     eight, sixteen, masked = results(tmp_path / "out")
     assert eight.ndim == 2
     np.testing.assert_array_equal(eight, sixteen)

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from diffaug.train import preview
 from diffaug.train.data import Batch, Position, batches
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
 from tests.support.hostile import fashion, write_samples
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+preview._STEPS = 2  # with twenty, the pictures at its end take most of a small training
 
 
 def tiny(**fields: Any) -> TrainRecipe:
