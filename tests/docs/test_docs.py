@@ -14,6 +14,7 @@ import pytest
 from diffusers import UNet2DModel
 from PIL import Image
 
+from diffaug import execution
 from diffaug.train.recipe import TrainRecipe
 from tests.conftest import ROOT, Cli, Python, blocks, commands
 from tests.support import tiny
@@ -24,7 +25,9 @@ MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 
 
-def test_the_whole_way_from_pictures_to_a_verdict(checkout: Path, cli: Cli) -> None:
+def test_the_whole_way_from_pictures_to_a_verdict(
+    checkout: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From a folder of pictures to a verdict and a page; then the pictures of the shipped model.
 
     Its last command, which draws forty pictures in colour, is given two steps: by itself it takes
@@ -35,6 +38,7 @@ def test_the_whole_way_from_pictures_to_a_verdict(checkout: Path, cli: Cli) -> N
     latents = ["train", "train", "sample"]
     assert [words[1] for words in typed] == [*path, *latents, "sample"]
     typed[-1] += ["--steps", "2"]
+    monkeypatch.setattr(execution, "DEFAULT_BATCH_SIZE", 32)  # here pictures fill the lanes
     for words in typed:
         said = cli(*words[1:])
         assert said.code == 0, said

@@ -25,11 +25,11 @@ from diffaug.models import find_checkpoint, with_suggestions
 from diffaug.output.run import the_run
 from diffaug.pictures.medium import IMAGE
 from tests.conftest import SHARDS
-from tests.support import tiny
+from tests.support import jobs, tiny
 from tests.support.detail_sheet import photographs
 from tests.support.guided import guided
 from tests.support.hostile import encoded, fashion, write_files, write_samples
-from tests.support.jobs import BATCH, augmented, manifest, members, output_bytes, part, pixels
+from tests.support.jobs import manifest, members, output_bytes, part, pixels
 
 DEFAULT = with_suggestions(diffaug.Recipe())
 COLOUR: dict[str, Any] = {
@@ -37,6 +37,8 @@ COLOUR: dict[str, Any] = {
 } | {"steps": 5}
 GREY = COLOUR | {"model": "fashion-mnist-32"}
 Levels = NDArray[np.float64]
+BATCH = 4  # photographs, at most
+augmented = partial(jobs.augmented, batch_size=BATCH)
 
 
 @pytest.fixture(scope="module")
