@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from diffaug.errors import ConfigError, require_extra
+from diffaug.errors import ConfigError, DiffaugError, require_extra
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, checkpoint_of
 from diffaug.models.checkpoint import is_shipped
@@ -128,7 +128,7 @@ class _Picture(Generic[T]):
             return self._packed
 
 
-class _GivenUpError(Exception):
+class _GivenUpError(DiffaugError):
     """No server answered a request of this pass; its source may have servers of its own."""
 
     def __init__(self, error: UnansweredError) -> None:

@@ -24,9 +24,7 @@ from diffaug.audit.verify import rest, verify_shards
 from diffaug.manifest.part import Part, Row, read_metadata
 from diffaug.output.run import Run, the_run
 
-BATCH = 4
-"""Lanes: few, since those that no picture fills are computed as well."""
-
+BATCH = 8
 GREY = "fashion-mnist-32"
 """The small model of greys, which the fixtures' pictures are like."""
 
@@ -48,7 +46,7 @@ WHO = ["source_shard", "source_key", "copy"]
 
 
 def planned(sources: Iterable[str | Path], output: str | Path, **fields: Any) -> Run:
-    """A frozen job; of the small model of greys, one-step at strength 0.4 and a batch of 4, unless
+    """A frozen job; of the small model of greys, one-step at strength 0.4 and a batch of 8, unless
     the fields say otherwise."""
     batch_size = fields.pop("batch_size", BATCH)
     recipe = diffaug.Recipe(**(FIELDS | fields))
