@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import diffaug
+import flows.augment_dataset
 from diffaug.models import find_checkpoint
 from tests.conftest import Cli
 from tests.support.hostile import fashion, write_samples
@@ -172,8 +173,6 @@ def test_the_flow_logs_the_origin_and_its_form_has_no_default_to_send(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    import flows.augment_dataset
-
     monkeypatch.setattr(flows.augment_dataset, "get_run_logger", lambda: logging.getLogger("run"))
     recipe = diffaug.Recipe.of({"model": str(folder / "model")})
     with caplog.at_level(logging.INFO, "run"):
