@@ -144,24 +144,33 @@ class Editor:
         Raises:
             DefectError: there is no picture that can be decoded.
         """
-        reading, most = self.reading, self.recipe.max_pixels
-        found = self.medium.read(reading.image(sample).data, most, self.recipe.background)
-        source = Source(
-            image=found.shown,
-            stored=found.stored,
-            transparency=found.transparency_in(self.recipe.format),
-            label=reading.label(sample),
-            key=sample.key,
-            jpeg=found.jpeg,
-            sample=sample,
-        )
+        reading = self.reading
+        source = self.read_file(reading.image(sample).data, reading.label(sample), sample.key)
+        source = replace(source, sample=sample)
         member = reading.mask(sample)
         if member is None:
             return source
         try:
-            return replace(source, mask=self.medium.read_mask(member.data, most))
+            mask = self.medium.read_mask(member.data, self.recipe.max_pixels)
+            return replace(source, mask=mask)
         except DefectError as defect:
             return replace(source, defect=defect)
+
+    def read_file(self, data: bytes, label: Label, key: str | None) -> Source:
+        """Decode a picture's file.
+
+        Raises:
+            DefectError: it cannot be decoded.
+        """
+        found = self.medium.read(data, self.recipe.max_pixels, self.recipe.background)
+        return Source(
+            image=found.shown,
+            stored=found.stored,
+            transparency=found.transparency_in(self.recipe.format),
+            label=label,
+            key=key,
+            jpeg=found.jpeg,
+        )
 
     def plan(self, source: Source, copies: Iterable[int]) -> Iterator[Draft | DefectError]:
         """Plan copies of a picture: for each, in order, what to do or why it cannot be done.

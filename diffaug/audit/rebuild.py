@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.audit.verdicts import MismatchError, Replayed, judge
-from diffaug.editor import Draft, Editor, Finish, Source
+from diffaug.editor import Draft, Editor, Finish
 from diffaug.errors import DefectError
 from diffaug.job.rows import draft_row
 from diffaug.manifest.part import Row
@@ -50,17 +51,10 @@ def plan_again(
         DefectError: the source or its class is unusable.
     """
     recipe = editor.recipe
-    read = editor.medium.read(picture, recipe.max_pixels, recipe.background)
-    source = Source(
-        image=read.shown,
-        stored=read.stored,
-        transparency=read.transparency_in(recipe.format),
-        jpeg=read.jpeg,
-        label=Label(row["label"], row["label_text"]),
-        key=row["source_key"],
-        # whether it is still the same mask shows in sample_id
-        mask=None if mask is None else editor.medium.read_mask(mask, recipe.max_pixels),
-    )
+    label = Label(row["label"], row["label_text"])
+    source = editor.read_file(picture, label, row["source_key"])
+    if mask is not None:  # whether it is still the same one shows in sample_id
+        source = replace(source, mask=editor.medium.read_mask(mask, recipe.max_pixels))
     (draft,) = editor.plan(source, [row["copy"]])
     if isinstance(draft, DefectError):
         raise draft

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from diffaug.serve.problems import ProblemError
 
-__all__ = ["PATIENCE", "SLOWEST", "length_of", "read_body"]
+__all__ = ["PATIENCE", "SLOWEST", "length_of", "read_body", "slow_body"]
 
 PATIENCE = 10.0
 """Seconds that a body may pause, before the request is given up."""
@@ -55,11 +55,7 @@ async def read_body(request: Request, most: int) -> bytes:
         try:
             part = await asyncio.wait_for(anext(stream, None), min(max(left, 0), PATIENCE))
         except TimeoutError:
-            raise ProblemError(
-                408,
-                "slow_body",
-                f"the body came too slowly: {size} bytes so far, and none for a while",
-            ) from None
+            raise slow_body(size) from None
         if part is None:
             break
         size += len(part)
@@ -69,6 +65,12 @@ async def read_body(request: Request, most: int) -> bytes:
     if not size:
         raise ProblemError(400, "empty_body", "the body is empty: send a picture's file, or a tar")
     return b"".join(parts)
+
+
+def slow_body(size: int) -> ProblemError:
+    """The problem of a body of which so many bytes came, and no more for too long."""
+    said = f"the body came too slowly: {size} bytes so far, and none for a while"
+    return ProblemError(408, "slow_body", said)
 
 
 def _too_large(most: int) -> ProblemError:

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 
 from starlette.requests import ClientDisconnect, Request
 
-from diffaug.serve.bodies import PATIENCE, SLOWEST
-from diffaug.serve.problems import ELSEWHERE, ProblemError
+from diffaug.serve.bodies import PATIENCE, SLOWEST, slow_body
+from diffaug.serve.problems import ProblemError, ending
 
 __all__ = ["Inflow"]
 
@@ -108,17 +108,9 @@ class Inflow:
         if self.ended.is_set():
             return
         if until is not None and self._loop.time() >= until:
-            headers = {"Retry-After": str(ELSEWHERE)}
-            why = "the server is ending: ask another one"
-            self._stop(ProblemError(503, "not_ready", why, headers))
+            self._stop(ending())
         elif self._pause > PATIENCE or self._waited > PATIENCE + self._size / SLOWEST:
-            self._stop(
-                ProblemError(
-                    408,
-                    "slow_body",
-                    f"the body came too slowly: {self._size} bytes so far, and none for a while",
-                )
-            )
+            self._stop(slow_body(self._size))
 
     def _stop(self, problem: ProblemError) -> None:
         self.stopped = problem

@@ -17,7 +17,7 @@ from diffaug.job.rows import failed_row
 from diffaug.job.settling import score, verdicts
 from diffaug.judges import Panel, load_panel
 from diffaug.manifest.part import Row
-from diffaug.serve.problems import problem_of
+from diffaug.serve.problems import ending, problem_of
 from diffaug.serve.recipes import Registered
 from diffaug.serve.service import Planned
 from diffaug.serve.state import State
@@ -91,7 +91,7 @@ class Making:
         if edit is None:
             return item
         if self._state.draining:
-            _fail(item, DefectError("not_ready", "the server is ending: ask another one"))
+            _fail(item, DefectError(ending().code, ending().detail))
             return item
         if self._judges:
             work = self._judged(item, edit)

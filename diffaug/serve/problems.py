@@ -16,9 +16,17 @@ from diffaug.serve.admission import FullError
 from diffaug.serve.recipes import UnknownRecipeError
 from diffaug.serve.worker import ClosedError
 
-__all__ = ["ELSEWHERE", "PROBLEMS", "ProblemError", "of_defect", "problem_of", "problem_response"]
+__all__ = [
+    "PROBLEMS",
+    "ProblemError",
+    "ending",
+    "of_defect",
+    "problem_of",
+    "problem_response",
+    "starting",
+]
 
-ELSEWHERE = 5
+_ELSEWHERE = {"Retry-After": "5"}
 """Seconds after which to ask again, or another server, where this one starts or ends."""
 
 _STATUS = {
@@ -50,6 +58,16 @@ class ProblemError(DiffaugError):
         super().__init__(detail)
         self.status, self.code, self.detail = status, code, detail
         self.headers = dict(headers or {})
+
+
+def starting() -> ProblemError:
+    """The problem that a server is before its first calls."""
+    return ProblemError(503, "not_ready", "the server is starting", _ELSEWHERE)
+
+
+def ending() -> ProblemError:
+    """The problem that a server is after its signal."""
+    return ProblemError(503, "not_ready", "the server is ending: ask another one", _ELSEWHERE)
 
 
 def of_defect(defect: DefectError) -> ProblemError:
@@ -95,7 +113,7 @@ def problem_of(error: Exception) -> ProblemError:
         return ProblemError(429, "full", str(error), {"Retry-After": str(error.retry_after)})
     if isinstance(error, (OutOfMemoryError, ClosedError)):
         code = "closed" if isinstance(error, ClosedError) else "out_of_memory"
-        return ProblemError(503, code, str(error), {"Retry-After": str(ELSEWHERE)})
+        return ProblemError(503, code, str(error), _ELSEWHERE)
     if isinstance(error, UnknownRecipeError):
         return ProblemError(404 if error.was_named else 400, "unknown_recipe", str(error))
     if isinstance(error, RequestValidationError):

@@ -254,15 +254,7 @@ class Service:
         recipe = editor.recipe
         if recipe.mask_key is not None:
             raise DefectError("no_mask", "mask_key: a picture alone has no mask: send a tar")
-        found = editor.medium.read(asked.data, recipe.max_pixels, recipe.background)
-        source = Source(
-            image=found.shown,
-            stored=found.stored,
-            transparency=found.transparency_in(recipe.format),
-            label=asked.label,
-            key=asked.key,
-            jpeg=found.jpeg,
-        )
+        source = editor.read_file(asked.data, asked.label, asked.key)
         (draft,) = editor.plan(source, [asked.copy])
         if isinstance(draft, DefectError):
             raise draft

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from diffaug.serve.admission import Admission
 from diffaug.serve.metrics import Metrics
-from diffaug.serve.problems import ELSEWHERE, ProblemError
+from diffaug.serve.problems import ending, starting
 from diffaug.serve.room import Room
 from diffaug.serve.service import Service
 from diffaug.serve.tokens import Tokens
@@ -90,8 +90,7 @@ class State:
 
     def refuse_unready(self) -> None:
         """Raise the problem that a server is when it starts or ends."""
-        if self.draining or not self.ready:
-            why = "is ending: ask another one" if self.draining else "is starting"
-            raise ProblemError(
-                503, "not_ready", f"the server {why}", {"Retry-After": str(ELSEWHERE)}
-            )
+        if self.draining:
+            raise ending()
+        if not self.ready:
+            raise starting()

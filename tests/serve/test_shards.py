@@ -83,9 +83,7 @@ def test_a_long_body_is_read_as_far_as_there_is_room_for_its_copies(house: House
     async def talk() -> bytes:
         conversation = Conversation(house.app)
         conversation.on_taken = partial(look, conversation)
-        for piece in pieces(count):
-            conversation.give(piece)
-        conversation.give(END, is_last=True)
+        conversation.give(*pieces(count), END, is_last=True)
         await conversation.ended()
         return conversation.answer
 
@@ -98,9 +96,7 @@ def test_what_waits_when_the_client_goes_away_is_never_run(house: House) -> None
     async def talk() -> None:
         house.gate.close()
         conversation = Conversation(house.app)
-        for piece in pieces(3):
-            conversation.give(piece)
-        conversation.give(END, is_last=True)
+        conversation.give(*pieces(3), END, is_last=True)
         await until(lambda: house.service.worker.load().waiting == 5)
         conversation.hang_up()
         await conversation.ended()
@@ -118,8 +114,7 @@ def test_what_waits_when_the_client_goes_away_is_never_run(house: House) -> None
 def test_a_body_that_breaks_off_ends_the_work(house: House) -> None:
     async def talk() -> None:
         conversation = Conversation(house.app)
-        for piece in pieces(2):
-            conversation.give(piece)
+        conversation.give(*pieces(2))
         await until(lambda: b"0000-a1.png" in conversation.answer)
         conversation.hang_up()
         await conversation.ended()
@@ -133,13 +128,10 @@ def test_a_body_that_breaks_off_ends_the_work(house: House) -> None:
 def test_what_is_read_while_the_server_ends_is_answered_without_work(house: House) -> None:
     async def talk() -> bytes:
         conversation = Conversation(house.app)
-        for piece in pieces(2):
-            conversation.give(piece)
+        conversation.give(*pieces(2))
         await until(lambda: b"0000-a1.png" in conversation.answer)
         house.state.end(10**6)
-        for piece in pieces(4)[2:]:
-            conversation.give(piece)
-        conversation.give(END, is_last=True)
+        conversation.give(*pieces(4)[2:], END, is_last=True)
         await conversation.ended()
         assert conversation.is_complete
         return conversation.answer
@@ -156,8 +148,7 @@ def test_what_is_read_while_the_server_ends_is_answered_without_work(house: Hous
 def test_a_body_without_an_end_stops_in_time_for_the_servers(house: House) -> None:
     async def talk() -> bytes:
         conversation = Conversation(house.app)
-        for piece in pieces(2):
-            conversation.give(piece)
+        conversation.give(*pieces(2))
         await until(lambda: b"0000-a1.png" in conversation.answer)
         house.state.end(0)
         await conversation.ended()
@@ -176,8 +167,7 @@ def test_a_body_that_does_not_come_is_given_up(
 
     async def talk() -> tuple[Conversation, Conversation]:
         begun = Conversation(house.app)
-        for piece in pieces(2):
-            begun.give(piece)
+        begun.give(*pieces(2))
         await until(lambda: b"0000-a1.png" in begun.answer)
         monkeypatch.setattr(inflow, "PATIENCE", 0)
         nothing = Conversation(house.app)

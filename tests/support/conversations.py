@@ -141,10 +141,12 @@ class Conversation:
         self._coming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._task = asyncio.create_task(app(scope, self._receive, self._send))
 
-    def give(self, data: bytes, *, is_last: bool = False) -> None:
-        """Send a piece of the body."""
-        message = {"type": "http.request", "body": data, "more_body": not is_last}
-        self._coming.put_nowait(message)
+    def give(self, *pieces: bytes, is_last: bool = False) -> None:
+        """Send pieces of the body; `is_last`: they end with its end."""
+        for number, data in enumerate(pieces, start=1):
+            more = not is_last or number < len(pieces)
+            message = {"type": "http.request", "body": data, "more_body": more}
+            self._coming.put_nowait(message)
 
     def hang_up(self) -> None:
         """Go away."""
