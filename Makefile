@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 help:
 	@echo "make demo      the main job on real shards through the Prefect flow, with the shipped model"
-	@echo "make test      every check and test, with real services (about 10 minutes on two cores)"
+	@echo "make test      every check and test, with real services (about 15 minutes on two cores)"
 	@echo "make check     ruff, mypy and the import contracts"
 	@echo "make coverage  every test, and which lines and branches they run"
 	@echo "make bench     side-by-side measurements"
