@@ -30,6 +30,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
     "prefect_ray": "prefect-ray",
+    "pydantic_core": "pydantic",
     "skimage": "scikit-image",
     "starlette": "fastapi",
     "tensorboardX": "tensorboardx",
