@@ -88,7 +88,18 @@ def open_whole(url: str) -> Iterator[WholeFile]:
 
 
 def sha256(url: str) -> str:
-    """The sha256 of a file's stored bytes, in hex."""
+    """The sha256 of a file's stored bytes, in hex.
+
+    Raises:
+        OSError: the file changed twice while it was being read.
+    """
+    try:
+        return _sha256(url)
+    except ChangedError:  # as one that `create` has just published, whose other name goes
+        return _sha256(url)
+
+
+def _sha256(url: str) -> str:
     with open_whole(url) as source:
         return source.fingerprint().sha256
 

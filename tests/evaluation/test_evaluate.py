@@ -26,7 +26,7 @@ from diffaug.evaluation.plan import plan_evaluation
 from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.trials.run import run_trials
 from tests.conftest import SHARDS, Cli, Said
-from tests.support.forks import Forks
+from tests.support.forks import LANES, Forks
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import GREY, tree
 from tests.support.services import wait_until
@@ -307,6 +307,7 @@ def test_stopped_it_ends_soon_and_then_continues(tmp_path: Path, cli: Cli) -> No
     shutil.rmtree(again / "trials")
     (again / "results/results.json").unlink()
     command = [str(Path(sys.executable).with_name("diffaug")), "evaluate", *SOURCE, str(again)]
+    command += ["--batch-size", str(LANES)]
     processes = os.environ | {"OMP_NUM_THREADS": "2"}
     running = subprocess.Popen([*command, *few], stderr=subprocess.PIPE, text=True, env=processes)
     wait_until(lambda: any(again.glob("trials/*/*.json")), 300, "a first training", running)

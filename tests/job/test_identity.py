@@ -22,7 +22,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.diffusion.samplers import SamplerName
-from tests.support.forks import Forked, Forks
+from tests.support.forks import LANES, Forked, Forks
 from tests.support.hostile import broken_images, fashion, write_files, write_samples
 from tests.support.jobs import GREY, WHO, augmented, manifest, planned, tars
 
@@ -226,7 +226,7 @@ def test_a_job_killed_again_and_again(tmp_path: Path, forked: Forks) -> None:
     last = forked(*arguments)
     assert last.returncode == 0, last.stderr
     assert "450 planned = 450 made" in last.stdout
-    augmented(shards, tmp_path / "calm", **fields, sampler=DEFAULT, batch_size=32)
+    augmented(shards, tmp_path / "calm", **fields, sampler=DEFAULT, batch_size=LANES)
     _assert_same(output, tmp_path / "calm")
 
 

@@ -14,7 +14,7 @@ import diffaug
 from diffaug import storage
 from diffaug.output.survey import survey
 from tests.conftest import ROOT, SHARDS, Cli, commands
-from tests.support.forks import Forks
+from tests.support.forks import LANES, Forks
 from tests.support.jobs import GREY, augmented, by_identity, planned
 from tests.support.services import KEY, SECRET, Store, bad_network, use
 
@@ -168,7 +168,7 @@ def test_a_job_on_the_store_is_the_job_on_a_disk(
             told.append(str(done).encode())
     assert sum(made.values()) > made["none"] > 0
     suggested = {"strength": "0.2:0.4", "steps": 20, "sampler": "dpmsolver++"}
-    here = augmented(SHARDS, tmp_path / "out", **suggested, batch_size=32)
+    here = augmented(SHARDS, tmp_path / "out", **suggested, batch_size=LANES)
     there = manifest(store, output)
     pd.testing.assert_frame_equal(
         there.drop(columns="source_shard"), here.drop(columns="source_shard")

@@ -19,6 +19,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from diffaug import ConfigError, storage
+from diffaug.storage.read import Fingerprint, WholeFile
 from diffaug.storage.retry import ATTEMPTS
 
 
@@ -194,6 +195,24 @@ def test_sha256_is_of_the_stored_bytes(tmp_path: Path) -> None:
     data = bytes(range(256)) * 9000  # more than one block
     (tmp_path / "x.tar.gz").write_bytes(data)
     assert storage.sha256(str(tmp_path / "x.tar.gz")) == hashlib.sha256(data).hexdigest()
+
+
+def test_sha256_of_a_file_that_another_writer_publishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`create` links a file to its place, and then removes its other name."""
+    path, once = tmp_path / "x.tar", iter([True])
+    path.write_bytes(b"shard")
+    fingerprint = WholeFile.fingerprint
+
+    def changing(source: WholeFile) -> Fingerprint:
+        if next(once, False):
+            os.utime(path, ns=(0, 2))
+        return fingerprint(source)
+
+    monkeypatch.setattr(WholeFile, "fingerprint", changing)
+    os.utime(path, ns=(0, 1))
+    assert storage.sha256(str(path)) == hashlib.sha256(b"shard").hexdigest()
 
 
 def test_scratch_hides_in_a_local_output_and_goes(tmp_path: Path) -> None:
