@@ -51,6 +51,7 @@ USES = {
     "diffaug/output/croissant.py": "croissant",
     "diffaug/report": "report",
     "diffaug/serve": "serve",
+    "diffaug/serve/replicas.py": "ray",
     "diffaug/train": "train",
     "flows": "flows ray",
 }

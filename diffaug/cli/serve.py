@@ -12,10 +12,12 @@ from diffaug.cli.app import DIFFERS, OK, app, err
 from diffaug.cli.augment import RecipeFlags
 from diffaug.errors import ConfigError, require_extra
 from diffaug.recipe import Recipe
+from diffaug.serve.limits import Limits
 
 __all__ = ["serve"]
 
 _NONE_GIVEN = RecipeFlags()
+_LIMITS = Limits()
 
 
 @app.command
@@ -28,8 +30,8 @@ def serve(
     tokens: Path | None = None,
     cache: str | None = None,
     max_cache: int = 10**10,
-    max_wait: float = 60,
-    max_body: int = 2**26,
+    max_wait: float = _LIMITS.wait,
+    max_body: int = _LIMITS.body,
     drain: float = 30,
     batch_size: int | None = None,
     dtype: str | None = None,
@@ -80,7 +82,6 @@ def serve(
     from diffaug.serve.recipes import Recipes
     from diffaug.serve.server import listen, run_server
     from diffaug.serve.service import Service
-    from diffaug.serve.state import Limits
     from diffaug.serve.store import Store
     from diffaug.serve.tokens import Tokens, read_tokens
 

@@ -14,21 +14,19 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from diffaug.serve.answers import answer, described, matches, picture, tag
 from diffaug.serve.bodies import length_of, read_body
 from diffaug.serve.gone import unless_gone
+from diffaug.serve.limits import Limits
 from diffaug.serve.openapi import openapi
 from diffaug.serve.page import add_pages
 from diffaug.serve.parameters import Copy, Key, LabelNumber, LabelText
 from diffaug.serve.problems import PROBLEMS, ProblemError, problem_of, problem_response
 from diffaug.serve.service import Asked, Service
-from diffaug.serve.state import Limits, State
+from diffaug.serve.state import State
 from diffaug.serve.store import Stored
 from diffaug.serve.tars import TAR, answer_shard
 from diffaug.serve.tokens import Tokens
 from diffaug.shards.reading import Label
 
 __all__ = ["create_app"]
-
-_STALLED = 120.0
-"""Seconds without a step, though something waits for one, after which a server counts as dead."""
 
 
 def create_app(service: Service, tokens: Tokens, limits: Limits) -> FastAPI:
@@ -131,8 +129,7 @@ def _add_health(app: FastAPI, state: State) -> None:
     @app.get("/livez")
     async def livez() -> Response:
         """Whether the server makes progress."""
-        if state.service.worker.load().stalled > _STALLED:
-            raise ProblemError(503, "stalled", "work waits, and none has been done for two minutes")
+        state.refuse_stalled()
         return PlainTextResponse("ok")
 
     @app.get("/readyz")

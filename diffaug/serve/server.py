@@ -62,6 +62,7 @@ def run_server(app: Any, state: State, listening: socket.socket, drain: float) -
     """
     config = uvicorn.Config(
         app,
+        loop="asyncio",  # however it was installed: uvloop has sockets of its own
         http=Impatient,
         ws="none",
         log_config=None,

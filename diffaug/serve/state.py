@@ -6,35 +6,25 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from diffaug.serve.admission import Admission
+from diffaug.serve.limits import Limits
 from diffaug.serve.metrics import Metrics
-from diffaug.serve.problems import ending, starting
+from diffaug.serve.problems import ProblemError, ending, starting
 from diffaug.serve.room import Room
 from diffaug.serve.service import Service
 from diffaug.serve.tokens import Tokens
 
-__all__ = ["Limits", "State"]
+__all__ = ["State"]
 
 _SHARDS = 4
 """Shards of one owner that are read at the same time."""
 
+_STALLED = 120.0
+"""Seconds without a step, though something waits for one, after which a server counts as dead."""
+
 _MEMORY = 2**30
 """Bytes of all samples of shards that were read and are not done: members and decoded pictures."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a server takes on.
-
-    Attributes:
-        wait: seconds of work that may wait.
-        body: bytes of a picture, and of the members of a shard's sample that are read.
-    """
-
-    wait: float
-    body: int
 
 
 class State:
@@ -94,3 +84,8 @@ class State:
             raise ending()
         if not self.ready:
             raise starting()
+
+    def refuse_stalled(self) -> None:
+        """Raise the problem of a server that makes no progress."""
+        if self.service.worker.load().stalled > _STALLED:
+            raise ProblemError(503, "stalled", "work waits, and none has been done for two minutes")

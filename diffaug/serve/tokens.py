@@ -47,7 +47,7 @@ class Tokens:
             raise ProblemError(
                 401,
                 "no_token",
-                "this server wants the header Authorization: Bearer TOKEN, with a token it knows",
+                "this server requires the header Authorization: Bearer TOKEN, a token it knows",
                 {"WWW-Authenticate": "Bearer"},
             )
         return str(same.index(True))

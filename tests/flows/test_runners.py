@@ -5,12 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +14,7 @@ import pytest
 
 from diffaug.output.survey import read_report
 from tests.conftest import ROOT
+from tests.support.clusters import ray_cluster
 from tests.support.flow_runs import (
     PATIENCE,
     SHARDS,
@@ -34,7 +30,7 @@ from tests.support.flow_runs import (
 )
 from tests.support.forks import Forks
 from tests.support.jobs import tree
-from tests.support.services import free_ports, listens, wait_until
+from tests.support.services import wait_until
 
 pytestmark = pytest.mark.services
 
@@ -155,30 +151,3 @@ def test_ray_one_killed(
     assert len(workers) in (2, 3)
     assert_most_completed(environment)
     assert task_runs(environment).total() == SHARDS + TOLD  # the lost one was begun as the same
-
-
-@contextmanager
-def ray_cluster(environment: dict[str, str]) -> Iterator[str]:
-    """A Ray cluster of two workers on loopback, in a folder of its own; yields its address."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))  # its sockets' paths must be short
-    (port,) = free_ports(1)
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
-    command += [f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--num-gpus=0"]
-    command += ["--include-dashboard=false", f"--temp-dir={folder}", "--disable-usage-stats"]
-    command += ["--object-store-memory=100000000"]
-    with (folder / "cluster.log").open("wb") as log:
-        cluster = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        wait_until(lambda: listens(port), 180, f"Ray; its log is {log.name}", cluster)
-        yield f"127.0.0.1:{port}"
-    finally:
-        head = psutil.Process(cluster.pid)
-        family = [head, *head.children(recursive=True)]
-        cluster.terminate()
-        _, alive = psutil.wait_procs(family, 60)
-        for process in alive:
-            process.kill()
-        cluster.wait()
-        shutil.rmtree(folder, ignore_errors=True)

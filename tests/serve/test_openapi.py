@@ -14,10 +14,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from diffaug.execution import Execution
 from diffaug.recipe import Recipe
 from diffaug.serve.app import create_app
+from diffaug.serve.limits import Limits
 from diffaug.serve.openapi import openapi
 from diffaug.serve.recipes import Recipes
 from diffaug.serve.service import Service
-from diffaug.serve.state import Limits
 from diffaug.serve.tokens import Tokens
 from diffaug.version import __version__
 from tests.support.described import valid
@@ -28,7 +28,7 @@ from tests.support.jobs import GREY
 def app() -> Iterator[FastAPI]:
     execution = Execution()
     service = Service(Recipes({"default": Recipe(model=GREY)}, execution), execution)
-    yield create_app(service, Tokens(), Limits(wait=60, body=2**26))
+    yield create_app(service, Tokens(), Limits())
     assert service.close()
 
 
