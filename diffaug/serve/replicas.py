@@ -7,6 +7,7 @@ front of them chooses one for each request. Whichever it is, the bytes are the s
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +27,12 @@ from diffaug.serve.tokens import Tokens, read_tokens
 __all__ = ["Replica", "Settings", "build"]
 
 _LIMITS = Limits()
+
+_REQUESTS = 1000
+"""Requests that a replica has at the same time; it refuses by itself what it cannot do in time."""
+
+_DRAIN = 45
+"""Seconds that a replica has to end what it holds."""
 
 
 class Settings(BaseModel):
@@ -56,8 +63,6 @@ class Settings(BaseModel):
     device: str | None = None
 
 
-@serve.deployment(max_ongoing_requests=1000, graceful_shutdown_timeout_s=45)
-@serve.ingress()
 class Replica:
     """A server's application, without its socket.
 
@@ -72,7 +77,7 @@ class Replica:
         execution = Execution.choose(settings.batch_size, settings.dtype, settings.device)
         store = None if settings.cache is None else Store(settings.cache, settings.max_cache)
         recipes = {name: Recipe.of(fields) for name, fields in settings.recipes.items()}
-        tokens = Tokens() if settings.tokens is None else read_tokens(settings.tokens)
+        tokens = Tokens() if settings.tokens is None else read_tokens(Path(settings.tokens))
         limits = Limits(wait=settings.max_wait, body=settings.max_body)
         service = Service(Recipes(recipes, execution), execution, store)
         self._app = create_app(service, tokens, limits)
@@ -106,4 +111,8 @@ def build(args: dict[str, Any]) -> serve.Application:
             Recipe.of(fields)
         except ConfigError as error:
             raise ConfigError(f"recipes, {name}: {error}") from None
-    return Replica.bind(settings)
+    deployment = serve.deployment(
+        max_ongoing_requests=_REQUESTS, graceful_shutdown_timeout_s=_DRAIN
+    )
+    made: serve.Application = deployment(serve.ingress()(Replica)).bind(settings)
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,6 @@ from pydantic import ValidationError
 
 import diffaug
 from diffaug.errors import ConfigError
-from diffaug.serve.replicas import build
 from tests.benchmarks.serving.pictures import as_samples, pictures
 from tests.conftest import ROOT
 from tests.support.clusters import ray_cluster
@@ -45,9 +45,10 @@ def test_one_replica_of_two_is_killed(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     with ray_cluster(environment) as address, run(tmp_path, environment, address) as serve:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: is_ready(url), PATIENCE, serve_log(tmp_path), serve)
+        wait_until(
+            lambda: is_ready(url) and len(replicas()) == 2, PATIENCE, serve_log(tmp_path), serve
+        )
         before = replicas()
-        assert len(before) == 2
         stage = diffaug.RemoteAugmenter(url, RECIPE)
         got = []
         for made in stage(as_samples(found)):
@@ -62,6 +63,7 @@ def test_one_replica_of_two_is_killed(tmp_path: Path) -> None:
 
 
 def test_settings_are_named_in_errors() -> None:
+    build = importlib.import_module("diffaug.serve.replicas").build  # Ray takes seconds to import
     with pytest.raises(ValidationError, match="max_weight"):
         build({"max_weight": 3})
     with pytest.raises(ConfigError, match=r"recipes, light: .*strength"):

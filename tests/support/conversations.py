@@ -17,9 +17,10 @@ from torch import Tensor
 from diffaug.execution import Execution
 from diffaug.recipe import Recipe
 from diffaug.serve.app import create_app
+from diffaug.serve.limits import Limits
 from diffaug.serve.recipes import Recipes
 from diffaug.serve.service import Service
-from diffaug.serve.state import Limits, State
+from diffaug.serve.state import State
 from diffaug.serve.store import Store
 from diffaug.serve.tokens import Tokens
 from tests.support.serving import PATIENCE
