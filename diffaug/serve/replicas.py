@@ -112,7 +112,9 @@ def build(args: dict[str, Any]) -> serve.Application:
         except ConfigError as error:
             raise ConfigError(f"recipes, {name}: {error}") from None
     deployment = serve.deployment(
-        max_ongoing_requests=_REQUESTS, graceful_shutdown_timeout_s=_DRAIN
+        serve.ingress()(Replica),
+        max_ongoing_requests=_REQUESTS,
+        graceful_shutdown_timeout_s=_DRAIN,
     )
-    made: serve.Application = deployment(serve.ingress()(Replica)).bind(settings)
+    made: serve.Application = deployment.bind(settings)
     return made
