@@ -60,8 +60,8 @@ class Picture:
 def pictures(model: str, number: int) -> list[Picture]:
     """So many pictures of the size of a model, all different.
 
-    Fashion-MNIST for the grey model; for others 32x32 tiles of photographs. Where there are too
-    few, they come again with another corner.
+    Fashion-MNIST for the grey model; for others 32x32 tiles of photographs, of which some are
+    alike, but for a corner. Where there are too few, they come again with another corner.
     """
     source = _clothes if model == GREY else _tiles
     found = (picture for corner in count() for picture in source(corner))
@@ -128,11 +128,13 @@ def _clothes(corner: int) -> Iterator[tuple[Image.Image, int]]:
 
 
 def _tiles(corner: int) -> Iterator[tuple[Image.Image, int]]:
+    number = count()
     for shard in sorted(_FIXTURES.glob("stamps-*.tar")):
         for image, label in _read(shard, corner):
             for top in range(0, image.height - _SIDE + 1, _SIDE):
                 for left in range(0, image.width - _SIDE + 1, _SIDE):
                     tile = image.crop((left, top, left + _SIDE, top + _SIDE))
+                    tile.putpixel((_SIDE - 1, 0), (*divmod(next(number), 256), 0))
                     yield _cornered(tile, corner), label % 10
 
 

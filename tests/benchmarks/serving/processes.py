@@ -113,11 +113,13 @@ class Spawns:
         code = f"import sys\nfrom {module} import {name}\nsys.exit({name}())"
         self._count += 1
         err = self._folder / f"{self._count}.err"
+        env = {**(env or os.environ)}
+        env.pop("OMP_NUM_THREADS", None)  # which the tests set
         with err.open("wb") as to:
             process = subprocess.Popen(
                 [sys.executable, "-c", code, *map(str, arguments)],
                 cwd=cwd or ROOT,
-                env=env or os.environ,
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=to,
                 stderr=to,
