@@ -22,11 +22,11 @@ from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.images.split import draw
 from diffaug.evaluation.plan import freeze_plan, plan_evaluation
 from diffaug.evaluation.settings import CORRUPTIONS, Evaluation
+from diffaug.evaluation.statistics import difference, estimate
 from diffaug.evaluation.trials.classifier import Task, new_classifier
 from diffaug.evaluation.trials.matched import matched_blur, matched_noise
 from diffaug.evaluation.trials.training import Lesson, _batches, train_classifier
 from diffaug.evaluation.trials.variants import TrivialAugment, flips_and_crops
-from diffaug.evaluation.verdict.statistics import difference, estimate
 from diffaug.execution import Execution
 from diffaug.recipe import Recipe
 from tests.conftest import SHARDS
