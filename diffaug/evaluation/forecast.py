@@ -116,4 +116,5 @@ def _spread_of(output: str) -> float | None:
     halves = [(one["gain"]["high"] - one["gain"]["low"]) / 2 for one in results["verdicts"]]
     if not halves:
         return None
-    return max(halves) * math.sqrt(seeds) / float(t.ppf(1 - ALPHA, seeds - 1))
+    spread: float = max(halves) * math.sqrt(seeds) / t.ppf(1 - ALPHA, seeds - 1)
+    return float(spread)

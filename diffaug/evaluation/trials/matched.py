@@ -75,7 +75,7 @@ def _as_far(
 ) -> tuple[Images, NDArray[np.float64]]:
     """Copies (K, H, W, C) of an image, changed to the PSNR of `target`, and the PSNR they have."""
     for _ in range(_TRIES):
-        copies = as_bytes(image + scale[:, None, None, None] * changes)
+        copies = as_bytes((image + scale[:, None, None, None] * changes).astype(np.float32))
         found = _psnr(copies.astype(np.float32), image)
         # clipping at black and white removes some of a change
         scale = np.minimum(scale * 10 ** ((found - target) / 20), most)

@@ -69,4 +69,5 @@ def hits_of(scored: Sequence[Scored]) -> Hits | None:
     )
     if not clean:
         return None
-    return np.stack([np.sum(clean, axis=0), np.sum(corrupted, axis=0)]).astype(np.uint16)
+    none = np.zeros(len(clean[0]), dtype=np.uint16)
+    return np.stack([sum(clean, none), sum(corrupted, none)])
