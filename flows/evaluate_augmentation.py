@@ -15,6 +15,7 @@ from diffaug.evaluation.images.prepare import prepare
 from diffaug.evaluation.plan import plan_evaluation, read_plan
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.evaluation.trials.run import missing_trials, run_trials
+from diffaug.evaluation.trials.seeds import seeds_needed
 from diffaug.evaluation.verdict.conclude import conclude
 from diffaug.output.markdown import code, text
 from flows.folders import packed
@@ -33,11 +34,8 @@ def generate_seed(output: str, seed: int) -> int:
 
 @task(**RETRIES)
 def train_classifiers(output: str) -> int:
-    """Do the trainings that are not done yet, and return their number."""
-    plan, done = read_plan(output), 0
-    while missing := missing_trials(plan, output):
-        done += sum(run_trials(output, missing))
-    return done
+    """Do the trainings that are not done and can be, and return their number."""
+    return sum(run_trials(output, missing_trials(read_plan(output), output)))
 
 
 @flow(name="evaluate-augmentation", flow_run_name=run_name("evaluate", "source", "output"))
@@ -90,9 +88,14 @@ def evaluate_augmentation(
         found = prepare(plan, output, classes_as_numbered=classes_as_numbered)
         for reason in found.why:
             get_run_logger().warning("left out %s", reason)
-        for seed in range(plan.settings.seeds):
-            generate_seed(output, seed)
-        train_classifiers(output)
+        ready = 0
+        while True:
+            for seed in range(ready, seeds_needed(plan, output)):
+                generate_seed(output, seed)
+                ready = seed + 1
+            if not missing_trials(plan, output):
+                break
+            train_classifiers(output)
         conclusion = conclude(plan, output)
     except (ConfigError, UncommittedError) as error:
         return Failed(message=str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +63,8 @@ def evaluate(
     search: str | None = None,
     budget: int | None = None,
     classes_as_numbered: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    spread: float | None = None,
 ) -> int:
     """Train classifiers with and without the augmentation, and report whether it helps.
 
@@ -96,6 +98,12 @@ def evaluate(
     classes_as_numbered
         with --condition label: the sources number their classes as the model does, although the
         names that are known of both differ
+    dry_run
+        print what there is to do and the smallest gain that it could show; write nothing, but for
+        the shards of a folder of pictures
+    spread
+        with --dry-run: by how many points arms differ from seed to seed (standard deviation)
+        [default: as in OUTPUT's results, else the most that so many test images allow]
     """
     if len(paths) < 2:
         raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then a folder")
@@ -108,7 +116,14 @@ def evaluate(
         raise ConfigError("evaluate requires either --test SHARDS or --search strength=lo:hi")
     if search is None and budget is not None:
         raise ConfigError("--budget is for --search: give both or neither")
+    if dry_run and search is not None:
+        raise ConfigError("--dry-run does nothing with --search: leave it out")
+    if spread is not None and not dry_run:
+        raise ConfigError("--spread is for --dry-run: give both or neither")
+    if spread is not None and not spread > 0:
+        raise ConfigError(f"--spread must be more than 0 points, got {spread:g}")
 
+    from diffaug.evaluation.forecast import forecast
     from diffaug.evaluation.images.prepare import prepare
     from diffaug.evaluation.plan import plan_evaluation
     from diffaug.evaluation.trials.classifier import Task, new_classifier
@@ -140,12 +155,15 @@ def evaluate(
         dtype=dtype,
         device=device,
     )
-    found = prepare(
-        plan,
-        output,
-        lambda shards: counted(shards, len(shards), "reading shards", err),
-        classes_as_numbered=classes_as_numbered,
-    )
+
+    def passed(shards: Sequence[str]) -> Iterable[str]:
+        return counted(shards, len(shards), "reading shards", err)
+
+    if dry_run:
+        out.print(str(forecast(plan, output, passed, spread)))
+        advise("next: the same command without --dry-run")
+        return OK
+    found = prepare(plan, output, passed, classes_as_numbered=classes_as_numbered)
     for reason in found.why:
         err.print(f"left out {reason}")
     err.print(
@@ -162,11 +180,13 @@ def _refuse_unused(
     requested: Evaluation, given: Collection[str], fields: Collection[str], searches: bool
 ) -> None:
     """Refuse flags that would do nothing; files of settings and recipes may serve other uses."""
-    arms, unused = set(requested.arms), dict[str, str]()
+    arms = {part for arm in requested.arms for part in arm.split("+")}
+    unused = dict[str, str]()
     if searches:
         why = "with --search, which tries reconstruct at the strengths of its range"
         unused |= dict.fromkeys(("arms", "strengths", "one_step_strengths", "seeds"), why)
-        unused["model_saw"] = "with --search, which gives no verdict"
+        why = "with --search, which gives no verdict"
+        unused |= dict.fromkeys(("model_saw", "augmented", "measure", "worth", "until"), why)
         if len(requested.labels) > 1:
             unused["labels"] = "with --search but for the last of several numbers"
     else:
@@ -178,6 +198,8 @@ def _refuse_unused(
         if not arms.intersection(DIFFUSION):
             why = "without an arm of diffusion"
             unused |= dict.fromkeys(("model", "condition", "guidance", "copies", "model_saw"), why)
+        if not arms.intersection(DIFFUSION) and not requested.augmented:
+            unused |= dict.fromkeys(("worth", "until"), "with nothing on trial")
             if matched := [arm for arm in requested.arms if arm in MATCHED]:
                 raise ConfigError(
                     f"arms: {' and '.join(matched)} match an arm of diffusion, and there is none: "
@@ -190,17 +212,18 @@ def _refuse_unused(
 def _conclude(
     plan: EvaluationPlan, sources: list[str], output: str, *, classes_as_numbered: bool
 ) -> int:
-    from diffaug.evaluation.images.generate import generate, pools_of
     from diffaug.evaluation.trials.run import missing_trials, run_trials
+    from diffaug.evaluation.trials.seeds import seeds_needed
     from diffaug.evaluation.verdict.conclude import conclude
 
-    pools = pools_of(plan)
-    jobs = (done for n in range(plan.settings.seeds) for done in generate(plan, output, n, pools))
-    for done in counted(jobs, plan.settings.seeds * len(pools), "generating pools", err):
-        if not err.is_live:
-            made = f"seed {done.seed}: {done.images} images of {done.arm.name}"
-            err.print(f"{made}, {done.failed} failed, {done.seconds:.0f} s")
-    while missing := missing_trials(plan, output):
+    ready = 0
+    while True:
+        if (seeds := seeds_needed(plan, output)) > ready:
+            _generate(plan, output, range(ready, seeds))
+            ready = seeds
+        missing = missing_trials(plan, output)
+        if not missing:
+            break
         count = sum(map(len, missing.values()))
         err.print(f"{count} trainings to do")
         for _ in counted(run_trials(output, missing), count, "training classifiers", err):
@@ -213,6 +236,17 @@ def _conclude(
     return OK
 
 
+def _generate(plan: EvaluationPlan, output: str, seeds: range) -> None:
+    from diffaug.evaluation.images.generate import generate, pools_of
+
+    pools = pools_of(plan)
+    jobs = (done for seed in seeds for done in generate(plan, output, seed, pools))
+    for done in counted(jobs, len(seeds) * len(pools), "generating pools", err):
+        if not err.is_live:
+            made = f"seed {done.seed}: {done.images} images of {done.arm.name}"
+            err.print(f"{made}, {done.failed} failed, {done.seconds:.0f} s")
+
+
 def _suggested(
     conclusion: Conclusion,
     plan: EvaluationPlan,
@@ -223,11 +257,13 @@ def _suggested(
     """What the verdicts suggest: to augment with what helps, or to train without it."""
     told = ["--classes-as-numbered"] if classes_as_numbered else []
     for verdict in conclusion.verdicts:
-        family = verdict.arm.partition(" ")[0]
-        if verdict.word == "helps" and (family != "filtered" or plan.recipe.filters):
+        parts = verdict.arm.partition(" ")[0].split("+")
+        if verdict.word == "helps" and verdict.strength is None:
+            return f"{verdict.arm} helps, so train with those images, too"
+        if verdict.word == "helps" and ("filtered" not in parts or plan.recipe.filters):
             fields = _given(plan.recipe)
             fields |= {"strength": f"{verdict.strength:g}"}
-            fields |= {"sampler": "one-step"} if family == "one-step" else {}
+            fields |= {"sampler": "one-step"} if "one-step" in parts else {}
             made = [*sources, beside(sources, "augmented"), *flags(fields), *told]
             return f"{verdict.arm} helps, so use it: {command('augment', *made)}"
     search = [*sources, beside(sources, "searched"), *flags({"model": plan.recipe.model})]

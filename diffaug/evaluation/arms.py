@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.settings import BASELINE, DIFFUSION, MATCHED, Evaluation
 
 __all__ = ["BASELINE", "CHOSEN_FOR", "DIFFUSION", "MATCHED", "Arm", "arms_of", "matched_arms"]
-
-BASELINE = "flips-crops"
-"""The arm that all others are compared with."""
-
-DIFFUSION = ("reconstruct", "filtered", "one-step")
-"""The families on trial; all others are controls."""
-
-MATCHED = ("blur", "noise")
-"""The controls that match the PSNR of a chosen arm, copy for copy."""
 
 CHOSEN_FOR = ("clean", "corrupted")
 """The kinds of image that an arm is chosen for, on validation images."""
@@ -26,14 +17,16 @@ class Arm:
     """One way to train.
 
     Attributes:
-        family: one of FAMILIES.
-        strength: how far the diffusion model noised the images; None for a control.
+        family: one of FAMILIES, several joined by `+`, or the name of images made elsewhere.
+        strength: how far the diffusion model noised the images; None if it made none.
         rival_for: for a matched control, which kind of image its rival was chosen for.
+        images: URL of the images, if they were made elsewhere.
     """
 
     family: str
     strength: float | None = None
     rival_for: str | None = None
+    images: str | None = None
 
     @property
     def name(self) -> str:
@@ -43,26 +36,40 @@ class Arm:
         return self.family if self.strength is None else f"{self.family} {self.strength:g}"
 
     @property
-    def is_diffusion(self) -> bool:
+    def parts(self) -> tuple[str, ...]:
+        """What is done to an image, in turn."""
+        return tuple(self.family.split("+"))
+
+    @property
+    def made(self) -> Arm | None:
+        """The arm of the images that the diffusion model makes for it; None if it makes none."""
+        for part in self.parts:
+            if part in DIFFUSION:
+                return Arm(part, self.strength)
+        return None
+
+    @property
+    def is_on_trial(self) -> bool:
         """Whether it is on trial rather than a control."""
-        return self.family in DIFFUSION
+        return self.images is not None or self.made is not None
 
 
 def arms_of(settings: Evaluation) -> list[Arm]:
     """The arms that do not depend on a choice, controls first."""
-    families = dict.fromkeys((BASELINE, *settings.arms))
-    arms = [Arm(family) for family in families if family not in (*DIFFUSION, *MATCHED)]
-    for family in DIFFUSION:
-        if family in families:
-            one_step = family == "one-step"
-            strengths = settings.one_step_strengths if one_step else settings.strengths
-            arms += [Arm(family, strength) for strength in strengths]
+    families = [name for name in dict.fromkeys((BASELINE, *settings.arms)) if name not in MATCHED]
+    controls = [arm for arm in map(Arm, families) if arm.made is None]
+    arms = [*controls, *(Arm(name, images=url) for name, url in settings.made_elsewhere.items())]
+    for kind in DIFFUSION:
+        strengths = settings.one_step_strengths if kind == "one-step" else settings.strengths
+        for family in families:
+            if kind in family.split("+"):
+                arms += [Arm(family, strength) for strength in strengths]
     return arms
 
 
 def matched_arms(settings: Evaluation) -> list[Arm]:
     """The controls matched to chosen arms; empty if no arm is on trial."""
-    if not any(arm.is_diffusion for arm in arms_of(settings)):
+    if not any(arm.is_on_trial for arm in arms_of(settings)):
         return []
     return [
         Arm(family, rival_for=reason)

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from diffaug.recipe import Recipe
-from diffaug.recipe.fields import Commas, Fields, Names
+from diffaug.recipe.fields import Commas, Fields, Names, as_list
 
-__all__ = ["CORRUPTIONS", "DEFAULT_RECIPE", "FAMILIES", "SEVERITIES", "Evaluation"]
+__all__ = [
+    "BASELINE",
+    "CHANGES",
+    "CORRUPTIONS",
+    "DEFAULT_RECIPE",
+    "DIFFUSION",
+    "FAMILIES",
+    "MATCHED",
+    "SEVERITIES",
+    "Evaluation",
+    "described",
+]
+
+BASELINE = "flips-crops"
+"""The arm that all others are compared with."""
+
+DIFFUSION = ("reconstruct", "filtered", "one-step")
+"""The families on trial."""
+
+MATCHED = ("blur", "noise", "field")
+"""The controls that match the PSNR of a chosen arm, copy for copy."""
+
+CHANGES = ("trivial-augment", "jitter")
+"""The controls that change an image at random, whatever made it."""
 
 DEFAULT_RECIPE = Recipe(copies=10, steps=10)
 """The recipe of an evaluation that is given none."""
@@ -19,16 +43,18 @@ FAMILIES = {
     "flips-crops": "flips and crops, which every other arm has too",
     "oversampled": "the other half of the batch again instead of augmented images",
     "trivial-augment": "one random operation of random strength per image (Müller & Hutter 2021)",
+    "jitter": "brightness, contrast, saturation and hue changed at random",
     "mixup": "pairs of images and labels, mixed (Zhang et al. 2018)",
     "blur": "a blur whose PSNR is, copy for copy, as close as a blur can come to that of the arm "
     "chosen on validation images, for clean and for corrupted ones",
     "noise": "Gaussian noise of that PSNR",
+    "field": "a random field with the spectrum and the PSNR of that arm's change, copy for copy",
     "reconstruct": "noised part-way, then denoised by the recipe",
     "filtered": "the images of reconstruct that the recipe's filters keep; if it has none, those "
     "that a classifier trained on the same labelled images assigns to their class",
     "one-step": "noised part-way, then denoised in one network call",
 }
-"""The families of arms; the last three have one arm per strength."""
+"""The families of arms; the last three have one arm per strength. Some can be joined by `+`."""
 
 CORRUPTIONS = ("noise", "blur", "contrast", "occlusion", "jpeg")
 """Corruptions of the images that classifiers are scored on (see `images.corruptions`)."""
@@ -46,6 +72,31 @@ def _numbers(value: Any) -> Any:
 
 _Strength = Annotated[float, Field(gt=0, le=1)]
 _Count = Annotated[int, Field(ge=1)]
+
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+_JOINED = (*CHANGES, "mixup", *DIFFUSION)
+"""What can be joined."""
+
+
+def described(family: str) -> str:
+    """What a family of arms is, in words."""
+    return ", then ".join(FAMILIES.get(part, "images made elsewhere") for part in family.split("+"))
+
+
+def _check_arm(name: str) -> None:
+    parts = name.split("+")
+    for part in parts:
+        if part not in FAMILIES:
+            raise ValueError(f"arms: unknown {part!r}: use {', '.join(FAMILIES)}")
+    if len(parts) > 1:
+        fit = set(parts) <= set(_JOINED) and len(set(parts)) == len(parts)
+        if not fit or len(set(parts) & set(DIFFUSION)) > 1:
+            raise ValueError(
+                f"arms: {name} cannot be joined: use {', '.join(_JOINED)}, each once, and one of "
+                "the last three at most"
+            )
 
 
 class Evaluation(Fields):
@@ -66,7 +117,29 @@ class Evaluation(Fields):
         "--validation-source; strength and filters are chosen on them",
     )
     arms: Names = Field(
-        tuple(FAMILIES), min_length=1, description="arms to train; flips-crops is always one"
+        tuple(FAMILIES),
+        min_length=1,
+        description="arms to train; flips-crops is always one. trivial-augment+reconstruct does "
+        "both in turn, and so do other arms joined by +",
+    )
+    augmented: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        (),
+        description="NAME=SHARDS: images made elsewhere, as an arm on trial; each has the key of "
+        "its source, or that, a hyphen and more",
+    )
+    measure: Literal["accuracy", "balanced"] = Field(
+        "accuracy",
+        description="what verdicts are about: accuracy, or balanced accuracy, in which each class "
+        "counts the same",
+    )
+    worth: float = Field(
+        1.0, gt=0, description="the gain in points that would be worth having: less is ruled out"
+    )
+    until: float | None = Field(
+        None,
+        gt=0,
+        description="stop adding seeds once every gain is known to so many points, and at --seeds "
+        "at the latest [default: all seeds]",
     )
     strengths: Annotated[tuple[_Strength, ...], Commas(_numbers)] = Field(
         (0.3, 0.5, 0.7), min_length=1, description="strengths of reconstruct and filtered"
@@ -114,12 +187,24 @@ class Evaluation(Fields):
         """The learning rate."""
         return self.learning_rate or (0.004 if self.classifier == "cnn" else 0.0001)
 
+    @property
+    def made_elsewhere(self) -> dict[str, str]:
+        """The shards of `augmented`, by their names."""
+        return {name: url for name, _, url in (one.partition("=") for one in self.augmented)}
+
     @model_validator(mode="after")
     def _known(self) -> Self:
-        for field, known in (("arms", FAMILIES), ("corruptions", CORRUPTIONS)):
-            for name in getattr(self, field):
-                if name not in known:
-                    raise ValueError(f"{field}: unknown {name!r}: use {', '.join(known)}")
+        for name in self.arms:
+            _check_arm(name)
+        for name in self.corruptions:
+            if name not in CORRUPTIONS:
+                raise ValueError(f"corruptions: unknown {name!r}: use {', '.join(CORRUPTIONS)}")
+        for one in self.augmented:
+            name, _, url = one.partition("=")
+            if not _NAME.fullmatch(name) or name in FAMILIES or not url:
+                raise ValueError(f"augmented is NAME=SHARDS, with a name of its own, got {one!r}")
+        if len(self.made_elsewhere) < len(self.augmented):
+            raise ValueError("augmented: give each name once")
         for severity in self.severities:
             if severity not in SEVERITIES:
                 raise ValueError(f"severities are whole numbers from 1 to 5, got {severity}")

@@ -17,9 +17,9 @@ import diffaug
 from diffaug.cli.evaluate import _suggested
 from diffaug.cli.steps import name_of, not_known
 from diffaug.evaluation.plan import EvaluationPlan, plan_evaluation
+from diffaug.evaluation.statistics import Estimate
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.judge import Verdict
-from diffaug.evaluation.verdict.statistics import Estimate
 from diffaug.models.card import read_card, shipped_cards
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.hostile import png
@@ -273,14 +273,22 @@ def test_a_verdict_that_helps_leads_to_its_command(tmp_path: Path) -> None:
     verdict = Verdict(
         labels=20,
         of="clean",
+        measure="accuracy",
         word="helps",
         arm="one-step 0.4",
         strength=0.4,
         runner_up=None,
         lead=None,
         gain=nothing,
+        gain_over_images=None,
         rival=None,
         margin=None,
+        margin_over_images=None,
+        untried=(),
+        better=0.0,
+        worse=1.0,
+        visible=1.0,
+        left=None,
         sentence="",
     )
     said = _suggested(Conclusion([verdict], "", []), plan, ["my photos"])

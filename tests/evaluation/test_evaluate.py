@@ -24,11 +24,12 @@ from diffaug.evaluation.arms import arms_of, matched_arms
 from diffaug.evaluation.images.prepare import prepare
 from diffaug.evaluation.plan import plan_evaluation
 from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.statistics import smallest_visible
 from diffaug.evaluation.trials.run import run_trials
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.forks import LANES, Forks
 from tests.support.hostile import fashion, write_samples
-from tests.support.jobs import GREY, tree
+from tests.support.jobs import GREY, tree, webdataset
 from tests.support.services import wait_until
 
 pytestmark = pytest.mark.numerics
@@ -66,9 +67,9 @@ def test_it_leaves_a_row_a_score(output: Path) -> None:
     plan = json.loads((output / "evaluation.json").read_text())
     settings = Evaluation.of(plan["settings"])
     arms = {arm.name for arm in (*arms_of(settings), *matched_arms(settings))}
-    assert len(arms) == 12
+    assert len(arms) == 15
     assert set(scores["arm"]) == arms
-    assert len(scores) == 12 * 2 * 2 * 2 * 6  # arms, budgets, seeds, splits, corruptions
+    assert len(scores) == 15 * 2 * 2 * 2 * 6  # arms, budgets, seeds, splits, corruptions
     assert set(scores["images"][scores["split"] == "test"]) == {40}
     assert set(scores["images"][scores["split"] == "validation"]) == {10}
     assert set(scores["steps"]) == {6}
@@ -77,8 +78,21 @@ def test_it_leaves_a_row_a_score(output: Path) -> None:
     clean = scores[(scores["split"] == "test") & (scores["corruption"] == "clean")]
     means = clean.groupby(["labels", "arm"])["accuracy"].mean().reset_index()
     both = means.merge(summary[summary["of"] == "clean"], on=["labels", "arm"])
-    assert len(both) == 2 * 12
+    assert len(both) == 2 * 15
     assert np.allclose(both["accuracy_x"], both["accuracy_y"])
+    assert scores["balanced"].between(0, 100).all()
+    test = scores[scores["split"] == "test"].iloc[0]
+    classes = [int(sample["cls"]) for sample in webdataset(SHARDS[2])]
+    by_class = test["right_by_class"] / np.bincount(classes, minlength=10)
+    assert test["balanced"] == pytest.approx(100 * by_class.mean())
+
+
+def test_it_leaves_what_each_training_was_right_about(output: Path) -> None:
+    for record in (output / "trials").rglob("*.json"):
+        trial = json.loads(record.read_text())
+        clean, corrupted = np.load(record.with_suffix("").with_name(f"{record.stem}.npy"))
+        right = [one["right"] for one in trial["scores"] if one["split"] == "test"]
+        assert [clean.sum(), corrupted.sum()] == [right[0], sum(right[1:])]
 
 
 def test_it_leaves_a_verdict_and_plots(output: Path) -> None:
@@ -86,7 +100,8 @@ def test_it_leaves_a_verdict_and_plots(output: Path) -> None:
     assert [(one["labels"], one["of"]) for one in results["verdicts"]] == [
         (labels, of) for labels in (2, 3) for of in ("clean", "corrupted")
     ]
-    assert {one["word"] for one in results["verdicts"]} <= {"helps", "no evidence", "hurts"}
+    words = {"helps", "no evidence", "hurts", "no more than 1"}
+    assert {one["word"] for one in results["verdicts"]} <= words
     assert "trained on other images of this kind, with their classes" in results["leakage"]
     assert results["cost"]["generated_images"] == 2 * 2 * 30 * 2  # seeds, jobs, images, copies
     page = (output / "results/README.md").read_text()
@@ -193,6 +208,39 @@ def test_pure_noise_never_helps(tmp_path: Path, cli: Cli) -> None:
     for verdict in verdicts:
         assert verdict["word"] in ("hurts", "no evidence")
         assert verdict["sentence"] in said.out
+
+
+def test_as_many_seeds_as_it_takes(tmp_path: Path, cli: Cli) -> None:
+    """Arms that do two things in turn, and images made elsewhere, of which half are there."""
+    made = [sample | {"__key__": sample["__key__"] + b"-x1"} for sample in fashion(60)]
+    shard = write_samples(tmp_path / "made.tar", made)
+    output = tmp_path / "out"
+    few = ["--labels", "3", "--seeds", "7", "--until", "90", "--validation", "1"]
+    few += ["--train-steps", "2", "--severities", "3", "--corruptions", "blur", "--copies", "1"]
+    few += ["--arms", "jitter,trivial-augment+jitter+one-step", "--one-step-strengths", "0.4"]
+    few += ["--model", GREY, "--measure", "balanced", "--augmented", f"mine={shard}"]
+    few += ["--test", str(SHARDS[2])]
+    planned = cli("evaluate", *SOURCE, output, *few, "--dry-run", "--spread", "2")
+    assert planned.code == 0, planned
+    assert "30 labelled and 10 validation images per seed, 40 test images" in planned.out
+    assert "7 seeds: 210 images to generate, 28 trainings" in planned.out  # four arms
+    assert f"{smallest_visible(2, 7):.1f} points, if arms differ by 2.0 points" in planned.out
+    assert not output.exists()
+    said = cli("evaluate", *SOURCE, output, *few)
+    assert said.code == 0, said
+    scores = pd.read_parquet(output / "results/scores.parquet")
+    assert set(scores["seed"]) == set(range(5))
+    assert not (output / "seed-5/one-step-0.4").exists()
+    assert set(scores["arm"]) == {
+        *("flips-crops", "jitter", "trivial-augment+jitter+one-step 0.4", "mine")
+    }
+    copies = scores[scores["arm"] == "mine"].drop_duplicates("seed")["copies"]
+    assert copies.between(1, 29).all()
+    assert "What made the images of mine, and from what, is not known here" in said.out
+    assert "changes balanced accuracy by" in said.out
+    done = cli("evaluate", *SOURCE, output, *few, "--dry-run")
+    assert "(as in the results here)" in done.out
+    cli("evaluate", *SOURCE, output, *few, "--spread", "2").assert_mistake("--spread is for")
 
 
 def test_a_search_ends_in_a_recipe_that_augments(tmp_path: Path, cli: Cli) -> None:

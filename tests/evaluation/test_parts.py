@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from itertools import islice
+from dataclasses import replace
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,32 @@ import pytest
 import torch
 import transformers
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageEnhance
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.corruptions import corrupt
-from diffaug.evaluation.images.pictures import LeftOut, each_picture
+from diffaug.evaluation.images.elsewhere import read_elsewhere
+from diffaug.evaluation.images.pictures import LeftOut, Pictures, each_picture
 from diffaug.evaluation.images.pool import Pool
+from diffaug.evaluation.images.sets import ScoredSet
 from diffaug.evaluation.images.split import draw
 from diffaug.evaluation.plan import freeze_plan, plan_evaluation
 from diffaug.evaluation.settings import CORRUPTIONS, Evaluation
+from diffaug.evaluation.statistics import difference, estimate
+from diffaug.evaluation.trials import variants
 from diffaug.evaluation.trials.classifier import Task, new_classifier
-from diffaug.evaluation.trials.matched import matched_blur, matched_noise
+from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
+from diffaug.evaluation.trials.scoring import hits_of, score_of
 from diffaug.evaluation.trials.training import Lesson, _batches, train_classifier
-from diffaug.evaluation.trials.variants import TrivialAugment, flips_and_crops
-from diffaug.evaluation.verdict.statistics import difference, estimate
+from diffaug.evaluation.trials.variants import (
+    Changed,
+    Labelled,
+    flips_and_crops,
+    jitter,
+    trivial_augment,
+)
 from diffaug.execution import Execution
 from diffaug.recipe import Recipe
 from tests.conftest import SHARDS
@@ -208,11 +220,118 @@ def test_flips_and_crops_move_and_mirror(channels: int) -> None:
 
 
 def test_trivial_augment_changes_most_images_by_something_else_each_time() -> None:
-    images = pictures(1)
-    places = np.zeros(200, dtype=np.int64)
-    _, made = TrivialAugment(images).draw(places, np.random.default_rng(0))
+    made = trivial_augment(pictures(1).repeat(200, axis=0), np.random.default_rng(0))
     assert len({one.tobytes() for one in made}) > 100
     assert made.shape == (200, 28, 28, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jitter_is_what_pillow_does_with_the_same_factors(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "_JITTER", (0.4, 0.0))
+    images = pictures(channels=channels)
+    made = jitter(images, np.random.default_rng(3))
+    factors = 1 + 0.4 * np.random.default_rng(3).uniform(-1, 1, (3, 6))
+    for image, changed, (bright, contrast, colour) in zip(images, made, factors.T, strict=True):
+        seen = ImageEnhance.Brightness(Image.fromarray(image.squeeze())).enhance(bright)
+        seen = ImageEnhance.Contrast(seen).enhance(contrast)
+        seen = ImageEnhance.Color(seen).enhance(colour) if channels == 3 else seen
+        expected = np.asarray(seen, dtype=float).reshape(changed.shape)
+        assert np.abs(changed - expected).max() <= 4  # Pillow rounds after each
+
+
+def test_hue_is_turned_and_lightness_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, "_JITTER", (0.0, 0.1))
+    images = np.clip(pictures(channels=3), 100, 150)  # nothing is clipped
+    made = jitter(images, np.random.default_rng(0))
+    luma = [np.array(one, dtype=float) @ [0.299, 0.587, 0.114] for one in (images, made)]
+    assert np.abs(luma[0] - luma[1]).max() < 1
+    assert np.abs(images.astype(int) - made).max() > 5
+    grey = np.full((4, 8, 8, 3), 90, dtype=np.uint8)
+    assert np.array_equal(jitter(grey, np.random.default_rng(0)), grey)
+
+
+def test_a_copy_is_changed_whenever_it_is_drawn(pool: Pool) -> None:
+    places, darker = np.zeros(5, dtype=np.int64), lambda images, random: images // 2
+    _, plain = pool.draw(places, np.random.default_rng(0))
+    whose, changed = Changed(pool, [darker, darker]).draw(places, np.random.default_rng(0))
+    assert np.array_equal(whose, places)
+    assert np.array_equal(changed, plain // 2 // 2)
+    _, own = Changed(Labelled(pictures()), [darker]).draw(places, np.random.default_rng(0))
+    assert np.array_equal(own, pictures()[places] // 2)
+
+
+def test_a_field_has_the_spectrum_of_the_change_it_stands_for() -> None:
+    """In each channel, between channels, and in PSNR; where it is bright is another matter."""
+    random, images = np.random.default_rng(0), np.full((3, 32, 32, 3), 128, dtype=np.uint8)
+    smooth = gaussian_filter(random.normal(0, 1, (3, 2, 32, 32, 3)), (0, 0, 3, 3, 0.5), mode="wrap")
+    copies = np.clip(128 + 150 * smooth, 0, 255).astype(np.uint8)
+    errors = np.square(copies - images[:, None].astype(float)).mean((2, 3, 4))
+    like = Pool(copies, np.ones((3, 2), dtype=bool), 10 * np.log10(255**2 / errors))
+    field = matched_field(images, tuple(PIXELS[:3]), like)
+    assert np.allclose(field.psnr, like.psnr, atol=0.1)
+    changes = [one.copies.astype(float) - 128 for one in (like, field)]
+    one, other = (np.fft.fft2(change, axes=(2, 3)) for change in changes)
+    for first, second in product(range(3), repeat=2):  # rounding to bytes adds a little
+        cross = [each[..., first] * each[..., second].conj() for each in (one, other)]
+        assert np.abs(cross[0] - cross[1]).max() < 0.1 * np.abs(cross[0]).max()
+    assert abs(np.corrcoef(changes[0].ravel(), changes[1].ravel())[0, 1]) < 0.5
+
+
+def elsewhere(folder: Path, images: dict[str, NDArray[np.uint8]]) -> str:
+    """A shard of images under these keys."""
+    samples = []
+    for key, image in images.items():
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        samples.append({"__key__": key.encode(), "png": file.getvalue()})
+    return str(write_samples(folder / "made.tar", samples))
+
+
+def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path: Path) -> None:
+    grey = np.arange(6, dtype=np.uint8) * 20 + 50
+    of = Pictures(np.tile(grey[:, None, None, None], (1, 8, 8, 1)), np.arange(6), tuple("abcdef"))
+    made = {
+        "cat": np.full((8, 8), 51, np.uint8),
+        "cat-a0": np.full((16, 16), 52, np.uint8),
+        "cat-7-x": np.full((8, 8), 71, np.uint8),
+        "dog": np.zeros((8, 8), np.uint8),
+        "cats-1": np.zeros((8, 8), np.uint8),
+    }
+    keys = ["cat", "cat-7", "c", "d", "e", "f"]
+    pool = read_elsewhere("other", elsewhere(tmp_path, made), of, keys)
+    assert pool.there.tolist() == [[True, True], [True, False], *[[False, False]] * 4]
+    assert pool.copies[0, :, 0, 0, 0].tolist() == [51, 52]
+    assert pool.copies[1, 0, 0, 0, 0] == 71
+    assert pool.psnr[0].tolist() == pytest.approx([48.13, 42.11], abs=0.01)
+    with pytest.raises(ConfigError, match=r"augmented other: no image of .*such as x: name each"):
+        read_elsewhere("other", f"{tmp_path}/made.tar", of, list("xyzuvw"))
+
+
+def test_what_measures_are() -> None:
+    """Against scipy, and bins that are counted by hand."""
+    targets = np.array([0, 0, 0, 1])
+    confidences = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.35, 0.65]], dtype=np.float32)
+    scored = ScoredSet("test", "clean", 0, pictures(4), targets)
+    score = score_of(scored, confidences, targets)
+    assert (score.right, score.images, score.right_by_class) == (3, 4, (2, 1))
+    assert score.balanced == pytest.approx(100 * (2 / 3 + 1) / 2)
+    assert score.nll == pytest.approx(log_loss(confidences, targets), rel=1e-5)
+    assert score.ece == pytest.approx(100 * (0.1 + 0.4 + 0.8 + 0.35) / 4, abs=1e-3)
+    hits = hits_of([(scored, confidences, targets)] * 2)
+    assert hits is not None
+    assert hits.tolist() == [[2, 2, 0, 2], [0, 0, 0, 0]]
+    corrupted = replace(scored, corruption="blur", severity=1)
+    hits = hits_of([(scored, confidences, targets), *[(corrupted, confidences, targets)] * 3])
+    assert hits is not None
+    assert hits.tolist() == [[1, 1, 0, 1], [3, 3, 0, 3]]
+
+
+def log_loss(confidences: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+    """By torch."""
+    logits = torch.from_numpy(np.log(confidences))
+    return torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets)).item()
 
 
 def test_a_training_learns_and_comes_out_the_same() -> None:
@@ -253,6 +372,12 @@ def test_what_takes_an_images_place_brings_its_class() -> None:
         ("labels", "50,20", "labels: give each value once, in ascending order"),
         ("strengths", "1.5", "less than or equal to 1"),
         ("seeds", "1", "greater than or equal to 2"),
+        ("arms", "jitter+blur", r"jitter\+blur cannot be joined: use trivial-augment, jitter"),
+        ("arms", "reconstruct+one-step", "one of the last three at most"),
+        ("arms", "jitter+jitter", "each once"),
+        ("augmented", ["mixup=x.tar"], "augmented is NAME=SHARDS, with a name of its own"),
+        ("augmented", ["x.tar"], "augmented is NAME=SHARDS"),
+        ("augmented", ["a=x.tar", "a=y.tar"], "give each name once"),
     ],
 )
 def test_a_wrong_setting_is_named(field: str, value: object, said: str) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.settings import Evaluation
-from diffaug.evaluation.trials.scores import per_seed
-from diffaug.evaluation.verdict.judge import judge
+from diffaug.evaluation.trials.scores import MEASURES, per_seed
+from diffaug.evaluation.trials.seen import Seen
+from diffaug.evaluation.verdict.evidence import weigh
+from diffaug.evaluation.verdict.judge import Verdict, judge
 from diffaug.evaluation.verdict.leakage import leakage
 from diffaug.evaluation.verdict.summary import summary_table
 
 SETTINGS = Evaluation(
-    arms=("mixup", "blur", "noise", "reconstruct"), strengths=(0.3, 0.6), labels=(20,), seeds=6
+    arms=("mixup", "blur", "noise", "field", "reconstruct"),
+    strengths=(0.3, 0.6),
+    labels=(20,),
+    seeds=6,
 )
 ARMS = [*arms_of(SETTINGS), *matched_arms(SETTINGS)]
 
@@ -35,7 +43,15 @@ def scored(**means: float) -> pd.DataFrame:
                     accuracy = mean + shared[seed] + random.normal(0, 0.1) - 5 * severity
                     rows.append((arm.name, 20, seed, split, corruption, severity, accuracy, 20.0))
     columns = ["arm", "labels", "seed", "split", "corruption", "severity", "accuracy", "psnr"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(**dict.fromkeys(MEASURES, np.nan))
+
+
+def verdict_on(scores: pd.DataFrame, arms: list[Arm], of: str) -> Verdict:
+    """As the only one of an evaluation."""
+    evidence = weigh(scores, arms, 20, of)
+    assert evidence is not None
+    (verdict,) = judge([evidence])
+    return verdict
 
 
 @pytest.mark.parametrize(
@@ -47,9 +63,13 @@ def scored(**means: float) -> pd.DataFrame:
             "relative to mixup, the closest control",
         ),
         ({"reconstruct_03": 66, "reconstruct_06": 65}, "hurts", "-4."),
-        ({"reconstruct_03": 70, "reconstruct_06": 69}, "no evidence", "no difference"),
         (
-            {"blur_for_clean": 75, "noise_for_corrupted": 75, "reconstruct_03": 71}
+            {"reconstruct_03": 70, "reconstruct_06": 69},
+            "no more than 1",
+            "a gain above 1 point is ruled out.",
+        ),
+        (
+            {"blur_for_clean": 75, "field_for_corrupted": 75, "reconstruct_03": 71}
             | {"reconstruct_06": 75},
             "no evidence",
             "a control may do as well: the difference to ",
@@ -58,8 +78,7 @@ def scored(**means: float) -> pd.DataFrame:
 )
 def test_a_verdict_is_what_the_numbers_say(means: dict[str, float], word: str, said: str) -> None:
     for of in ("clean", "corrupted"):
-        verdict = judge(scored(**means), ARMS, 20, of)
-        assert verdict is not None
+        verdict = verdict_on(scored(**means), ARMS, of)
         assert verdict.word == word
         assert said in verdict.sentence
         assert f"20 labels per class, {of} images: {word}." in verdict.sentence
@@ -67,8 +86,7 @@ def test_a_verdict_is_what_the_numbers_say(means: dict[str, float], word: str, s
 
 def test_the_strength_is_chosen_on_validation_images_alone() -> None:
     scores = scored(reconstruct_03=64, reconstruct_06=80, v_reconstruct_03=90)
-    verdict = judge(scores, ARMS, 20, "clean")
-    assert verdict is not None
+    verdict = verdict_on(scores, ARMS, "clean")
     assert (verdict.arm, verdict.strength, verdict.word) == ("reconstruct 0.3", 0.3, "hurts")
     assert verdict.runner_up == "reconstruct 0.6"
     assert verdict.lead is not None
@@ -82,7 +100,7 @@ def test_differences_are_paired_and_corrected() -> None:
     table = summary_table(scores, ARMS)
     values = per_seed(scores, 20, "test", "corrupted")
     test = stats.ttest_rel(values["mixup"], values["flips-crops"])
-    interval = test.confidence_interval(1 - 0.05 / 7)  # seven arms in addition to the baseline
+    interval = test.confidence_interval(1 - 0.05 / 9)  # nine arms in addition to the baseline
     row = table[(table["of"] == "corrupted") & (table["arm"] == "mixup")].iloc[0]
     assert (row["gain_low"], row["gain_high"]) == pytest.approx((interval.low, interval.high))
     of_mixup = scores[(scores["arm"] == "mixup") & (scores["split"] == "test")]
@@ -92,28 +110,52 @@ def test_differences_are_paired_and_corrected() -> None:
 
 def test_nothing_on_trial_has_no_verdict() -> None:
     arms = [Arm("flips-crops"), Arm("mixup")]
-    assert judge(scored(), arms, 20, "clean") is None
+    assert weigh(scored(), arms, 20, "clean") is None
+    assert judge([]) == []
     assert matched_arms(Evaluation(arms=("mixup", "blur"))) == []
 
 
 def test_without_matched_controls_nothing_helps() -> None:
     arms = arms_of(SETTINGS)
-    verdict = judge(scored(reconstruct_03=90), arms, 20, "clean")
-    assert verdict is not None
+    verdict = verdict_on(scored(reconstruct_03=90), arms, "clean")
     assert (verdict.word, verdict.gain.low > 0) == ("no evidence", True)
-    assert "no blur and noise of the same PSNR were tried" in verdict.sentence
+    assert "a blur, a noise and a field of the same PSNR were not tried" in verdict.sentence
 
 
-def test_where_nothing_differs_it_seldom_helps() -> None:
-    """Two hundred evaluations in which no arm differs from another but by chance."""
-    random, words, scores = np.random.default_rng(0), list[str](), scored()
-    for _ in range(200):
-        accuracy = scores["accuracy"] + random.normal(0, 1, len(scores))
-        verdict = judge(scores.assign(accuracy=accuracy), ARMS, 20, "clean")
-        assert verdict is not None
-        words.append(verdict.word)
-    assert words.count("helps") <= 2
-    assert words.count("hurts") <= 6
+def test_a_difference_among_many_may_be_by_chance() -> None:
+    """Holm: of eight verdicts, one that would stand alone does not."""
+    evidence = weigh(scored(reconstruct_03=72), ARMS, 20, "clean")
+    assert evidence is not None
+    sure, chance = replace(evidence, better=1e-6), replace(evidence, better=0.02)
+    assert judge([chance])[0].word == "helps"
+    words = [
+        verdict.word for verdict in judge([sure, chance, *[replace(evidence, better=1.0)] * 6])
+    ]
+    assert words == ["helps", *["no evidence"] * 7]
+    assert "among 8 verdicts one such difference" in judge([sure, *[chance] * 7])[1].sentence
+
+
+def test_what_so_few_seeds_cannot_show_is_said() -> None:
+    scores = scored(reconstruct_03=70)
+    random = np.random.default_rng(1)
+    noisy = scores.assign(accuracy=scores["accuracy"] + random.normal(0, 3, len(scores)))
+    verdict = verdict_on(noisy, ARMS, "clean")
+    assert verdict.word == "no evidence"
+    assert f"would have shown one of {verdict.visible:.2g} points" in verdict.sentence
+
+
+def test_other_test_images_might_say_otherwise() -> None:
+    """All seeds agree, and all by the same few images."""
+    scores, right = scored(reconstruct_03=73), dict[str, NDArray[np.float64]]()
+    for arm in ARMS:
+        right[arm.name] = np.zeros((6, 200))
+    right["reconstruct 0.3"][:, :6] = 1
+    right["flips-crops"][:, 6:9] = 1
+    evidence = weigh(scores, ARMS, 20, "clean", seen=Seen(right, np.ones(200)))
+    assert evidence is not None
+    (verdict,) = judge([evidence])
+    assert verdict.word == "no evidence"
+    assert "with other test images it might be otherwise" in verdict.sentence
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class Generated:
 
 def pools_of(plan: EvaluationPlan) -> list[Arm]:
     """The arms whose images need a job per seed; filtered arms use those of reconstruct."""
-    needed = [arm for arm in arms_of(plan.settings) if arm.is_diffusion]
+    needed = [arm.made for arm in arms_of(plan.settings) if arm.made is not None]
     made = {Arm("reconstruct", a.strength) if a.family == "filtered" else a for a in needed}
     return sorted(made, key=lambda arm: (arm.family == "one-step", arm.strength or 0))
 

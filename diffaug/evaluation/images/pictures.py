@@ -25,6 +25,7 @@ __all__ = [
     "Pictures",
     "as_array",
     "each_picture",
+    "read_keys",
     "read_pictures",
     "write_shard",
 ]
@@ -39,12 +40,14 @@ class Picture:
         label: its class.
         text: its text, or None.
         pixels: the digest of that image's pixels.
+        key: its sample's key.
     """
 
     image: Image.Image
     label: int
     text: bytes | None
     pixels: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,9 @@ class LeftOut:
 
 _NAMED = 100
 
+_KEY = "source"
+"""The member that holds the key that a picture had in its source."""
+
 
 def each_picture(
     urls: Iterable[str], recipe: Recipe, left_out: LeftOut | None = None
@@ -167,7 +173,8 @@ def each_picture(
 def _picture(sample: Sample, reading: Reading, recipe: Recipe) -> Picture:
     image = decode(reading.image(sample).data, recipe.max_pixels, recipe.background).shown
     label, text = reading.class_number(sample), sample.members.get(TEXT)
-    return Picture(image, label, None if text is None else text.data, pixel_sha256(image))
+    text_bytes = None if text is None else text.data
+    return Picture(image, label, text_bytes, pixel_sha256(image), sample.key or "")
 
 
 def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
@@ -178,6 +185,7 @@ def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
         for place, picture in enumerate(pictures):
             tar.add(f"{place:06d}.png", encode(form.bring(picture.image), "png"))
             tar.add(f"{place:06d}.cls", str(picture.label).encode())
+            tar.add(f"{place:06d}.{_KEY}", picture.key.encode())
             if picture.text is not None:
                 tar.add(f"{place:06d}.txt", picture.text)
         tar.close()
@@ -191,6 +199,13 @@ def read_pictures(shard: Path, mode: str) -> Pictures:
         np.array([picture.label for picture in found], dtype=np.int64),
         tuple(picture.pixels for picture in found),
     )
+
+
+def read_keys(shard: Path) -> list[str]:
+    """The keys that the pictures of a shard that `write_shard` wrote had in their sources."""
+    with storage.open_read(str(shard)) as stream:
+        samples = list(read_samples(stream, {_KEY}.__contains__))
+    return [sample.members[_KEY].data.decode() for sample in samples if _KEY in sample.members]
 
 
 def as_array(image: Image.Image, mode: str) -> NDArray[np.uint8]:

@@ -13,8 +13,16 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.images.drawn import Drawn, Passed, PictureId
+from diffaug.evaluation.images.elsewhere import read_elsewhere
 from diffaug.evaluation.images.found import Found, read_found_if_any, write_found
-from diffaug.evaluation.images.pictures import Form, Picture, each_picture, write_shard
+from diffaug.evaluation.images.pictures import (
+    Form,
+    Picture,
+    each_picture,
+    read_keys,
+    read_pictures,
+    write_shard,
+)
 from diffaug.evaluation.images.sets import write_scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, freeze_plan, read_plan_if_any
 from diffaug.job.look import look_at_classes, refuse_losses
@@ -48,8 +56,8 @@ def prepare(
     begun = read_plan_if_any(output) is not None
     if begun and (found := read_found_if_any(output)) is not None:
         return found
-    trial = any(arm.is_diffusion for arm in arms_of(plan.settings))
-    checkpoint = checkpoint_of(plan.recipe) if trial and not begun else None
+    makes = any(arm.made is not None for arm in arms_of(plan.settings))
+    checkpoint = checkpoint_of(plan.recipe) if makes and not begun else None
     if checkpoint is not None and not classes_as_numbered:
         look_at_classes(plan.sources[0], checkpoint.card, plan.recipe)
     drawn = Drawn.of(plan, passed)
@@ -57,6 +65,7 @@ def prepare(
         _refuse_losses(plan, drawn.form, checkpoint)
     with storage.scratch(output) as scratch:
         _write(plan, drawn, scratch, passed)
+        _try_elsewhere(plan, drawn, EvaluationOutput(str(scratch)).labelled(0))
         made = [folder for folder in scratch.iterdir() if folder.is_dir()]
         places = {folder: EvaluationOutput(output).folder / folder.name for folder in made}
         taken = [place for place in places.values() if place.exists()]
@@ -80,6 +89,13 @@ def _refuse_losses(plan: EvaluationPlan, form: Form, checkpoint: Checkpoint) -> 
         image = Image.new(form.mode, (form.width, form.height))
         found = losses(Fit.of(image, shape, recipe.fit), image)
         refuse_losses(dict.fromkeys(found, "all"), plan.recipe, shape)
+
+
+def _try_elsewhere(plan: EvaluationPlan, drawn: Drawn, labelled: Path) -> None:
+    """Read what was made elsewhere once, so that a mistake is not noticed in hours."""
+    for name, shards in plan.settings.made_elsewhere.items():
+        pictures, keys = read_pictures(labelled, drawn.form.mode), read_keys(labelled)
+        read_elsewhere(name, shards, pictures, keys)
 
 
 def _write(plan: EvaluationPlan, drawn: Drawn, folder: Path, passed: Passed) -> None:

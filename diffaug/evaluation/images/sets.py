@@ -11,16 +11,26 @@ from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images, corrupt
 from diffaug.evaluation.images.found import read_found
-from diffaug.evaluation.images.pictures import Pictures, read_pictures
+from diffaug.evaluation.images.pictures import Pictures, read_keys, read_pictures
 from diffaug.evaluation.plan import read_plan
 from diffaug.evaluation.settings import Evaluation
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.storage import writing
 
-__all__ = ["ScoredSet", "labelled", "scored_sets", "write_scored_sets"]
+__all__ = [
+    "CLEAN",
+    "ScoredSet",
+    "labelled",
+    "labelled_keys",
+    "scored_sets",
+    "test_labels",
+    "write_scored_sets",
+]
 
-_CLEAN = ("clean", 0)
-"""Corruption and severity of uncorrupted images."""
+CLEAN = "clean"
+"""Stands for a corruption where images have none."""
+
+_CLEAN = (CLEAN, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,16 @@ def labelled(output: str, seed: int) -> Pictures:
     return read_pictures(EvaluationOutput(output).labelled(seed), read_found(output).mode)
 
 
+def labelled_keys(output: str, seed: int) -> list[str]:
+    """The keys that those images had in their sources."""
+    return read_keys(EvaluationOutput(output).labelled(seed))
+
+
+def test_labels(output: str) -> NDArray[np.int64]:
+    """The classes of the test images, in their order."""
+    return _labels(EvaluationOutput(output).test, read_found(output).mode)
+
+
 def scored_sets(output: str, seed: int) -> Iterator[ScoredSet]:
     """All sets of images that the classifiers of a seed are scored on."""
     plan, mode, files = read_plan(output), read_found(output).mode, EvaluationOutput(output)
@@ -54,7 +74,7 @@ def scored_sets(output: str, seed: int) -> Iterator[ScoredSet]:
     if plan.test:
         shards["test"] = files.test
     for split, shard in shards.items():
-        labels = read_pictures(shard, mode).labels
+        labels = _labels(shard, mode)
         for corruption, severity in _corruptions(plan.settings):
             images = np.load(_path(shard, corruption, severity), mmap_mode="r")
             yield ScoredSet(split, corruption, severity, images, labels)
@@ -69,6 +89,8 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
         settings: which corruptions, how severe.
     """
     pictures = read_pictures(shard, mode)
+    with writing(_labels_path(shard)):
+        np.save(_labels_path(shard), pictures.labels)
     for corruption, severity in _corruptions(settings):
         images = pictures.images
         if (corruption, severity) != _CLEAN:
@@ -81,6 +103,18 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
 def _corruptions(settings: Evaluation) -> list[tuple[str, int]]:
     pairs = [(kind, level) for kind in settings.corruptions for level in settings.severities]
     return [_CLEAN, *pairs]
+
+
+def _labels(shard: Path, mode: str) -> NDArray[np.int64]:
+    path = _labels_path(shard)
+    if not path.is_file():  # of an evaluation that an earlier version began
+        return read_pictures(shard, mode).labels
+    labels: NDArray[np.int64] = np.load(path)
+    return labels
+
+
+def _labels_path(shard: Path) -> Path:
+    return shard.with_name(f"{shard.stem}-labels.npy")
 
 
 def _path(shard: Path, corruption: str, severity: int) -> Path:

@@ -9,15 +9,18 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.evaluation.arms import BASELINE, DIFFUSION, MATCHED, Arm, arms_of
+from diffaug.evaluation.arms import BASELINE, MATCHED, Arm, arms_of
+from diffaug.evaluation.images.elsewhere import read_elsewhere
 from diffaug.evaluation.images.pool import Pool, read_pool
-from diffaug.evaluation.images.sets import labelled, scored_sets
+from diffaug.evaluation.images.sets import labelled, labelled_keys, scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
-from diffaug.evaluation.trials.matched import matched_blur, matched_noise
-from diffaug.evaluation.trials.record import Score, Trial, read_trial, read_trials, write_trial
+from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
+from diffaug.evaluation.trials.record import Hits, Trial, read_trial, read_trials, write_trial
 from diffaug.evaluation.trials.scores import by_preference, scores_table
+from diffaug.evaluation.trials.scoring import hits_of, score_of
+from diffaug.evaluation.trials.seeds import seeds_needed
 from diffaug.evaluation.trials.training import Lesson, Trained, train_classifier
-from diffaug.evaluation.trials.variants import TrivialAugment
+from diffaug.evaluation.trials.variants import CHANGED, Changed, Labelled, Variants
 from diffaug.output.evaluation import EvaluationOutput
 
 __all__ = ["run_group"]
@@ -36,8 +39,8 @@ def run_group(output: str, labels: int, seed: int, arms: Iterable[Arm]) -> Itera
     group = _Group(read_plan(output), output, labels, seed)
     for arm in arms:
         if read_trial(output, arm, labels, seed) is None:
-            trial = group.trial(arm)
-            write_trial(trial, output)
+            trial, hits = group.trial(arm)
+            write_trial(trial, hits, output)
             yield trial
 
 
@@ -55,8 +58,8 @@ class _Group:
         self._pool = lru_cache(maxsize=2)(self._read_pool)
         self._judge: Trained | None = None
 
-    def trial(self, arm: Arm) -> Trial:
-        """Train a classifier and score it."""
+    def trial(self, arm: Arm) -> tuple[Trial, Hits | None]:
+        """Train a classifier and score it; what it was right about, if there are test images."""
         began = time.monotonic()
         like = self._chosen_for(arm.rival_for) if arm.rival_for else None
         pool = self._pool_of(arm if like is None else like)
@@ -66,7 +69,10 @@ class _Group:
         model = self._train(arm, pool)
         if arm.family == BASELINE:
             self._judge = model
-        return Trial(
+        scored = [
+            (one, model.confidences(one.images), self._targets(one.labels)) for one in self._sets
+        ]
+        trial = Trial(
             arm=arm,
             labels=self._labels,
             seed=self._seed,
@@ -76,26 +82,30 @@ class _Group:
             like_psnr=like_psnr,
             steps=self._plan.settings.train_steps,
             seconds=round(time.monotonic() - began, 3),
-            scores=tuple(self._scores(model)),
+            scores=tuple(score_of(*one) for one in scored),
         )
+        return trial, hits_of(scored)
 
     def _chosen_for(self, reason: str) -> Arm:
         """The arm on trial that validation images choose, by its mean over all seeds."""
-        arms, seeds = arms_of(self._plan.settings), range(self._plan.settings.seeds)
+        settings, seeds = self._plan.settings, range(seeds_needed(self._plan, self._output))
+        arms = arms_of(settings)
         scores = scores_table(read_trials(self._output, arms, self._labels, seeds))
-        return by_preference(scores, arms, self._labels, reason)[0]
+        return by_preference(scores, arms, self._labels, reason, settings.measure)[0]
 
     def _train(self, arm: Arm, pool: Pool | None) -> Trained:
         images = self._pictures.images
-        variants = pool if pool is not None and pool.there.any() else None
+        variants: Variants | None = pool if pool is not None and pool.there.any() else None
+        if changes := [CHANGED[part] for part in arm.parts if part in CHANGED]:
+            variants = Changed(variants or Labelled(images), changes)
         lesson = Lesson(
             images=images,
             targets=self._targets(self._pictures.labels),
             classes=len(self._classes),
-            variants=TrivialAugment(images) if arm.family == "trivial-augment" else variants,
+            variants=variants,
             moved=arm.family != "real",
             repeated=arm.family == "oversampled",
-            mixed=arm.family == "mixup",
+            mixed="mixup" in arm.parts,
         )
         return train_classifier(lesson, self._plan.settings, self._seed, self._plan.execution)
 
@@ -105,11 +115,13 @@ class _Group:
 
     def _pool_of(self, arm: Arm) -> Pool | None:
         """The augmented images of an arm; None if it has none."""
-        if arm.family not in DIFFUSION:
+        if arm.images is not None:
+            return self._elsewhere(arm.family, arm.images)
+        if arm.made is None:
             return None
-        if arm.family == "filtered":
+        if arm.made.family == "filtered":
             return self._filtered(Arm("reconstruct", arm.strength))
-        return self._made(arm)
+        return self._made(arm.made)
 
     def _read_pool(self, arm: Arm) -> tuple[Pool, NDArray[np.bool_]]:
         return read_pool(EvaluationOutput(self._output).pool(self._seed, arm.name), self._whole)
@@ -118,10 +130,15 @@ class _Group:
         whole, _ = self._pool(arm)
         return whole.first(len(self._pictures))
 
+    def _elsewhere(self, name: str, url: str) -> Pool:
+        keys = labelled_keys(self._output, self._seed)
+        return read_elsewhere(name, url, self._whole, keys).first(len(self._pictures))
+
     def _matched(self, family: str, like: Pool) -> Pool:
+        images, pixels = self._pictures.images, self._pictures.pixels
         if family == "blur":
-            return matched_blur(self._pictures.images, like)
-        return matched_noise(self._pictures.images, self._pictures.pixels, like)
+            return matched_blur(images, like)
+        return (matched_field if family == "field" else matched_noise)(images, pixels, like)
 
     def _filtered(self, reconstruct: Arm) -> Pool:
         """The images that the recipe's filters keep.
@@ -139,17 +156,6 @@ class _Group:
         found = self._judge.confidences(pool.copies.reshape(-1, *pool.copies.shape[2:]))
         named = found.argmax(axis=1).reshape(images, copies)
         return pool.kept(named == self._targets(self._pictures.labels)[:, None])
-
-    def _scores(self, model: Trained) -> Iterator[Score]:
-        for scored in self._sets:
-            named = model.confidences(scored.images).argmax(axis=1)
-            yield Score(
-                split=scored.split,
-                corruption=scored.corruption,
-                severity=scored.severity,
-                right=int((named == self._targets(scored.labels)).sum()),
-                images=len(scored.labels),
-            )
 
 
 def _mean_psnr(pool: Pool | None) -> float | None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
+from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from diffaug import storage
 from diffaug.evaluation.arms import Arm
 from diffaug.output.evaluation import EvaluationOutput
 
-__all__ = ["Score", "Trial", "read_trial", "read_trials", "write_trial"]
+__all__ = ["Hits", "Score", "Trial", "read_hits", "read_trial", "read_trials", "write_trial"]
+
+Hits = NDArray[np.uint16]
+"""(2, N): how often a classifier was right about each test image, clean and corrupted."""
 
 
 class _Record(BaseModel):
@@ -26,6 +33,12 @@ class Score(_Record):
         severity: from 1 to 5; 0 for clean images.
         right: number classified correctly.
         images: number of images.
+        right_by_class: the number classified correctly of each class, in the order of the classes.
+        balanced: mean over classes of the share classified correctly, in percent.
+        nll: mean negative log-likelihood of the right class, in nats.
+        ece: expected calibration error in percent, with 15 bins of confidence (Guo et al. 2017).
+
+    Records of earlier versions lack the last four.
     """
 
     split: str
@@ -33,6 +46,10 @@ class Score(_Record):
     severity: int
     right: int
     images: int
+    right_by_class: tuple[int, ...] | None = None
+    balanced: float | None = None
+    nll: float | None = None
+    ece: float | None = None
 
 
 class Trial(_Record):
@@ -76,7 +93,21 @@ def read_trials(output: str, arms: Iterable[Arm], labels: int, seeds: Iterable[i
     return [trial for trial in found if trial is not None]
 
 
-def write_trial(trial: Trial, output: str) -> None:
-    """Write the record of a trial."""
+def read_hits(output: str, arm: Arm, labels: int, seed: int) -> Hits | None:
+    """What a trial was right about; None if it is of an earlier version, or there is no test."""
+    path = _hits(EvaluationOutput(output).trial(seed, labels, arm.name))
+    return np.load(path) if path.is_file() else None
+
+
+def write_trial(trial: Trial, hits: Hits | None, output: str) -> None:
+    """Write the record of a trial, after what it was right about."""
     path = EvaluationOutput(output).trial(trial.seed, trial.labels, trial.arm.name)
+    if hits is not None:
+        data = io.BytesIO()
+        np.save(data, hits)
+        storage.replace(data.getvalue(), str(_hits(path)))
     storage.replace(trial.model_dump_json(indent=1).encode(), str(path))
+
+
+def _hits(record: Path) -> Path:
+    return record.with_name(f"{record.stem}.npy")

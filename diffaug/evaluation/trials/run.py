@@ -18,6 +18,7 @@ from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
 from diffaug.evaluation.trials.group import run_group
 from diffaug.evaluation.trials.record import read_trial
+from diffaug.evaluation.trials.seeds import seeds_needed
 
 __all__ = ["Groups", "missing_trials", "run_trials"]
 
@@ -28,12 +29,14 @@ Groups = Mapping[tuple[int, int], Sequence[Arm]]
 def missing_trials(plan: EvaluationPlan, output: str) -> Groups:
     """The trials to do next. Once they are done, others may follow, until the result is empty.
 
-    Matched controls follow all other arms, since validation images choose what they match.
+    Matched controls follow all other arms, since validation images choose what they match. The
+    images of as many seeds as `seeds_needed` must be there.
     """
+    seeds = seeds_needed(plan, output)
     for arms in (arms_of(plan.settings), matched_arms(plan.settings)):
         found = {
             (labels, seed): [arm for arm in arms if read_trial(output, arm, labels, seed) is None]
-            for seed, labels in product(range(plan.settings.seeds), plan.settings.labels)
+            for seed, labels in product(range(seeds), plan.settings.labels)
         }
         missing = {group: left for group, left in found.items() if left}
         if missing:

@@ -17,7 +17,10 @@ from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.trials.record import Trial, read_trials
 from diffaug.evaluation.trials.run import missing_trials
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED, scores_table
+from diffaug.evaluation.trials.seeds import seeds_needed
+from diffaug.evaluation.trials.seen import read_seen
 from diffaug.evaluation.verdict.conclusion import Conclusion
+from diffaug.evaluation.verdict.evidence import weigh
 from diffaug.evaluation.verdict.judge import judge
 from diffaug.evaluation.verdict.leakage import leakage
 from diffaug.evaluation.verdict.notes import notes_on
@@ -43,20 +46,37 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         raise ConfigError(f"{output}: some trainings are not done yet: run it again")
     settings, found, files = plan.settings, read_found(output), EvaluationOutput(output)
     arms = [*arms_of(settings), *matched_arms(settings)]
-    seeds = range(settings.seeds)
+    count = seeds_needed(plan, output)
+    seeds = range(count)
     trials = [one for labels in settings.labels for one in read_trials(output, arms, labels, seeds)]
     scores = scores_table(trials)
-    summary = summary_table(scores, arms)
-    verdicts = [
-        judge(scores, arms, labels, of) for labels in settings.labels for of in (CLEAN, CORRUPTED)
+    summary = summary_table(scores, arms, settings.measure)
+    evidence = [
+        weigh(
+            scores,
+            arms,
+            labels,
+            of,
+            settings.measure,
+            read_seen(plan, output, arms, labels, count, of),
+        )
+        for labels in settings.labels
+        for of in (CLEAN, CORRUPTED)
     ]
+    verdicts = judge([one for one in evidence if one is not None], settings.worth)
     one_set = found.shared == 1 and len(settings.labels) == 1
     conclusion = Conclusion(
-        [verdict for verdict in verdicts if verdict is not None],
-        leakage(str(settings.model_saw), plan.recipe.condition, one_set, plan.recipe.judges),
-        notes_on(found, trials),
+        verdicts,
+        leakage(
+            str(settings.model_saw),
+            plan.recipe.condition,
+            one_set,
+            plan.recipe.judges,
+            list(settings.made_elsewhere),
+        ),
+        notes_on(settings, found, trials, verdicts),
     )
-    cost = _cost(plan, files, trials)
+    cost = _cost(plan, files, trials, count)
     plots = draw_plots(summary, files.folder / "results")
     for name, table in (("scores", scores), ("summary", summary)):
         data = io.BytesIO()
@@ -73,18 +93,19 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
     return conclusion
 
 
-def _cost(plan: EvaluationPlan, files: EvaluationOutput, trials: Sequence[Trial]) -> dict[str, Any]:
+def _cost(
+    plan: EvaluationPlan, files: EvaluationOutput, trials: Sequence[Trial], seeds: int
+) -> dict[str, Any]:
     """Images and seconds spent on generating and on training."""
     made = [
-        summarise(files.pool(seed, arm.name))
-        for seed in range(plan.settings.seeds)
-        for arm in pools_of(plan)
+        summarise(files.pool(seed, arm.name)) for seed in range(seeds) for arm in pools_of(plan)
     ]
     return {
         "generated_images": sum(one.planned - one.failed for one in made),
         "filtered_images": sum(one.filtered for one in made),
         "failed_images": sum(one.failed for one in made),
         "generating_seconds": round(sum(one.seconds for one in made), 1),
+        "seeds": seeds,
         "trainings": len(trials),
         "training_seconds": round(sum(trial.seconds for trial in trials), 1),
         "device_class": plan.device_class,

@@ -1,122 +1,118 @@
-"""The verdict on an arm: helps, hurts, or no evidence."""
+"""The verdict on an arm: helps, hurts, no more than a bound, or no evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import pandas as pd
-
-from diffaug.evaluation.arms import BASELINE, MATCHED, Arm
-from diffaug.evaluation.trials.scores import by_preference, per_seed
-from diffaug.evaluation.verdict.statistics import Estimate, difference
+from diffaug.evaluation.statistics import ALPHA, Estimate, holm
+from diffaug.evaluation.verdict.evidence import Evidence
 
 __all__ = ["Verdict", "judge", "signed"]
+
+_MEASURED = {"accuracy": "accuracy", "balanced": "balanced accuracy"}
 
 _HELPS, _NO_EVIDENCE, _HURTS = "helps", "no evidence", "hurts"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The effect of diffusion on classifiers of one budget, on one kind of test image.
+class Verdict(Evidence):
+    """Evidence, and what it amounts to.
 
     Attributes:
-        labels: labelled images per class.
-        of: `clean` or `corrupted`.
-        word: `helps`, `no evidence` or `hurts`.
-        arm: the arm chosen on validation images.
-        strength: its strength.
-        runner_up: the arm that came second on validation images; None if there is no other.
-        lead: the arm's difference to the runner-up on validation images; not corrected.
-        gain: the arm's difference to BASELINE on test images, corrected.
-        rival: the control that the arm beats with the least certainty; None without controls.
-        margin: the arm's difference to the rival on test images, corrected.
+        word: `helps`, `hurts`, `no more than X` or `no evidence`.
         sentence: the verdict as a sentence.
     """
 
-    labels: int
-    of: str
     word: str
-    arm: str
-    strength: float
-    runner_up: str | None
-    lead: Estimate | None
-    gain: Estimate
-    rival: str | None
-    margin: Estimate | None
     sentence: str
 
 
-def judge(scores: pd.DataFrame, arms: Sequence[Arm], labels: int, of: str) -> Verdict | None:
-    """Judge by test images the arm that validation images choose; None if no arm is on trial.
+def judge(evidence: Sequence[Evidence], worth: float = 1.0) -> list[Verdict]:
+    """The verdicts of an evaluation, in the order of its evidence.
 
-    It helps if it beats flips and crops and every control, including a blur and a noise matched to
-    it; it hurts if it is worse than flips and crops. Each interval is corrected for the number of
-    arms (Bonferroni).
+    An arm helps if it beats flips and crops and every control, among them a blur, a noise and a
+    field matched to it, both over seeds and over seeds and test images; it hurts if it is
+    worse than flips and crops. Both are corrected for the number of verdicts (Holm). A gain above
+    `worth` is ruled out, or not, for each verdict by itself.
 
     Args:
-        scores: see `trials.scores.scores_table`.
-        arms: all arms that were trained.
-        labels: the budget.
-        of: kind of image to choose and to judge on: `clean` or `corrupted`.
+        evidence: of all budgets and kinds of image.
+        worth: the gain, in points, that would be worth having.
     """
-    preferred = by_preference(scores, arms, labels, of)
-    if not preferred:
-        return None
-    chosen, *others = preferred
-    validation, test = (per_seed(scores, labels, split, of) for split in ("validation", "test"))
-    comparisons = len(arms) - 1
-    gain = difference(test[chosen.name], test[BASELINE], comparisons)
-    margins = {
-        arm.name: difference(test[chosen.name], test[arm.name], comparisons)
-        for arm in arms
-        if not arm.is_diffusion and arm.family != BASELINE and arm.rival_for in (None, of)
-    }
-    matched = {arm.family for arm in arms if arm.rival_for == of}
-    rival = min(margins, key=lambda name: margins[name].low, default=None)
-    margin = None if rival is None else margins[rival]
-    word = _word(gain, margin if matched.issuperset(MATCHED) else None)
-    lead = None
-    if others:
-        lead = difference(validation[chosen.name], validation[others[0].name], 1)
-    assert chosen.strength is not None
+    better = holm([one.better for one in evidence])
+    worse = holm([one.worse for one in evidence])
+    return [
+        _verdict(one, worth, len(evidence), p <= ALPHA, q <= ALPHA)
+        for one, p, q in zip(evidence, better, worse, strict=True)
+    ]
+
+
+def _verdict(one: Evidence, worth: float, count: int, is_better: bool, is_worse: bool) -> Verdict:
+    images = one.gain_over_images or one.gain
+    if is_worse and images.high < 0:
+        word, rest = _HURTS, "."
+    elif is_better and not one.untried and _holds_for_images(one):
+        word = _HELPS
+        rest = f", and by {_signed(one.margin)} relative to {one.rival}, the closest control."
+    elif max(one.gain.high, images.high) <= worth:
+        word = f"no more than {worth:g}"
+        rest = f": a gain above {_points(worth)} is ruled out."
+    else:
+        word, rest = _NO_EVIDENCE, _why_not(one, count, is_better)
     return Verdict(
-        labels=labels,
-        of=of,
+        **{field.name: getattr(one, field.name) for field in fields(one)},
         word=word,
-        arm=chosen.name,
-        strength=chosen.strength,
-        runner_up=others[0].name if others else None,
-        lead=lead,
-        gain=gain,
-        rival=rival,
-        margin=margin,
-        sentence=f"{labels} labels per class, {of} images: {word}. {chosen.name}, chosen on "
-        f"validation images, changes accuracy by {signed(gain)} points relative to flips and crops"
-        + _rest(word, gain, rival, margin, matched),
+        sentence=f"{one.labels} labels per class, {one.of} images: {word}. {one.arm}, chosen on "
+        f"validation images, changes {_MEASURED[one.measure]} by {signed(one.gain)} points "
+        f"relative to flips and crops{rest}",
     )
 
 
-def _word(gain: Estimate, margin: Estimate | None) -> str:
-    if gain.high < 0:
-        return _HURTS
-    return _HELPS if margin is not None and min(gain.low, margin.low) > 0 else _NO_EVIDENCE
+def _holds_for_images(one: Evidence) -> bool:
+    found = (one.gain_over_images, one.margin_over_images)
+    return all(estimate is None or estimate.low > 0 for estimate in found)
 
 
-def _rest(
-    word: str, gain: Estimate, rival: str | None, margin: Estimate | None, matched: set[str]
-) -> str:
-    if word == _HURTS:
-        return "."
-    if gain.low <= 0:
-        return ": no difference shown by these seeds."
-    if not matched.issuperset(MATCHED) or margin is None:
-        return "; but no blur and noise of the same PSNR were tried, which might do as well."
-    if margin.low <= 0:
-        return f"; but a control may do as well: the difference to {rival} is {signed(margin)}."
-    return f", and by {signed(margin)} relative to {rival}, the closest control."
+def _why_not(one: Evidence, count: int, is_better: bool) -> str:
+    """Why there is no evidence, as the end of a sentence."""
+    if one.gain.low <= 0:
+        return (
+            ": no difference shown by these seeds, which would have shown one of "
+            f"{_points(one.visible)}."
+        )
+    if one.untried or one.margin is None:
+        return (
+            f"; but {_listed(one.untried)} of the same PSNR were not tried, which might do as well."
+        )
+    if one.margin.low <= 0:
+        return (
+            f"; but a control may do as well: the difference to {one.rival} is "
+            f"{signed(one.margin)}."
+        )
+    if not is_better:
+        return f"; but among {count} verdicts one such difference is to be expected by chance."
+    least = min(filter(None, (one.gain_over_images, one.margin_over_images)), key=lambda e: e.low)
+    return f"; but with other test images it might be otherwise: over both it is {signed(least)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a blur, a noise and a field`."""
+    *most, last = [f"a {name}" for name in names]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _points(value: float) -> str:
+    """A number of points."""
+    shown = f"{value:.2g}"
+    return f"{shown} point" if shown == "1" else f"{shown} points"
 
 
 def signed(value: Estimate) -> str:
     """A difference and its interval, in points: `+1.2 [+0.3, +2.1]`."""
     return f"{value.mean:+.1f} [{value.low:+.1f}, {value.high:+.1f}]"
+
+
+def _signed(value: Estimate | None) -> str:
+    assert value is not None
+    return signed(value)

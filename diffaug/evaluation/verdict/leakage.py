@@ -7,7 +7,9 @@ from collections.abc import Sequence
 __all__ = ["leakage"]
 
 
-def leakage(saw: str, condition: str, one_set: bool, judges: Sequence[str]) -> str:
+def leakage(
+    saw: str, condition: str, one_set: bool, judges: Sequence[str], elsewhere: Sequence[str] = ()
+) -> str:
     """What arms on trial know of labels and images that the others do not, as one sentence or two.
 
     Args:
@@ -15,11 +17,16 @@ def leakage(saw: str, condition: str, one_set: bool, judges: Sequence[str]) -> s
         condition: what conditions it: none or label.
         one_set: whether all seeds and budgets use the same labelled images.
         judges: the recipe's judges, which may know classes.
+        elsewhere: the names of arms of images that another tool made.
     """
     known = [judge.partition("=")[0] for judge in judges]
     tail = ""
     if {"label", "clip"} & set(known):
         tail = " Filters use a judge of the recipe, which may know classes that no arm was given."
+    if elsewhere:
+        tail += (
+            f" What made the images of {', '.join(elsewhere)}, and from what, is not known here."
+        )
     match saw:
         case "labelled" if one_set:
             fact = "The diffusion model was trained only on the labelled images."

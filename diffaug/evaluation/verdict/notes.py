@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffaug.evaluation.images.found import Found
+from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.trials.record import Trial
+from diffaug.evaluation.verdict.evidence import Evidence
 
 __all__ = ["notes_on"]
 
@@ -13,9 +15,23 @@ _OFF = 0.5
 """Largest difference in dB between a matched control and the arm it matches without a note."""
 
 
-def notes_on(found: Found, trials: Sequence[Trial]) -> list[str]:
-    """Notes on the images and on the trials, one sentence or two each."""
-    return [*_on_images(found), *_on_trials(trials)]
+def notes_on(
+    settings: Evaluation, found: Found, trials: Sequence[Trial], evidence: Sequence[Evidence]
+) -> list[str]:
+    """Notes on the images, the trials and the seeds, one sentence or two each."""
+    return [*_on_images(found), *_on_trials(trials), *_on_seeds(settings, found, evidence)]
+
+
+def _on_seeds(settings: Evaluation, found: Found, evidence: Sequence[Evidence]) -> list[str]:
+    """What more seeds could show, and what only more test images could."""
+    aim = settings.worth if settings.until is None else settings.until
+    short = [one.left for one in evidence if one.left is not None and one.left > aim]
+    if not short:
+        return []
+    return [
+        f"With {found.test} test images, any number of seeds would leave intervals of up to "
+        f"±{max(short):.1f} points over seeds and images: for less, give more test images."
+    ]
 
 
 def _on_images(found: Found) -> list[str]:

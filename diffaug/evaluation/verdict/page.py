@@ -10,7 +10,7 @@ import pandas as pd
 
 from diffaug.evaluation.arms import BASELINE
 from diffaug.evaluation.plan import EvaluationPlan
-from diffaug.evaluation.settings import FAMILIES
+from diffaug.evaluation.settings import described
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.judge import signed
@@ -48,7 +48,7 @@ def markdown_page(
         parts += [f"## {labels} labels per class", "", _table(summary, labels), ""]
     parts += [f"![{PurePath(name).stem}]({name})" for name in plots]
     families = summary["family"].unique()
-    parts += ["", "## The arms", "", *(f"- **{name}**: {FAMILIES[name]}" for name in families)]
+    parts += ["", "## The arms", "", *(f"- **{name}**: {described(name)}" for name in families)]
     return "\n".join(parts) + "\n"
 
 
@@ -56,10 +56,11 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
     settings = plan.settings
     per_image = cost["generating_seconds"] / max(1, cost["generated_images"])
     return (
-        f"{settings.seeds} seeds; every training has {settings.train_steps} steps of "
+        f"{cost['seeds']} seeds; every training has {settings.train_steps} steps of "
         f"{settings.train_batch} images, half of them augmented in arms that augment. Intervals "
         "are at 95%; those of differences to flips-crops, in brackets, are paired by seed and "
-        "corrected for the number of arms. Choices were made on "
+        "corrected for the number of arms in the tables, and not in the verdicts, whose arm was "
+        "chosen on other images. Choices were made on "
         f"{settings.validation} validation images per class. Generating "
         f"{cost['generated_images']} images took {cost['generating_seconds'] / 60:.0f} minutes "
         f"({1000 * per_image:.0f} ms per image), {cost['trainings']} trainings "
@@ -69,11 +70,16 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
 
 
 def _table(summary: pd.DataFrame, labels: int) -> str:
-    """Accuracy of every arm; for clean and corrupted also the difference to the baseline."""
+    """Accuracy of every arm; for clean and corrupted also the difference to the baseline.
+
+    Balanced accuracy, negative log-likelihood and calibration error of clean images come last.
+    """
     rows = summary[summary["labels"] == labels]
     kinds = list(rows["of"].unique())
-    lines = ["| arm | PSNR | " + " | ".join(kinds) + " |"]
-    lines.append("| :--- | ---: |" + " ---: |" * len(kinds))
+    further = {"balanced": "balanced", "nll": "NLL", "ece": "ECE"}
+    further = {name: shown for name, shown in further.items() if rows[name].notna().all()}
+    lines = ["| arm | PSNR | " + " | ".join([*kinds, *further.values()]) + " |"]
+    lines.append("| :--- | ---: |" + " ---: |" * (len(kinds) + len(further)))
     for arm in rows["arm"].unique():
         of_arm = rows[rows["arm"] == arm].set_index("of")
         psnr = of_arm["psnr"].iloc[0]
@@ -83,5 +89,6 @@ def _table(summary: pd.DataFrame, labels: int) -> str:
             gain = f" ({row['gain']:+.1f} [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}])"
             shown = gain if of in (CLEAN, CORRUPTED) and arm != BASELINE else ""
             cells.append(f"{row['accuracy']:.1f}{shown}")
+        cells += [f"{of_arm.loc[CLEAN][name]:.{2 if name == 'nll' else 1}f}" for name in further]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

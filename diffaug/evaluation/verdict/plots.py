@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from diffaug import storage
-from diffaug.evaluation.arms import BASELINE, DIFFUSION
+from diffaug.evaluation.arms import BASELINE
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 
 __all__ = ["draw_plots"]
@@ -45,6 +45,11 @@ def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
     return paths
 
 
+def _colour(family: str) -> str:
+    """That of what the diffusion model does in it, or grey."""
+    return next((_COLOURS[part] for part in family.split("+") if part in _COLOURS), _GREY)
+
+
 def _figure(rows: int, columns: int, width: float, height: float, **options: Any) -> Any:
     from matplotlib.figure import Figure
 
@@ -63,7 +68,7 @@ def _gains(summary: pd.DataFrame) -> Any:
             rows = summary[(summary["labels"] == labels) & (summary["of"] == of)]
             rows = rows.set_index("arm").loc[arms]
             for place, (_, arm) in enumerate(rows.iterrows()):
-                colour = _COLOURS.get(arm["family"], _GREY)
+                colour = _colour(arm["family"])
                 axis.plot([arm["gain_low"], arm["gain_high"]], [place] * 2, color=colour, lw=1.5)
                 axis.plot(arm["gain"], place, "o", color=colour, ms=4)
             axis.axvline(0, color=_INK, lw=0.8)
@@ -85,17 +90,16 @@ def _strengths(summary: pd.DataFrame) -> Any:
             rows = summary[(summary["labels"] == labels) & (summary["of"] == of)]
             base = rows[rows["arm"] == BASELINE].iloc[0]
             axis.axhline(base["accuracy"], color=_GREY, lw=1, label=BASELINE)
-            for family in DIFFUSION:
-                line = rows[rows["family"] == family]
-                if len(line):
-                    error = [
-                        line["accuracy"] - line["accuracy_low"],
-                        line["accuracy_high"] - line["accuracy"],
-                    ]
-                    axis.errorbar(
-                        line["strength"], line["accuracy"], error, color=_COLOURS[family],
-                        marker="o", ms=4, lw=1.2, capsize=2, label=family,
-                    )  # fmt: skip
+            for family, line in rows[rows["strength"].notna()].groupby("family", sort=False):
+                error = [
+                    line["accuracy"] - line["accuracy_low"],
+                    line["accuracy_high"] - line["accuracy"],
+                ]
+                axis.errorbar(
+                    line["strength"], line["accuracy"], error, color=_colour(str(family)),
+                    linestyle="--" if "+" in str(family) else "-",
+                    marker="o", ms=4, lw=1.2, capsize=2, label=family,
+                )  # fmt: skip
             axis.set_title(f"{labels} labels per class, {of}", fontsize=9)
             axis.grid(color="#e5e7eb", lw=0.6)
     lines = axes[0][0].get_legend_handles_labels()

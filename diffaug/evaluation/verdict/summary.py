@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from diffaug.evaluation.arms import BASELINE, Arm
-from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED, per_seed
-from diffaug.evaluation.verdict.statistics import difference, estimate
+from diffaug.evaluation.statistics import difference, estimate
+from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED, MEASURES, per_seed
 
 __all__ = ["summary_table"]
 
 
-def summary_table(scores: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
+def summary_table(
+    scores: pd.DataFrame, arms: Sequence[Arm], measure: str = "accuracy"
+) -> pd.DataFrame:
     """Means, and differences to BASELINE, by budget, arm and kind of test image.
 
     The intervals of the differences hold jointly for all arms of one budget and kind.
@@ -21,6 +24,7 @@ def summary_table(scores: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     Args:
         scores: see `trials.scores.scores_table`.
         arms: all arms that were trained.
+        measure: what the differences are of: `accuracy` or `balanced`.
     """
     kinds = [CLEAN, CORRUPTED, *scores["corruption"][scores["severity"] > 0].unique()]
     of_arm = scores.drop_duplicates(["labels", "arm", "seed"]).groupby(["labels", "arm"])
@@ -28,10 +32,13 @@ def summary_table(scores: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
     rows = []
     for labels in scores["labels"].unique():
         for of in kinds:
-            values = per_seed(scores, labels, "test", of)
+            values, further = per_seed(scores, labels, "test", of), dict[str, Any]()
+            judged = per_seed(scores, labels, "test", of, measure)
+            for name in MEASURES:
+                further[name] = per_seed(scores, labels, "test", of, name)
             for arm in arms:
                 mean = estimate(values[arm.name])
-                gain = difference(values[arm.name], values[BASELINE], len(arms) - 1)
+                gain = difference(judged[arm.name], judged[BASELINE], len(arms) - 1)
                 rows.append(
                     {
                         "labels": labels,
@@ -44,6 +51,7 @@ def summary_table(scores: pd.DataFrame, arms: Sequence[Arm]) -> pd.DataFrame:
                         "accuracy": mean.mean,
                         "accuracy_low": mean.low,
                         "accuracy_high": mean.high,
+                        **{name: found[arm.name].mean() for name, found in further.items()},
                         "gain": gain.mean,
                         "gain_low": gain.low,
                         "gain_high": gain.high,

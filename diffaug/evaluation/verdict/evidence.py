@@ -1,0 +1,144 @@
+"""What the test images say of the arm that validation images choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from diffaug.evaluation.arms import BASELINE, MATCHED, Arm
+from diffaug.evaluation.statistics import (
+    Estimate,
+    difference,
+    exceeds,
+    from_images,
+    over_images,
+    smallest_visible,
+)
+from diffaug.evaluation.trials.scores import by_preference, per_seed
+from diffaug.evaluation.trials.seen import Seen
+
+__all__ = ["Evidence", "weigh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The effect of what is on trial on classifiers of one budget, on one kind of test image.
+
+    Each interval and each p-value stands for itself.
+
+    Attributes:
+        labels: labelled images per class.
+        of: `clean` or `corrupted`.
+        measure: what is compared: `accuracy` or `balanced`.
+        arm: the arm chosen on validation images.
+        strength: its strength; None if it was made elsewhere.
+        runner_up: the arm that came second on validation images; None if there is no other.
+        lead: the arm's difference to the runner-up on validation images.
+        gain: the arm's difference to BASELINE on test images, over seeds.
+        gain_over_images: the same over seeds and test images; None without records by image.
+        rival: the control that the arm beats with the least certainty; None without controls.
+        margin: the arm's difference to the rival, over seeds.
+        margin_over_images: its least certain difference to a control over seeds and test images,
+            where it beats all of them over seeds; None otherwise.
+        untried: the matched controls that were not tried.
+        better: p of "it is no better than BASELINE, or than a control".
+        worse: p of "it is no worse than BASELINE".
+        visible: the smallest gain that these seeds, differing as they do, would mostly show.
+        left: half of the interval that any number of seeds would leave, with these test images;
+            None without records by image.
+    """
+
+    labels: int
+    of: str
+    measure: str
+    arm: str
+    strength: float | None
+    runner_up: str | None
+    lead: Estimate | None
+    gain: Estimate
+    gain_over_images: Estimate | None
+    rival: str | None
+    margin: Estimate | None
+    margin_over_images: Estimate | None
+    untried: tuple[str, ...]
+    better: float
+    worse: float
+    visible: float
+    left: float | None
+
+
+def weigh(
+    scores: pd.DataFrame,
+    arms: Sequence[Arm],
+    labels: int,
+    of: str,
+    measure: str = "accuracy",
+    seen: Seen | None = None,
+) -> Evidence | None:
+    """Weigh the arm that validation images choose; None if no arm is on trial.
+
+    That it is better than BASELINE and every control is an intersection-union test: each
+    comparison at its own level, and the whole at the same (Berger 1982). The choice was
+    made on other images, so it needs no correction either.
+
+    Args:
+        scores: see `trials.scores.scores_table`.
+        arms: all arms that were trained.
+        labels: the budget.
+        of: kind of image to choose and to judge on: `clean` or `corrupted`.
+        measure: what is compared: `accuracy` or `balanced`.
+        seen: what each arm was right about, of this budget and kind.
+    """
+    preferred = by_preference(scores, arms, labels, of, measure)
+    if not preferred:
+        return None
+    chosen, *others = preferred
+    validation, test = (
+        per_seed(scores, labels, split, of, measure) for split in ("validation", "test")
+    )
+    ours = test[chosen.name]
+    controls = [
+        arm
+        for arm in arms
+        if not arm.is_on_trial and arm.family != BASELINE and arm.rival_for in (None, of)
+    ]
+    margins = {arm.name: difference(ours, test[arm.name]) for arm in controls}
+    rival = min(margins, key=lambda name: margins[name].low, default=None)
+    gain = difference(ours, test[BASELINE])
+    beats = gain.low > 0 and all(margin.low > 0 for margin in margins.values())
+    return Evidence(
+        labels=labels,
+        of=of,
+        measure=measure,
+        arm=chosen.name,
+        strength=chosen.strength,
+        runner_up=others[0].name if others else None,
+        lead=difference(validation[chosen.name], validation[others[0].name]) if others else None,
+        gain=gain,
+        gain_over_images=_over_images(seen, chosen.name, [BASELINE]),
+        rival=rival,
+        margin=None if rival is None else margins[rival],
+        margin_over_images=_over_images(seen, chosen.name, margins) if beats else None,
+        untried=tuple(
+            name
+            for name in MATCHED
+            if not any(arm.family == name and arm.rival_for == of for arm in arms)
+        ),
+        better=max(exceeds(ours, test[name]) for name in (BASELINE, *margins)),
+        worse=exceeds(test[BASELINE], ours),
+        visible=smallest_visible(float(np.std(ours - test[BASELINE], ddof=1)), len(ours)),
+        left=None
+        if seen is None
+        else from_images(seen.right[chosen.name], seen.right[BASELINE], seen.weights),
+    )
+
+
+def _over_images(seen: Seen | None, arm: str, others: Iterable[str]) -> Estimate | None:
+    """The least certain difference to others, over seeds and images; None if nothing is known."""
+    if seen is None:
+        return None
+    found = [over_images(seen.right[arm], seen.right[other], seen.weights) for other in others]
+    return min(found, key=lambda one: one.low, default=None)
