@@ -71,6 +71,7 @@ def evaluate_augmentation(
         require_absolute(
             source=source, output=output, test=test, validation_source=validation_source
         )
+        require_absolute(augmented=list(settings.made_elsewhere.values()))
         recipe = recipe or DEFAULT_RECIPE
         require_absolute_models(classifier=settings.classifier, **models_of(recipe))
         shards, _ = packed(output, source, test, validation_source, max_pixels=recipe.max_pixels)

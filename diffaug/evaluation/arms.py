@@ -37,7 +37,7 @@ class Arm:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What is done to an image, in turn."""
+        """What it joins: a copy is drawn, then changed, then mixed."""
         return tuple(self.family.split("+"))
 
     @property

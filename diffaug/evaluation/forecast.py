@@ -30,7 +30,7 @@ class Forecast:
         trainings: for all seeds, likewise.
         seeds: how many.
         spread: standard deviation over seeds of the difference of two arms, in points.
-        origin: where that number comes from.
+        origin: where that number comes from, as the end of a sentence.
         worth: the gain that would be worth having, in points.
     """
 
@@ -44,7 +44,7 @@ class Forecast:
 
     @property
     def visible(self) -> float:
-        """The smallest gain that so many seeds would mostly show, in points."""
+        """The smallest gain over flips and crops that so many seeds would mostly show."""
         return smallest_visible(self.spread, self.seeds)
 
     @property
@@ -62,8 +62,9 @@ class Forecast:
             f"{found.labelled} labelled and {found.validation} validation images per seed, "
             f"{found.test} test images\n"
             f"{self.seeds} seeds: {self.images} images to generate, {self.trainings} trainings\n"
-            f"smallest gain that they would show four times in five: {self.visible:.1f} points, if "
-            f"arms differ by {self.spread:.1f} points from seed to seed ({self.origin})\n"
+            "smallest gain over flips and crops that they would show four times in five: "
+            f"{self.visible:.1f} points, if arms differ by {self.spread:.1f} points from seed to "
+            f"seed ({self.origin})\n"
             f"to see a gain of {self.worth:g} that often {needed}"
         )
 
@@ -78,7 +79,7 @@ def forecast(
         output: its OUTPUT; nothing is written there.
         passed: passes on the shards that are read, and may report progress.
         spread: how far arms differ from seed to seed, in points, if that is known; else as in
-            OUTPUT's results or, without any, at most what these test images allow.
+            OUTPUT's results or, without any, at least, as so many test images alone make them.
 
     Raises:
         ConfigError: see `Drawn.of`.
@@ -91,7 +92,7 @@ def forecast(
         spread, origin = _spread_of(output), "as in the results here"
     if spread is None:
         spread = binomial_spread(found.test)
-        origin = f"the most that {found.test} test images allow"
+        origin = f"at least, with {found.test} test images: give --spread if you know better"
     arms = len(arms_of(settings)) + len(matched_arms(settings))
     return Forecast(
         found=found,
@@ -105,16 +106,19 @@ def forecast(
 
 
 def _spread_of(output: str) -> float | None:
-    """The largest spread of the gains in the results of an evaluation; None without results."""
+    """The largest spread of the gains in the results of an evaluation; None without such results.
+
+    Earlier versions wrote intervals that were corrected for all arms.
+    """
     from scipy.stats import t
 
     try:
         results = json.loads(storage.read_bytes(EvaluationOutput(output).result("results.json")))
     except FileNotFoundError:
         return None
-    seeds = results["cost"].get("seeds") or results["plan"]["settings"]["seeds"]
     halves = [(one["gain"]["high"] - one["gain"]["low"]) / 2 for one in results["verdicts"]]
-    if not halves:
+    seeds = results["cost"].get("seeds")
+    if seeds is None or not halves:
         return None
     spread: float = max(halves) * math.sqrt(seeds) / t.ppf(1 - ALPHA, seeds - 1)
     return float(spread)

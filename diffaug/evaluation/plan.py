@@ -174,6 +174,10 @@ def _flat(plan: EvaluationPlan) -> dict[str, Any]:
     fields = plan.model_dump(mode="json", exclude={"device_class", "versions"})
     for name in ("sources", "validation", "test"):
         fields[name] = list(map(storage.identity, fields[name]))
+    elsewhere = (one.partition("=") for one in fields["settings"]["augmented"])
+    fields["settings"]["augmented"] = [
+        f"{name}={storage.identity(url)}" for name, _, url in elsewhere
+    ]
     inner = {f"settings {name}": value for name, value in fields.pop("settings").items()}
     inner |= {f"recipe {name}": value for name, value in fields.pop("recipe").items()}
     return fields | inner

@@ -17,6 +17,7 @@ __all__ = [
     "DEFAULT_RECIPE",
     "DIFFUSION",
     "FAMILIES",
+    "FIRST_SEEDS",
     "MATCHED",
     "SEVERITIES",
     "Evaluation",
@@ -56,6 +57,9 @@ FAMILIES = {
 }
 """The families of arms; the last three have one arm per strength. Some can be joined by `+`."""
 
+FIRST_SEEDS = 5
+"""Seeds before it is first asked whether they are enough: fewer say little of how they differ."""
+
 CORRUPTIONS = ("noise", "blur", "contrast", "occlusion", "jpeg")
 """Corruptions of the images that classifiers are scored on (see `images.corruptions`)."""
 
@@ -81,8 +85,9 @@ _JOINED = (*CHANGES, "mixup", *DIFFUSION)
 
 
 def described(family: str) -> str:
-    """What a family of arms is, in words."""
-    return ", then ".join(FAMILIES.get(part, "images made elsewhere") for part in family.split("+"))
+    """What a family of arms is, in words: what is joined, in the order in which it is done."""
+    parts = sorted(family.split("+"), key=lambda part: (part == "mixup", part not in DIFFUSION))
+    return ", then ".join(FAMILIES.get(part, "images made elsewhere") for part in parts)
 
 
 def _check_arm(name: str) -> None:
@@ -196,15 +201,27 @@ class Evaluation(Fields):
     def _known(self) -> Self:
         for name in self.arms:
             _check_arm(name)
+        sets = [frozenset(name.split("+")) for name in self.arms]
+        for name, parts in zip(self.arms, sets, strict=True):
+            if "+" in name and sets.count(parts) > 1:
+                raise ValueError(f"arms: {name} is there twice: what is joined has no order")
         for name in self.corruptions:
             if name not in CORRUPTIONS:
                 raise ValueError(f"corruptions: unknown {name!r}: use {', '.join(CORRUPTIONS)}")
         for one in self.augmented:
             name, _, url = one.partition("=")
-            if not _NAME.fullmatch(name) or name in FAMILIES or not url:
-                raise ValueError(f"augmented is NAME=SHARDS, with a name of its own, got {one!r}")
+            taken = any(re.match(rf"{family}($|[-+])", name) for family in FAMILIES)
+            if not _NAME.fullmatch(name) or taken or not url:
+                raise ValueError(
+                    f"augmented is NAME=SHARDS, with a name that is no other arm's, got {one!r}"
+                )
         if len(self.made_elsewhere) < len(self.augmented):
             raise ValueError("augmented: give each name once")
+        if self.until is not None and self.seeds <= FIRST_SEEDS:
+            raise ValueError(
+                f"until requires seeds to add: give the most there may be, above {FIRST_SEEDS}, as "
+                "seeds"
+            )
         for severity in self.severities:
             if severity not in SEVERITIES:
                 raise ValueError(f"severities are whole numbers from 1 to 5, got {severity}")

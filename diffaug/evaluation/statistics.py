@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 __all__ = [
     "ALPHA",
     "Estimate",
+    "Resampled",
     "binomial_spread",
     "difference",
     "estimate",
@@ -61,6 +62,19 @@ class Estimate:
     def half(self) -> float:
         """Half of the interval's width."""
         return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Resampled(Estimate):
+    """A mean and its interval by a bootstrap.
+
+    Attributes:
+        not_above: p of "it is not above zero": the share of draws that are not.
+        not_below: p of "it is not below zero".
+    """
+
+    not_above: float
+    not_below: float
 
 
 def estimate(values: NDArray[np.float64], comparisons: int = 1) -> Estimate:
@@ -116,7 +130,7 @@ def over_images(
     ours: NDArray[np.float64],
     theirs: NDArray[np.float64],
     weights: NDArray[np.float64] | None = None,
-) -> Estimate:
+) -> Resampled:
     """Difference of two arms over seeds and test images, both of which might have been others.
 
     A bootstrap that gives seeds and images new weights at random, each image the same ones with
@@ -142,8 +156,10 @@ def over_images(
         of_images *= weights
         sums = (of_images @ differences.T * of_seeds).sum(axis=1)
         means.append(sums / of_seeds.sum(axis=1) / of_images.sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [ALPHA, 1 - ALPHA])
-    return Estimate(mean, float(low), float(high))
+    drawn = np.concatenate(means)
+    low, high = np.quantile(drawn, [ALPHA, 1 - ALPHA])
+    not_above, not_below = float(np.mean(drawn <= 0)), float(np.mean(drawn >= 0))
+    return Resampled(mean, float(low), float(high), not_above, not_below)
 
 
 def from_images(
@@ -191,12 +207,11 @@ def is_known(
         right: the same two as in `over_images`; None if that is not known.
         weights: as in `over_images`.
     """
-    half = difference(ours, theirs).half
-    if right is not None:
-        if from_images(*right, weights) > to:
-            return True
-        half = max(half, over_images(*right, weights).half)
-    return half <= to
+    if right is not None and from_images(*right, weights) > to:
+        return True
+    if difference(ours, theirs).half > to:
+        return False
+    return right is None or over_images(*right, weights).half <= to
 
 
 def smallest_visible(spread: float, seeds: int) -> float:
@@ -214,8 +229,8 @@ def smallest_visible(spread: float, seeds: int) -> float:
 
 
 def binomial_spread(images: int) -> float:
-    """At most so many points differ two arms from seed to seed, by which test images they get
-    right: as if each were a coin for every image.
+    """By how many points two arms differ from seed to seed (standard deviation) at least: as much
+    as two coins that are thrown for every test image. Draws of labels and weights add to it.
 
     Args:
         images: test images.

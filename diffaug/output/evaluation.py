@@ -76,6 +76,10 @@ class EvaluationOutput:
         """The shard of a seed's validation images; their corrupted versions lie next to it."""
         return self._seed(seed) / "validation.tar"
 
+    def elsewhere(self, seed: int, name: str) -> Path:
+        """The images that another tool made of a seed's labelled images."""
+        return self._seed(seed) / f"{name}.npz"
+
     @property
     def test(self) -> Path:
         """The shard of the test images; their corrupted versions lie next to it."""

@@ -44,6 +44,8 @@ def evaluation_page(output: str) -> str:
             "continues it"
         ) from None
     summary = pd.read_parquet(io.BytesIO(storage.read_bytes(files.result("summary.parquet"))))
+    if "value" not in summary:  # of a version that had no measure but accuracy
+        summary = summary.assign(value=summary["accuracy"], measure="accuracy")
     pools = list(_pools(files))
     return render(
         "evaluation.html",

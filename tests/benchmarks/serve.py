@@ -55,7 +55,7 @@ def main() -> None:
         began = time.monotonic()
         tables = _MEASURES[name](Spawns(folder / "logs"), folder, **clients, **given)
     print(markdown(tables))
-    machine = {"device_class": device_class(Execution.choose().device)}
+    machine: dict[str, Any] = {"device_class": device_class(Execution.choose().device)}
     machine |= {"cores": torch.get_num_threads()}
     settings = given | machine | {"seconds": round(time.monotonic() - began)}
     print(f"\n{name}: {settings}")

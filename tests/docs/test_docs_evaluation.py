@@ -17,7 +17,7 @@ def test_its_commands_run(checkout: Path, cli: Cli) -> None:
     command, planned = commands(TEXT)
     said = cli(*planned[1:])
     assert said.code == 0, said
-    assert "smallest gain that they would show four times in five" in said.out
+    assert "smallest gain over flips and crops that they would show four times in five" in said.out
     assert not (checkout / "planned").exists()
     said = cli(*command[1:])
     assert said.code == 0, said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.corruptions import corrupt
-from diffaug.evaluation.images.elsewhere import read_elsewhere
+from diffaug.evaluation.images.elsewhere import load_elsewhere, read_elsewhere, save_elsewhere
 from diffaug.evaluation.images.pictures import LeftOut, Pictures, each_picture
 from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.images.sets import ScoredSet
@@ -298,15 +297,23 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
         "cat-7-x": np.full((8, 8), 71, np.uint8),
         "dog": np.zeros((8, 8), np.uint8),
         "cats-1": np.zeros((8, 8), np.uint8),
+        "cat-9-1": np.zeros((8, 8), np.uint8),
     }
     keys = ["cat", "cat-7", "c", "d", "e", "f"]
-    pool = read_elsewhere("other", elsewhere(tmp_path, made), of, keys)
+    known = [*keys, "cat-9"]  # which is not labelled
+    pool = read_elsewhere("other", elsewhere(tmp_path, made), of, keys, known)
+    (tmp_path / "seed-0").mkdir()
+    save_elsewhere(pool, str(tmp_path), 0, "other")
+    kept = load_elsewhere(str(tmp_path), 0, "other")
+    assert np.array_equal(kept.copies, pool.copies)
     assert pool.there.tolist() == [[True, True], [True, False], *[[False, False]] * 4]
     assert pool.copies[0, :, 0, 0, 0].tolist() == [51, 52]
     assert pool.copies[1, 0, 0, 0, 0] == 71
     assert pool.psnr[0].tolist() == pytest.approx([48.13, 42.11], abs=0.01)
     with pytest.raises(ConfigError, match=r"augmented other: no image of .*such as x: name each"):
-        read_elsewhere("other", f"{tmp_path}/made.tar", of, list("xyzuvw"))
+        read_elsewhere("other", f"{tmp_path}/made.tar", of, list("xyzuvw"), list("xyzuvw"))
+    with pytest.raises(ConfigError, match="several images of the source have the same key"):
+        read_elsewhere("other", f"{tmp_path}/made.tar", of, keys, [*keys, "cat"])
 
 
 def test_what_measures_are() -> None:
@@ -319,11 +326,10 @@ def test_what_measures_are() -> None:
     assert score.balanced == pytest.approx(100 * (2 / 3 + 1) / 2)
     assert score.nll == pytest.approx(log_loss(confidences, targets), rel=1e-5)
     assert score.ece == pytest.approx(100 * (0.1 + 0.4 + 0.8 + 0.35) / 4, abs=1e-3)
-    hits = hits_of([(scored, confidences, targets)] * 2)
-    assert hits is not None
-    assert hits.tolist() == [[2, 2, 0, 2], [0, 0, 0, 0]]
-    corrupted = replace(scored, corruption="blur", severity=1)
-    hits = hits_of([(scored, confidences, targets), *[(corrupted, confidences, targets)] * 3])
+    assert score_of(scored, np.full_like(confidences, np.nan), targets).right == 3  # class 0
+    right = confidences.argmax(axis=1) == targets
+    assert hits_of([]) is None
+    hits = hits_of([("clean", right), *[("blur", right)] * 3])
     assert hits is not None
     assert hits.tolist() == [[1, 1, 0, 1], [3, 3, 0, 3]]
 
@@ -375,8 +381,11 @@ def test_what_takes_an_images_place_brings_its_class() -> None:
         ("arms", "jitter+blur", r"jitter\+blur cannot be joined: use trivial-augment, jitter"),
         ("arms", "reconstruct+one-step", "one of the last three at most"),
         ("arms", "jitter+jitter", "each once"),
-        ("augmented", ["mixup=x.tar"], "augmented is NAME=SHARDS, with a name of its own"),
+        ("augmented", ["mixup=x.tar"], "augmented is NAME=SHARDS, with a name that"),
         ("augmented", ["x.tar"], "augmented is NAME=SHARDS"),
+        ("augmented", ["reconstruct-0.3=x.tar"], "with a name that is no other arm's"),
+        ("arms", "jitter+mixup,mixup+jitter", "is there twice: what is joined has no order"),
+        ("until", "1", "until requires seeds to add: give the most there may be, above 5"),
         ("augmented", ["a=x.tar", "a=y.tar"], "give each name once"),
     ],
 )

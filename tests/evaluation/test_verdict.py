@@ -119,7 +119,10 @@ def test_without_matched_controls_nothing_helps() -> None:
     arms = arms_of(SETTINGS)
     verdict = verdict_on(scored(reconstruct_03=90), arms, "clean")
     assert (verdict.word, verdict.gain.low > 0) == ("no evidence", True)
-    assert "a blur, a noise and a field of the same PSNR were not tried" in verdict.sentence
+    assert (
+        "blur of its PSNR, noise of its PSNR and field of its PSNR were not tried"
+        in verdict.sentence
+    )
 
 
 def test_a_difference_among_many_may_be_by_chance() -> None:
@@ -132,7 +135,8 @@ def test_a_difference_among_many_may_be_by_chance() -> None:
         verdict.word for verdict in judge([sure, chance, *[replace(evidence, better=1.0)] * 6])
     ]
     assert words == ["helps", *["no evidence"] * 7]
-    assert "among 8 verdicts one such difference" in judge([sure, *[chance] * 7])[1].sentence
+    said = judge([sure, *[chance] * 7])[1].sentence
+    assert "but that is not enough once corrected for 8 verdicts." in said
 
 
 def test_what_so_few_seeds_cannot_show_is_said() -> None:
@@ -141,7 +145,19 @@ def test_what_so_few_seeds_cannot_show_is_said() -> None:
     noisy = scores.assign(accuracy=scores["accuracy"] + random.normal(0, 3, len(scores)))
     verdict = verdict_on(noisy, ARMS, "clean")
     assert verdict.word == "no evidence"
-    assert f"would have shown one of {verdict.visible:.2g} points" in verdict.sentence
+    assert f"would mostly have shown one of {verdict.visible:.2g} points" in verdict.sentence
+
+
+def test_what_is_joined_must_beat_the_rest_of_it_alone() -> None:
+    joined = Arm("jitter+reconstruct", 0.3)
+    arms = [Arm("flips-crops"), *ARMS[-6:], joined]
+    scores = scored(reconstruct_03=90)
+    scores["arm"] = scores["arm"].replace("reconstruct 0.3", joined.name)
+    verdict = verdict_on(scores, arms, "clean")
+    assert verdict.word == "no evidence"
+    assert "but jitter alone was not tried" in verdict.sentence
+    scores["arm"] = scores["arm"].replace("mixup", "jitter")
+    assert verdict_on(scores, [*arms, Arm("jitter")], "clean").word == "helps"
 
 
 def test_other_test_images_might_say_otherwise() -> None:

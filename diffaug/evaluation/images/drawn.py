@@ -33,6 +33,7 @@ class _Listing:
 
     labels: list[int] = field(default_factory=list)
     pixels: list[str] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
     sizes: set[tuple[int, int]] = field(default_factory=set)
     modes: set[str] = field(default_factory=set)
 
@@ -44,6 +45,7 @@ class _Listing:
         for picture in each_picture(passed(urls), plan.recipe, left_out):
             listing.labels.append(picture.label)
             listing.pixels.append(picture.pixels)
+            listing.keys.append(picture.key)
             listing.sizes.add(picture.image.size)
             listing.modes.add(picture.image.mode)
         if not listing.labels:
@@ -70,6 +72,7 @@ class Drawn:
         validation: validation pictures of each seed.
         tested: digests of the test pictures, in order; None without test shards.
         left_out: samples that cannot be used.
+        keys: of all pictures of the source.
     """
 
     form: Form
@@ -77,6 +80,7 @@ class Drawn:
     validation: list[list[PictureId]]
     tested: list[str] | None
     left_out: LeftOut
+    keys: list[str]
 
     @classmethod
     def of(cls, plan: EvaluationPlan, passed: Passed) -> Drawn:
@@ -114,7 +118,8 @@ class Drawn:
             for seed, split in zip(seeds, drawn, strict=True)
         ]
         labelled = [source.at(split.labelled) for split in drawn]
-        return cls(form, labelled, validation, None if test is None else test.pixels, left_out)
+        tested = None if test is None else test.pixels
+        return cls(form, labelled, validation, tested, left_out, source.keys)
 
     def found(self) -> Found:
         """Counts of what was drawn, and of what is in two sets at once."""

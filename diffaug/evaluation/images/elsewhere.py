@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -11,37 +11,61 @@ from diffaug.errors import ConfigError, DefectError
 from diffaug.evaluation.images.corruptions import Images
 from diffaug.evaluation.images.pictures import Form, Pictures, as_array
 from diffaug.evaluation.images.pool import Pool
+from diffaug.output.evaluation import EvaluationOutput
 from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
 from diffaug.shards.reading import Reading
 
-__all__ = ["read_elsewhere"]
+__all__ = ["load_elsewhere", "read_elsewhere", "save_elsewhere"]
 
 
-def read_elsewhere(name: str, shards: str, of: Pictures, keys: Sequence[str]) -> Pool:
+def save_elsewhere(pool: Pool, output: str, seed: int, name: str) -> None:
+    """Keep the images of a seed in OUTPUT."""
+    path = EvaluationOutput(output).elsewhere(seed, name)
+    with storage.writing(path):
+        np.savez(path, copies=pool.copies, there=pool.there, psnr=pool.psnr)
+
+
+def load_elsewhere(output: str, seed: int, name: str) -> Pool:
+    """The images of a seed, as they were kept."""
+    with np.load(EvaluationOutput(output).elsewhere(seed, name)) as kept:
+        return Pool(kept["copies"], kept["there"], kept["psnr"])
+
+
+def read_elsewhere(
+    name: str, shards: str, of: Pictures, keys: Sequence[str], known: Collection[str]
+) -> Pool:
     """The images of shards that are named after labelled images.
 
     Args:
         name: of the arm.
         shards: a file, glob or brace range; the key of each sample is that of its source, or
-            begins with it and a hyphen. Those of other images are passed over.
+            begins with it and a hyphen; of several such sources, the longest key counts. Those of
+            other images are passed over.
         of: the labelled images, whose form all are brought to.
         keys: their keys.
+        known: the keys of all images of the sources.
 
     Raises:
-        ConfigError: there are no such shards, a picture cannot be read, or none is named after a
-            labelled image.
+        ConfigError: several images of the sources have the same key, there are no such shards, a
+            picture cannot be read, or none is named after a labelled image.
         OSError: a shard cannot be read.
     """
     places = {key: place for place, key in enumerate(keys)}
+    every = set(known)
+    if len(every) < len(known):
+        raise ConfigError(
+            f"augmented {name}: several images of the source have the same key, so that it is not "
+            "clear whose images these are: pack the source anew, into shards of one name"
+        )
     height, width, channels = of.images.shape[1:]
     form = Form(width, height, "L" if channels == 1 else "RGB")
     reading, found = Reading.of(Recipe()), dict[int, list[Images]]()
     for url in storage.expand([shards]):
         with storage.open_read(url) as stream:
             for sample in read_samples(stream, reading.reads):
-                place = _place(sample.key or "", places)
+                place = places.get(_source(sample.key or "", every))
                 if place is None:
                     continue
                 try:
@@ -68,10 +92,10 @@ def read_elsewhere(name: str, shards: str, of: Pictures, keys: Sequence[str]) ->
     return Pool(copies, there, psnr)
 
 
-def _place(key: str, places: Mapping[str, int]) -> int | None:
-    """The place of the image that a key names: it, or all of it before one of its hyphens."""
-    while key not in places:
+def _source(key: str, every: Collection[str]) -> str:
+    """The key of the source that a key names: it, or all of it before one of its hyphens."""
+    while key not in every:
         key, hyphen, _ = key.rpartition("-")
         if not hyphen:
-            return None
-    return places[key]
+            return ""
+    return key

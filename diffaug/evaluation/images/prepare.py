@@ -13,7 +13,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.images.drawn import Drawn, Passed, PictureId
-from diffaug.evaluation.images.elsewhere import read_elsewhere
+from diffaug.evaluation.images.elsewhere import read_elsewhere, save_elsewhere
 from diffaug.evaluation.images.found import Found, read_found_if_any, write_found
 from diffaug.evaluation.images.pictures import (
     Form,
@@ -65,7 +65,7 @@ def prepare(
         _refuse_losses(plan, drawn.form, checkpoint)
     with storage.scratch(output) as scratch:
         _write(plan, drawn, scratch, passed)
-        _try_elsewhere(plan, drawn, EvaluationOutput(str(scratch)).labelled(0))
+        _take_elsewhere(plan, drawn, str(scratch))
         made = [folder for folder in scratch.iterdir() if folder.is_dir()]
         places = {folder: EvaluationOutput(output).folder / folder.name for folder in made}
         taken = [place for place in places.values() if place.exists()]
@@ -91,11 +91,14 @@ def _refuse_losses(plan: EvaluationPlan, form: Form, checkpoint: Checkpoint) -> 
         refuse_losses(dict.fromkeys(found, "all"), plan.recipe, shape)
 
 
-def _try_elsewhere(plan: EvaluationPlan, drawn: Drawn, labelled: Path) -> None:
-    """Read what was made elsewhere once, so that a mistake is not noticed in hours."""
+def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str) -> None:
+    """What was made elsewhere of each seed's labelled images."""
     for name, shards in plan.settings.made_elsewhere.items():
-        pictures, keys = read_pictures(labelled, drawn.form.mode), read_keys(labelled)
-        read_elsewhere(name, shards, pictures, keys)
+        for seed in range(plan.settings.seeds):
+            labelled = EvaluationOutput(folder).labelled(seed)
+            pictures, keys = read_pictures(labelled, drawn.form.mode), read_keys(labelled)
+            pool = read_elsewhere(name, shards, pictures, keys, drawn.keys)
+            save_elsewhere(pool, folder, seed, name)
 
 
 def _write(plan: EvaluationPlan, drawn: Drawn, folder: Path, passed: Passed) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images, corrupt
 from diffaug.evaluation.images.found import read_found
-from diffaug.evaluation.images.pictures import Pictures, read_keys, read_pictures
+from diffaug.evaluation.images.pictures import Pictures, read_pictures
 from diffaug.evaluation.plan import read_plan
 from diffaug.evaluation.settings import Evaluation
 from diffaug.output.evaluation import EvaluationOutput
@@ -21,7 +21,6 @@ __all__ = [
     "CLEAN",
     "ScoredSet",
     "labelled",
-    "labelled_keys",
     "scored_sets",
     "test_labels",
     "write_scored_sets",
@@ -55,11 +54,6 @@ class ScoredSet:
 def labelled(output: str, seed: int) -> Pictures:
     """A seed's labelled images, at the largest budget; a smaller budget has the first of them."""
     return read_pictures(EvaluationOutput(output).labelled(seed), read_found(output).mode)
-
-
-def labelled_keys(output: str, seed: int) -> list[str]:
-    """The keys that those images had in their sources."""
-    return read_keys(EvaluationOutput(output).labelled(seed))
 
 
 def test_labels(output: str) -> NDArray[np.int64]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.evaluation.arms import BASELINE, MATCHED, Arm, arms_of
-from diffaug.evaluation.images.elsewhere import read_elsewhere
+from diffaug.evaluation.images.elsewhere import load_elsewhere
 from diffaug.evaluation.images.pool import Pool, read_pool
-from diffaug.evaluation.images.sets import labelled, labelled_keys, scored_sets
+from diffaug.evaluation.images.sets import labelled, scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
 from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
-from diffaug.evaluation.trials.record import Hits, Trial, read_trial, read_trials, write_trial
+from diffaug.evaluation.trials.record import (
+    Hits,
+    Score,
+    Trial,
+    read_trial,
+    read_trials,
+    write_trial,
+)
 from diffaug.evaluation.trials.scores import by_preference, scores_table
 from diffaug.evaluation.trials.scoring import hits_of, score_of
 from diffaug.evaluation.trials.seeds import seeds_needed
@@ -57,6 +64,7 @@ class _Group:
         self._sets = list(scored_sets(output, seed))
         self._pool = lru_cache(maxsize=2)(self._read_pool)
         self._judge: Trained | None = None
+        self._chosen: dict[str, Arm] = {}
 
     def trial(self, arm: Arm) -> tuple[Trial, Hits | None]:
         """Train a classifier and score it; what it was right about, if there are test images."""
@@ -66,12 +74,15 @@ class _Group:
         like_psnr = _mean_psnr(pool) if like is not None else None
         if arm.family in MATCHED and pool is not None:
             pool = self._matched(arm.family, pool)
-        model = self._train(arm, pool)
+        model = self._train(arm, pool, arm.parts if like is None else (arm.family, *like.parts))
         if arm.family == BASELINE:
             self._judge = model
-        scored = [
-            (one, model.confidences(one.images), self._targets(one.labels)) for one in self._sets
-        ]
+        scores, right = list[Score](), list[tuple[str, NDArray[np.bool_]]]()
+        for one in self._sets:
+            confidences, targets = model.confidences(one.images), self._targets(one.labels)
+            scores.append(score_of(one, confidences, targets))
+            if one.split == "test":
+                right.append((one.corruption, confidences.argmax(axis=1) == targets))
         trial = Trial(
             arm=arm,
             labels=self._labels,
@@ -82,21 +93,25 @@ class _Group:
             like_psnr=like_psnr,
             steps=self._plan.settings.train_steps,
             seconds=round(time.monotonic() - began, 3),
-            scores=tuple(score_of(*one) for one in scored),
+            scores=tuple(scores),
         )
-        return trial, hits_of(scored)
+        return trial, hits_of(right)
 
     def _chosen_for(self, reason: str) -> Arm:
         """The arm on trial that validation images choose, by its mean over all seeds."""
-        settings, seeds = self._plan.settings, range(seeds_needed(self._plan, self._output))
-        arms = arms_of(settings)
-        scores = scores_table(read_trials(self._output, arms, self._labels, seeds))
-        return by_preference(scores, arms, self._labels, reason, settings.measure)[0]
+        if reason not in self._chosen:
+            settings, arms = self._plan.settings, arms_of(self._plan.settings)
+            seeds = range(seeds_needed(self._plan, self._output))
+            scores = scores_table(read_trials(self._output, arms, self._labels, seeds))
+            preferred = by_preference(scores, arms, self._labels, reason, settings.measure)
+            self._chosen[reason] = preferred[0]
+        return self._chosen[reason]
 
-    def _train(self, arm: Arm, pool: Pool | None) -> Trained:
+    def _train(self, arm: Arm, pool: Pool | None, parts: Sequence[str]) -> Trained:
+        """Train on a pool, and whatever else is joined; a matched control has it from its rival."""
         images = self._pictures.images
         variants: Variants | None = pool if pool is not None and pool.there.any() else None
-        if changes := [CHANGED[part] for part in arm.parts if part in CHANGED]:
+        if changes := [CHANGED[part] for part in parts if part in CHANGED]:
             variants = Changed(variants or Labelled(images), changes)
         lesson = Lesson(
             images=images,
@@ -105,7 +120,7 @@ class _Group:
             variants=variants,
             moved=arm.family != "real",
             repeated=arm.family == "oversampled",
-            mixed="mixup" in arm.parts,
+            mixed="mixup" in parts,
         )
         return train_classifier(lesson, self._plan.settings, self._seed, self._plan.execution)
 
@@ -116,7 +131,8 @@ class _Group:
     def _pool_of(self, arm: Arm) -> Pool | None:
         """The augmented images of an arm; None if it has none."""
         if arm.images is not None:
-            return self._elsewhere(arm.family, arm.images)
+            made = load_elsewhere(self._output, self._seed, arm.family)
+            return made.first(len(self._pictures))
         if arm.made is None:
             return None
         if arm.made.family == "filtered":
@@ -129,10 +145,6 @@ class _Group:
     def _made(self, arm: Arm) -> Pool:
         whole, _ = self._pool(arm)
         return whole.first(len(self._pictures))
-
-    def _elsewhere(self, name: str, url: str) -> Pool:
-        keys = labelled_keys(self._output, self._seed)
-        return read_elsewhere(name, url, self._whole, keys).first(len(self._pictures))
 
     def _matched(self, family: str, like: Pool) -> Pool:
         images, pixels = self._pictures.images, self._pictures.pixels
@@ -151,7 +163,7 @@ class _Group:
             _, passed = self._pool(reconstruct)
             return pool.kept(passed[: len(self._pictures)])
         if self._judge is None:
-            self._judge = self._train(Arm(BASELINE), None)
+            self._judge = self._train(Arm(BASELINE), None, ())
         images, copies = pool.there.shape
         found = self._judge.confidences(pool.copies.reshape(-1, *pool.copies.shape[2:]))
         named = found.argmax(axis=1).reshape(images, copies)

@@ -18,9 +18,6 @@ _BINS = 15
 _LEAST = 1e-12
 """The smallest probability that a logarithm is taken of."""
 
-Scored = tuple[ScoredSet, NDArray[np.float32], NDArray[np.int64]]
-"""A set of images, class probabilities (N, classes), and the right classes (N,) from 0."""
-
 
 def score_of(
     scored: ScoredSet, confidences: NDArray[np.float32], targets: NDArray[np.int64]
@@ -32,7 +29,7 @@ def score_of(
         confidences: (N, classes), its class probabilities.
         targets: (N,), the right classes, from 0.
     """
-    classes = confidences.shape[1]
+    classes, confidences = confidences.shape[1], np.nan_to_num(confidences)  # it may have diverged
     right = confidences.argmax(axis=1) == targets
     by_class = np.bincount(targets[right], minlength=classes)
     images = np.bincount(targets, minlength=classes)
@@ -57,17 +54,17 @@ def _calibration_error(confidence: NDArray[np.float32], right: NDArray[np.bool_]
     return float(100 * np.abs(gaps).sum() / len(right))
 
 
-def hits_of(scored: Sequence[Scored]) -> Hits | None:
-    """How often a classifier was right about each test image; None without test images."""
+def hits_of(right: Sequence[tuple[str, NDArray[np.bool_]]]) -> Hits | None:
+    """How often a classifier was right about each test image; None without test images.
+
+    Args:
+        right: by corruption, (N,) whether it was.
+    """
+    if not right:
+        return None
+    none = np.zeros(len(right[0][1]), dtype=np.uint16)
     clean, corrupted = (
-        [
-            confidences.argmax(axis=1) == targets
-            for one, confidences, targets in scored
-            if one.split == "test" and (one.corruption == CLEAN) == is_clean
-        ]
+        [found for corruption, found in right if (corruption == CLEAN) == is_clean]
         for is_clean in (True, False)
     )
-    if not clean:
-        return None
-    none = np.zeros(len(clean[0]), dtype=np.uint16)
     return np.stack([sum(clean, none), sum(corrupted, none)])

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 from diffaug.evaluation.arms import BASELINE, CHOSEN_FOR, Arm, arms_of
 from diffaug.evaluation.plan import EvaluationPlan
+from diffaug.evaluation.settings import FIRST_SEEDS
 from diffaug.evaluation.statistics import is_known
 from diffaug.evaluation.trials.record import Trial, read_trial
 from diffaug.evaluation.trials.scores import by_preference, per_seed, scores_table
 from diffaug.evaluation.trials.seen import read_seen
 
-__all__ = ["FIRST_SEEDS", "seeds_needed"]
-
-FIRST_SEEDS = 5
-"""Seeds before it is first asked whether they are enough: fewer say little of how they differ."""
+__all__ = ["seeds_needed"]
 
 
 def seeds_needed(plan: EvaluationPlan, output: str) -> int:
@@ -36,7 +34,7 @@ def seeds_needed(plan: EvaluationPlan, output: str) -> int:
         for labels in settings.labels:
             found = [read_trial(output, arm, labels, count - 1) for arm in arms]
             if None in found:
-                return max(count, min(FIRST_SEEDS, settings.seeds))
+                return max(count, FIRST_SEEDS)
             trials += [trial for trial in found if trial is not None]
         if count >= FIRST_SEEDS and _are_enough(plan, output, arms, trials, count):
             return count

@@ -77,7 +77,7 @@ class Changed:
     changes: Sequence[Callable[[Images, np.random.Generator], Images]]
 
     def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
-        """One changed variant of the image at each place, and the places whose they are."""
+        """One changed variant of the image at each place, and the places it is of."""
         places, images = self.variants.draw(places, random)
         for change in self.changes:
             images = change(images, random)

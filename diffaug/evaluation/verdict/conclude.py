@@ -65,15 +65,11 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
     ]
     verdicts = judge([one for one in evidence if one is not None], settings.worth)
     one_set = found.shared == 1 and len(settings.labels) == 1
+    elsewhere = list(settings.made_elsewhere)
+    saw = None if elsewhere and not pools_of(plan) else settings.model_saw
     conclusion = Conclusion(
         verdicts,
-        leakage(
-            str(settings.model_saw),
-            plan.recipe.condition,
-            one_set,
-            plan.recipe.judges,
-            list(settings.made_elsewhere),
-        ),
+        leakage(saw, plan.recipe.condition, one_set, plan.recipe.judges, elsewhere),
         notes_on(settings, found, trials, verdicts),
     )
     cost = _cost(plan, files, trials, count)

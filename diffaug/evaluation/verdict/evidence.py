@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from diffaug.evaluation.arms import BASELINE, MATCHED, Arm
+from diffaug.evaluation.arms import BASELINE, DIFFUSION, MATCHED, Arm
 from diffaug.evaluation.statistics import (
+    ALPHA,
     Estimate,
     difference,
     exceeds,
@@ -43,9 +45,10 @@ class Evidence:
         margin: the arm's difference to the rival, over seeds.
         margin_over_images: its least certain difference to a control over seeds and test images,
             where it beats all of them over seeds; None otherwise.
-        untried: the matched controls that were not tried.
-        better: p of "it is no better than BASELINE, or than a control".
-        worse: p of "it is no worse than BASELINE".
+        untried: the controls that "helps" requires and that were not tried.
+        better: p of "it is no better than BASELINE, or than a control", over seeds and, if that is
+            known, over seeds and test images.
+        worse: p of "it is no worse than BASELINE", likewise.
         visible: the smallest gain that these seeds, differing as they do, would mostly show.
         left: half of the interval that any number of seeds would leave, with these test images;
             None without records by image.
@@ -81,8 +84,9 @@ def weigh(
     """Weigh the arm that validation images choose; None if no arm is on trial.
 
     That it is better than BASELINE and every control is an intersection-union test: each
-    comparison at its own level, and the whole at the same (Berger 1982). The choice was
-    made on other images, so it needs no correction either.
+    comparison at its own level, and the whole at the same (Berger 1982). What a classifier owes to
+    its seed shows on validation and on test images, so the choice is made anew for each seed, by
+    the validation images of the others: it is as good as made elsewhere, and needs no correction.
 
     Args:
         scores: see `trials.scores.scores_table`.
@@ -99,7 +103,11 @@ def weigh(
     validation, test = (
         per_seed(scores, labels, split, of, measure) for split in ("validation", "test")
     )
-    ours = test[chosen.name]
+    picked = _picked(preferred, validation)
+    ours = np.array([test[arm.name][seed] for seed, arm in enumerate(picked)])
+    right = None
+    if seen is not None:
+        right = np.stack([seen.right[arm.name][seed] for seed, arm in enumerate(picked)])
     controls = [
         arm
         for arm in arms
@@ -108,7 +116,16 @@ def weigh(
     margins = {arm.name: difference(ours, test[arm.name]) for arm in controls}
     rival = min(margins, key=lambda name: margins[name].low, default=None)
     gain = difference(ours, test[BASELINE])
-    beats = gain.low > 0 and all(margin.low > 0 for margin in margins.values())
+    gain_over_images = margin_over_images = None
+    better = max(exceeds(ours, test[name]) for name in (BASELINE, *margins))
+    worse = exceeds(test[BASELINE], ours)
+    if seen is not None and right is not None:
+        gain_over_images = over_images(right, seen.right[BASELINE], seen.weights)
+        worse = max(worse, gain_over_images.not_below)
+        if better <= ALPHA:
+            found = [over_images(right, seen.right[name], seen.weights) for name in margins]
+            margin_over_images = min(found, key=lambda one: one.low, default=None)
+            better = max(better, *(one.not_above for one in (gain_over_images, *found)))
     return Evidence(
         labels=labels,
         of=of,
@@ -118,27 +135,32 @@ def weigh(
         runner_up=others[0].name if others else None,
         lead=difference(validation[chosen.name], validation[others[0].name]) if others else None,
         gain=gain,
-        gain_over_images=_over_images(seen, chosen.name, [BASELINE]),
+        gain_over_images=gain_over_images,
         rival=rival,
         margin=None if rival is None else margins[rival],
-        margin_over_images=_over_images(seen, chosen.name, margins) if beats else None,
-        untried=tuple(
-            name
-            for name in MATCHED
-            if not any(arm.family == name and arm.rival_for == of for arm in arms)
-        ),
-        better=max(exceeds(ours, test[name]) for name in (BASELINE, *margins)),
-        worse=exceeds(test[BASELINE], ours),
+        margin_over_images=margin_over_images,
+        untried=_untried(chosen, arms, of),
+        better=better,
+        worse=worse,
         visible=smallest_visible(float(np.std(ours - test[BASELINE], ddof=1)), len(ours)),
         left=None
-        if seen is None
-        else from_images(seen.right[chosen.name], seen.right[BASELINE], seen.weights),
+        if seen is None or right is None
+        else from_images(right, seen.right[BASELINE], seen.weights),
     )
 
 
-def _over_images(seen: Seen | None, arm: str, others: Iterable[str]) -> Estimate | None:
-    """The least certain difference to others, over seeds and images; None if nothing is known."""
-    if seen is None:
-        return None
-    found = [over_images(seen.right[arm], seen.right[other], seen.weights) for other in others]
-    return min(found, key=lambda one: one.low, default=None)
+def _picked(on_trial: Sequence[Arm], validation: Mapping[str, NDArray[np.float64]]) -> list[Arm]:
+    """For each seed, the arm that the validation images of all other seeds choose."""
+    values = np.stack([validation[arm.name] for arm in on_trial])
+    others = values.sum(axis=1, keepdims=True) - values
+    return [on_trial[place] for place in others.argmax(axis=0)]
+
+
+def _untried(chosen: Arm, arms: Sequence[Arm], of: str) -> tuple[str, ...]:
+    """The controls without which it is not known whether the diffusion model has any part in it."""
+    tried = {arm.family for arm in arms if arm.rival_for == of}
+    missing = [f"{name} of its PSNR" for name in MATCHED if name not in tried]
+    rest = "+".join(part for part in chosen.parts if part not in DIFFUSION)
+    if chosen.made is not None and rest and rest not in {arm.family for arm in arms}:
+        missing.append(f"{rest} alone")
+    return tuple(missing)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, fields
 from diffaug.evaluation.statistics import ALPHA, Estimate, holm
 from diffaug.evaluation.verdict.evidence import Evidence
 
-__all__ = ["Verdict", "judge", "signed"]
+__all__ = ["MEASURED", "Verdict", "judge", "signed"]
 
-_MEASURED = {"accuracy": "accuracy", "balanced": "balanced accuracy"}
+MEASURED = {"accuracy": "accuracy", "balanced": "balanced accuracy"}
+"""What measures are called."""
 
 _HELPS, _NO_EVIDENCE, _HURTS = "helps", "no evidence", "hurts"
 
@@ -32,9 +33,9 @@ def judge(evidence: Sequence[Evidence], worth: float = 1.0) -> list[Verdict]:
     """The verdicts of an evaluation, in the order of its evidence.
 
     An arm helps if it beats flips and crops and every control, among them a blur, a noise and a
-    field matched to it, both over seeds and over seeds and test images; it hurts if it is
-    worse than flips and crops. Both are corrected for the number of verdicts (Holm). A gain above
-    `worth` is ruled out, or not, for each verdict by itself.
+    field matched to it; it hurts if it is worse than flips and crops: over seeds, and over seeds
+    and test images. Both are corrected for the number of verdicts (Holm). A gain above `worth` is
+    ruled out, or not, for each verdict by itself.
 
     Args:
         evidence: of all budgets and kinds of image.
@@ -50,62 +51,58 @@ def judge(evidence: Sequence[Evidence], worth: float = 1.0) -> list[Verdict]:
 
 def _verdict(one: Evidence, worth: float, count: int, is_better: bool, is_worse: bool) -> Verdict:
     images = one.gain_over_images or one.gain
-    if is_worse and images.high < 0:
+    if is_worse:
         word, rest = _HURTS, "."
-    elif is_better and not one.untried and _holds_for_images(one):
+    elif is_better and not one.untried:
         word = _HELPS
         rest = f", and by {_signed(one.margin)} relative to {one.rival}, the closest control."
     elif max(one.gain.high, images.high) <= worth:
         word = f"no more than {worth:g}"
-        rest = f": a gain above {_points(worth)} is ruled out."
+        rest = f": a gain above {worth:g} point{'' if worth == 1 else 's'} is ruled out."
     else:
-        word, rest = _NO_EVIDENCE, _why_not(one, count, is_better)
+        word, rest = _NO_EVIDENCE, _why_not(one, count)
     return Verdict(
         **{field.name: getattr(one, field.name) for field in fields(one)},
         word=word,
         sentence=f"{one.labels} labels per class, {one.of} images: {word}. {one.arm}, chosen on "
-        f"validation images, changes {_MEASURED[one.measure]} by {signed(one.gain)} points "
+        f"validation images, changes {MEASURED[one.measure]} by {signed(one.gain)} points "
         f"relative to flips and crops{rest}",
     )
 
 
-def _holds_for_images(one: Evidence) -> bool:
-    found = (one.gain_over_images, one.margin_over_images)
-    return all(estimate is None or estimate.low > 0 for estimate in found)
-
-
-def _why_not(one: Evidence, count: int, is_better: bool) -> str:
+def _why_not(one: Evidence, count: int) -> str:
     """Why there is no evidence, as the end of a sentence."""
-    if one.gain.low <= 0:
+    corrected = f"once corrected for {count} verdicts" if count > 1 else "here"
+    images = [found for found in (one.gain_over_images, one.margin_over_images) if found]
+    if one.gain.low <= 0 <= one.gain.high:
         return (
-            ": no difference shown by these seeds, which would have shown one of "
-            f"{_points(one.visible)}."
+            ": no difference shown by these seeds, which would mostly have shown one of "
+            f"{one.visible:.2g} points."
         )
-    if one.untried or one.margin is None:
-        return (
-            f"; but {_listed(one.untried)} of the same PSNR were not tried, which might do as well."
-        )
-    if one.margin.low <= 0:
+    if one.gain.high < 0:
+        if images and images[0].high >= 0:
+            return f"; but over seeds and test images it is {signed(images[0])}."
+        return f"; but that is not enough {corrected}."
+    if one.margin is not None and one.margin.low <= 0:
         return (
             f"; but a control may do as well: the difference to {one.rival} is "
             f"{signed(one.margin)}."
         )
-    if not is_better:
-        return f"; but among {count} verdicts one such difference is to be expected by chance."
-    least = min(filter(None, (one.gain_over_images, one.margin_over_images)), key=lambda e: e.low)
-    return f"; but with other test images it might be otherwise: over both it is {signed(least)}."
+    if one.untried:
+        were = "were" if len(one.untried) > 1 else "was"
+        return f"; but {_listed(one.untried)} {were} not tried, which might do as well."
+    least = min(images, key=lambda found: found.low, default=None)
+    if least is not None and least.low <= 0:
+        return (
+            f"; but with other test images it might be otherwise: over both it is {signed(least)}."
+        )
+    return f"; but that is not enough {corrected}."
 
 
 def _listed(names: Sequence[str]) -> str:
-    """`a blur, a noise and a field`."""
-    *most, last = [f"a {name}" for name in names]
+    """`blur, noise and field`."""
+    *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _points(value: float) -> str:
-    """A number of points."""
-    shown = f"{value:.2g}"
-    return f"{shown} point" if shown == "1" else f"{shown} points"
 
 
 def signed(value: Estimate) -> str:

@@ -8,25 +8,32 @@ __all__ = ["leakage"]
 
 
 def leakage(
-    saw: str, condition: str, one_set: bool, judges: Sequence[str], elsewhere: Sequence[str] = ()
+    saw: str | None,
+    condition: str,
+    one_set: bool,
+    judges: Sequence[str],
+    elsewhere: Sequence[str] = (),
 ) -> str:
     """What arms on trial know of labels and images that the others do not, as one sentence or two.
 
     Args:
-        saw: what the diffusion model was trained on (see `Evaluation.model_saw`).
+        saw: what the diffusion model was trained on (see `Evaluation.model_saw`); None if it
+            has made no image.
         condition: what conditions it: none or label.
         one_set: whether all seeds and budgets use the same labelled images.
         judges: the recipe's judges, which may know classes.
         elsewhere: the names of arms of images that another tool made.
     """
+    if saw is None:
+        return (
+            f"Leakage: what made the images of {', '.join(elsewhere)}, and from what, is not known."
+        )
     known = [judge.partition("=")[0] for judge in judges]
     tail = ""
     if {"label", "clip"} & set(known):
         tail = " Filters use a judge of the recipe, which may know classes that no arm was given."
     if elsewhere:
-        tail += (
-            f" What made the images of {', '.join(elsewhere)}, and from what, is not known here."
-        )
+        tail += f" What made the images of {', '.join(elsewhere)}, and from what, is not known."
     match saw:
         case "labelled" if one_set:
             fact = "The diffusion model was trained only on the labelled images."

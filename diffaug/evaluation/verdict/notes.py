@@ -26,12 +26,23 @@ def _on_seeds(settings: Evaluation, found: Found, evidence: Sequence[Evidence]) 
     """What more seeds could show, and what only more test images could."""
     aim = settings.worth if settings.until is None else settings.until
     short = [one.left for one in evidence if one.left is not None and one.left > aim]
-    if not short:
-        return []
-    return [
-        f"With {found.test} test images, any number of seeds would leave intervals of up to "
-        f"±{max(short):.1f} points over seeds and images: for less, give more test images."
-    ]
+    notes = []
+    if any(one.gain_over_images is None for one in evidence):
+        notes.append(
+            "Some trainings of an earlier version left no record by image, so verdicts are over "
+            "seeds alone, and may be peculiar to these test images."
+        )
+    if short:
+        notes.append(
+            f"With {found.test} test images, any number of seeds would leave intervals of up to "
+            f"±{max(short):.1f} points over seeds and images: for less, give more test images."
+        )
+    elif settings.until is not None and any(one.gain.half > settings.until for one in evidence):
+        notes.append(
+            f"The {settings.seeds} seeds there may be were not enough to know every gain to "
+            f"{settings.until:g} points."
+        )
+    return notes
 
 
 def _on_images(found: Found) -> list[str]:
@@ -62,11 +73,12 @@ def _on_images(found: Found) -> list[str]:
 
 def _on_trials(trials: Sequence[Trial]) -> list[str]:
     notes = []
-    empty = sorted({trial.arm.name for trial in trials if trial.copies == 0})
+    filtered = (trial for trial in trials if "filtered" in trial.arm.parts)
+    empty = sorted({trial.arm.name for trial in filtered if trial.copies == 0})
     if empty:
         notes.append(
             f"Filters rejected all images of {', '.join(empty)} in some trainings, which then used "
-            "only flips and crops."
+            "labelled images instead."
         )
     off = [
         f"{trial.arm.name} with {trial.labels} labels per class ({trial.psnr:.1f} dB, while "
@@ -80,6 +92,6 @@ def _on_trials(trials: Sequence[Trial]) -> list[str]:
     if off:
         notes.append(
             f"The PSNR differs from that of the matched arm for {'; '.join(off)}. No blur is "
-            "stronger than a uniform image."
+            "stronger than a uniform image, and black and white clip every change."
         )
     return notes

@@ -13,7 +13,7 @@ from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import described
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 from diffaug.evaluation.verdict.conclusion import Conclusion
-from diffaug.evaluation.verdict.judge import signed
+from diffaug.evaluation.verdict.judge import MEASURED, signed
 from diffaug.output.markdown import code, text
 
 __all__ = ["markdown_page"]
@@ -56,7 +56,8 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
     settings = plan.settings
     per_image = cost["generating_seconds"] / max(1, cost["generated_images"])
     return (
-        f"{cost['seeds']} seeds; every training has {settings.train_steps} steps of "
+        f"Tables show {MEASURED[settings.measure]}, in %. {cost['seeds']} seeds; every training "
+        f"has {settings.train_steps} steps of "
         f"{settings.train_batch} images, half of them augmented in arms that augment. Intervals "
         "are at 95%; those of differences to flips-crops, in brackets, are paired by seed and "
         "corrected for the number of arms in the tables, and not in the verdicts, whose arm was "
@@ -70,13 +71,15 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
 
 
 def _table(summary: pd.DataFrame, labels: int) -> str:
-    """Accuracy of every arm; for clean and corrupted also the difference to the baseline.
+    """The measure of every arm; for clean and corrupted also the difference to the baseline.
 
-    Balanced accuracy, negative log-likelihood and calibration error of clean images come last.
+    Accuracy or balanced accuracy, negative log-likelihood and calibration error of clean images
+    come last.
     """
     rows = summary[summary["labels"] == labels]
     kinds = list(rows["of"].unique())
-    further = {"balanced": "balanced", "nll": "NLL", "ece": "ECE"}
+    further = {"accuracy": "accuracy", "balanced": "balanced", "nll": "NLL", "ece": "ECE"}
+    del further[rows["measure"].iloc[0]]
     further = {name: shown for name, shown in further.items() if rows[name].notna().all()}
     lines = ["| arm | PSNR | " + " | ".join([*kinds, *further.values()]) + " |"]
     lines.append("| :--- | ---: |" + " ---: |" * (len(kinds) + len(further)))
@@ -88,7 +91,7 @@ def _table(summary: pd.DataFrame, labels: int) -> str:
             row = of_arm.loc[of]
             gain = f" ({row['gain']:+.1f} [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}])"
             shown = gain if of in (CLEAN, CORRUPTED) and arm != BASELINE else ""
-            cells.append(f"{row['accuracy']:.1f}{shown}")
+            cells.append(f"{row['value']:.1f}{shown}")
         cells += [f"{of_arm.loc[CLEAN][name]:.{2 if name == 'nll' else 1}f}" for name in further]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ import pandas as pd
 from diffaug import storage
 from diffaug.evaluation.arms import BASELINE
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
+from diffaug.evaluation.verdict.judge import MEASURED
 
 __all__ = ["draw_plots"]
 
@@ -50,6 +51,10 @@ def _colour(family: str) -> str:
     return next((_COLOURS[part] for part in family.split("+") if part in _COLOURS), _GREY)
 
 
+def _measured(summary: pd.DataFrame) -> str:
+    return MEASURED[summary["measure"].iloc[0]]
+
+
 def _figure(rows: int, columns: int, width: float, height: float, **options: Any) -> Any:
     from matplotlib.figure import Figure
 
@@ -76,7 +81,7 @@ def _gains(summary: pd.DataFrame) -> Any:
             axis.set_ylim(len(arms) - 0.5, -0.5)
             axis.set_title(f"{labels} labels per class, {of} images", fontsize=9)
             axis.grid(axis="x", color="#e5e7eb", lw=0.6)
-    label = f"accuracy relative to {BASELINE}, in points; 95% intervals, corrected"
+    label = f"{_measured(summary)} relative to {BASELINE}, in points; 95% intervals, corrected"
     figure.supxlabel(label, fontsize=9)
     return figure
 
@@ -89,14 +94,14 @@ def _strengths(summary: pd.DataFrame) -> Any:
         for axis, labels in zip(axes[row], budgets, strict=True):
             rows = summary[(summary["labels"] == labels) & (summary["of"] == of)]
             base = rows[rows["arm"] == BASELINE].iloc[0]
-            axis.axhline(base["accuracy"], color=_GREY, lw=1, label=BASELINE)
+            axis.axhline(base["value"], color=_GREY, lw=1, label=BASELINE)
             for family, line in rows[rows["strength"].notna()].groupby("family", sort=False):
                 error = [
-                    line["accuracy"] - line["accuracy_low"],
-                    line["accuracy_high"] - line["accuracy"],
+                    line["value"] - line["value_low"],
+                    line["value_high"] - line["value"],
                 ]
                 axis.errorbar(
-                    line["strength"], line["accuracy"], error, color=_colour(str(family)),
+                    line["strength"], line["value"], error, color=_colour(str(family)),
                     linestyle="--" if "+" in str(family) else "-",
                     marker="o", ms=4, lw=1.2, capsize=2, label=family,
                 )  # fmt: skip
@@ -107,7 +112,7 @@ def _strengths(summary: pd.DataFrame) -> Any:
         *lines, loc="outside upper center", ncols=2 * len(budgets), frameon=False, fontsize=8
     )
     figure.supxlabel("strength", fontsize=9)
-    figure.supylabel("accuracy, %", fontsize=9)
+    figure.supylabel(f"{_measured(summary)}, %", fontsize=9)
     return figure
 
 

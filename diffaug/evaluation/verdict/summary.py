@@ -37,7 +37,7 @@ def summary_table(
             for name in MEASURES:
                 further[name] = per_seed(scores, labels, "test", of, name)
             for arm in arms:
-                mean = estimate(values[arm.name])
+                mean, value = estimate(values[arm.name]), estimate(judged[arm.name])
                 gain = difference(judged[arm.name], judged[BASELINE], len(arms) - 1)
                 rows.append(
                     {
@@ -52,6 +52,10 @@ def summary_table(
                         "accuracy_low": mean.low,
                         "accuracy_high": mean.high,
                         **{name: found[arm.name].mean() for name, found in further.items()},
+                        "measure": measure,
+                        "value": value.mean,
+                        "value_low": value.low,
+                        "value_high": value.high,
                         "gain": gain.mean,
                         "gain_low": gain.low,
                         "gain_high": gain.high,
