@@ -14,8 +14,7 @@ from diffaug.evaluation.images.generate import generate, pools_of
 from diffaug.evaluation.images.prepare import prepare
 from diffaug.evaluation.plan import plan_evaluation, read_plan
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
-from diffaug.evaluation.trials.run import missing_trials, run_trials
-from diffaug.evaluation.trials.seeds import seeds_needed
+from diffaug.evaluation.trials.run import missing_trials, rounds, run_trials
 from diffaug.evaluation.verdict.conclude import conclude
 from diffaug.output.markdown import code, text
 from flows.folders import packed
@@ -89,14 +88,11 @@ def evaluate_augmentation(
         found = prepare(plan, output, classes_as_numbered=classes_as_numbered)
         for reason in found.why:
             get_run_logger().warning("left out %s", reason)
-        ready = 0
-        while True:
-            for seed in range(ready, seeds_needed(plan, output)):
+        for seeds, missing in rounds(plan, output):
+            for seed in seeds:
                 generate_seed(output, seed)
-                ready = seed + 1
-            if not missing_trials(plan, output):
-                break
-            train_classifiers(output)
+            if missing:
+                train_classifiers(output)
         conclusion = conclude(plan, output)
     except (ConfigError, UncommittedError) as error:
         return Failed(message=str(error))

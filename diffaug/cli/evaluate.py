@@ -103,7 +103,7 @@ def evaluate(
         the shards of a folder of pictures
     spread
         with --dry-run: by how many points arms differ from seed to seed (standard deviation)
-        [default: as in OUTPUT's results, else the most that so many test images allow]
+        [default: as in OUTPUT's results, else what so many test images make it at least]
     """
     if len(paths) < 2:
         raise ConfigError("evaluate requires SOURCE... OUTPUT: at least one shard, then a folder")
@@ -212,22 +212,17 @@ def _refuse_unused(
 def _conclude(
     plan: EvaluationPlan, sources: list[str], output: str, *, classes_as_numbered: bool
 ) -> int:
-    from diffaug.evaluation.trials.run import missing_trials, run_trials
-    from diffaug.evaluation.trials.seeds import seeds_needed
+    from diffaug.evaluation.trials.run import rounds, run_trials
     from diffaug.evaluation.verdict.conclude import conclude
 
-    ready = 0
-    while True:
-        if (seeds := seeds_needed(plan, output)) > ready:
-            _generate(plan, output, range(ready, seeds))
-            ready = seeds
-        missing = missing_trials(plan, output)
-        if not missing:
-            break
-        count = sum(map(len, missing.values()))
-        err.print(f"{count} trainings to do")
-        for _ in counted(run_trials(output, missing), count, "training classifiers", err):
-            pass
+    for seeds, missing in rounds(plan, output):
+        if seeds:
+            _generate(plan, output, seeds)
+        if missing:
+            count = sum(map(len, missing.values()))
+            err.print(f"{count} trainings to do")
+            for _ in counted(run_trials(output, missing), count, "training classifiers", err):
+                pass
     conclusion = conclude(plan, output)
     out.print(str(conclusion))
     out.print(f"tables and plots: {output}/results")

@@ -29,7 +29,7 @@ def serve(
     port: int = 8321,
     tokens: Path | None = None,
     cache: str | None = None,
-    max_cache: int = 10**10,
+    max_cache: int = _LIMITS.cache,
     max_wait: float = _LIMITS.wait,
     max_body: int = _LIMITS.body,
     drain: float = 30,

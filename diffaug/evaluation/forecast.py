@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 
 from diffaug import storage
@@ -12,7 +11,7 @@ from diffaug.evaluation.images.drawn import Drawn, Passed
 from diffaug.evaluation.images.found import Found, read_found_if_any
 from diffaug.evaluation.images.generate import pools_of
 from diffaug.evaluation.plan import EvaluationPlan
-from diffaug.evaluation.statistics import ALPHA, binomial_spread, smallest_visible
+from diffaug.evaluation.statistics import binomial_spread, smallest_visible
 from diffaug.output.evaluation import EvaluationOutput
 
 __all__ = ["Forecast", "forecast"]
@@ -108,17 +107,13 @@ def forecast(
 def _spread_of(output: str) -> float | None:
     """The largest spread of the gains in the results of an evaluation; None without such results.
 
-    Earlier versions wrote intervals that were corrected for all arms.
+    Results of earlier versions do not say what was visible.
     """
-    from scipy.stats import t
-
     try:
         results = json.loads(storage.read_bytes(EvaluationOutput(output).result("results.json")))
     except FileNotFoundError:
         return None
-    halves = [(one["gain"]["high"] - one["gain"]["low"]) / 2 for one in results["verdicts"]]
-    seeds = results["cost"].get("seeds")
-    if seeds is None or not halves:
+    visible = [one["visible"] for one in results["verdicts"] if "visible" in one]
+    if not visible:
         return None
-    spread: float = max(halves) * math.sqrt(seeds) / t.ppf(1 - ALPHA, seeds - 1)
-    return float(spread)
+    return float(max(visible) / smallest_visible(1, results["cost"]["seeds"]))

@@ -12,7 +12,6 @@ from diffaug.recipe.fields import Commas, Fields, Names, as_list
 
 __all__ = [
     "BASELINE",
-    "CHANGES",
     "CORRUPTIONS",
     "DEFAULT_RECIPE",
     "DIFFUSION",
@@ -32,9 +31,6 @@ DIFFUSION = ("reconstruct", "filtered", "one-step")
 
 MATCHED = ("blur", "noise", "field")
 """The controls that match the PSNR of a chosen arm, copy for copy."""
-
-CHANGES = ("trivial-augment", "jitter")
-"""The controls that change an image at random, whatever made it."""
 
 DEFAULT_RECIPE = Recipe(copies=10, steps=10)
 """The recipe of an evaluation that is given none."""
@@ -80,7 +76,7 @@ _Count = Annotated[int, Field(ge=1)]
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
-_JOINED = (*CHANGES, "mixup", *DIFFUSION)
+_JOINED = ("trivial-augment", "jitter", "mixup", *DIFFUSION)
 """What can be joined."""
 
 

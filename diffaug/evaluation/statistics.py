@@ -174,18 +174,16 @@ def from_images(
         theirs: likewise.
         weights: likewise.
     """
+    from scipy.stats import norm
+
     differences = 100 * (ours - theirs)
     seeds, images = differences.shape
     weights = np.ones(images) if weights is None else weights
     weights = weights / weights.sum()
     # what the means of images differ by, less what is due to there being so few seeds
-    spread = differences.var(axis=0, ddof=1) / seeds
-    by_image = (
-        differences.mean(axis=0) - np.average(differences.mean(axis=0), weights=weights)
-    ) ** 2
+    means, spread = differences.mean(axis=0), differences.var(axis=0, ddof=1) / seeds
+    by_image = (means - np.average(means, weights=weights)) ** 2
     variance = float((weights**2 * (by_image - spread)).sum())
-    from scipy.stats import norm
-
     return float(norm.ppf(1 - ALPHA)) * math.sqrt(max(variance, 0.0))
 
 

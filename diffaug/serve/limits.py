@@ -14,7 +14,9 @@ class Limits:
     Attributes:
         wait: seconds of work that may wait.
         body: bytes of a picture, and of the members of a shard's sample that are read.
+        cache: bytes of results to keep.
     """
 
     wait: float = 60
     body: int = 2**26
+    cache: int = 10**10

@@ -55,7 +55,7 @@ class Settings(BaseModel):
     recipes: dict[str, dict[str, Any]] = Field(default={"default": {}}, min_length=1)
     tokens: str | None = None
     cache: str | None = None
-    max_cache: int = Field(default=10**10, gt=0)
+    max_cache: int = Field(default=_LIMITS.cache, gt=0)
     max_wait: float = Field(default=_LIMITS.wait, gt=0)
     max_body: int = Field(default=_LIMITS.body, gt=0)
     batch_size: int | None = None

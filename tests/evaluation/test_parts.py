@@ -18,8 +18,13 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.corruptions import corrupt
-from diffaug.evaluation.images.elsewhere import load_elsewhere, read_elsewhere, save_elsewhere
-from diffaug.evaluation.images.pictures import LeftOut, Pictures, each_picture
+from diffaug.evaluation.images.elsewhere import (
+    load_elsewhere,
+    pool_of,
+    read_elsewhere,
+    save_elsewhere,
+)
+from diffaug.evaluation.images.pictures import Form, LeftOut, Pictures, each_picture
 from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.images.sets import ScoredSet
 from diffaug.evaluation.images.split import draw
@@ -301,7 +306,9 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
     }
     keys = ["cat", "cat-7", "c", "d", "e", "f"]
     known = [*keys, "cat-9"]  # which is not labelled
-    pool = read_elsewhere("other", elsewhere(tmp_path, made), of, keys, known)
+    form, shard = Form(8, 8, "L"), elsewhere(tmp_path, made)
+    found = read_elsewhere("other", shard, form, keys, known)
+    pool = pool_of(found, "other", shard, of, keys)
     (tmp_path / "seed-0").mkdir()
     save_elsewhere(pool, str(tmp_path), 0, "other")
     kept = load_elsewhere(str(tmp_path), 0, "other")
@@ -311,9 +318,9 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
     assert pool.copies[1, 0, 0, 0, 0] == 71
     assert pool.psnr[0].tolist() == pytest.approx([48.13, 42.11], abs=0.01)
     with pytest.raises(ConfigError, match=r"augmented other: no image of .*such as x: name each"):
-        read_elsewhere("other", f"{tmp_path}/made.tar", of, list("xyzuvw"), list("xyzuvw"))
+        pool_of(found, "other", shard, of, list("xyzuvw"))
     with pytest.raises(ConfigError, match="several images of the source have the same key"):
-        read_elsewhere("other", f"{tmp_path}/made.tar", of, keys, [*keys, "cat"])
+        read_elsewhere("other", shard, form, keys, [*keys, "cat"])
 
 
 def test_what_measures_are() -> None:

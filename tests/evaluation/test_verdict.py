@@ -125,6 +125,15 @@ def test_without_matched_controls_nothing_helps() -> None:
     )
 
 
+def test_where_nothing_differs_it_seldom_helps() -> None:
+    """Two hundred evaluations in which no arm differs from another but by chance."""
+    random, words, scores = np.random.default_rng(0), list[str](), scored()
+    for _ in range(200):
+        accuracy = scores["accuracy"] + random.normal(0, 1, len(scores))
+        words.append(verdict_on(scores.assign(accuracy=accuracy), ARMS, "clean").word)
+    assert words.count("helps") <= 2
+
+
 def test_a_difference_among_many_may_be_by_chance() -> None:
     """Holm: of eight verdicts, one that would stand alone does not."""
     evidence = weigh(scored(reconstruct_03=72), ARMS, 20, "clean")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
 
-__all__ = ["Places", "Pool", "read_pool"]
+__all__ = ["Places", "Pool", "psnr_of", "read_pool"]
 
 Places = NDArray[np.int64]
 """(N,), places of labelled images."""
@@ -59,6 +60,13 @@ class Pool:
     def kept(self, there: NDArray[np.bool_]) -> Pool:
         """The pool without the copies that are not `there`."""
         return Pool(self.copies, self.there & there, self.psnr)
+
+
+def psnr_of(copies: NDArray[Any], image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(K,), in dB, of copies (K, H, W, C) against an image (H, W, C)."""
+    errors = np.square(copies - image).mean(axis=(1, 2, 3), dtype=np.float64)
+    decibels: NDArray[np.float64] = 10 * np.log10(255**2 / np.maximum(errors, 1e-4))
+    return decibels
 
 
 def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:

@@ -13,7 +13,7 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.images.drawn import Drawn, Passed, PictureId
-from diffaug.evaluation.images.elsewhere import read_elsewhere, save_elsewhere
+from diffaug.evaluation.images.elsewhere import pool_of, read_elsewhere, save_elsewhere
 from diffaug.evaluation.images.found import Found, read_found_if_any, write_found
 from diffaug.evaluation.images.pictures import (
     Form,
@@ -93,11 +93,15 @@ def _refuse_losses(plan: EvaluationPlan, form: Form, checkpoint: Checkpoint) -> 
 
 def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str) -> None:
     """What was made elsewhere of each seed's labelled images."""
-    for name, shards in plan.settings.made_elsewhere.items():
-        for seed in range(plan.settings.seeds):
-            labelled = EvaluationOutput(folder).labelled(seed)
-            pictures, keys = read_pictures(labelled, drawn.form.mode), read_keys(labelled)
-            pool = read_elsewhere(name, shards, pictures, keys, drawn.keys)
+    elsewhere = plan.settings.made_elsewhere
+    if not elsewhere:
+        return
+    labelled = [EvaluationOutput(folder).labelled(seed) for seed in range(plan.settings.seeds)]
+    keys = [read_keys(shard) for shard in labelled]
+    for name, shards in elsewhere.items():
+        made = read_elsewhere(name, shards, drawn.form, set(chain(*keys)), drawn.keys)
+        for seed, shard in enumerate(labelled):
+            pool = pool_of(made, name, shards, read_pictures(shard, drawn.form.mode), keys[seed])
             save_elsewhere(pool, folder, seed, name)
 
 

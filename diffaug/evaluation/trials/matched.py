@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images, as_bytes, generator
-from diffaug.evaluation.images.pool import Pool
+from diffaug.evaluation.images.pool import Pool, psnr_of
 
 __all__ = ["matched_blur", "matched_field", "matched_noise"]
 
@@ -25,7 +25,7 @@ def matched_blur(images: Images, like: Pool) -> Pool:
     made = Pool(np.zeros_like(like.copies), like.there, np.full_like(like.psnr, np.nan))
     for place, image in enumerate(images.astype(np.float32)):
         blurred = np.stack([_blurred(image, sigma) for sigma in _SIGMAS])
-        found = _psnr(blurred, image)
+        found = psnr_of(blurred, image)
         target = like.psnr[place, like.there[place]]
         nearest = np.abs(found[None] - target[:, None]).argmin(axis=1)
         made.copies[place, like.there[place]] = as_bytes(blurred[nearest])
@@ -76,7 +76,7 @@ def _as_far(
     """Copies (K, H, W, C) of an image, changed to the PSNR of `target`, and the PSNR they have."""
     for _ in range(_TRIES):
         copies = as_bytes((image + scale[:, None, None, None] * changes).astype(np.float32))
-        found = _psnr(copies.astype(np.float32), image)
+        found = psnr_of(copies.astype(np.float32), image)
         # clipping at black and white removes some of a change
         scale = np.minimum(scale * 10 ** ((found - target) / 20), most)
     return copies, found
@@ -87,10 +87,3 @@ def _blurred(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
     blurred: NDArray[np.float32] = gaussian_filter(image, sigma * image.shape[1], axes=(0, 1))
     return blurred
-
-
-def _psnr(copies: NDArray[np.float32], image: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(K,), in dB, of copies (K, H, W, C) against an image (H, W, C)."""
-    errors = np.square(copies - image).mean(axis=(1, 2, 3), dtype=np.float64)
-    decibels: NDArray[np.float64] = 10 * np.log10(255**2 / np.maximum(errors, 1e-4))
-    return decibels

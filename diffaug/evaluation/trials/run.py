@@ -20,7 +20,7 @@ from diffaug.evaluation.trials.group import run_group
 from diffaug.evaluation.trials.record import read_trial
 from diffaug.evaluation.trials.seeds import seeds_needed
 
-__all__ = ["Groups", "missing_trials", "run_trials"]
+__all__ = ["Groups", "missing_trials", "rounds", "run_trials"]
 
 Groups = Mapping[tuple[int, int], Sequence[Arm]]
 """Arms by budget and seed. One process does a group, whose trials share images and a judge."""
@@ -42,6 +42,21 @@ def missing_trials(plan: EvaluationPlan, output: str) -> Groups:
         if missing:
             return missing
     return {}
+
+
+def rounds(plan: EvaluationPlan, output: str) -> Iterator[tuple[range, Groups]]:
+    """What to do, in turn, until an evaluation is complete.
+
+    Each time: the seeds whose images are to be generated, which may be there already, and then the
+    trials to run.
+    """
+    ready = 0
+    while True:
+        seeds, missing = range(ready, seeds_needed(plan, output)), missing_trials(plan, output)
+        if not seeds and not missing:
+            return
+        yield seeds, missing
+        ready = max(ready, seeds.stop)
 
 
 def run_trials(output: str, groups: Groups) -> Iterator[int]:

@@ -105,9 +105,6 @@ def weigh(
     )
     picked = _picked(preferred, validation)
     ours = np.array([test[arm.name][seed] for seed, arm in enumerate(picked)])
-    right = None
-    if seen is not None:
-        right = np.stack([seen.right[arm.name][seed] for seed, arm in enumerate(picked)])
     controls = [
         arm
         for arm in arms
@@ -116,10 +113,12 @@ def weigh(
     margins = {arm.name: difference(ours, test[arm.name]) for arm in controls}
     rival = min(margins, key=lambda name: margins[name].low, default=None)
     gain = difference(ours, test[BASELINE])
-    gain_over_images = margin_over_images = None
+    gain_over_images = margin_over_images = left = None
     better = max(exceeds(ours, test[name]) for name in (BASELINE, *margins))
     worse = exceeds(test[BASELINE], ours)
-    if seen is not None and right is not None:
+    if seen is not None:
+        right = np.stack([seen.right[arm.name][seed] for seed, arm in enumerate(picked)])
+        left = from_images(right, seen.right[BASELINE], seen.weights)
         gain_over_images = over_images(right, seen.right[BASELINE], seen.weights)
         worse = max(worse, gain_over_images.not_below)
         if better <= ALPHA:
@@ -143,9 +142,7 @@ def weigh(
         better=better,
         worse=worse,
         visible=smallest_visible(float(np.std(ours - test[BASELINE], ddof=1)), len(ours)),
-        left=None
-        if seen is None or right is None
-        else from_images(right, seen.right[BASELINE], seen.weights),
+        left=left,
     )
 
 

@@ -53,9 +53,9 @@ def _verdict(one: Evidence, worth: float, count: int, is_better: bool, is_worse:
     images = one.gain_over_images or one.gain
     if is_worse:
         word, rest = _HURTS, "."
-    elif is_better and not one.untried:
+    elif is_better and one.margin is not None and not one.untried:
         word = _HELPS
-        rest = f", and by {_signed(one.margin)} relative to {one.rival}, the closest control."
+        rest = f", and by {signed(one.margin)} relative to {one.rival}, the closest control."
     elif max(one.gain.high, images.high) <= worth:
         word = f"no more than {worth:g}"
         rest = f": a gain above {worth:g} point{'' if worth == 1 else 's'} is ruled out."
@@ -108,8 +108,3 @@ def _listed(names: Sequence[str]) -> str:
 def signed(value: Estimate) -> str:
     """A difference and its interval, in points: `+1.2 [+0.3, +2.1]`."""
     return f"{value.mean:+.1f} [{value.low:+.1f}, {value.high:+.1f}]"
-
-
-def _signed(value: Estimate | None) -> str:
-    assert value is not None
-    return signed(value)
