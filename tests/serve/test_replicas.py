@@ -29,6 +29,7 @@ from tests.support.serving import PATIENCE
 
 RECIPE = {"model": GREY, "strength": 0.4, "steps": 4, "copies": 2}
 BATCH = 4
+LOG = "serve.log"
 
 
 @pytest.mark.services
@@ -47,7 +48,10 @@ def test_one_replica_of_two_is_killed(tmp_path: Path) -> None:
     with ray_cluster(environment) as address, run(tmp_path, environment, address) as serve:
         url = f"http://127.0.0.1:{port}"
         wait_until(
-            lambda: is_ready(port) and len(replicas()) == 2, PATIENCE, serve_log(tmp_path), serve
+            lambda: is_ready(port) and len(replicas()) == 2,
+            PATIENCE,
+            (tmp_path / LOG).read_text,
+            serve,
         )
         before = replicas()
         stage = diffaug.RemoteAugmenter(url, RECIPE)
@@ -72,29 +76,47 @@ def test_settings_are_named_in_errors() -> None:
         build({"recipes": {"light": {"strength": 7}}})
 
 
+class Serve:
+    """`serve run`, started again where it gave up: Ray's proxies have a minute to come up, which
+    a machine busy with other tests may take longer for; the proxies come up all the same."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], address: str) -> None:
+        self._folder = folder
+        self._environment = environment
+        command = str(Path(sys.executable).with_name("serve"))
+        self._command = [command, "run", "serve.yaml", "--address", address]
+        self._left = 3
+        self._start()
+
+    def poll(self) -> int | None:
+        """Its exit status, if it is not to be started again; None while it runs."""
+        ended = self.process.poll()
+        if ended is None or not self._left:
+            return ended
+        self._start()
+        return None
+
+    def _start(self) -> None:
+        self._left -= 1
+        with (self._folder / LOG).open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+
 @contextmanager
-def run(
-    folder: Path, environment: dict[str, str], address: str
-) -> Iterator[subprocess.Popen[bytes]]:
+def run(folder: Path, environment: dict[str, str], address: str) -> Iterator[Serve]:
     """`serve run` of the folder's file, on a cluster."""
-    command = [str(Path(sys.executable).with_name("serve")), "run", "serve.yaml"]
-    with Path(serve_log(folder)).open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--address", address],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    serve = Serve(folder, environment, address)
     try:
-        yield process
+        yield serve
     finally:
-        process.terminate()
-        process.wait()
-
-
-def serve_log(folder: Path) -> str:
-    return str(folder / "serve.log")
+        serve.process.terminate()
+        serve.process.wait()
 
 
 def replicas() -> list[int]:

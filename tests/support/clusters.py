@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +21,25 @@ __all__ = ["ray_cluster"]
 
 @contextmanager
 def ray_cluster(environment: Mapping[str, str]) -> Iterator[str]:
-    """A Ray cluster of two workers on loopback, in a folder of its own; yields its address."""
+    """A Ray cluster of two workers on loopback, in a folder of its own; yields its address.
+
+    One at a time: Ray gives its own parts fixed times to start in, which two clusters that share
+    two cores with other tests may miss.
+    """
+    with _alone(), _cluster(environment) as address:
+        yield address
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Whoever holds this user's lock; closing the file, or dying, gives it up."""
+    with (Path(tempfile.gettempdir()) / f"diffaug-ray-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _cluster(environment: Mapping[str, str]) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # its sockets' paths must be short
     (port,) = free_ports(1)
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"]
