@@ -125,8 +125,8 @@ class Evaluation(Fields):
     )
     augmented: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (),
-        description="NAME=SHARDS: images made elsewhere, as an arm on trial; each has the key of "
-        "its source, or that, a hyphen and more",
+        description="NAME=SHARDS or NAME=FOLDER: images made elsewhere, as an arm on trial; each "
+        "has the key of its source, or the name of its file, or that, a hyphen and more",
     )
     measure: Literal["accuracy", "balanced"] = Field(
         "accuracy",
@@ -148,11 +148,11 @@ class Evaluation(Fields):
     one_step_strengths: Annotated[tuple[_Strength, ...], Commas(_numbers)] = Field(
         (0.2, 0.4, 0.6), min_length=1, description="strengths of one-step"
     )
-    classifier: str = Field(
-        "cnn",
-        min_length=1,
-        description="cnn, a small network trained from scratch; or a transformers "
-        "image-classification model to fine-tune: a folder, or org/name[@revision]",
+    classifier: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="cnn or resnet, small networks trained from scratch; or a transformers "
+        "image-classification model to fine-tune: a folder, or org/name[@revision] [default: "
+        "resnet for images in colour, cnn for grey ones]",
     )
     train_steps: int = Field(600, ge=1, description="optimizer steps of every training")
     train_batch: int = Field(
@@ -164,8 +164,8 @@ class Evaluation(Fields):
     learning_rate: float | None = Field(
         None,
         gt=0,
-        description="peak learning rate of AdamW [default: 0.004 for cnn, 0.0001 for a "
-        "transformers model]",
+        description="peak learning rate of AdamW [default: 0.004 for cnn and resnet, 0.0001 for "
+        "a transformers model]",
     )
     corruptions: Names = Field(
         CORRUPTIONS, min_length=1, description="corruptions of validation and test images"
@@ -183,10 +183,13 @@ class Evaluation(Fields):
         "from its card]",
     )
 
-    @property
-    def rate(self) -> float:
-        """The learning rate."""
-        return self.learning_rate or (0.004 if self.classifier == "cnn" else 0.0001)
+    def classifier_of(self, channels: int) -> str:
+        """The classifier of images of 1 or 3 channels."""
+        return self.classifier or ("cnn" if channels == 1 else "resnet")
+
+    def rate_of(self, classifier: str) -> float:
+        """The learning rate of a classifier."""
+        return self.learning_rate or (0.004 if classifier in ("cnn", "resnet") else 0.0001)
 
     @property
     def made_elsewhere(self) -> dict[str, str]:
@@ -209,7 +212,8 @@ class Evaluation(Fields):
             taken = any(re.match(rf"{family}($|[-+])", name) for family in FAMILIES)
             if not _NAME.fullmatch(name) or taken or not url:
                 raise ValueError(
-                    f"augmented is NAME=SHARDS, with a name that is no other arm's, got {one!r}"
+                    "augmented is NAME=SHARDS or NAME=FOLDER, with a name that is no other arm's, "
+                    f"got {one!r}"
                 )
         if len(self.made_elsewhere) < len(self.augmented):
             raise ValueError("augmented: give each name once")

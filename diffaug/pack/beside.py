@@ -8,6 +8,7 @@ classes.
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -23,7 +24,15 @@ from diffaug.pack.record import read_records
 from diffaug.pack.source import printable
 from diffaug.recipe import Recipe
 
-__all__ = ["open_folder", "pack_folders", "permitted", "refuse_pictures", "source_place"]
+__all__ = [
+    "keys_by_path",
+    "names_folder",
+    "open_folder",
+    "pack_folders",
+    "permitted",
+    "refuse_pictures",
+    "source_place",
+]
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 
@@ -66,7 +75,7 @@ def pack_folders(
     """
     patterns = dict.fromkeys(pattern for some in given for pattern in some)
     refuse_pictures(patterns)
-    folders = {one: storage.identity(one) for one in patterns if _is_folder(one)}
+    folders = {one: storage.identity(one) for one in patterns if names_folder(one)}
     if not folders:
         return [list(some) for some in given], []
     for folder in folders:
@@ -89,6 +98,11 @@ def pack_folders(
     return [[url for one in some for url in shards[one]] for some in given], [*packed.values()]
 
 
+def names_folder(pattern: str) -> bool:
+    """Whether a source is a folder; the name of a tar is not looked up, which costs a request."""
+    return not pattern.endswith(_TARS) and storage.is_folder(pattern)
+
+
 def source_place(output: str) -> str:
     """Where the folders among the sources of an output are packed: `OUTPUT-source`.
 
@@ -106,6 +120,31 @@ def source_place(output: str) -> str:
             "pictures of SOURCE are packed beside OUTPUT"
         )
     return f"{place}-source"
+
+
+def keys_by_path(output: str, shards: Iterable[str]) -> dict[str, str | None]:
+    """The keys of pictures of folders, by their paths below a folder without the extension.
+
+    Args:
+        output: what the folders were packed beside.
+        shards: of which the folders' are some.
+
+    Returns:
+        None instead of a key where several pictures have the same path but for the extension.
+
+    Raises:
+        ConfigError: a record cannot be read.
+    """
+    place, theirs = source_place(output), set(map(storage.identity, shards))
+    found: dict[str, str | None] = {}
+    for record in read_records(place).values():
+        if theirs.isdisjoint(storage.identity(storage.join(place, one)) for one in record.shards):
+            continue
+        for path, picture in record.pictures.items():
+            if picture.key is not None:
+                name = posixpath.splitext(path)[0]
+                found[name] = None if name in found else picture.key
+    return found
 
 
 def open_folder(url: str) -> FolderSource:
@@ -147,11 +186,6 @@ def refuse_pictures(patterns: Iterable[str]) -> None:
                 f"{public} is a picture, and not a shard: name the folder that it lies in, "
                 f"{public.rpartition('/')[0] or '.'}"
             )
-
-
-def _is_folder(pattern: str) -> bool:
-    """Whether a source is a folder; the name of a tar is not looked up, which costs a request."""
-    return not pattern.endswith(_TARS) and storage.is_folder(pattern)
 
 
 def _refuse_inside(folder: str, output: str) -> None:

@@ -153,6 +153,29 @@ def log_loss(confidences: NDArray[np.float32], targets: NDArray[np.int64]) -> fl
     return torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets)).item()
 
 
+@pytest.mark.parametrize(
+    ("side", "channels", "stage"), [(28, 1, 14), (32, 3, 16), (96, 3, 12), (128, 3, 16), (8, 3, 8)]
+)
+def test_a_residual_network_of_any_size_is_small(side: int, channels: int, stage: int) -> None:
+    model = new_classifier("resnet", Task(channels, 7, side), seed=0).eval()
+    assert 290_000 < sum(weight.numel() for weight in model.parameters()) < 330_000
+    seen: list[tuple[int, ...]] = []
+    for module in model.modules():
+        if type(module).__name__ == "_Block":
+            module.register_forward_hook(lambda *given: seen.append(tuple(given[2].shape)))
+    logits = model(torch.rand(2, channels, side, side))
+    assert logits.shape == (2, 7)
+    assert [shape[1] for shape in seen] == [32, 32, 64, 64, 96]
+    assert [seen[place][2] for place in (0, 2, 4)] == [stage, -(-stage // 2), -(-stage // 4)]
+
+
+def test_the_classifier_that_nobody_chose_is_that_for_the_colours() -> None:
+    settings = Evaluation()
+    assert [settings.classifier_of(channels) for channels in (1, 3)] == ["cnn", "resnet"]
+    assert Evaluation(classifier="cnn").classifier_of(3) == "cnn"
+    assert settings.rate_of("google/vit@1") < settings.rate_of("resnet")
+
+
 def test_a_training_learns_and_comes_out_the_same() -> None:
     images = np.concatenate([pictures(8) // 8, pictures(8)])
     lesson = Lesson(images, np.repeat([0, 1], 8), 2)
@@ -194,7 +217,7 @@ def test_what_takes_an_images_place_brings_its_class() -> None:
         ("arms", "jitter+blur", r"jitter\+blur cannot be joined: use trivial-augment, jitter"),
         ("arms", "reconstruct+one-step", "one of the last three at most"),
         ("arms", "jitter+jitter", "each once"),
-        ("augmented", ["mixup=x.tar"], "augmented is NAME=SHARDS, with a name that"),
+        ("augmented", ["mixup=x.tar"], "augmented is NAME=SHARDS or NAME=FOLDER, with a name that"),
         ("augmented", ["x.tar"], "augmented is NAME=SHARDS"),
         ("augmented", ["reconstruct-0.3=x.tar"], "with a name that is no other arm's"),
         ("arms", "jitter+mixup,mixup+jitter", "is there twice: what is joined has no order"),
@@ -212,7 +235,7 @@ def test_a_transformers_model_is_given_images_as_its_processor_would(
 ) -> None:
     """Its body is kept, its head is new; what is not a model is named."""
     vit(tmp_path / "vit")
-    model = new_classifier(str(tmp_path / "vit"), Task(channels=3, classes=4), seed=0)
+    model = new_classifier(str(tmp_path / "vit"), Task(channels=3, classes=4, side=32), seed=0)
     images = torch.from_numpy(pictures(2, 3)).permute(0, 3, 1, 2) / 255
     logits = model(images)
     assert logits.shape == (2, 4)
@@ -227,7 +250,7 @@ def test_a_transformers_model_is_given_images_as_its_processor_would(
     ours = dict(model.named_parameters())
     assert all(torch.equal(ours[f"model.vit.{name}"], value) for name, value in saved.items())
     monkeypatch.setenv("HOME", str(tmp_path))
-    grey = new_classifier("~/vit", Task(channels=1, classes=4), seed=0)
+    grey = new_classifier("~/vit", Task(channels=1, classes=4, side=32), seed=0)
     assert torch.equal(grey(images[:, :1]), grey(images[:, :1].expand(-1, 3, -1, -1)))
     with pytest.raises(ConfigError, match=r"classifier .*empty: transformers cannot load an image"):
-        new_classifier(str(tmp_path / "empty"), Task(3, 4), 0)
+        new_classifier(str(tmp_path / "empty"), Task(3, 4, 32), 0)

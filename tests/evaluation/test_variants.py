@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
@@ -24,13 +24,8 @@ from diffaug.evaluation.images.pictures import Form, Pictures
 from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.trials import variants
 from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
-from diffaug.evaluation.trials.variants import (
-    Changed,
-    Labelled,
-    flips_and_crops,
-    jitter,
-    trivial_augment,
-)
+from diffaug.evaluation.trials.trivial_augment import OPERATIONS, trivial_augment
+from diffaug.evaluation.trials.variants import Changed, Labelled, flips_and_crops, jitter
 from tests.support.hostile import write_samples
 from tests.support.small_pictures import PIXELS, pictures
 
@@ -108,6 +103,50 @@ def test_trivial_augment_changes_most_images_by_something_else_each_time() -> No
     made = trivial_augment(pictures(1).repeat(200, axis=0), np.random.default_rng(0))
     assert len({one.tobytes() for one in made}) > 100
     assert made.shape == (200, 28, 28, 1)
+
+
+def by_pillow(operation: str, image: Image.Image, strength: float, way: bool) -> Image.Image:
+    """An operation of TrivialAugment."""
+    signed, (width, height) = strength if way else -strength, image.size
+    factor = 1 - 0.99 * strength if way else 1 + 0.99 * strength
+    affine = {
+        "shear-x": (1, 0.99 * signed, 0, 0, 1, 0),
+        "shear-y": (1, 0, 0, 0.99 * signed, 1, 0),
+        "translate-x": (1, 0, signed * width, 0, 1, 0),
+        "translate-y": (1, 0, 0, 0, 1, signed * height),
+    }
+    match operation:
+        case "identity":
+            return image
+        case "autocontrast" | "equalize":
+            made: Image.Image = getattr(ImageOps, operation)(image)
+        case "posterize":
+            made = ImageOps.posterize(image, 8 - round(6 * strength))
+        case "solarize":
+            made = ImageOps.solarize(image, 256 - round(256 * strength))
+        case "rotate":
+            made = image.rotate(135 * signed)
+        case "brightness" | "contrast" | "sharpness" | "color":
+            made = getattr(ImageEnhance, operation.title())(image).enhance(factor)
+        case _:
+            made = image.transform(image.size, Image.Transform.AFFINE, affine[operation])
+    return made
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_operations_are_pillows(operation: str, channels: int) -> None:
+    """A place between two pixels may be rounded to either, and a level by one."""
+    random, images = np.random.default_rng(0), pictures(4, channels).repeat(5, axis=0)[:, :24]
+    images[4:8] = images[4:8] // 4 + 40
+    images[8] = 7
+    strengths, ways = random.random(len(images)), random.random(len(images)) < 0.5
+    made = OPERATIONS[operation](images, strengths, ways)
+    for image, strength, way, found in zip(images, strengths, ways, made, strict=True):
+        seen = by_pillow(operation, Image.fromarray(image.squeeze()), float(strength), bool(way))
+        expected = np.asarray(seen, dtype=int).reshape(found.shape)
+        assert (np.abs(found - expected) > 1).mean() < 0.005
+        assert np.abs(found - expected).mean() < 0.5
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -188,7 +227,7 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
     keys = ["cat", "cat-7", "c", "d", "e", "f"]
     known = [*keys, "cat-9"]  # which is not labelled
     form, shard = Form(8, 8, "L"), elsewhere(tmp_path, made)
-    found = read_elsewhere("other", shard, form, keys, known)
+    found = read_elsewhere("other", shard, form, keys, known, {})
     pool = pool_of(found, "other", shard, of, keys)
     (tmp_path / "seed-0").mkdir()
     save_elsewhere(pool, str(tmp_path), 0, "other")
@@ -201,4 +240,21 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
     with pytest.raises(ConfigError, match=r"augmented other: no image of .*such as x: name each"):
         pool_of(found, "other", shard, of, list("xyzuvw"))
     with pytest.raises(ConfigError, match="several images of the source have the same key"):
-        read_elsewhere("other", shard, form, keys, [*keys, "cat"])
+        read_elsewhere("other", shard, form, keys, [*keys, "cat"], {})
+
+
+def test_pictures_of_a_folder_are_those_of_the_files_they_are_named_after(tmp_path: Path) -> None:
+    """Of a source that was a folder, too, or of a shard's samples by the name of the file alone."""
+    shades = {"hat/a-1": 10, "hat/a": 20, "t-shirt/b-0": 30, "t-shirt/c": 40, "hat/00000009-x": 50}
+    for name, shade in shades.items():
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), shade, np.uint8)).save(path)
+    known = [f"{number:08d}" for number in range(10)]
+    paths: dict[str, str | None] = {"hat/a": known[0], "t-shirt/b": known[1], "t-shirt/d": known[2]}
+    form = Form(8, 8, "L")
+    made = read_elsewhere("other", str(tmp_path), form, known, known, paths)
+    found = {key: sorted(int(image[0, 0, 0]) for image in some) for key, some in made.items()}
+    assert found == {known[0]: [10, 20], known[1]: [30], known[9]: [50]}
+    with pytest.raises(ConfigError, match=r"several pictures of the source have the name of hat/a"):
+        read_elsewhere("other", str(tmp_path), form, known, known, {**paths, "hat/a": None})

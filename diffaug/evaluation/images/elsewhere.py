@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import posixpath
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from diffaug.evaluation.images.corruptions import Images
 from diffaug.evaluation.images.pictures import Form, Pictures, as_array
 from diffaug.evaluation.images.pool import Pool, psnr_of
 from diffaug.output.evaluation import EvaluationOutput
+from diffaug.pack.beside import names_folder, open_folder
 from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
@@ -37,55 +40,88 @@ def load_elsewhere(output: str, seed: int, name: str) -> Pool:
 
 
 def read_elsewhere(
-    name: str, shards: str, form: Form, keys: Collection[str], known: Sequence[str]
+    name: str,
+    place: str,
+    form: Form,
+    keys: Collection[str],
+    known: Sequence[str],
+    paths: Mapping[str, str | None],
 ) -> Made:
-    """The images of shards that are named after labelled images, in the form of those.
+    """The images that are named after labelled images, in the form of those.
 
     Args:
         name: of the arm.
-        shards: a file, glob or brace range; the key of each sample is that of its source, or
-            begins with it and a hyphen; of several such sources, the longest key counts. Those of
-            other images are passed over.
+        place: shards (a file, glob or brace range) or a folder of pictures. The key of a sample, or
+            the path of a picture without its extension, is that of its source, or begins with it
+            and a hyphen; of several such sources, the longest counts. For a picture, the name of
+            its file will do. Those of other images are passed over.
         form: what all are brought to.
         keys: of the labelled images.
         known: the keys of all images of the sources.
+        paths: the keys of those that were pictures of a folder, by their paths in it without
+            extension; None where several have the same.
 
     Raises:
-        ConfigError: several images of the sources have the same key, there are no such shards, or a
-            picture cannot be read.
+        ConfigError: several images of the sources have the same key or path, there are no such
+            shards, or a picture cannot be read.
         OSError: a shard cannot be read.
     """
-    every = set(known)
-    if len(every) < len(known):
+    if len(set(known)) < len(known):
         raise ConfigError(
             f"augmented {name}: several images of the source have the same key, so that it is not "
             "clear whose images these are: pack the source anew, into shards of one name"
         )
-    reading, found = Reading.of(Recipe()), dict[str, list[Images]]()
-    for url in storage.expand([shards]):
-        with storage.open_read(url) as stream:
-            for sample in read_samples(stream, reading.reads):
-                key = _source(sample.key or "", every)
-                if key not in keys:
-                    continue
-                try:
-                    image = decode(reading.image(sample).data, Recipe().max_pixels).shown
-                except DefectError as defect:
-                    shown = storage.public_url(url)
-                    raise ConfigError(
-                        f"augmented {name}: {sample.key} of {shown}: {defect.reason}"
-                    ) from None
-                found.setdefault(key, []).append(as_array(form.bring(image), form.mode))
+    called = {key: key for key in known} | paths
+    found = dict[str, list[Images]]()
+    for image in _folder(place) if names_folder(place) else _shards(place):
+        key = _source(image.name, called)
+        if key == "":
+            key = _source(posixpath.basename(image.name), called)
+        if key is None:
+            raise ConfigError(
+                f"augmented {name}: several pictures of the source have the name of {image.name}, "
+                "but for its extension: rename them"
+            )
+        if key not in keys:
+            continue
+        try:
+            picture = decode(image.load(), Recipe().max_pixels).shown
+        except DefectError as defect:
+            raise ConfigError(f"augmented {name}: {image.place}: {defect.reason}") from None
+        found.setdefault(key, []).append(as_array(form.bring(picture), form.mode))
     return found
 
 
-def pool_of(made: Made, name: str, shards: str, of: Pictures, keys: Sequence[str]) -> Pool:
+class _Image(NamedTuple):
+    """An encoded image, its name without extension, and where it is."""
+
+    name: str
+    place: str
+    load: Callable[[], bytes | memoryview]
+
+
+def _shards(pattern: str) -> Iterator[_Image]:
+    reading = Reading.of(Recipe())
+    for url in storage.expand([pattern]):
+        with storage.open_read(url) as stream:
+            for sample in read_samples(stream, reading.reads):
+                place = f"{sample.key} of {storage.public_url(url)}"
+                yield _Image(sample.key or "", place, lambda s=sample: reading.image(s).data)
+
+
+def _folder(url: str) -> Iterator[_Image]:
+    for one in open_folder(url).pictures(None):
+        place = f"{one.name} of {storage.public_url(url)}"
+        yield _Image(posixpath.splitext(one.name)[0], place, one.load)
+
+
+def pool_of(made: Made, name: str, place: str, of: Pictures, keys: Sequence[str]) -> Pool:
     """Those of them that were made of some labelled images.
 
     Args:
         made: see `read_elsewhere`.
         name: of the arm.
-        shards: where they were read.
+        place: where they were read.
         of: the labelled images.
         keys: their keys.
 
@@ -95,7 +131,7 @@ def pool_of(made: Made, name: str, shards: str, of: Pictures, keys: Sequence[str
     found = {place: made[key] for place, key in enumerate(keys) if key in made}
     if not found:
         raise ConfigError(
-            f"augmented {name}: no image of {storage.public_url(shards)} is named after a labelled "
+            f"augmented {name}: no image of {storage.public_url(place)} is named after a labelled "
             f"one, such as {keys[0]}: name each as its source, or with a hyphen and more after it"
         )
     shape = (len(of), max(map(len, found.values())))
@@ -108,10 +144,10 @@ def pool_of(made: Made, name: str, shards: str, of: Pictures, keys: Sequence[str
     return Pool(copies, there, psnr)
 
 
-def _source(key: str, every: Collection[str]) -> str:
-    """The key of the source that a key names: it, or all of it before one of its hyphens."""
-    while key not in every:
-        key, hyphen, _ = key.rpartition("-")
+def _source(name: str, called: Mapping[str, str | None]) -> str | None:
+    """The key of what is called by a name, or by all of it before one of its hyphens; else ""."""
+    while name not in called:
+        name, hyphen, _ = name.rpartition("-")
         if not hyphen:
             return ""
-    return key
+    return called[name]

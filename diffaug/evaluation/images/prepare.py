@@ -28,6 +28,7 @@ from diffaug.evaluation.plan import EvaluationPlan, freeze_plan, read_plan_if_an
 from diffaug.job.look import look_at_classes, refuse_losses
 from diffaug.models import Checkpoint, checkpoint_of, load_model
 from diffaug.output.evaluation import EvaluationOutput
+from diffaug.pack.beside import keys_by_path
 from diffaug.pictures.fit import Fit
 from diffaug.pictures.losses import losses
 
@@ -65,7 +66,7 @@ def prepare(
         _refuse_losses(plan, drawn.form, checkpoint)
     with storage.scratch(output) as scratch:
         _write(plan, drawn, scratch, passed)
-        _take_elsewhere(plan, drawn, str(scratch))
+        _take_elsewhere(plan, drawn, str(scratch), output)
         made = [folder for folder in scratch.iterdir() if folder.is_dir()]
         places = {folder: EvaluationOutput(output).folder / folder.name for folder in made}
         taken = [place for place in places.values() if place.exists()]
@@ -91,17 +92,17 @@ def _refuse_losses(plan: EvaluationPlan, form: Form, checkpoint: Checkpoint) -> 
         refuse_losses(dict.fromkeys(found, "all"), plan.recipe, shape)
 
 
-def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str) -> None:
+def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str, output: str) -> None:
     """What was made elsewhere of each seed's labelled images."""
     elsewhere = plan.settings.made_elsewhere
     if not elsewhere:
         return
     labelled = [EvaluationOutput(folder).labelled(seed) for seed in range(plan.settings.seeds)]
-    keys = [read_keys(shard) for shard in labelled]
-    for name, shards in elsewhere.items():
-        made = read_elsewhere(name, shards, drawn.form, set(chain(*keys)), drawn.keys)
+    keys, paths = [read_keys(shard) for shard in labelled], keys_by_path(output, plan.sources)
+    for name, place in elsewhere.items():
+        made = read_elsewhere(name, place, drawn.form, set(chain(*keys)), drawn.keys, paths)
         for seed, shard in enumerate(labelled):
-            pool = pool_of(made, name, shards, read_pictures(shard, drawn.form.mode), keys[seed])
+            pool = pool_of(made, name, place, read_pictures(shard, drawn.form.mode), keys[seed])
             save_elsewhere(pool, folder, seed, name)
 
 

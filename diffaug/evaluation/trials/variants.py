@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageOps
 
 from diffaug.evaluation.images.corruptions import Images, as_bytes
 from diffaug.evaluation.images.pool import Places
+from diffaug.evaluation.trials.trivial_augment import trivial_augment
 
 __all__ = [
     "CHANGED",
@@ -20,7 +20,6 @@ __all__ = [
     "Variants",
     "flips_and_crops",
     "jitter",
-    "trivial_augment",
 ]
 
 _JITTER = 0.4, 0.1
@@ -84,33 +83,33 @@ class Changed:
         return places, images
 
 
-def trivial_augment(images: Images, random: np.random.Generator) -> Images:
-    """One random operation of random strength per image (TrivialAugment, Müller & Hutter 2021)."""
-    made = np.empty_like(images)
-    for row, pixels in enumerate(images):
-        image = Image.fromarray(pixels.squeeze())
-        operation = _OPERATIONS[random.integers(len(_OPERATIONS))]
-        changed = operation(image, float(random.random()), random.random() < 0.5)
-        made[row] = np.asarray(changed).reshape(made.shape[1:])
-    return made
-
-
 def jitter(images: Images, random: np.random.Generator) -> Images:
     """Brightness, contrast, saturation and hue, each changed at random, in this order.
 
     Grey images have neither saturation nor hue. Hue is turned in the plane of YIQ's chroma.
     """
     x = images.astype(np.float32)
-    brightness, contrast, saturation = 1 + _JITTER[0] * random.uniform(-1, 1, (3, len(x), 1, 1, 1))
+    factors = 1 + _JITTER[0] * random.uniform(-1, 1, (3, len(x), 1, 1, 1))
+    brightness, contrast, saturation = factors.astype(np.float32)
     turn = 2 * np.pi * _JITTER[1] * random.uniform(-1, 1, len(x))
-    x = np.clip(x * brightness.astype(np.float32), 0, 255)
-    mean = (x @ _LUMA if x.shape[3] == 3 else x[..., 0]).mean(axis=(1, 2))[:, None, None, None]
-    x = np.clip(mean + contrast.astype(np.float32) * (x - mean), 0, 255)
+    x *= brightness
+    np.clip(x, 0, 255, out=x)
+    means = x.mean(axis=(1, 2)) @ _LUMA if x.shape[3] == 3 else x.mean(axis=(1, 2))[:, 0]
+    _away_from(means[:, None, None, None], contrast, x)
     if x.shape[3] == 3:
-        grey = (x @ _LUMA)[..., None]
-        x = np.clip(grey + saturation.astype(np.float32) * (x - grey), 0, 255)
-        x = np.einsum("nhwc,ndc->nhwd", x, _hue(turn))
+        _away_from((x @ _LUMA)[..., None], saturation, x)
+        x = np.matmul(x.reshape(len(x), -1, 3), _hue(turn).transpose(0, 2, 1)).reshape(x.shape)
     return as_bytes(x)
+
+
+def _away_from(
+    plain: NDArray[np.float32], factor: NDArray[np.float32], x: NDArray[np.float32]
+) -> None:
+    """Nearer to an image without contrast or colour, or further from it; in place."""
+    x -= plain
+    x *= factor
+    x += plain
+    np.clip(x, 0, 255, out=x)
 
 
 def _hue(turn: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -123,36 +122,8 @@ def _hue(turn: NDArray[np.float64]) -> NDArray[np.float32]:
     return turned
 
 
-def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
-    return lambda image, m, less: kind(image).enhance(1 - 0.99 * m if less else 1 + 0.99 * m)
-
-
-def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
-    return image.transform(image.size, Image.Transform.AFFINE, matrix)
-
-
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _LUMA = _YIQ[0].astype(np.float32)
 
 CHANGED = {"trivial-augment": trivial_augment, "jitter": jitter}
 """The changes, by the names of their arms."""
-
-Operation = Callable[[Image.Image, float, bool], Image.Image]
-"""Takes an image, a strength in [0, 1), and which of two directions."""
-
-_OPERATIONS: list[Operation] = [
-    lambda image, m, way: image,
-    lambda image, m, way: ImageOps.autocontrast(image),
-    lambda image, m, way: ImageOps.equalize(image),
-    lambda image, m, way: ImageOps.posterize(image, 8 - round(6 * m)),
-    lambda image, m, way: ImageOps.solarize(image, 256 - round(256 * m)),
-    lambda image, m, way: image.rotate(135 * m if way else -135 * m),
-    lambda image, m, way: _affine(image, (1, 0.99 * m if way else -0.99 * m, 0, 0, 1, 0)),
-    lambda image, m, way: _affine(image, (1, 0, 0, 0.99 * m if way else -0.99 * m, 1, 0)),
-    lambda image, m, way: _affine(image, (1, 0, (m if way else -m) * image.width, 0, 1, 0)),
-    lambda image, m, way: _affine(image, (1, 0, 0, 0, 1, (m if way else -m) * image.height)),
-    _enhance(ImageEnhance.Brightness),
-    _enhance(ImageEnhance.Contrast),
-    _enhance(ImageEnhance.Sharpness),
-    _enhance(ImageEnhance.Color),
-]
