@@ -17,6 +17,7 @@ __all__ = [
     "DIFFUSION",
     "FAMILIES",
     "FIRST_SEEDS",
+    "FIXED",
     "MATCHED",
     "SEVERITIES",
     "Evaluation",
@@ -41,6 +42,9 @@ FAMILIES = {
     "oversampled": "the other half of the batch again instead of augmented images",
     "trivial-augment": "one random operation of random strength per image (Müller & Hutter 2021)",
     "jitter": "brightness, contrast, saturation and hue changed at random",
+    "fixed-trivial-augment": "trivial-augment once for each of as many copies of an image as the "
+    "diffusion model makes, instead of anew whenever an image is drawn",
+    "fixed-jitter": "jitter in that way",
     "mixup": "pairs of images and labels, mixed (Zhang et al. 2018)",
     "blur": "a blur whose PSNR is, copy for copy, as close as a blur can come to that of the arm "
     "chosen on validation images, for clean and for corrupted ones",
@@ -52,6 +56,9 @@ FAMILIES = {
     "one-step": "noised part-way, then denoised in one network call",
 }
 """The families of arms; the last three have one arm per strength. Some can be joined by `+`."""
+
+FIXED = ("fixed-trivial-augment", "fixed-jitter")
+"""Changes that are made once: what a change owes to being drawn anew."""
 
 FIRST_SEEDS = 5
 """Seeds before it is first asked whether they are enough: fewer say little of how they differ."""
@@ -118,7 +125,7 @@ class Evaluation(Fields):
         "--validation-source; strength and filters are chosen on them",
     )
     arms: Names = Field(
-        tuple(FAMILIES),
+        tuple(family for family in FAMILIES if family not in FIXED),
         min_length=1,
         description="arms to train; flips-crops is always one. trivial-augment+reconstruct does "
         "both in turn, and so do other arms joined by +",
@@ -159,7 +166,20 @@ class Evaluation(Fields):
         64,
         ge=2,
         multiple_of=2,
-        description="images per step; half of them are augmented, in arms that augment",
+        description="images per step",
+    )
+    share: float = Field(
+        0.5, gt=0, lt=1, description="share of them that is augmented, in arms that augment"
+    )
+    weight: float = Field(
+        1.0, gt=0, description="weight of augmented images in the loss; labelled ones have 1"
+    )
+    soften: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how much of the label of an image made by the diffusion model is spread over "
+        "all classes, times its strength",
     )
     learning_rate: float | None = Field(
         None,
@@ -182,6 +202,11 @@ class Evaluation(Fields):
         "images), images (others too), classes (others with their classes), or unknown [default: "
         "from its card]",
     )
+
+    @property
+    def augmented_per_batch(self) -> int:
+        """Images of a batch that are augmented, in arms that augment."""
+        return min(max(1, round(self.share * self.train_batch)), self.train_batch - 1)
 
     def classifier_of(self, channels: int) -> str:
         """The classifier of images of 1 or 3 channels."""

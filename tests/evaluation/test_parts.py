@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -188,21 +187,63 @@ def test_a_training_learns_and_comes_out_the_same() -> None:
     assert not np.array_equal(other, found)
 
 
-def test_what_takes_an_images_place_brings_its_class() -> None:
-    """Of four images, black to white, two have copies, which are darker by one."""
+def four_shades() -> tuple[NDArray[np.uint8], Pool]:
+    """Four images, black to white, and copies of two, which are darker by one."""
     grey = np.array([0, 60, 120, 180], dtype=np.uint8)
     images = np.tile(grey[:, None, None, None], (1, 8, 8, 1))
     there = np.array([[False], [True], [True], [False]])
-    pool = Pool(images[:, None] - 1, there, np.full((4, 1), 48.0))
+    return images, Pool(images[:, None] - 1, there, np.full((4, 1), 48.0))
+
+
+def test_what_takes_an_images_place_brings_its_class() -> None:
+    images, pool = four_shades()
     lesson = Lesson(images, np.arange(4), 4, pool, moved=False)
-    for batch, targets in islice(_batches(lesson, 8, 20, 0), 20):
+    settings = Evaluation(train_batch=8, train_steps=20)
+    found = list(_batches(lesson, settings, 0))
+    assert len(found) == 20
+    for batch, targets, weights in found:
+        assert torch.equal(weights, torch.ones(8))
         for place, (image, target) in enumerate(zip(batch, targets.argmax(dim=1), strict=True)):
-            assert image[0, 0, 0] == grey[target] - (place >= 4)
-            assert place < 4 or target in (1, 2)
+            assert image[0, 0, 0] == 60 * int(target) - (place >= 4)
+            assert place < 4 or int(target) in (1, 2)
     again = Lesson(images, np.arange(4), 4, repeated=True, moved=False)
-    batch, targets = next(_batches(again, 8, 1, 0))
+    batch, targets, _ = next(_batches(again, settings, 0))
     assert np.array_equal(batch[:4], batch[4:])
     assert torch.equal(targets[:4], targets[4:])
+
+
+def test_augmented_images_have_their_share_their_weight_and_softer_labels() -> None:
+    images, pool = four_shades()
+    settings = Evaluation(train_batch=8, train_steps=3, share=0.3, weight=0.25)
+    lesson = Lesson(images, np.arange(4), 4, pool, moved=False, softened=0.4)
+    for batch, targets, weights in _batches(lesson, settings, 0):
+        made = batch[:, 0, 0, 0] % 60 == 59
+        assert made.tolist() == [False] * 6 + [True] * 2
+        assert torch.equal(weights, torch.tensor([1.0] * 6 + [0.25] * 2))
+        largest, rest = targets.max(dim=1).values, targets.sort(dim=1).values[:, :3]
+        assert torch.allclose(largest, torch.tensor([1.0] * 6 + [0.7] * 2))
+        assert torch.allclose(rest[6:], torch.tensor(0.1))
+    repeated = Lesson(images, np.arange(4), 4, repeated=True, moved=False)
+    batch, _, weights = next(_batches(repeated, settings, 0))
+    assert np.array_equal(batch[6:], batch[:2])
+    assert torch.equal(weights, torch.ones(8))
+
+
+def test_what_weighs_nothing_teaches_nothing() -> None:
+    """The copies have the wrong classes; with hardly any weight the classifier learns the right."""
+    dark, bright = pictures(8) // 8, pictures(8)
+    images, targets = np.concatenate([dark, bright]), np.repeat([0, 1], 8)
+    wrong = Pool(images[::-1][:, None].copy(), np.ones((16, 1), bool), np.full((16, 1), 9.0))
+    lesson, on = Lesson(images, targets, 2, wrong), Execution.choose(dtype="float32", device="cpu")
+    right = [
+        (train_classifier(lesson, settings, 0, on).confidences(images).argmax(1) == targets).mean()
+        for settings in (
+            Evaluation(train_steps=60, train_batch=16, weight=1e-6),
+            Evaluation(train_steps=60, train_batch=16, weight=1e6),
+        )
+    ]
+    assert right[0] > 0.9
+    assert right[1] < 0.1
 
 
 @pytest.mark.parametrize(

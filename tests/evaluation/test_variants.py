@@ -25,7 +25,7 @@ from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.trials import variants
 from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
 from diffaug.evaluation.trials.trivial_augment import OPERATIONS, trivial_augment
-from diffaug.evaluation.trials.variants import Changed, Labelled, flips_and_crops, jitter
+from diffaug.evaluation.trials.variants import Changed, Labelled, fixed, flips_and_crops, jitter
 from tests.support.hostile import write_samples
 from tests.support.small_pictures import PIXELS, pictures
 
@@ -184,6 +184,14 @@ def test_a_copy_is_changed_whenever_it_is_drawn(pool: Pool) -> None:
     assert np.array_equal(changed, plain // 2 // 2)
     _, own = Changed(Labelled(pictures()), [darker]).draw(places, np.random.default_rng(0))
     assert np.array_equal(own, pictures()[places] // 2)
+
+
+def test_a_fixed_copy_is_changed_once() -> None:
+    pool = fixed(pictures(), jitter, 3, np.random.default_rng(0))
+    assert pool.copies.shape == (6, 3, 28, 28, 1)
+    assert pool.psnr[4, 2] == pytest.approx(_psnr(pool.copies[4, 2], pictures()[4]))
+    _, drawn = pool.draw(np.repeat(4, 100), np.random.default_rng(1))
+    assert {one.tobytes() for one in drawn} == {one.tobytes() for one in pool.copies[4]}
 
 
 def test_a_field_has_the_spectrum_of_the_change_it_stands_for() -> None:

@@ -14,6 +14,7 @@ from diffaug.evaluation.images.elsewhere import load_elsewhere
 from diffaug.evaluation.images.pool import Pool, read_pool
 from diffaug.evaluation.images.sets import labelled, scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
+from diffaug.evaluation.settings import FIXED
 from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
 from diffaug.evaluation.trials.record import (
     Hits,
@@ -27,7 +28,7 @@ from diffaug.evaluation.trials.scores import by_preference, scores_table
 from diffaug.evaluation.trials.scoring import hits_of, score_of
 from diffaug.evaluation.trials.seeds import seeds_needed
 from diffaug.evaluation.trials.training import Lesson, Trained, train_classifier
-from diffaug.evaluation.trials.variants import CHANGED, Changed, Labelled, Variants
+from diffaug.evaluation.trials.variants import CHANGED, Changed, Labelled, Variants, fixed
 from diffaug.output.evaluation import EvaluationOutput
 
 __all__ = ["run_group"]
@@ -74,7 +75,8 @@ class _Group:
         like_psnr = _mean_psnr(pool) if like is not None else None
         if arm.family in MATCHED and pool is not None:
             pool = self._matched(arm.family, pool)
-        model = self._train(arm, pool, arm.parts if like is None else (arm.family, *like.parts))
+        parts = arm.parts if like is None else (arm.family, *like.parts)
+        model = self._train(arm, pool, parts, (like or arm).strength)
         if arm.family == BASELINE:
             self._judge = model
         scores, right = list[Score](), list[tuple[str, NDArray[np.bool_]]]()
@@ -107,7 +109,9 @@ class _Group:
             self._chosen[reason] = preferred[0]
         return self._chosen[reason]
 
-    def _train(self, arm: Arm, pool: Pool | None, parts: Sequence[str]) -> Trained:
+    def _train(
+        self, arm: Arm, pool: Pool | None, parts: Sequence[str], strength: float | None = None
+    ) -> Trained:
         """Train on a pool, and whatever else is joined; a matched control has it from its rival."""
         images = self._pictures.images
         variants: Variants | None = pool if pool is not None and pool.there.any() else None
@@ -121,6 +125,7 @@ class _Group:
             moved=arm.family != "real",
             repeated=arm.family == "oversampled",
             mixed="mixup" in parts,
+            softened=self._plan.settings.soften * (strength or 0),
         )
         return train_classifier(lesson, self._plan.settings, self._seed, self._plan.execution)
 
@@ -133,6 +138,10 @@ class _Group:
         if arm.images is not None:
             made = load_elsewhere(self._output, self._seed, arm.family)
             return made.first(len(self._pictures))
+        if arm.family in FIXED:
+            change = CHANGED[arm.family.removeprefix("fixed-")]
+            random = np.random.default_rng(self._seed)
+            return fixed(self._pictures.images, change, self._plan.recipe.copies, random)
         if arm.made is None:
             return None
         if arm.made.family == "filtered":

@@ -34,10 +34,11 @@ class Lesson:
         images: uint8 (N, H, W, C), the labelled images.
         targets: int64 (N,), their classes, from 0.
         classes: number of classes.
-        variants: fills half of each batch; None fills all of it with labelled images.
-        repeated: whether one half of each batch repeats the other.
+        variants: fills the rest of each batch; None fills all of it with labelled images.
+        repeated: whether the rest of each batch repeats the labelled images in it.
         moved: whether each image is flipped and cropped at random.
         mixed: whether pairs are mixed, as in mixup.
+        softened: how much of the label of an image from `variants` is spread over all classes.
     """
 
     images: Images
@@ -47,6 +48,7 @@ class Lesson:
     repeated: bool = False
     moved: bool = True
     mixed: bool = False
+    softened: float = 0.0
 
 
 class Trained:
@@ -97,8 +99,10 @@ def train_classifier(
     model.train()
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        for x, y in _batches(lesson, settings.train_batch, steps, seed):
-            loss = nn.functional.cross_entropy(trained.logits(x), y.to(execution.device))
+        for x, y, weights in _batches(lesson, settings, seed):
+            targets, weights = y.to(execution.device), weights.to(execution.device)
+            each = nn.functional.cross_entropy(trained.logits(x), targets, reduction="none")
+            loss = (weights * each).sum() / weights.sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -107,38 +111,51 @@ def train_classifier(
     return trained
 
 
-def _batches(lesson: Lesson, size: int, steps: int, seed: int) -> Iterator[tuple[Images, Tensor]]:
-    """Batches of images and soft labels (B, classes)."""
-    random, half = np.random.default_rng(seed), size // 2
-    order, shape = _endless(len(lesson.images), random), lesson.images.shape[1:]
+def _batches(
+    lesson: Lesson, settings: Evaluation, seed: int
+) -> Iterator[tuple[Images, Tensor, Tensor]]:
+    """Batches of images, soft labels (B, classes), and weights in the loss (B,)."""
+    size, steps = settings.train_batch, settings.train_steps
+    kept = size - settings.augmented_per_batch
+    random, shape = np.random.default_rng(seed), lesson.images.shape[1:]
+    order = _endless(len(lesson.images), random)
     one_hot = np.eye(lesson.classes, dtype=np.float32)
+    weights = np.ones(size, dtype=np.float32)
+    if lesson.variants is not None:
+        weights[kept:] = settings.weight
     for begin in range(0, steps, _AHEAD):
         count = min(_AHEAD, steps - begin)
         places = np.fromiter(order, np.int64, count * size).reshape(count, size)
         if lesson.repeated:
-            places[:, half:] = places[:, :half]
+            places[:, kept:] = np.resize(places[:, :kept].T, (size - kept, count)).T
         images = lesson.images[places]
         if lesson.variants is not None:
-            whose, drawn = lesson.variants.draw(places[:, half:].ravel(), random)
-            places[:, half:] = whose.reshape(count, half)
-            images[:, half:] = drawn.reshape(count, half, *shape)
+            whose, drawn = lesson.variants.draw(places[:, kept:].ravel(), random)
+            places[:, kept:] = whose.reshape(count, size - kept)
+            images[:, kept:] = drawn.reshape(count, size - kept, *shape)
         if lesson.moved:
             images = flips_and_crops(images.reshape(-1, *shape), random)
-        batches = zip(images.reshape(count, size, *shape), places, strict=True)
-        for batch, whose in batches:
+        for batch, whose in zip(images.reshape(count, size, *shape), places, strict=True):
             targets = one_hot[lesson.targets[whose]]
+            if lesson.variants is not None:
+                targets[kept:] += lesson.softened * (1 / lesson.classes - targets[kept:])
+            made = (batch, targets, weights)
             if lesson.mixed:
-                batch, targets = _mixed(batch, targets, random)
-            yield batch, torch.from_numpy(targets)
+                made = _mixed(batch, targets, weights, random)
+            yield made[0], torch.from_numpy(made[1]), torch.from_numpy(made[2])
 
 
 def _mixed(
-    images: Images, targets: NDArray[np.float32], random: np.random.Generator
-) -> tuple[Images, NDArray[np.float32]]:
-    """Pairs of images and of their targets, all mixed by one weight."""
-    weight, other = np.float32(random.beta(*_MIXUP)), random.permutation(len(images))
-    mixed = images + weight * (images[other].astype(np.float32) - images)
-    return np.rint(mixed).astype(np.uint8), targets + weight * (targets[other] - targets)
+    images: Images,
+    targets: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    random: np.random.Generator,
+) -> tuple[Images, NDArray[np.float32], NDArray[np.float32]]:
+    """Pairs of images, with their targets and weights, all mixed alike."""
+    part, other = np.float32(random.beta(*_MIXUP)), random.permutation(len(images))
+    mixed = images + part * (images[other].astype(np.float32) - images)
+    targets, weights = (one + part * (one[other] - one) for one in (targets, weights))
+    return np.rint(mixed).astype(np.uint8), targets, weights
 
 
 def _endless(count: int, random: np.random.Generator) -> Iterator[int]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images, as_bytes
-from diffaug.evaluation.images.pool import Places
+from diffaug.evaluation.images.pool import Places, Pool, psnr_of
 from diffaug.evaluation.trials.trivial_augment import trivial_augment
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Changed",
     "Labelled",
     "Variants",
+    "fixed",
     "flips_and_crops",
     "jitter",
 ]
@@ -25,6 +26,10 @@ __all__ = [
 _JITTER = 0.4, 0.1
 """How far brightness, contrast and saturation are changed, as a share, and hue, as one of a turn:
 the strength that is usual for small images."""
+
+
+Change = Callable[[Images, np.random.Generator], Images]
+"""Takes uint8 images (N, H, W, C) and what is random, and changes each."""
 
 
 class Variants(Protocol):
@@ -69,11 +74,11 @@ class Changed:
 
     Attributes:
         variants: what is changed.
-        changes: functions of images and a generator, applied in turn.
+        changes: applied in turn.
     """
 
     variants: Variants
-    changes: Sequence[Callable[[Images, np.random.Generator], Images]]
+    changes: Sequence[Change]
 
     def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
         """One changed variant of the image at each place, and the places it is of."""
@@ -81,6 +86,22 @@ class Changed:
         for change in self.changes:
             images = change(images, random)
         return places, images
+
+
+def fixed(images: Images, change: Change, copies: int, random: np.random.Generator) -> Pool:
+    """Copies that are changed once, and not whenever they are drawn.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        change: function of images and a generator.
+        copies: of each image.
+        random: what changes them.
+    """
+    made = np.stack([change(images, random) for _ in range(copies)], axis=1)
+    psnr = np.stack(
+        [psnr_of(some, image) for some, image in zip(made, images.astype(float), strict=True)]
+    )
+    return Pool(made, np.ones(psnr.shape, dtype=bool), psnr)
 
 
 def jitter(images: Images, random: np.random.Generator) -> Images:
@@ -125,5 +146,5 @@ def _hue(turn: NDArray[np.float64]) -> NDArray[np.float32]:
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _LUMA = _YIQ[0].astype(np.float32)
 
-CHANGED = {"trivial-augment": trivial_augment, "jitter": jitter}
+CHANGED: dict[str, Change] = {"trivial-augment": trivial_augment, "jitter": jitter}
 """The changes, by the names of their arms."""

@@ -58,7 +58,8 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
     return (
         f"Tables show {MEASURED[settings.measure]}, in %. {cost['seeds']} seeds; every training "
         f"of the classifier {code(cost['classifier'])} has {settings.train_steps} steps of "
-        f"{settings.train_batch} images, half of them augmented in arms that augment. Intervals "
+        f"{settings.train_batch} images, {settings.augmented_per_batch} of them augmented in arms "
+        "that augment. Intervals "
         "are at 95%; those of differences to flips-crops, in brackets, are paired by seed and "
         "corrected for the number of arms in the tables, and not in the verdicts, whose arm was "
         "chosen on other images. Choices were made on "
