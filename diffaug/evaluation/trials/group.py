@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.evaluation.arms import BASELINE, MATCHED, Arm, arms_of
+from diffaug.evaluation.arms import BASELINE, CHOSEN_FOR, MATCHED, Arm, arms_of
 from diffaug.evaluation.images.elsewhere import load_elsewhere
 from diffaug.evaluation.images.pool import Pool, read_pool
 from diffaug.evaluation.images.sets import labelled, scored_sets
@@ -20,6 +21,7 @@ from diffaug.evaluation.trials.record import (
     Hits,
     Score,
     Trial,
+    read_hits,
     read_trial,
     read_trials,
     write_trial,
@@ -71,6 +73,8 @@ class _Group:
         """Train a classifier and score it; what it was right about, if there are test images."""
         began = time.monotonic()
         like = self._chosen_for(arm.rival_for) if arm.rival_for else None
+        if like is not None and (done := self._done(arm, like)) is not None:
+            return done
         pool = self._pool_of(arm if like is None else like)
         like_psnr = _mean_psnr(pool) if like is not None else None
         if arm.family in MATCHED and pool is not None:
@@ -98,6 +102,21 @@ class _Group:
             scores=tuple(scores),
         )
         return trial, hits_of(right)
+
+    def _done(self, arm: Arm, like: Arm) -> tuple[Trial, Hits | None] | None:
+        """The trial of a matched control where the same arm was chosen for the other kind of image.
+
+        It is the same training, so it takes no time.
+        """
+        for reason in CHOSEN_FOR:
+            twin = replace(arm, rival_for=reason)
+            trial = (
+                None if twin == arm else read_trial(self._output, twin, self._labels, self._seed)
+            )
+            if trial is not None and trial.like == like.name:
+                hits = read_hits(self._output, twin, self._labels, self._seed)
+                return trial.model_copy(update={"arm": arm, "seconds": 0.0}), hits
+        return None
 
     def _chosen_for(self, reason: str) -> Arm:
         """The arm on trial that validation images choose, by its mean over all seeds."""
