@@ -40,6 +40,7 @@ def train(
     checkpoint_minutes: float = 10,
     preview_steps: int = 1000,
     resume: Annotated[bool, Parameter(negative=())] = False,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Train a denoiser on shards; CHECKPOINT is then what --model takes.
 
@@ -66,6 +67,9 @@ def train(
         steps between two grids of samples and reconstructions
     resume
         continue the training in CHECKPOINT, if there is one, as if it had not stopped
+    dry_run
+        make a few steps, drop them, and say how long all of them take; only folders among the
+        sources are packed
     """
     if len(paths) < 2:
         raise ConfigError("train requires SOURCE... CHECKPOINT: at least one shard, then a folder")
@@ -83,7 +87,11 @@ def train(
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} does nothing without --classes: give both or neither")
 
+    if dry_run and resume:
+        raise ConfigError("--dry-run does nothing with --resume: leave one of them out")
+
     from diffaug.models.classes import trained_classes
+    from diffaug.train.forecast import forecast
     from diffaug.train.loop import train as start
 
     shards, _ = packed(checkpoint, sources, held_back or [], max_pixels=made.max_pixels)
@@ -91,6 +99,10 @@ def train(
         first, is_folder = storage.expand(shards[0])[0], shards[0][0] != sources[0]
         classes = trained_classes(made.classes, first, is_folder=is_folder)
         made = made.model_copy(update={"classes": classes})
+    if dry_run:
+        out.print(str(forecast(shards[0], made, device=device, dtype=dtype)))
+        advise("next: the same command without --dry-run")
+        return OK
     steps_made = start(
         shards[0],
         checkpoint,

@@ -20,12 +20,11 @@ from diffaug.errors import ConfigError, DivergedError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.output.sources import source_shards
 from diffaug.threads import ahead
-from diffaug.train.data import NAMED, Batch, Position, Skipped, batches, settle
+from diffaug.train.data import NAMED, Batch, Position, Skipped, batches
 from diffaug.train.events import Events
-from diffaug.train.latents import open_autoencoder, with_channels
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.state import begin, check_folder, read_state, write_checkpoint
-from diffaug.train.task import Task, task_for
+from diffaug.train.task import Task, prepare
 from diffaug.train.trainer import Advance, NotFiniteError
 
 __all__ = ["Step", "train"]
@@ -112,16 +111,14 @@ def train(
     shards = sorted(source_shards(sources))
     check_folder(folder, recipe, resume)
     state = read_state(folder)
-    vae = None
-    if recipe.autoencoder is not None:
-        vae = open_autoencoder(recipe, None if state is None else folder)
-        recipe = with_channels(recipe, vae)
-    recipe = settle(recipe, shards)
-    execution = Execution.choose(
-        recipe.batch_size, dtype or (state["dtype"] if state else None), device
+    recipe, execution, task = prepare(
+        recipe,
+        shards,
+        None if state is None else folder,
+        dtype=dtype or (state["dtype"] if state else None),
+        device=device,
+        held_back=source_shards(held_back) if held_back else None,
     )
-    apart = source_shards(held_back) if held_back else None
-    task = task_for(recipe, execution, shards, vae, apart, resumed=state is not None)
     run = _Run(folder, recipe, execution, shards, task)
     begin(folder, recipe, resume)
     if state is not None:

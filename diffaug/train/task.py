@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.execution import Execution
 from diffaug.train.autoencoding import AutoencoderTask
-from diffaug.train.data import Position, batches
+from diffaug.train.data import Position, batches, settle
 from diffaug.train.denoising import DenoiserTask
-from diffaug.train.latents import Latents, scale, scale_as
+from diffaug.train.latents import Latents, open_autoencoder, scale, scale_as, with_channels
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.trainer import Trainer
 
-__all__ = ["Task", "task_for"]
+__all__ = ["Prepared", "Task", "prepare"]
 
 _MEASURED = 256
 """Number of images that the variance of latents is measured on."""
@@ -62,28 +62,45 @@ class Task(Protocol):
         ...
 
 
-def task_for(
+class Prepared(NamedTuple):
+    """A training that can begin: its recipe with every field settled, its machine, its task."""
+
+    recipe: TrainRecipe
+    execution: Execution
+    task: Task
+
+
+def prepare(
     recipe: TrainRecipe,
-    execution: Execution,
     shards: list[str],
-    vae: Any,
-    held_back: list[str] | None,
-    resumed: bool,
-) -> Task:
-    """The task of a recipe, started from the recipe's `init` if it is not resumed.
+    checkpoint: Path | None = None,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    held_back: list[str] | None = None,
+) -> Prepared:
+    """Settle a recipe, and build what it trains.
 
     Args:
-        recipe: settled.
-        execution: device and dtype.
-        shards: of the training, which latents are scaled by.
-        vae: the autoencoder of the denoiser to train; None trains it on pictures.
+        recipe: of the training.
+        shards: of the training.
+        checkpoint: the folder of a training to resume, which holds weights and the scale of
+            latents; None for a new one, which starts from the recipe's `init`.
+        dtype: None means the faster one on this machine.
+        device: None means cuda if available.
         held_back: shards of held-out images, or None.
-        resumed: whether the weights and the scale of latents come from a checkpoint.
 
     Raises:
         ConfigError: an argument is invalid.
         OSError: a shard cannot be read.
     """
+    vae = None
+    if recipe.autoencoder is not None:
+        vae = open_autoencoder(recipe, checkpoint)
+        recipe = with_channels(recipe, vae)
+    recipe = settle(recipe, shards)
+    execution = Execution.choose(recipe.batch_size, dtype, device)
+    resumed = checkpoint is not None
     if vae is not None and not resumed:
         if recipe.init is None:
             scale(vae, recipe.shape, _pictures(recipe, shards), execution)
@@ -99,7 +116,7 @@ def task_for(
         task = DenoiserTask(recipe, execution, latents, held_back)
     if recipe.init is not None and not resumed:
         task.begin_with(recipe.init)
-    return task
+    return Prepared(recipe, execution, task)
 
 
 def _pictures(recipe: TrainRecipe, shards: list[str]) -> Iterator[NDArray[np.float32]]:

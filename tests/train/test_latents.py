@@ -29,7 +29,7 @@ from diffaug.train.data import Position, usable
 from diffaug.train.latents import Latents, open_autoencoder, scale_as
 from diffaug.train.loop import Step, train
 from diffaug.train.recipe import TrainRecipe
-from diffaug.train.task import task_for
+from diffaug.train.task import prepare
 from tests.support import tiny as tiny_models
 from tests.support.drafts import draft_copies
 from tests.support.jobs import augmented
@@ -276,14 +276,20 @@ def test_a_model_is_continued_on_latents_of_its_own_scale_and_shift(
 
 @pytest.mark.parametrize(("crop", "calls"), [(0, 1), (0.1, 3)])
 def test_only_latents_that_are_read_again_are_kept(
-    autoencoder: Path, source: list[str], crop: float, calls: int
+    autoencoder: Path,
+    source: list[str],
+    crop: float,
+    calls: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A random crop never comes again."""
     vae: Any = AutoencoderKL.from_pretrained(autoencoder)
     made: list[int] = []
     vae.encoder.register_forward_hook(lambda *given: made.append(len(given[1][0])))
     recipe = latent(autoencoder, channels=1, crop=crop)
-    task = task_for(recipe, FLOAT32, source, vae, None, resumed=True)
+    monkeypatch.setattr("diffaug.train.task.open_autoencoder", lambda *given: vae)
+    _, _, task = prepare(recipe, source, tmp_path, dtype="float32", device="cpu")
     (batch,) = taken(source, recipe, 1, Position())
     for _ in range(3):
         task.inputs(batch.x_0)

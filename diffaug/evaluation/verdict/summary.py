@@ -38,7 +38,7 @@ def summary_table(
                 further[name] = per_seed(scores, labels, "test", of, name)
             for arm in arms:
                 mean, value = estimate(values[arm.name]), estimate(judged[arm.name])
-                gain = difference(judged[arm.name], judged[BASELINE], len(arms) - 1)
+                gain = difference(judged[arm.name], judged[BASELINE], max(1, len(arms) - 1))
                 rows.append(
                     {
                         "labels": labels,
