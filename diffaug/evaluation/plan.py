@@ -32,6 +32,8 @@ class EvaluationPlan(BaseModel):
         settings: what is compared.
         recipe: how images are augmented, except for the strength.
         model_digest: digest of the diffusion model's weights.
+        model_labels: how many labels of its classes the model was trained on; 0 if that is not
+            known.
         execution: how the networks run.
         sources: shards that labelled images are drawn from.
         validation: shards that validation images are drawn from; if empty, the sources.
@@ -45,6 +47,7 @@ class EvaluationPlan(BaseModel):
     settings: Evaluation
     recipe: Annotated[Recipe, BeforeValidator(Recipe.recorded)]
     model_digest: str
+    model_labels: int = 0
     execution: Execution
     sources: tuple[str, ...]
     validation: tuple[str, ...]
@@ -105,6 +108,7 @@ def plan_evaluation(
         settings=settings,
         recipe=recipe,
         model_digest=checkpoint.digest,
+        model_labels=checkpoint.card.labels if checkpoint.card else 0,
         execution=execution,
         sources=tuple(source_shards(sources, output)),
         validation=tuple(source_shards(validation, output) if validation else ()),
@@ -172,7 +176,7 @@ def _differ(begun: EvaluationPlan, plan: EvaluationPlan) -> list[str]:
 
 
 def _flat(plan: EvaluationPlan) -> dict[str, Any]:
-    fields = plan.model_dump(mode="json", exclude={"device_class", "versions"})
+    fields = plan.model_dump(mode="json", exclude={"device_class", "model_labels", "versions"})
     for name in ("sources", "validation", "test"):
         fields[name] = list(map(storage.identity, fields[name]))
     elsewhere = (one.partition("=") for one in fields["settings"]["augmented"])

@@ -35,6 +35,7 @@ class Card:
         revision: the commit on the hub; None for checkpoints, and if it is not known.
         gated: whether the hub requires an accepted licence and a token.
         saw: what it was trained on, in the words of `diffaug evaluate --model-saw`.
+        labels: how many labels of its classes it was trained on; 0 if that is not known.
         run_here: whether diffaug's authors have run it.
         note: what to know before downloading it.
         evaluated: the verdict of the evaluations made of it, such as `no evidence`; empty if there
@@ -52,6 +53,7 @@ class Card:
     revision: str | None = None
     gated: bool = False
     saw: str = "unknown"
+    labels: int = 0
     run_here: bool = False
     note: str = ""
     evaluated: str = ""
@@ -83,6 +85,7 @@ def read_card(folder: Path) -> Card | None:
         suggested=fields.get("suggested") or {},
         family=_family(folder),
         saw=fields.get("saw", "unknown"),
+        labels=fields.get("labels", 0),
         evaluated=fields.get("evaluated", ""),
         run_here=folder.parent == SHIPPED,
     )

@@ -15,7 +15,7 @@ from diffaug.evaluation.trials.scores import MEASURES, per_seed
 from diffaug.evaluation.trials.seen import Seen
 from diffaug.evaluation.verdict.evidence import weigh
 from diffaug.evaluation.verdict.judge import Verdict, judge
-from diffaug.evaluation.verdict.leakage import leakage
+from diffaug.evaluation.verdict.leakage import leakage, transfer
 from diffaug.evaluation.verdict.summary import summary_table
 
 SETTINGS = Evaluation(
@@ -167,6 +167,33 @@ def test_what_is_joined_must_beat_the_rest_of_it_alone() -> None:
     assert "but jitter alone was not tried" in verdict.sentence
     scores["arm"] = scores["arm"].replace("mixup", "jitter")
     assert verdict_on(scores, [*arms, Arm("jitter")], "clean").word == "helps"
+
+
+def test_a_gain_by_labels_that_others_never_had_is_called_that() -> None:
+    said = transfer("classes", "label", 48000)
+    assert said == "by what the model learned from 48000 labels of these classes"
+    assert transfer("classes", "label", 0).endswith("from other labels of these classes")
+    for saw, condition in ((None, "label"), ("classes", "none"), ("labelled", "label")):
+        assert transfer(saw, condition, 48000) == ""
+    good, bad = (
+        weigh(scored(reconstruct_03=mean, reconstruct_06=mean), ARMS, 20, "clean")
+        for mean in (80, 60)
+    )
+    assert good is not None
+    assert bad is not None
+    helps, hurts, elsewhere = (
+        *judge([good, bad], transfer=said),
+        *judge([replace(good, strength=None)], transfer=said),
+    )
+    assert f"clean images: helps, {said}. reconstruct 0." in helps.sentence
+    assert (helps.word, helps.transfer) == ("helps", said)
+    assert (hurts.word, hurts.transfer) == ("hurts", "")
+    assert (elsewhere.word, elsewhere.transfer) == ("helps", "")
+
+
+def test_one_arm_alone_is_a_table_too() -> None:
+    summary = summary_table(scored(), [Arm("flips-crops")])
+    assert summary["gain"].tolist() == [0] * len(summary)
 
 
 def test_other_test_images_might_say_otherwise() -> None:

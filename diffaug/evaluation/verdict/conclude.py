@@ -22,7 +22,7 @@ from diffaug.evaluation.trials.seen import read_seen
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.evidence import weigh
 from diffaug.evaluation.verdict.judge import judge
-from diffaug.evaluation.verdict.leakage import leakage
+from diffaug.evaluation.verdict.leakage import leakage, transfer
 from diffaug.evaluation.verdict.notes import notes_on
 from diffaug.evaluation.verdict.page import markdown_page
 from diffaug.evaluation.verdict.plots import draw_plots
@@ -63,10 +63,14 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         for labels in settings.labels
         for of in (CLEAN, CORRUPTED)
     ]
-    verdicts = judge([one for one in evidence if one is not None], settings.worth)
     one_set = found.shared == 1 and len(settings.labels) == 1
     elsewhere = list(settings.made_elsewhere)
     saw = None if elsewhere and not pools_of(plan) else settings.model_saw
+    verdicts = judge(
+        [one for one in evidence if one is not None],
+        settings.worth,
+        transfer(saw, plan.recipe.condition, plan.model_labels),
+    )
     conclusion = Conclusion(
         verdicts,
         leakage(saw, plan.recipe.condition, one_set, plan.recipe.judges, elsewhere),

@@ -22,14 +22,17 @@ class Verdict(Evidence):
 
     Attributes:
         word: `helps`, `hurts`, `no more than X` or `no evidence`.
+        transfer: for an arm that helps, what else it owes that to: labels that the other arms never
+            had, as the end of a sentence; empty if to none that are known.
         sentence: the verdict as a sentence.
     """
 
     word: str
+    transfer: str
     sentence: str
 
 
-def judge(evidence: Sequence[Evidence], worth: float = 1.0) -> list[Verdict]:
+def judge(evidence: Sequence[Evidence], worth: float = 1.0, transfer: str = "") -> list[Verdict]:
     """The verdicts of an evaluation, in the order of its evidence.
 
     An arm helps if it beats flips and crops and every control, among them a blur, a noise and a
@@ -40,16 +43,19 @@ def judge(evidence: Sequence[Evidence], worth: float = 1.0) -> list[Verdict]:
     Args:
         evidence: of all budgets and kinds of image.
         worth: the gain, in points, that would be worth having.
+        transfer: see `leakage.transfer`.
     """
     better = holm([one.better for one in evidence])
     worse = holm([one.worse for one in evidence])
     return [
-        _verdict(one, worth, len(evidence), p <= ALPHA, q <= ALPHA)
+        _verdict(one, worth, transfer, len(evidence), p <= ALPHA, q <= ALPHA)
         for one, p, q in zip(evidence, better, worse, strict=True)
     ]
 
 
-def _verdict(one: Evidence, worth: float, count: int, is_better: bool, is_worse: bool) -> Verdict:
+def _verdict(
+    one: Evidence, worth: float, transfer: str, count: int, is_better: bool, is_worse: bool
+) -> Verdict:
     images = one.gain_over_images or one.gain
     if is_worse:
         word, rest = _HURTS, "."
@@ -61,10 +67,13 @@ def _verdict(one: Evidence, worth: float, count: int, is_better: bool, is_worse:
         rest = f": a gain above {worth:g} point{'' if worth == 1 else 's'} is ruled out."
     else:
         word, rest = _NO_EVIDENCE, _why_not(one, count)
+    owed = transfer if word == _HELPS and one.strength is not None else ""
+    found = f"{word}, {owed}" if owed else word
     return Verdict(
         **{field.name: getattr(one, field.name) for field in fields(one)},
         word=word,
-        sentence=f"{one.labels} labels per class, {one.of} images: {word}. {one.arm}, chosen on "
+        transfer=owed,
+        sentence=f"{one.labels} labels per class, {one.of} images: {found}. {one.arm}, chosen on "
         f"validation images, changes {MEASURED[one.measure]} by {signed(one.gain)} points "
         f"relative to flips and crops{rest}",
     )

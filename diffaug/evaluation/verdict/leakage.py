@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["leakage"]
+__all__ = ["leakage", "transfer"]
 
 
 def leakage(
@@ -65,3 +65,19 @@ def leakage(
                 "classes, which the other arms never saw: a gain may come from there."
             )
     return f"Leakage: {fact}{tail}"
+
+
+def transfer(saw: str | None, condition: str, labels: int) -> str:
+    """What a gain is owed to, if the diffusion model passes on classes that it learned elsewhere.
+
+    Args:
+        saw: as for `leakage`.
+        condition: likewise.
+        labels: how many labels it learned from; 0 if that is not known.
+
+    Returns:
+        The end of a sentence; empty if nothing of the kind is known.
+    """
+    if saw != "classes" or condition != "label":
+        return ""
+    return f"by what the model learned from {labels or 'other'} labels of these classes"
