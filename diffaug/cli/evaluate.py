@@ -170,9 +170,7 @@ def evaluate(
         f"{found.labelled} labelled and {found.validation} validation images per seed, "
         f"{found.test} test images, {found.left_out} left out"
     )
-    new_classifier(
-        plan.settings.classifier_of(3), Task(3, 2, 32), 0
-    )  # fails now rather than in hours
+    new_classifier(plan.settings.classifier, Task(3, 2, 32), 0)  # fails now rather than in hours
     if schedule is None:
         return _conclude(plan, sources, output, classes_as_numbered=classes_as_numbered)
     return _search(plan, sources, output, schedule, classes_as_numbered=classes_as_numbered)

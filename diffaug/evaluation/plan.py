@@ -96,9 +96,8 @@ def plan_evaluation(
     begun = read_plan_if_any(output)
     if begun is not None:
         recipe = recipe.continuing(begun.recipe)
-        unset = {"arms", "classifier"} - settings.model_fields_set  # whose defaults change
-        kept = {name: getattr(begun.settings, name) for name in unset}
-        settings = settings.model_copy(update=kept)
+        if "arms" not in settings.model_fields_set:  # their default grows
+            settings = settings.model_copy(update={"arms": begun.settings.arms})
     checkpoint = checkpoint_of(recipe)
     if settings.model_saw is None:
         saw = checkpoint.card.saw if checkpoint.card else "unknown"

@@ -155,11 +155,11 @@ class Evaluation(Fields):
     one_step_strengths: Annotated[tuple[_Strength, ...], Commas(_numbers)] = Field(
         (0.2, 0.4, 0.6), min_length=1, description="strengths of one-step"
     )
-    classifier: Annotated[str, Field(min_length=1)] | None = Field(
-        None,
+    classifier: str = Field(
+        "cnn",
+        min_length=1,
         description="cnn or resnet, small networks trained from scratch; or a transformers "
-        "image-classification model to fine-tune: a folder, or org/name[@revision] [default: "
-        "resnet for images in colour, cnn for grey ones]",
+        "image-classification model to fine-tune: a folder, or org/name[@revision]",
     )
     train_steps: int = Field(600, ge=1, description="optimizer steps of every training")
     train_batch: int = Field(
@@ -208,13 +208,10 @@ class Evaluation(Fields):
         """Images of a batch that are augmented, in arms that augment."""
         return min(max(1, round(self.share * self.train_batch)), self.train_batch - 1)
 
-    def classifier_of(self, channels: int) -> str:
-        """The classifier of images of 1 or 3 channels."""
-        return self.classifier or ("cnn" if channels == 1 else "resnet")
-
-    def rate_of(self, classifier: str) -> float:
-        """The learning rate of a classifier."""
-        return self.learning_rate or (0.004 if classifier in ("cnn", "resnet") else 0.0001)
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return self.learning_rate or (0.004 if self.classifier in ("cnn", "resnet") else 0.0001)
 
     @property
     def made_elsewhere(self) -> dict[str, str]:

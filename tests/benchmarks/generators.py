@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +79,13 @@ def main() -> None:
     results.once("photographs kept", lambda: judge.agrees(ours, labels))
     features = judge.features(ours)
     fresh = nearest(photographs, train)
+
+    def from_photographs(images: Arrays) -> float:
+        return kid(judge.features(images), features)
+
+    def from_known(images: list[Image.Image]) -> float:
+        return nearest(images, train) / fresh
+
     sheets: dict[str, list[Image.Image]] = {}
     for name, checkpoint in named.items():
         for strength in STRENGTHS:
@@ -102,12 +111,12 @@ def main() -> None:
             first, second = (at(copy, SIDE) for copy in pictures)
             sheets[key] = pictures[0]
             both = np.concatenate([first, second])
-            measures = {
-                "kept": lambda both=both: judge.agrees(both, np.tile(labels, 2)),
-                "change": lambda first=first: apart(first, ours),
-                "apart": lambda first=first, second=second: apart(first, second),
-                "kid": lambda first=first: kid(judge.features(first), features),
-                "nearest": lambda made=pictures[0]: nearest(made, train) / fresh,
+            measures: dict[str, Callable[[], float]] = {
+                "kept": partial(judge.agrees, both, np.tile(labels, 2)),
+                "change": partial(apart, first, ours),
+                "apart": partial(apart, first, second),
+                "kid": partial(from_photographs, first),
+                "nearest": partial(from_known, pictures[0]),
             }
             for figure, measure in measures.items():
                 results.once(f"{key} {figure}", measure)

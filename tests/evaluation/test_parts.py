@@ -168,13 +168,6 @@ def test_a_residual_network_of_any_size_is_small(side: int, channels: int, stage
     assert [seen[place][2] for place in (0, 2, 4)] == [stage, -(-stage // 2), -(-stage // 4)]
 
 
-def test_the_classifier_that_nobody_chose_is_that_for_the_colours() -> None:
-    settings = Evaluation()
-    assert [settings.classifier_of(channels) for channels in (1, 3)] == ["cnn", "resnet"]
-    assert Evaluation(classifier="cnn").classifier_of(3) == "cnn"
-    assert settings.rate_of("google/vit@1") < settings.rate_of("resnet")
-
-
 def test_a_training_learns_and_comes_out_the_same() -> None:
     images = np.concatenate([pictures(8) // 8, pictures(8)])
     lesson = Lesson(images, np.repeat([0, 1], 8), 2)

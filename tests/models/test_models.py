@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    UNet2DModel,
+)
 from torch import Tensor
 
 from diffaug.diffusion.denoiser import Clip
@@ -88,7 +95,8 @@ def noise(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "licence"), [("fashion-mnist-32", "mit"), ("cifar10-32", "apache-2.0")]
+    ("name", "licence"),
+    [("fashion-mnist-32", "mit"), ("cifar10-32", "apache-2.0"), ("clothes-128", "apache-2.0")],
 )
 def test_the_shipped_models_are_listed(name: str, licence: str) -> None:
     (card,) = (card for card in shipped_cards() if card.name == name)
@@ -114,6 +122,24 @@ def test_the_shipped_models_are_unets_that_diffusers_loads(name: str, channels: 
     assert denoiser.shape == (channels, 32, 32)
     assert (denoiser.classes, denoiser.null_class) == (10, 10)
     assert denoiser.clip == Clip(bound=1.0)
+
+
+def test_the_shipped_latent_model_is_parts_that_diffusers_loads() -> None:
+    """An edit without noise is what diffusers' own autoencoder makes of the picture."""
+    checkpoint = find_checkpoint("clothes-128")
+    model = load_model(checkpoint, EXECUTION)
+    assert model.shape == (3, 128, 128)
+    unet: Any = UNet2DModel.from_pretrained(checkpoint.folder / "unet").float().eval()
+    x_t, classes = noise(3, 6, 32, 32), torch.tensor([9, 0, 10])
+    with torch.inference_mode():
+        ours = model.denoiser.network(x_t, TIMES, classes)
+    torch.testing.assert_close(ours, predicted(unet, x_t, classes), rtol=1e-4, atol=1e-4)
+    vae: Any = AutoencoderKL.from_pretrained(checkpoint.folder / "vqvae").float().eval()
+    rows, columns = torch.meshgrid(*[torch.linspace(-1, 1, 128)] * 2, indexing="ij")
+    smooth = torch.stack([rows, columns, rows * columns])[None]
+    with torch.inference_mode():
+        again = vae(smooth).sample
+    assert 10 * torch.log10(4 / (again - smooth).square().mean()) > 28
 
 
 def test_every_suggestion_of_a_card_is_a_recipe() -> None:

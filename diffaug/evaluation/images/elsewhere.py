@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from diffaug.output.evaluation import EvaluationOutput
 from diffaug.pack.beside import names_folder, open_folder
 from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
-from diffaug.shards import read_samples
+from diffaug.shards import Sample, read_samples
 from diffaug.shards.reading import Reading
 
 __all__ = ["Made", "load_elsewhere", "pool_of", "read_elsewhere", "save_elsewhere"]
@@ -71,7 +72,8 @@ def read_elsewhere(
             f"augmented {name}: several images of the source have the same key, so that it is not "
             "clear whose images these are: pack the source anew, into shards of one name"
         )
-    called = {key: key for key in known} | paths
+    called = dict[str, str | None](zip(known, known, strict=True))
+    called.update(paths)
     found = dict[str, list[Images]]()
     for image in _folder(place) if names_folder(place) else _shards(place):
         key = _source(image.name, called)
@@ -97,7 +99,7 @@ class _Image(NamedTuple):
 
     name: str
     place: str
-    load: Callable[[], bytes | memoryview]
+    load: Callable[[], bytes]
 
 
 def _shards(pattern: str) -> Iterator[_Image]:
@@ -106,7 +108,11 @@ def _shards(pattern: str) -> Iterator[_Image]:
         with storage.open_read(url) as stream:
             for sample in read_samples(stream, reading.reads):
                 place = f"{sample.key} of {storage.public_url(url)}"
-                yield _Image(sample.key or "", place, lambda s=sample: reading.image(s).data)
+                yield _Image(sample.key or "", place, partial(_data, reading, sample))
+
+
+def _data(reading: Reading, sample: Sample) -> bytes:
+    return reading.image(sample).data
 
 
 def _folder(url: str) -> Iterator[_Image]:
@@ -128,7 +134,7 @@ def pool_of(made: Made, name: str, place: str, of: Pictures, keys: Sequence[str]
     Raises:
         ConfigError: there is none.
     """
-    found = {place: made[key] for place, key in enumerate(keys) if key in made}
+    found = {row: made[key] for row, key in enumerate(keys) if key in made}
     if not found:
         raise ConfigError(
             f"augmented {name}: no image of {storage.public_url(place)} is named after a labelled "
@@ -137,10 +143,10 @@ def pool_of(made: Made, name: str, place: str, of: Pictures, keys: Sequence[str]
     shape = (len(of), max(map(len, found.values())))
     copies = np.zeros((*shape, *of.images.shape[1:]), dtype=np.uint8)
     there, psnr = np.zeros(shape, dtype=bool), np.full(shape, np.nan)
-    for place, images in found.items():
+    for row, images in found.items():
         count = len(images)
-        copies[place, :count], there[place, :count] = images, True
-        psnr[place, :count] = psnr_of(copies[place, :count], of.images[place].astype(float))
+        copies[row, :count], there[row, :count] = images, True
+        psnr[row, :count] = psnr_of(copies[row, :count], of.images[row].astype(float))
     return Pool(copies, there, psnr)
 
 

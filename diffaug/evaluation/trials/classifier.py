@@ -47,7 +47,7 @@ def new_classifier(name: str, task: Task, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         if name not in _SMALL:
             return _Pretrained(name, task)
-        return _SMALL[name](task).to(memory_format=torch.channels_last)
+        return _SMALL[name](task).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 class _Small(nn.Module):

@@ -90,10 +90,9 @@ def train_classifier(
         ConfigError: the classifier cannot be loaded.
     """
     _, *sides, channels = lesson.images.shape
-    name = settings.classifier_of(channels)
     task = Task(channels, lesson.classes, max(sides))
-    trained = Trained(new_classifier(name, task, seed), execution)
-    model, rate, steps = trained.model, settings.rate_of(name), settings.train_steps
+    trained = Trained(new_classifier(settings.classifier, task, seed), execution)
+    model, rate, steps = trained.model, settings.rate, settings.train_steps
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.05, fused=True)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=max(steps, 2))
     model.train()

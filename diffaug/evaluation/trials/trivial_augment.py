@@ -6,6 +6,7 @@ Each operation gives what Pillow's does, within a level where Pillow rounds othe
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,8 @@ def _equalize(images: Images, strengths: Strengths, ways: Ways) -> Images:
 
 def _posterize(images: Images, strengths: Strengths, ways: Ways) -> Images:
     lost = np.rint(6 * strengths).astype(np.uint8)
-    return images & _each(np.uint8(255) << lost)
+    kept: Images = images & _each(np.uint8(255) << lost)
+    return kept
 
 
 def _solarize(images: Images, strengths: Strengths, ways: Ways) -> Images:
@@ -151,7 +153,7 @@ def _mapped(images: Images, table: NDArray[np.generic]) -> Images:
 _SHADES = np.arange(256)
 
 
-def _each(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _each(values: NDArray[Any]) -> NDArray[Any]:
     """One value an image (N,), as (N, 1, 1, 1)."""
     return values[:, None, None, None]
 
@@ -201,4 +203,5 @@ def _moved(
     index *= width + 2
     index += place(across, width)
     pixels = framed.reshape(-1, channels).view(f"V{channels}").ravel()
-    return pixels.take(index).view(np.uint8).reshape(images.shape)
+    found: Images = pixels.take(index).view(np.uint8).reshape(images.shape)
+    return found

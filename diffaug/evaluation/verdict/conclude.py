@@ -77,7 +77,6 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         notes_on(settings, found, trials, verdicts),
     )
     cost = _cost(plan, files, trials, count)
-    cost["classifier"] = settings.classifier_of(1 if found.mode == "L" else 3)
     plots = draw_plots(summary, files.folder / "results")
     for name, table in (("scores", scores), ("summary", summary)):
         data = io.BytesIO()

@@ -22,14 +22,14 @@ class Verdict(Evidence):
 
     Attributes:
         word: `helps`, `hurts`, `no more than X` or `no evidence`.
+        sentence: the verdict as a sentence.
         transfer: for an arm that helps, what else it owes that to: labels that the other arms never
             had, as the end of a sentence; empty if to none that are known.
-        sentence: the verdict as a sentence.
     """
 
     word: str
-    transfer: str
     sentence: str
+    transfer: str = ""
 
 
 def judge(evidence: Sequence[Evidence], worth: float = 1.0, transfer: str = "") -> list[Verdict]:

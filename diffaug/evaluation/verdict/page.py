@@ -57,7 +57,7 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
     per_image = cost["generating_seconds"] / max(1, cost["generated_images"])
     return (
         f"Tables show {MEASURED[settings.measure]}, in %. {cost['seeds']} seeds; every training "
-        f"of the classifier {code(cost['classifier'])} has {settings.train_steps} steps of "
+        f"of the classifier {code(settings.classifier)} has {settings.train_steps} steps of "
         f"{settings.train_batch} images, {settings.augmented_per_batch} of them augmented in arms "
         "that augment. Intervals "
         "are at 95%; those of differences to flips-crops, in brackets, are paired by seed and "
