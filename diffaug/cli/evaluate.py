@@ -16,7 +16,7 @@ from diffaug.cli.progress import counted
 from diffaug.cli.steps import advise, beside, command, flags
 from diffaug.errors import ConfigError, require_extra
 from diffaug.evaluation.arms import DIFFUSION, MATCHED
-from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
+from diffaug.evaluation.settings import BASELINE, DEFAULT_RECIPE, FIXED, Evaluation
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.recipe import Recipe
 
@@ -197,7 +197,13 @@ def _refuse_unused(
             unused["one_step_strengths"] = "without the arm one-step"
         if not arms.intersection(DIFFUSION):
             why = "without an arm of diffusion"
-            unused |= dict.fromkeys(("model", "condition", "guidance", "copies", "model_saw"), why)
+            unused |= dict.fromkeys(("model", "condition", "guidance", "model_saw", "soften"), why)
+            if not arms.intersection(FIXED):
+                unused["copies"] = why
+        if not requested.augmented and arms <= {"real", BASELINE, "mixup", "oversampled"}:
+            unused["weight"] = "without an arm that augments"
+            if "oversampled" not in arms:
+                unused["share"] = unused["weight"]
         if not arms.intersection(DIFFUSION) and not requested.augmented:
             unused |= dict.fromkeys(("worth", "until"), "with nothing on trial")
             if matched := [arm for arm in requested.arms if arm in MATCHED]:

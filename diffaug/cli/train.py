@@ -68,8 +68,8 @@ def train(
     resume
         continue the training in CHECKPOINT, if there is one, as if it had not stopped
     dry_run
-        make a few steps, drop them, and say how long all of them take; only folders among the
-        sources are packed
+        make a few steps, discard them, and print how long the whole training will take; only
+        folders among the sources are packed
     """
     if len(paths) < 2:
         raise ConfigError("train requires SOURCE... CHECKPOINT: at least one shard, then a folder")

@@ -133,7 +133,8 @@ class Evaluation(Fields):
     augmented: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (),
         description="NAME=SHARDS or NAME=FOLDER: images made elsewhere, as an arm on trial; each "
-        "has the key of its source, or the name of its file, or that, a hyphen and more",
+        "has the key of its source (where SOURCE is a folder, its path in it), or that, a hyphen "
+        "and more",
     )
     measure: Literal["accuracy", "balanced"] = Field(
         "accuracy",
@@ -178,8 +179,8 @@ class Evaluation(Fields):
         0.0,
         ge=0,
         le=1,
-        description="how much of the label of an image made by the diffusion model is spread over "
-        "all classes, times its strength",
+        description="how much of the label of an image made by the diffusion model, or of one "
+        "matched to it, is spread over all classes, times its strength",
     )
     learning_rate: float | None = Field(
         None,

@@ -74,7 +74,7 @@ def read_card(folder: Path) -> Card | None:
     if not isinstance(front, dict) or not isinstance(front.get("diffaug"), dict):
         return None
     fields = front["diffaug"]
-    classes = tuple(fields.get("classes", ()))
+    classes, labels = tuple(fields.get("classes", ())), fields.get("labels")
     return Card(
         name=fields.get("name", folder.name),
         licence=front.get("license", "unknown"),
@@ -85,7 +85,7 @@ def read_card(folder: Path) -> Card | None:
         suggested=fields.get("suggested") or {},
         family=_family(folder),
         saw=fields.get("saw", "unknown"),
-        labels=fields.get("labels", 0),
+        labels=labels if isinstance(labels, int) else 0,
         evaluated=fields.get("evaluated", ""),
         run_here=folder.parent == SHIPPED,
     )

@@ -236,7 +236,7 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
     known = [*keys, "cat-9"]  # which is not labelled
     form, shard = Form(8, 8, "L"), elsewhere(tmp_path, made)
     found = read_elsewhere("other", shard, form, keys, known, {})
-    pool = pool_of(found, "other", shard, of, keys)
+    pool = pool_of(found, "other", shard, of, keys, {})
     (tmp_path / "seed-0").mkdir()
     save_elsewhere(pool, str(tmp_path), 0, "other")
     kept = load_elsewhere(str(tmp_path), 0, "other")
@@ -245,8 +245,10 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
     assert pool.copies[0, :, 0, 0, 0].tolist() == [51, 52]
     assert pool.copies[1, 0, 0, 0, 0] == 71
     assert pool.psnr[0].tolist() == pytest.approx([48.13, 42.11], abs=0.01)
-    with pytest.raises(ConfigError, match=r"augmented other: no image of .*such as x: name each"):
-        pool_of(found, "other", shard, of, list("xyzuvw"))
+    with pytest.raises(
+        ConfigError, match=r"augmented other: no image of .*such as hat/x: name each"
+    ):
+        pool_of(found, "other", shard, of, list("xyzuvw"), {"hat/x": "x"})
     with pytest.raises(ConfigError, match="several images of the source have the same key"):
         read_elsewhere("other", shard, form, keys, [*keys, "cat"], {})
 
@@ -261,8 +263,12 @@ def test_pictures_of_a_folder_are_those_of_the_files_they_are_named_after(tmp_pa
     known = [f"{number:08d}" for number in range(10)]
     paths: dict[str, str | None] = {"hat/a": known[0], "t-shirt/b": known[1], "t-shirt/d": known[2]}
     form = Form(8, 8, "L")
-    made = read_elsewhere("other", str(tmp_path), form, known, known, paths)
-    found = {key: sorted(int(image[0, 0, 0]) for image in some) for key, some in made.items()}
-    assert found == {known[0]: [10, 20], known[1]: [30], known[9]: [50]}
+
+    def found(paths: dict[str, str | None]) -> dict[str, list[int]]:
+        made = read_elsewhere("other", str(tmp_path), form, known, known, paths)
+        return {key: sorted(int(image[0, 0, 0]) for image in some) for key, some in made.items()}
+
+    assert found(paths) == {known[0]: [10, 20], known[1]: [30]}
+    assert found({}) == {known[9]: [50]}  # the source was shards
     with pytest.raises(ConfigError, match=r"several pictures of the source have the name of hat/a"):
         read_elsewhere("other", str(tmp_path), form, known, known, {**paths, "hat/a": None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from diffaug.evaluation.trials.seen import Seen
 from diffaug.evaluation.verdict.evidence import weigh
 from diffaug.evaluation.verdict.judge import Verdict, judge
 from diffaug.evaluation.verdict.leakage import leakage, transfer
+from diffaug.evaluation.verdict.plots import draw_plots
 from diffaug.evaluation.verdict.summary import summary_table
 
 SETTINGS = Evaluation(
@@ -191,9 +193,11 @@ def test_a_gain_by_labels_that_others_never_had_is_called_that() -> None:
     assert (elsewhere.word, elsewhere.transfer) == ("helps", "")
 
 
-def test_one_arm_alone_is_a_table_too() -> None:
+def test_one_arm_alone_is_a_table_too(tmp_path: Path) -> None:
+    """And no plot: there is nothing to compare it with."""
     summary = summary_table(scored(), [Arm("flips-crops")])
     assert summary["gain"].tolist() == [0] * len(summary)
+    assert draw_plots(summary, tmp_path) == []
 
 
 def test_other_test_images_might_say_otherwise() -> None:

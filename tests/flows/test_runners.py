@@ -115,6 +115,7 @@ def test_stopped_and_repeated(
     assert_equal(output, undisturbed)
 
 
+@pytest.mark.timeout(1800)  # it may wait for another cluster to go
 def test_ray_one_killed(
     environment: dict[str, str],
     sources: list[Path],

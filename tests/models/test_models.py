@@ -125,7 +125,7 @@ def test_the_shipped_models_are_unets_that_diffusers_loads(name: str, channels: 
 
 
 def test_the_shipped_latent_model_is_parts_that_diffusers_loads() -> None:
-    """An edit without noise is what diffusers' own autoencoder makes of the picture."""
+    """Its autoencoder reproduces a smooth picture."""
     checkpoint = find_checkpoint("clothes-128")
     model = load_model(checkpoint, EXECUTION)
     assert model.shape == (3, 128, 128)

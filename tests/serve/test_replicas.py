@@ -33,6 +33,7 @@ LOG = "serve.log"
 
 
 @pytest.mark.services
+@pytest.mark.timeout(1800)  # it may wait for another cluster to go
 def test_one_replica_of_two_is_killed(tmp_path: Path) -> None:
     """Nothing is lost, doubled, out of order or different, and another replica takes its place."""
     config = yaml.safe_load((ROOT / "deploy/ray-serve.yaml").read_text())
@@ -62,7 +63,10 @@ def test_one_replica_of_two_is_killed(tmp_path: Path) -> None:
                 os.kill(before[0], signal.SIGKILL)
         assert got == expected
         wait_until(
-            lambda: len(set(replicas()) - {before[0]}) == 2, PATIENCE, "another replica", serve
+            lambda: len(set(replicas()) - {before[0]}) == 2,
+            PATIENCE,
+            (tmp_path / LOG).read_text,
+            serve.process,
         )
         (described,) = httpx.get(f"{url}/v1/recipes", timeout=PATIENCE).json()
         assert described["name"] == "default"

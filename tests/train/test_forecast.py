@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,11 +17,18 @@ from tests.conftest import Cli
 from tests.support.training import WEIGHTS, run, tiny, two_shards
 
 
-def test_it_counts_what_a_training_then_trains(tmp_path: Path) -> None:
+def test_it_counts_what_a_training_then_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that two seconds pass on whenever it is looked at."""
+    clock = SimpleNamespace(perf_counter=partial(next, count(step=2)))
+    monkeypatch.setattr("diffaug.train.forecast.time", clock)
     source, recipe = two_shards(tmp_path), tiny(classes=10, size=None, channels=None)
     found = forecast(source, recipe, dtype="float32", device="cpu")
     assert (found.recipe.size, found.recipe.channels) == (32, 1)
-    assert found.seconds == pytest.approx(6 * 4 / found.images_per_second)
+    assert found.images_per_second == 2  # four a step
+    assert found.seconds == 12  # six steps
+    assert "take 0:00:12 (hours, minutes, seconds) at 2 images/s" in str(found)
     run(source, tmp_path / "c", recipe)
     weights = load_file(tmp_path / "c" / WEIGHTS)
     assert found.parameters == sum(weight.numel() for weight in weights.values())

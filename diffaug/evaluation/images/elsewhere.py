@@ -54,8 +54,9 @@ def read_elsewhere(
         name: of the arm.
         place: shards (a file, glob or brace range) or a folder of pictures. The key of a sample, or
             the path of a picture without its extension, is that of its source, or begins with it
-            and a hyphen; of several such sources, the longest counts. For a picture, the name of
-            its file will do. Those of other images are passed over.
+            and a hyphen; of several such sources, the longest counts. Where no source was a
+            picture of a folder, the name of a picture's file will do. Those of other images are
+            passed over.
         form: what all are brought to.
         keys: of the labelled images.
         known: the keys of all images of the sources.
@@ -75,9 +76,10 @@ def read_elsewhere(
     called = dict[str, str | None](zip(known, known, strict=True))
     called.update(paths)
     found = dict[str, list[Images]]()
-    for image in _folder(place) if names_folder(place) else _shards(place):
+    in_folder = names_folder(place)
+    for image in _folder(place) if in_folder else _shards(place):
         key = _source(image.name, called)
-        if key == "":
+        if key == "" and in_folder and not paths:
             key = _source(posixpath.basename(image.name), called)
         if key is None:
             raise ConfigError(
@@ -121,7 +123,14 @@ def _folder(url: str) -> Iterator[_Image]:
         yield _Image(posixpath.splitext(one.name)[0], place, one.load)
 
 
-def pool_of(made: Made, name: str, place: str, of: Pictures, keys: Sequence[str]) -> Pool:
+def pool_of(
+    made: Made,
+    name: str,
+    place: str,
+    of: Pictures,
+    keys: Sequence[str],
+    paths: Mapping[str, str | None],
+) -> Pool:
     """Those of them that were made of some labelled images.
 
     Args:
@@ -130,15 +139,17 @@ def pool_of(made: Made, name: str, place: str, of: Pictures, keys: Sequence[str]
         place: where they were read.
         of: the labelled images.
         keys: their keys.
+        paths: see `read_elsewhere`.
 
     Raises:
         ConfigError: there is none.
     """
     found = {row: made[key] for row, key in enumerate(keys) if key in made}
     if not found:
+        called = next((path for path, key in paths.items() if key == keys[0]), keys[0])
         raise ConfigError(
             f"augmented {name}: no image of {storage.public_url(place)} is named after a labelled "
-            f"one, such as {keys[0]}: name each as its source, or with a hyphen and more after it"
+            f"one, such as {called}: name each as its source, or with a hyphen and more after it"
         )
     shape = (len(of), max(map(len, found.values())))
     copies = np.zeros((*shape, *of.images.shape[1:]), dtype=np.uint8)

@@ -102,7 +102,8 @@ def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str, output: str
     for name, place in elsewhere.items():
         made = read_elsewhere(name, place, drawn.form, set(chain(*keys)), drawn.keys, paths)
         for seed, shard in enumerate(labelled):
-            pool = pool_of(made, name, place, read_pictures(shard, drawn.form.mode), keys[seed])
+            pictures = read_pictures(shard, drawn.form.mode)
+            pool = pool_of(made, name, place, pictures, keys[seed], paths)
             save_elsewhere(pool, folder, seed, name)
 
 

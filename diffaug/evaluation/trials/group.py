@@ -133,7 +133,9 @@ class _Group:
     ) -> Trained:
         """Train on a pool, and whatever else is joined; a matched control has it from its rival."""
         images = self._pictures.images
-        variants: Variants | None = pool if pool is not None and pool.there.any() else None
+        if pool is not None and not pool.there.any():
+            pool = None
+        variants: Variants | None = pool
         if changes := [CHANGED[part] for part in parts if part in CHANGED]:
             variants = Changed(variants or Labelled(images), changes)
         lesson = Lesson(
@@ -144,7 +146,7 @@ class _Group:
             moved=arm.family != "real",
             repeated=arm.family == "oversampled",
             mixed="mixup" in parts,
-            softened=self._plan.settings.soften * (strength or 0),
+            softened=self._plan.settings.soften * (strength or 0) * (pool is not None),
         )
         return train_classifier(lesson, self._plan.settings, self._seed, self._plan.execution)
 

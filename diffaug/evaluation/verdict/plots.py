@@ -21,7 +21,8 @@ _GREY, _INK = "#6b7280", "#1b1b1f"
 
 
 def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw `gains.png`, `corruptions.png` and, if any arm has a strength, `strengths.png`.
+    """Draw `gains.png`, `corruptions.png`, and `strengths.png` if any arm has a strength; nothing
+    if BASELINE is the only arm.
 
     Args:
         summary: see `summary.summary_table`.
@@ -34,7 +35,9 @@ def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
 
     style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with rc_context(style):
-        drawn = {"gains": _gains(summary), "corruptions": _corruptions(summary)}
+        drawn = dict[str, Any]()
+        if (summary["arm"] != BASELINE).any():
+            drawn |= {"gains": _gains(summary), "corruptions": _corruptions(summary)}
         if summary["strength"].notna().any():
             drawn["strengths"] = _strengths(summary)
         paths = []
