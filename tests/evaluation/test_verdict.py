@@ -193,6 +193,10 @@ def test_a_gain_by_labels_that_others_never_had_is_called_that() -> None:
     assert (elsewhere.word, elsewhere.transfer) == ("helps", "")
 
 
+def test_where_nothing_is_made_nothing_leaks() -> None:
+    assert leakage(None, "label", True, []) == ("Leakage: none. The diffusion model made no image.")
+
+
 def test_one_arm_alone_is_a_table_too(tmp_path: Path) -> None:
     """And no plot: there is nothing to compare it with."""
     summary = summary_table(scored(), [Arm("flips-crops")])

@@ -65,7 +65,7 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
     ]
     one_set = found.shared == 1 and len(settings.labels) == 1
     elsewhere = list(settings.made_elsewhere)
-    saw = None if elsewhere and not pools_of(plan) else settings.model_saw
+    saw = settings.model_saw if pools_of(plan) else None
     verdicts = judge(
         [one for one in evidence if one is not None],
         settings.worth,

@@ -24,6 +24,8 @@ def leakage(
         judges: the recipe's judges, which may know classes.
         elsewhere: the names of arms of images that another tool made.
     """
+    if saw is None and not elsewhere:
+        return "Leakage: none. The diffusion model made no image."
     if saw is None:
         return (
             f"Leakage: what made the images of {', '.join(elsewhere)}, and from what, is not known."
