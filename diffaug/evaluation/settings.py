@@ -39,7 +39,7 @@ DEFAULT_RECIPE = Recipe(copies=10, steps=10)
 FAMILIES = {
     "real": "the labelled images, unaugmented",
     "flips-crops": "flips and crops, which every other arm has too",
-    "oversampled": "the other half of the batch again instead of augmented images",
+    "oversampled": "the batch's labelled images again instead of augmented ones",
     "trivial-augment": "one random operation of random strength per image (Müller & Hutter 2021)",
     "jitter": "brightness, contrast, saturation and hue changed at random",
     "fixed-trivial-augment": "trivial-augment once for each of as many copies of an image as the "

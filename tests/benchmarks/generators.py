@@ -35,6 +35,7 @@ from PIL import Image, ImageOps
 
 import diffaug
 from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.trials.classifier import Task, new_classifier
 from diffaug.evaluation.trials.training import Lesson, Trained, train_classifier
 from diffaug.evaluation.trials.variants import Changed, Labelled, jitter
 from diffaug.execution import Execution
@@ -150,15 +151,15 @@ class Judge:
     """A classifier of photographs, trained once and kept."""
 
     def __init__(self, images: Arrays, labels: NDArray[np.int64], folder: Path, steps: int) -> None:
-        settings = Evaluation(classifier="resnet", train_steps=steps)
-        variants = Changed(Labelled(images), [jitter])
-        lesson = Lesson(images, labels, int(labels.max()) + 1, variants)
+        classes = int(labels.max()) + 1
         execution, path = Execution.choose(), folder / "classifier.pt"
         if path.exists():
-            short = settings.model_copy(update={"train_steps": 1})
-            self._trained: Trained = train_classifier(lesson, short, 0, execution)
-            self._trained.model.load_state_dict(torch.load(path, weights_only=True))
+            model = new_classifier("resnet", Task(3, classes, SIDE), 0).eval()
+            model.load_state_dict(torch.load(path, weights_only=True))
+            self._trained = Trained(model, execution)
         else:
+            settings = Evaluation(classifier="resnet", train_steps=steps)
+            lesson = Lesson(images, labels, classes, Changed(Labelled(images), [jitter]))
             self._trained = train_classifier(lesson, settings, 0, execution)
             torch.save(self._trained.model.state_dict(), path)
 
@@ -214,8 +215,12 @@ def draw(
     firsts = np.unique(labels, return_index=True)[1]
     columns = [photographs, *(sheets[f"{name} {strength:g}"] for strength in STRENGTHS)]
     rows = [column[first] for first in firsts for column in columns]
-    tiles = [np.asarray(one, np.float32).transpose(2, 0, 1) / 127.5 - 1 for one in rows]
-    grid(tiles, len(columns), ["photograph", *map(str, STRENGTHS)]).save(path)
+    grid([tile(one) for one in rows], len(columns), ["photograph", *map(str, STRENGTHS)]).save(path)
+
+
+def tile(image: Image.Image) -> NDArray[np.float32]:
+    """(C, H, W), in [-1, 1], as `grid` takes it."""
+    return np.asarray(image, np.float32).transpose(2, 0, 1) / 127.5 - 1
 
 
 def mixed(names: list[str], sheets: dict[str, list[Image.Image]], folder: Path) -> None:
@@ -224,11 +229,7 @@ def mixed(names: list[str], sheets: dict[str, list[Image.Image]], folder: Path) 
     count = len(sheets[f"{names[0]} 1"])
     shown = [(name, one) for name in names for one in random.permutation(count)[:SHOWN]]
     order = random.permutation(len(shown))
-    tiles = [
-        np.asarray(sheets[f"{shown[n][0]} 1"][shown[n][1]], np.float32).transpose(2, 0, 1) / 127.5
-        - 1
-        for n in order
-    ]
+    tiles = [tile(sheets[f"{name} 1"][one]) for name, one in (shown[n] for n in order)]
     grid(tiles, 6, [""] * 6).save(folder / "blind.png")
     with (folder / "blind-key.csv").open("w", newline="") as stream:
         key = csv.writer(stream)

@@ -18,9 +18,8 @@ SOURCE = [str(shard) for shard in SHARDS[:2]]
 
 
 def verdicts(output: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((output / "results/results.json").read_text())[
-        "verdicts"
-    ]
+    results = json.loads((output / "results/results.json").read_text())
+    found: list[dict[str, Any]] = results["verdicts"]
     assert [verdict["of"] for verdict in found] == ["clean", "corrupted"]
     return found
 

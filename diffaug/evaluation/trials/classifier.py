@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -81,10 +82,10 @@ class _Residual(nn.Module):
         strides = [2] * halvings or [1]
         widths = [task.channels, *[16] * (len(strides) - 1), 32]
         layers: list[nn.Module] = []
-        for given, made, stride in zip(widths, widths[1:], strides, strict=False):
+        for (given, made), stride in zip(pairwise(widths), strides, strict=True):
             layers += [*_convolved(given, made, stride), nn.ReLU()]
         blocks = ((32, 1), (32, 1), (64, 2), (64, 1), (96, 2))
-        for (given, _), (made, stride) in zip(((32, 1), *blocks), blocks, strict=False):
+        for (given, _), (made, stride) in pairwise(((32, 1), *blocks)):
             layers.append(_Block(given, made, stride))
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(96, task.classes))

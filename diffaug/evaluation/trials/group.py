@@ -108,11 +108,9 @@ class _Group:
 
         It is the same training, so it takes no time.
         """
-        for reason in CHOSEN_FOR:
+        for reason in set(CHOSEN_FOR) - {arm.rival_for}:
             twin = replace(arm, rival_for=reason)
-            trial = (
-                None if twin == arm else read_trial(self._output, twin, self._labels, self._seed)
-            )
+            trial = read_trial(self._output, twin, self._labels, self._seed)
             if trial is not None and trial.like == like.name:
                 hits = read_hits(self._output, twin, self._labels, self._seed)
                 return trial.model_copy(update={"arm": arm, "seconds": 0.0}), hits

@@ -135,13 +135,12 @@ def _batches(
         if lesson.moved:
             images = flips_and_crops(images.reshape(-1, *shape), random)
         for batch, whose in zip(images.reshape(count, size, *shape), places, strict=True):
-            targets = one_hot[lesson.targets[whose]]
+            x, y, w = batch, one_hot[lesson.targets[whose]], weights
             if lesson.variants is not None:
-                targets[kept:] += lesson.softened * (1 / lesson.classes - targets[kept:])
-            made = (batch, targets, weights)
+                y[kept:] += lesson.softened * (1 / lesson.classes - y[kept:])
             if lesson.mixed:
-                made = _mixed(batch, targets, weights, random)
-            yield made[0], torch.from_numpy(made[1]), torch.from_numpy(made[2])
+                x, y, w = _mixed(x, y, w, random)
+            yield x, torch.from_numpy(y), torch.from_numpy(w)
 
 
 def _mixed(

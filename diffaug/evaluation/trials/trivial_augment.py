@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images
 
-__all__ = ["OPERATIONS", "Operation", "trivial_augment"]
+__all__ = ["OPERATIONS", "Operation", "away_from", "trivial_augment"]
 
 Strengths = NDArray[np.float64]
 """(N,), in [0, 1)."""
@@ -173,10 +173,24 @@ def _lightness(images: Images) -> _Floats:
 def _from(plain: _Floats, images: Images, strengths: Strengths, ways: Ways) -> Images:
     """Nearer to an image without what an operation enhances, or further from it."""
     factor = np.where(ways, 1 - 0.99 * strengths, 1 + 0.99 * strengths).astype(np.float32)
-    enhanced = images - plain
-    enhanced *= _each(factor)
-    enhanced += plain
-    return np.clip(enhanced, 0, 255, out=enhanced).astype(np.uint8)
+    x = images.astype(np.float32)
+    away_from(plain, _each(factor), x)
+    return x.astype(np.uint8)
+
+
+def away_from(plain: _Floats, factor: _Floats, x: _Floats) -> None:
+    """Change images x (N, H, W, C), in place: nearer to what lacks something of them, where the
+    factor is below 1, or further from it; within 0 and 255.
+
+    Args:
+        plain: what lacks it, of a shape that can be broadcast to that of x; so is the factor's.
+        factor: 0 makes x what is plain, and 1 leaves it.
+        x: the images.
+    """
+    x -= plain
+    x *= factor
+    x += plain
+    np.clip(x, 0, 255, out=x)
 
 
 def _moved(

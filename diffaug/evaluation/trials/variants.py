@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images, as_bytes
 from diffaug.evaluation.images.pool import Places, Pool, psnr_of
-from diffaug.evaluation.trials.trivial_augment import trivial_augment
+from diffaug.evaluation.trials.trivial_augment import away_from, trivial_augment
 
 __all__ = [
     "CHANGED",
@@ -116,21 +116,11 @@ def jitter(images: Images, random: np.random.Generator) -> Images:
     x *= brightness
     np.clip(x, 0, 255, out=x)
     means = x.mean(axis=(1, 2)) @ _LUMA if x.shape[3] == 3 else x.mean(axis=(1, 2))[:, 0]
-    _away_from(means[:, None, None, None], contrast, x)
+    away_from(means[:, None, None, None], contrast, x)
     if x.shape[3] == 3:
-        _away_from((x @ _LUMA)[..., None], saturation, x)
+        away_from((x @ _LUMA)[..., None], saturation, x)
         x = np.matmul(x.reshape(len(x), -1, 3), _hue(turn).transpose(0, 2, 1)).reshape(x.shape)
     return as_bytes(x)
-
-
-def _away_from(
-    plain: NDArray[np.float32], factor: NDArray[np.float32], x: NDArray[np.float32]
-) -> None:
-    """Nearer to an image without contrast or colour, or further from it; in place."""
-    x -= plain
-    x *= factor
-    x += plain
-    np.clip(x, 0, 255, out=x)
 
 
 def _hue(turn: NDArray[np.float64]) -> NDArray[np.float32]:
