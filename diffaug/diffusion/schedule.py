@@ -110,11 +110,10 @@ class Schedule:
         Raises:
             ValueError, TypeError, NotImplementedError: diffusers cannot make a schedule of it.
         """
-        from diffusers import DDPMScheduler
+        from diffaug.diffusion.betas import alphas_cumprod
 
         config = {name: value for name, value in config.items() if name in _CONFIG_FIELDS}
-        scheduler: Any = DDPMScheduler(**config)
-        return cls.variance_preserving(scheduler.alphas_cumprod.double(), config)
+        return cls.variance_preserving(alphas_cumprod(config), config)
 
     @property
     def num_train_timesteps(self) -> int:

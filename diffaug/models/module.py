@@ -94,10 +94,10 @@ class DiffusionModel(nn.Module):
             OSError: the folder cannot be written.
             TypeError: the network is not a UNet2D, or the schedule came from no configuration.
         """
-        from diffaug.models.families import unet2d
+        from diffaug.models.families.saving import save
 
         folder = local_path(folder)
-        unet2d.save(self.denoiser, folder)
+        save(self.denoiser, folder)
         write_card(folder, self.class_names, self._parts.null_class, readme)
 
     @property

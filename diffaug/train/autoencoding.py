@@ -16,7 +16,7 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.addons import find_autoencoder
 from diffaug.models.families.latent_unet2d import read_autoencoder
-from diffaug.models.families.unet2d import tidy
+from diffaug.models.families.saving import tidy
 from diffaug.train.held_back import held_out
 from diffaug.train.objective import Reconstruction
 from diffaug.train.preview import columns

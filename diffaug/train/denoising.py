@@ -13,6 +13,7 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import find_checkpoint, read_denoiser, write_card
 from diffaug.models.families import latent_unet2d, unet2d
+from diffaug.models.families.saving import save
 from diffaug.models.families.taef2 import LICENCE, TAEF2
 from diffaug.models.module import DiffusionModel
 from diffaug.train.held_back import HeldBack
@@ -98,7 +99,7 @@ class DenoiserTask:
             model.save_pretrained(folder, readme)
             return
         vae = self._latents.vae
-        unet2d.save(model.denoiser, folder, vae)
+        save(model.denoiser, folder, vae)
         if isinstance(vae, TAEF2):
             (folder / "vqvae/LICENSE").write_bytes(LICENCE.read_bytes())
             readme += _COPIED

@@ -1,4 +1,4 @@
-"""Reading an output takes no torch: neither its modules nor the commands that only read."""
+"""What commands load: those that only read an output no torch, a job no diffusers."""
 
 from __future__ import annotations
 
@@ -33,3 +33,23 @@ def test_an_output_is_read_without_torch(tmp_path: Path) -> None:
     loaded = ended.stdout.splitlines()[-1].split()
     assert "diffaug.output.run" in loaded
     assert not {name.partition(".")[0] for name in loaded} & set(HEAVY)
+
+
+JOB = """
+import sys
+from diffaug.cli import _run
+
+assert _run(["augment", *sys.argv[1:], "--model", "cifar10-32", "--strength", "0.02"]) == 0
+print(*sys.modules)
+"""
+
+
+def test_a_job_with_a_shipped_model_takes_no_diffusers(tmp_path: Path) -> None:
+    """Nor what a compiler brings: seconds of processor at every start."""
+    shard = write_samples(tmp_path / "s.tar", fashion(3))
+    command = [sys.executable, "-W", "ignore", "-c", JOB, str(shard), str(tmp_path / "out")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    loaded = set(ended.stdout.splitlines()[-1].split())
+    assert "torch" in loaded
+    assert not loaded & {"diffusers", "transformers", "torch._dynamo"}

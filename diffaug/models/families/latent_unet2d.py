@@ -39,11 +39,8 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     if checkpoint.autoencoder is not None:
         raise ConfigError(f"autoencoder: {name} knows only the latents of its own; leave it out")
     vae = read_autoencoder(name, checkpoint.part("vqvae"), execution.dtype)
-    denoiser = read(checkpoint, execution.device, execution.dtype)
-    assert isinstance(denoiser.network, unet2d.UNet2D)
-    for network in (vae, denoiser.network):
-        network.requires_grad_(False).to(denoiser.device)
-        activate_in_place(network)
+    denoiser = unet2d.load_denoiser(checkpoint, execution, _channels(checkpoint))
+    activate_in_place(vae.requires_grad_(False).to(denoiser.device))
     found = coder(f"{name}: its autoencoder", vae, channels=(1, 3))
     _, height, width = denoiser.shape
     return Pretrained(
@@ -59,8 +56,13 @@ def read(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
     Raises:
         ConfigError: a part is missing or broken, or its latents are not its autoencoder's.
     """
+    return unet2d.read(checkpoint, device, dtype, _channels(checkpoint))
+
+
+def _channels(checkpoint: Checkpoint) -> tuple[int]:
+    """How many channels the latents of a checkpoint's autoencoder have."""
     config = json.loads((checkpoint.part("vqvae") / "config.json").read_text(encoding="utf-8"))
-    return unet2d.read(checkpoint, device, dtype, channels=(config.get("latent_channels", 4),))
+    return (config.get("latent_channels", 4),)
 
 
 def read_autoencoder(name: str, folder: Path, dtype: str = "float32") -> Any:

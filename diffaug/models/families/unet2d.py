@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, LDMPipeline, UNet2DModel
 from torch import Tensor, nn
 
 from diffaug.diffusion.denoiser import Clip, Denoiser, Prediction
@@ -17,13 +15,14 @@ from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.checkpoint import Checkpoint
-from diffaug.models.families.parts import activate_in_place
+from diffaug.models.families.lean import lean_unet2d
 from diffaug.models.pretrained import Pretrained
-from diffaug.storage import writing
 
-__all__ = ["UNet2D", "check_inputs", "create", "load", "read", "save", "tidy"]
+__all__ = ["UNet2D", "check_inputs", "create", "load", "load_denoiser", "read"]
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
+_UNLOADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
+"""What diffusers raises for files that are not in order."""
 
 
 class UNet2D(nn.Module):
@@ -61,6 +60,8 @@ def create(
     Raises:
         ValueError, TypeError: diffusers cannot build such a network.
     """
+    from diffusers import UNet2DModel
+
     embeddings = classes + 1 if classes else None
     unet = UNet2DModel(**{**config, "num_class_embeds": embeddings})
     return Denoiser(
@@ -89,8 +90,9 @@ def read(
     Raises:
         ConfigError: a part is missing or broken, or it takes other channels.
     """
+    from diffusers import UNet2DModel
+
     unet_config = _read_config(checkpoint, "unet", "config.json")
-    config = _read_config(checkpoint, "scheduler", "scheduler_config.json")
     try:
         unet, loading = UNet2DModel.from_pretrained(
             checkpoint.part("unet"),
@@ -100,13 +102,70 @@ def read(
             local_files_only=True,
             output_loading_info=True,
         )
-        schedule = Schedule.from_config(config)
-        shape = _shape(unet_config)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"model {checkpoint.reference} cannot be loaded: {first_line}") from error
-    _refuse(checkpoint, loading, config, unet.config, schedule, channels)
-    embeddings = unet.config.num_class_embeds or 0
+    except _UNLOADABLE as error:
+        raise _cannot_load(checkpoint, error) from error
+    for kind in ("missing_keys", "unexpected_keys"):
+        if loading[kind]:
+            raise ConfigError(
+                f"model {checkpoint.reference}: the weights do not fit unet/config.json: "
+                f"{len(loading[kind])} {kind.replace('_', ' ')}, such as {sorted(loading[kind])[0]}"
+            )
+    full = SimpleNamespace(**{**unet.config, **unet_config})
+    return _denoiser(checkpoint, UNet2D(unet), full, device, channels)
+
+
+def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
+    """Load a checkpoint to run it: the same bits as by `read`, faster.
+
+    Raises:
+        ConfigError: as for `read`.
+    """
+    return Pretrained.of_pictures(load_denoiser(checkpoint, execution))
+
+
+def load_denoiser(
+    checkpoint: Checkpoint, execution: Execution, channels: Collection[int] = (1, 3)
+) -> Denoiser:
+    """As `read`, but for inference only: the same bits, faster.
+
+    Raises:
+        ConfigError: as for `read`.
+    """
+    config = _read_config(checkpoint, "unet", "config.json")
+    dtype = getattr(torch, execution.dtype)
+    if network := lean_unet2d(checkpoint.part("unet"), config, dtype):
+        full = SimpleNamespace(**{"sample_size": None, "num_train_timesteps": None, **config})
+        return _denoiser(checkpoint, network, full, execution.device, channels)
+    from diffaug.models.families.parts import activate_in_place
+
+    denoiser = read(checkpoint, execution.device, execution.dtype, channels)
+    assert isinstance(denoiser.network, UNet2D)
+    activate_in_place(denoiser.network.requires_grad_(False))
+    return denoiser
+
+
+def _denoiser(
+    checkpoint: Checkpoint, network: nn.Module, unet: Any, device: str, channels: Collection[int]
+) -> Denoiser:
+    """The network with the schedule and the card of its checkpoint.
+
+    Args:
+        checkpoint: the folder.
+        network: a `denoiser.Network`.
+        unet: its configuration, with every field.
+        device: where it will run.
+        channels: those that it may take.
+
+    Raises:
+        ConfigError: a part is missing or broken, or does not fit another.
+    """
+    config = _read_config(checkpoint, "scheduler", "scheduler_config.json")
+    try:
+        schedule, shape = Schedule.from_config(config), _shape(vars(unet))
+    except _UNLOADABLE as error:
+        raise _cannot_load(checkpoint, error) from error
+    _refuse(checkpoint, config, unet, schedule, channels)
+    embeddings = unet.num_class_embeds or 0
     null_class = checkpoint.card.null_class if checkpoint.card and embeddings else None
     if null_class is not None and null_class != embeddings - 1:
         raise ConfigError(
@@ -115,7 +174,7 @@ def read(
         )
     place = torch.device(device)
     return Denoiser(
-        network=UNet2D(unet).eval().to(place),
+        network=network.eval().to(place),
         schedule=schedule.to(place),
         prediction=config.get("prediction_type", "epsilon"),
         clip=_clip(config),
@@ -124,6 +183,11 @@ def read(
         null_class=null_class,
         device=place,
     )
+
+
+def _cannot_load(checkpoint: Checkpoint, error: Exception) -> ConfigError:
+    first_line = str(error).strip().partition("\n")[0]
+    return ConfigError(f"model {checkpoint.reference} cannot be loaded: {first_line}")
 
 
 def check_inputs(checkpoint: Checkpoint, config: Any, channels: Collection[int] = (1, 3)) -> None:
@@ -155,66 +219,6 @@ def check_inputs(checkpoint: Checkpoint, config: Any, channels: Collection[int] 
         )
 
 
-def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
-    """Load a checkpoint to run it: the same bits as by `read`, faster.
-
-    Raises:
-        ConfigError: as for `read`.
-    """
-    denoiser = read(checkpoint, execution.device, execution.dtype)
-    assert isinstance(denoiser.network, UNet2D)
-    denoiser.network.requires_grad_(False)
-    activate_in_place(denoiser.network)
-    return Pretrained.of_pictures(denoiser)
-
-
-def save(denoiser: Denoiser, folder: Path, autoencoder: Any = None) -> None:
-    """Write a denoiser as a `DDPMPipeline`, in its network's dtype; over latents, an `LDMPipeline`.
-
-    Args:
-        denoiser: the network and its schedule.
-        folder: created if necessary.
-        autoencoder: of the latents, if it works on latents: a diffusers network.
-
-    Raises:
-        OSError: the folder cannot be written.
-        TypeError: its network is not a UNet2D, or its schedule came from no configuration.
-    """
-    if not isinstance(denoiser.network, UNet2D) or not denoiser.schedule.config:
-        raise TypeError("only a UNet2D on a schedule made from a configuration can be saved")
-    clip = denoiser.clip
-    scheduler = DDPMScheduler(
-        **denoiser.schedule.config,
-        prediction_type=denoiser.prediction,
-        clip_sample=clip.bound is not None and clip.quantile is None,
-        clip_sample_range=1.0 if clip.bound is None else clip.bound,
-        thresholding=clip.quantile is not None,
-        dynamic_thresholding_ratio=0.995 if clip.quantile is None else clip.quantile,
-        sample_max_value=1.0 if clip.bound is None else clip.bound,
-    )
-    unet = denoiser.network.unet
-    pipeline: Any
-    if autoencoder is None:
-        pipeline = DDPMPipeline(unet=unet, scheduler=scheduler)
-    else:
-        pipeline = LDMPipeline(vqvae=autoencoder, unet=unet, scheduler=scheduler)
-    with writing(folder):
-        pipeline.save_pretrained(folder)
-        tidy(folder / "unet")
-        if autoencoder is not None:
-            tidy(folder / "vqvae")
-
-
-def tidy(part: Path) -> None:
-    """Remove the path that weights were loaded from, and give weights the mode of other files."""
-    path = part / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config.pop("_name_or_path", None)
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    for weights in part.glob("*.safetensors"):
-        shutil.copymode(path, weights)
-
-
 def _read_config(checkpoint: Checkpoint, part: str, file: str) -> dict[str, Any]:
     path = checkpoint.part(part) / file
     name = path.relative_to(checkpoint.folder).as_posix()
@@ -229,7 +233,7 @@ def _read_config(checkpoint: Checkpoint, part: str, file: str) -> dict[str, Any]
 
 def _shape(config: dict[str, Any]) -> tuple[int, int, int]:
     """(C, H, W) of a sample, by a UNet's configuration."""
-    size = config["sample_size"]
+    size = config.get("sample_size")
     if size is None:
         raise ValueError("its sample_size is not set: write the image size into unet/config.json")
     height, width = (size, size) if isinstance(size, int) else size
@@ -238,7 +242,6 @@ def _shape(config: dict[str, Any]) -> tuple[int, int, int]:
 
 def _refuse(
     checkpoint: Checkpoint,
-    loading: dict[str, Any],
     config: dict[str, Any],
     unet: Any,
     schedule: Schedule,
@@ -247,12 +250,6 @@ def _refuse(
     """Refuse what would load and then be wrong."""
     reference = checkpoint.reference
     check_inputs(checkpoint, unet, channels)
-    for kind in ("missing_keys", "unexpected_keys"):
-        if loading[kind]:
-            raise ConfigError(
-                f"model {reference}: the weights do not fit unet/config.json: "
-                f"{len(loading[kind])} {kind.replace('_', ' ')}, such as {sorted(loading[kind])[0]}"
-            )
     if unet.out_channels not in (unet.in_channels, 2 * unet.in_channels):
         raise ConfigError(
             f"model {reference}: its UNet gives {unet.out_channels} channels for "
