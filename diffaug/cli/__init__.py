@@ -27,6 +27,7 @@ from diffaug.cli import (  # noqa: F401  each registers its commands
     try_,
     verify,
 )
+from diffaug.cli.allocator import keep_freed_memory
 from diffaug.cli.app import DIFFERS, OK, SIGNALLED, USAGE, app, err
 from diffaug.cli.console import PrintError
 from diffaug.errors import ConfigError, DiffaugError
@@ -52,6 +53,7 @@ def main() -> None:
     # torch and diffusers create half a million permanent objects: repeatedly scanning them takes a
     # fifth of the time of a short command
     gc.set_threshold(100_000)
+    keep_freed_memory()
     logging.getLogger("diffaug").addHandler(_WARNINGS)
     atexit.register(gc.freeze)
     code = _run(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""What tests of flows share: ten shards and what becomes of them, and for each file a server."""
+"""What tests of flows share: seven shards and what becomes of them, and for each file a server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def flows_forked(
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Ten shards of real images."""
+    """Seven shards of real images."""
     folder = tmp_path_factory.mktemp("sources")
     samples = itertools.cycle([sample for path in FASHION for sample in webdataset(path)])
     paths = [folder / f"s{number}.tar" for number in range(SHARDS)]

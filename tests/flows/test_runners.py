@@ -64,7 +64,7 @@ def test_processes_one_killed(
     assert task_runs(environment).total() <= SHARDS + TOLD + 2
 
     before = tree(output)
-    again = Augmenting(flows_forked, environment, sources, output, **two)
+    again = Augmenting(flows_forked, environment, sources, output)
     again.assert_completed()
     assert "0 shards to do in 0 tasks" in again.said
     assert_task_runs(environment, {"COMPLETED": TOLD})

@@ -40,7 +40,7 @@ __all__ = [
 PATIENCE = 480
 """Seconds that a run may take where other tests keep a slow machine busy; alone, 60 will do."""
 
-SHARDS = 10
+SHARDS = 7
 RECIPE: dict[str, Any] = {"model": GREY, "sampler": "one-step", "strength": 0.5, "judges": [JUDGE]}
 BATCH = 8
 
