@@ -12,7 +12,7 @@ from pathlib import Path
 from braceexpand import braceexpand
 
 from diffaug import ConfigError, Recipe, storage
-from diffaug.models.checkpoint import is_shipped
+from diffaug.models.card import is_shipped
 from diffaug.models.hub import is_hub_name
 from diffaug.recipe.filters import judge_of
 from diffaug.storage.chain import is_chain

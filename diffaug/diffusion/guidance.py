@@ -104,15 +104,20 @@ class Conditioned:
     def _a_lane_each(self, value: Tensor) -> Tensor:
         return value.new_zeros((self.lanes, *value.shape), device=self._device)
 
+    def rows(self, call: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many rows a call takes for each lane (lanes,), at these of their calls."""
+        guided = self._scales[np.arange(self.lanes), call] != 1
+        return guided.astype(np.int64) + 1
+
     def __call__(
         self, x_t: Tensor, t: Tensor, held: NDArray[np.bool_], call: NDArray[np.int64]
     ) -> Tensor:
-        """The prediction (lanes, *), float32; zeros for a lane that holds no sample.
+        """The prediction (lanes, *), float32; zeros for lanes that take no part.
 
         Args:
             x_t: (lanes, *).
             t: times (lanes,).
-            held: (lanes,): which lanes hold a sample, at least one.
+            held: (lanes,): which lanes take part, at least one.
             call: (lanes,): at which of its calls each is.
         """
         inputs = [x_t, t, *self._condition, *self._away]

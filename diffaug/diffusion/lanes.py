@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.process import Process
@@ -65,7 +66,9 @@ class Lanes(Generic[T]):
             self._calls[lane] = edit.trajectory.calls
 
     def step(self) -> list[tuple[T, Arrival]]:
-        """One network call for every lane that holds a sample, and the samples that it finished.
+        """Step lanes that hold a sample, and take out the samples that are finished.
+
+        All of them, or as many as fill whole rounds of network calls (see `_stepping`).
 
         Returns:
             (tag, result) of each, which is on its way to the CPU. Their lanes are free again.
@@ -76,14 +79,33 @@ class Lanes(Generic[T]):
         held = self._calls > 0
         if not held.any():
             return []
-        self._process.step(held, self._call)
-        self._call = self._call + held
-        ended: list[int] = np.flatnonzero(held & (self._call == self._calls)).tolist()
+        stepping = self._stepping(held)
+        self._process.step(stepping, self._call)
+        self._call = self._call + stepping
+        ended: list[int] = np.flatnonzero(stepping & (self._call == self._calls)).tolist()
         if not ended:
             return []
         download = self._process.result(ended)
         self._call[ended] = self._calls[ended] = 0
         return [(self._tags.pop(lane), Arrival(download, row)) for row, lane in enumerate(ended)]
+
+    def _stepping(self, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the lanes that hold a sample take the next step.
+
+        A round of calls has as many rows as there are lanes, and guided samples need two each. Rows
+        beyond whole rounds would cost a round of their own, most of it padding; so their samples
+        wait, those with fewest calls left first.
+        """
+        rows = np.where(held, self._process.rows(self._call), 0)
+        room = int(rows.sum()) // self.count * self.count
+        if not 0 < room < rows.sum():
+            return held
+        stepping = np.zeros_like(held)
+        for lane in np.argsort(self._call - self._calls, kind="stable").tolist():
+            if 0 < rows[lane] <= room:
+                stepping[lane] = True
+                room -= int(rows[lane])
+        return stepping
 
     def clear(self) -> None:
         """Free every lane; what was under way is dropped."""

@@ -32,9 +32,6 @@ from diffaug.diffusion.transfer import Download, upload
 
 __all__ = ["Gaussian", "Process"]
 
-_STAY = np.array([1, 0, 0, 0], dtype=np.float32)
-"""The weights of a step that leaves a sample where it is."""
-
 
 class Process(Protocol):
     """What happens to the samples in the lanes: one network call and one step of all at a time.
@@ -50,11 +47,15 @@ class Process(Protocol):
     def enter(self, lanes: Sequence[int], edits: Sequence[Edit]) -> None:
         """Take new samples into noise, each in its lane; at least one."""
 
-    def step(self, held: NDArray[np.bool_], call: NDArray[np.int64]) -> None:
-        """Call the network once, and take the step that follows.
+    def rows(self, call: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many rows of the network the next call of each lane takes: (lanes,)."""
+        ...
+
+    def step(self, stepping: NDArray[np.bool_], call: NDArray[np.int64]) -> None:
+        """Call the network once, and take the step that follows; other lanes stay as they are.
 
         Args:
-            held: (lanes,): which lanes hold a sample, at least one.
+            stepping: (lanes,): which lanes take part, at least one; each holds a sample.
             call: (lanes,): which of its sample's calls this is, from 0; 0 in a free lane.
         """
 
@@ -147,16 +148,21 @@ class Gaussian(Process):
                 wider[:, :known] = self._fresh
             self._fresh = wider
 
+    def rows(self, call: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Two for a guided call, one for another."""
+        return self._predict.rows(call)
+
     @torch.inference_mode()
-    def step(self, held: NDArray[np.bool_], call: NDArray[np.int64]) -> None:
-        """One step of every lane. Free lanes ride along at t = 0 and stay as they are."""
+    def step(self, stepping: NDArray[np.bool_], call: NDArray[np.int64]) -> None:
+        """One step of these lanes. All are worked out, and the others put back as they were."""
         device = self._x.device
-        t = upload(np.where(held, self._times[self._every, call], 0), device)
-        weights = np.where(held[:, None], self._weights[self._every, call], _STAY)
+        t = upload(np.where(stepping, self._times[self._every, call], 0), device)
+        weights = self._weights[self._every, call]
         columns = upload(np.ascontiguousarray(weights.T), device)
         factors = [along(column, self._x) for column in columns]
-        output = self._predict(self._x, t, held, call)
-        in_one_thread(partial(self._advance, t, output, factors, call), device)
+        output = self._predict(self._x, t, stepping, call)
+        staying = upload(np.flatnonzero(~stepping), device)
+        in_one_thread(partial(self._advance, t, output, factors, call, staying), device)
 
     def _advance(
         self,
@@ -164,10 +170,12 @@ class Gaussian(Process):
         output: Tensor,
         factors: Sequence[Tensor],
         call: NDArray[np.int64],
+        staying: Tensor,
     ) -> None:
         """The step that follows a network's output: sums and products of each value alone."""
         device = self._x.device
         a, b, c, d = factors
+        x, before = self._x[staying], None if self._before is None else self._before[staying]
         x_0 = self._denoiser.estimate(self._x, t, output)
         # a product and a sum, each rounded by itself: fused, they could depend on the lane
         self._x.mul_(a).add_(torch.mul(x_0, b, out=self._term))
@@ -184,6 +192,9 @@ class Gaussian(Process):
             alpha, sigma = (along(end, self._x) for end in ends)
             clean, noise = self._kept
             self._x = torch.where(self._mask, self._x, clean * alpha + noise * sigma)
+        self._x[staying] = x
+        if self._before is not None and before is not None:
+            self._before[staying] = before
 
     @torch.inference_mode()
     def result(self, lanes: Sequence[int]) -> Download:

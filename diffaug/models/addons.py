@@ -7,6 +7,7 @@ from pathlib import Path
 
 from diffaug.errors import ConfigError
 from diffaug.models import hub
+from diffaug.models.card import SHIPPED, is_shipped
 from diffaug.models.layout import (
     PICKLES,
     check_file,
@@ -50,13 +51,13 @@ def find_embedding(reference: str) -> Path:
 def find_autoencoder(reference: str) -> Path:
     """Find the folder of an autoencoder's config.json and weights: the one given, or one in it.
 
-    In a pipeline this is vae/, in an `LDMPipeline` vqvae/.
+    In a pipeline this is vae/, in an `LDMPipeline` vqvae/. A shipped model is given by its name.
 
     Raises:
         ConfigError: there is no such folder, or it holds another kind of network, a pickle or a
             broken file.
     """
-    folder = local_path(reference)
+    folder = SHIPPED / reference if is_shipped(reference) else local_path(reference)
     if folder.is_dir():
         folder = folder.resolve()
         places = (folder, folder / "vqvae", folder / "vae")
@@ -65,7 +66,7 @@ def find_autoencoder(reference: str) -> Path:
         folder = hub.fetch_autoencoder(reference)
     else:
         raise ConfigError(
-            f"no such autoencoder: {reference}. It is neither a local folder nor "
+            f"no such autoencoder: {reference}. It is neither a shipped model, a local folder nor "
             "org/name[@revision] on the hub"
         )
     _check_autoencoder(reference, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,15 @@ import yaml
 from diffaug.errors import ConfigError
 from diffaug.models.layout import read_index
 
-__all__ = ["Card", "known_cards", "read_card", "shipped_cards", "write_card"]
+__all__ = [
+    "SHIPPED",
+    "Card",
+    "is_shipped",
+    "known_cards",
+    "read_card",
+    "shipped_cards",
+    "write_card",
+]
 
 _HERE = Path(__file__).parent
 SHIPPED = _HERE / "shipped"
@@ -103,6 +112,12 @@ def write_card(folder: Path, classes: Sequence[str], null_class: int | None, tex
     fields = {"classes": list(classes), "null_class": null_class}
     front = yaml.safe_dump({"library_name": "diffusers", "diffaug": fields}, sort_keys=False)
     (folder / "README.md").write_text(f"---\n{front}---\n\n{text}", encoding="utf-8")
+
+
+def is_shipped(reference: str) -> bool:
+    """Whether a reference names a model that diffaug ships."""
+    named = re.fullmatch(r"[\w.-]+", reference)
+    return named is not None and (SHIPPED / reference / "model_index.json").is_file()
 
 
 def shipped_cards() -> list[Card]:

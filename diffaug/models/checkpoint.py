@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -14,11 +13,11 @@ from typing import Any
 from diffaug.errors import ConfigError
 from diffaug.models import hub
 from diffaug.models.addons import autoencoder_files, find_autoencoder, find_embedding, find_lora
-from diffaug.models.card import SHIPPED, Card, read_card, shipped_cards
+from diffaug.models.card import SHIPPED, Card, is_shipped, read_card, shipped_cards
 from diffaug.models.layout import check_file, check_parts, contents, is_flat, read_index
 from diffaug.storage import local_path
 
-__all__ = ["Addons", "Checkpoint", "find_checkpoint", "is_shipped"]
+__all__ = ["Addons", "Checkpoint", "find_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,6 @@ class Checkpoint:
         if options:
             total.update(f"options {json.dumps(options, sort_keys=True)}\n".encode())
         return total.hexdigest()
-
-
-def is_shipped(reference: str) -> bool:
-    """Whether a reference names a model that diffaug ships."""
-    named = re.fullmatch(r"[\w.-]+", reference)
-    return named is not None and (SHIPPED / reference / "model_index.json").is_file()
 
 
 def find_checkpoint(reference: str, addons: Addons | None = None) -> Checkpoint:

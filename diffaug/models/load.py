@@ -8,7 +8,8 @@ from functools import lru_cache
 from diffaug.diffusion.denoiser import Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint, is_shipped
+from diffaug.models.card import is_shipped
+from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
 from diffaug.models.pretrained import Pretrained
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import judge_of
@@ -71,9 +72,9 @@ def at_revision(recipe: Recipe, revision: str | None) -> Recipe:
 def placed(recipe: Recipe) -> Recipe:
     """The recipe with local paths made absolute: a worker runs in another folder."""
     found = {
-        "model": recipe.model if is_shipped(recipe.model) else _absolute(recipe.model),
+        "model": _unless_shipped(recipe.model),
         "lora": recipe.lora and _absolute(recipe.lora),
-        "autoencoder": recipe.autoencoder and _absolute(recipe.autoencoder),
+        "autoencoder": recipe.autoencoder and _unless_shipped(recipe.autoencoder),
         "embeddings": tuple(map(_absolute, recipe.embeddings)),
         "judges": tuple(
             name if reference is None else f"{name}={_absolute(reference)}"
@@ -82,6 +83,10 @@ def placed(recipe: Recipe) -> Recipe:
     }
     moved = {name: value for name, value in found.items() if value != getattr(recipe, name)}
     return recipe.model_copy(update=moved)  # which counts what it updates as named by the user
+
+
+def _unless_shipped(reference: str) -> str:
+    return reference if is_shipped(reference) else _absolute(reference)
 
 
 def _absolute(reference: str) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from diffaug.errors import ConfigError, DiffaugError, require_extra
 from diffaug.execution import Execution
 from diffaug.models import Checkpoint, checkpoint_of
-from diffaug.models.checkpoint import is_shipped
+from diffaug.models.card import is_shipped
 from diffaug.online.address import Address, addresses
 from diffaug.online.crew import Crew
 from diffaug.online.engine import Engine, Given, naming

@@ -89,9 +89,12 @@ class Unmasking(Process):
             self._order[lane] = torch.from_numpy(one.noise[0].ravel()).argsort()
             self._calls[lane] = one.trajectory.calls
 
-    def step(self, held: NDArray[np.bool_], call: NDArray[np.int64]) -> None:
+    def rows(self, call: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.ones_like(call)
+
+    def step(self, stepping: NDArray[np.bool_], call: NDArray[np.int64]) -> None:
         said = torch.arange(self._tokens.shape[1]).expand(self.lanes, -1)
-        for lane in np.flatnonzero(held):
+        for lane in np.flatnonzero(stepping):
             shown = self._order[lane][int(call[lane]) :: int(self._calls[lane])]
             self._tokens[lane, shown] = said[lane, shown]
 

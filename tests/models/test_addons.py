@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from diffaug.errors import ConfigError
 from diffaug.models import find_checkpoint
+from diffaug.models.addons import find_autoencoder
+from diffaug.models.card import SHIPPED
 from diffaug.models.checkpoint import Addons
 from tests.support.hubs import (
     COMMIT,
@@ -183,6 +186,17 @@ def test_addons_that_are_not_there(
 ) -> None:
     server.refusals["org/gated"] = (403, {"X-Error-Code": "GatedRepo"})
     assert sentence in refusal(own(tmp_path), addons)
+
+
+def test_the_autoencoder_of_a_shipped_model_goes_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever folder is called so, as for models."""
+    (tmp_path / "clothes-128").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_autoencoder("clothes-128") == SHIPPED / "clothes-128" / "vqvae"
+    with pytest.raises(ConfigError, match=r"no readable config\.json at its top"):
+        find_autoencoder("cifar10-32")
 
 
 def test_a_lora_of_another_ending_is_refused(tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def edit(
     condition: int | None = None,
     sampler: str = "ddim",
     from_noise: bool = False,
+    scale: float = 1,
+    masked: bool = False,
 ) -> Edit:
     random = np.random.default_rng(seed)
     way = trajectory(sampler, SCHEDULE, tuple(timesteps))
@@ -55,4 +57,7 @@ def edit(
         noise=random.standard_normal((1 + way.draws, *SHAPE)).astype(np.float32),
         trajectory=way,
         condition=(torch.tensor(condition or 0),),
+        away=() if scale == 1 else (torch.tensor(3),),
+        scales=None if scale == 1 else np.full(way.calls, scale, np.float32),
+        mask=np.arange(9).reshape(1, 3, 3) % 2 == 0 if masked else None,
     )
