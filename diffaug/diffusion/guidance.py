@@ -106,8 +106,9 @@ class Conditioned:
 
     def rows(self, call: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows a call takes for each lane (lanes,), at these of their calls."""
-        guided = self._scales[np.arange(self.lanes), call] != 1
-        return guided.astype(np.int64) + 1
+        scales = self._scales[np.arange(self.lanes), call]
+        rows: NDArray[np.int64] = np.where(scales == 1, 1, 2)
+        return rows
 
     def __call__(
         self, x_t: Tensor, t: Tensor, held: NDArray[np.bool_], call: NDArray[np.int64]
