@@ -38,6 +38,7 @@ class Lanes(Generic[T]):
         self._tags: dict[int, T] = {}
         self._call = np.zeros(process.lanes, dtype=np.int64)
         self._calls = np.zeros(process.lanes, dtype=np.int64)  # 0 in a free lane
+        self._waited = np.zeros(process.lanes, dtype=np.bool_)  # at the last step
 
     @property
     def count(self) -> int:
@@ -80,6 +81,7 @@ class Lanes(Generic[T]):
         if not held.any():
             return []
         stepping = self._stepping(held)
+        self._waited = held & ~stepping
         self._process.step(stepping, self._call)
         self._call = self._call + stepping
         ended: list[int] = np.flatnonzero(stepping & (self._call == self._calls)).tolist()
@@ -94,14 +96,14 @@ class Lanes(Generic[T]):
 
         A round of calls has as many rows as there are lanes, and guided samples need two each. Rows
         beyond whole rounds would cost a round of their own, most of it padding; so their samples
-        wait, those with fewest calls left first.
+        wait: those with fewest calls left, and none twice in a row.
         """
         rows = np.where(held, self._process.rows(self._call), 0)
         room = int(rows.sum()) // self.count * self.count
         if not 0 < room < rows.sum():
             return held
         stepping = np.zeros_like(held)
-        for lane in np.argsort(self._call - self._calls, kind="stable").tolist():
+        for lane in np.lexsort((self._call - self._calls, ~self._waited)).tolist():
             if 0 < rows[lane] <= room:
                 stepping[lane] = True
                 room -= int(rows[lane])

@@ -150,6 +150,30 @@ def test_no_round_of_calls_is_mostly_padding(
     assert -(-len(seen) // side_by_side) == rounds
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(guided_edits, min_size=1, max_size=24), st.integers(1, 5))
+def test_nobody_waits_twice_in_a_row(stream: list[Edit], batch_size: int) -> None:
+    """A step moves every sample that the step before it left where it was."""
+    moved: list[set[int]] = []
+
+    class Watched(Gaussian):
+        def step(self, stepping: NDArray[np.bool_], call: NDArray[np.int64]) -> None:
+            moved.append(set(np.flatnonzero(stepping).tolist()))
+            super().step(stepping, call)
+
+    with threads(1):
+        lanes = Lanes[int](Watched(toy(), batch_size))
+        waiting, left = list(stream), set[int]()
+        while waiting or lanes.free < lanes.count:
+            some = waiting[: lanes.free]
+            waiting = waiting[len(some) :]
+            lanes.enter(list(enumerate(some)))
+            held = set(np.flatnonzero(lanes._calls > 0).tolist())
+            lanes.step()
+            assert left <= moved[-1] <= held
+            left = held - moved[-1]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_order_changes_nothing(data: st.DataObject) -> None:
