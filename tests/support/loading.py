@@ -19,6 +19,7 @@ from diffaug import Augment
 from diffaug.diffusion.batched import at_once
 from tests.support.hostile import fashion
 from tests.support.jobs import GREY, pixels
+from tests.support.memory import UNETS
 
 COUNT = 6
 QUICK = diffaug.Recipe(model=GREY, sampler="one-step", strength="0.3:0.6", seed=3)
@@ -51,7 +52,7 @@ def counted_calls() -> Iterator[list[int]]:
     sizes: list[int] = []
 
     def note(module: Any, inputs: Any) -> None:
-        if type(module).__name__ == "UNet2DModel":
+        if type(module).__name__ in UNETS:
             sizes.append(len(inputs[0]))
 
     handle = register_module_forward_pre_hook(note)

@@ -15,6 +15,9 @@ from typing import Any
 
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+UNETS = {"LeanUNet2D", "UNet2DModel"}
+"""The classes of networks over pictures: ours, and diffusers' in a training."""
+
 EVERY = 4
 """Calls of the network between two looks."""
 
@@ -29,7 +32,7 @@ def main() -> None:
 
     def look(module: Any, _: Any) -> None:
         nonlocal calls
-        if type(module).__name__ != "UNet2DModel":
+        if type(module).__name__ not in UNETS:
             return
         calls += 1
         if calls % EVERY == 0:
