@@ -175,12 +175,13 @@ class Gaussian(Process):
         """The step that follows a network's output: sums and products of each value alone."""
         device = self._x.device
         a, b, c, d = factors
-        x, before = self._x[staying], None if self._before is None else self._before[staying]
+        x = self._x[staying]
         x_0 = self._denoiser.estimate(self._x, t, output)
         # a product and a sum, each rounded by itself: fused, they could depend on the lane
         self._x.mul_(a).add_(torch.mul(x_0, b, out=self._term))
         if self._before is not None:
             self._x.add_(torch.mul(self._before, c, out=self._term))
+            x_0[staying] = self._before[staying]
             self._before = x_0
         if self._fresh is not None:
             draws = self._fresh.shape[1]
@@ -193,8 +194,6 @@ class Gaussian(Process):
             clean, noise = self._kept
             self._x = torch.where(self._mask, self._x, clean * alpha + noise * sigma)
         self._x[staying] = x
-        if self._before is not None and before is not None:
-            self._before[staying] = before
 
     @torch.inference_mode()
     def result(self, lanes: Sequence[int]) -> Download:

@@ -7,9 +7,8 @@ layout, which then is that of the sum.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -133,11 +132,9 @@ class Level(nn.Module):
     def __init__(self, plan: Plan, inputs: Sequence[int], width: int, attends: bool) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(Resnet(plan, each, width) for each in inputs)
-        self.attentions = nn.ModuleList(Attention(plan, width) for _ in inputs if attends)
-
-    def layers(self) -> Iterator[tuple[nn.Module, nn.Module | None]]:
-        """Each residual layer with its attention, or with None."""
-        return zip_longest(self.resnets, self.attentions)
+        self.attentions = nn.ModuleList(
+            Attention(plan, width) if attends else nn.Identity() for _ in inputs
+        )
 
 
 class Down(Level):
@@ -151,10 +148,8 @@ class Down(Level):
 
     def forward(self, x: Tensor, time: Tensor, passed: list[Tensor]) -> Tensor:
         """Leaves what each layer made in `passed`."""
-        for resnet, attention in self.layers():
-            x = resnet(x, time)
-            if attention is not None:
-                x = attention(x)
+        for resnet, attention in zip(self.resnets, self.attentions, strict=True):
+            x = attention(resnet(x, time))
             passed.append(x)
         for half in self.downsamplers:
             x = half(x)
@@ -173,10 +168,8 @@ class Up(Level):
 
     def forward(self, x: Tensor, time: Tensor, passed: list[Tensor]) -> Tensor:
         """Takes from `passed` what the way down left there."""
-        for resnet, attention in self.layers():
-            x = resnet(torch.cat([x, passed.pop()], dim=1), time)
-            if attention is not None:
-                x = attention(x)
+        for resnet, attention in zip(self.resnets, self.attentions, strict=True):
+            x = attention(resnet(torch.cat([x, passed.pop()], dim=1), time))
         for convolution in self.upsamplers:
             if len(x) >= _LONGEST:
                 x = x.contiguous()
@@ -190,13 +183,11 @@ class Middle(nn.Module):
     def __init__(self, plan: Plan, width: int, groups: int | None) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(Resnet(plan, width, width) for _ in range(2))
-        attends = groups != 0
-        self.attentions = nn.ModuleList([Attention(plan, width, groups)] if attends else [])
+        attention = Attention(plan, width, groups) if groups != 0 else nn.Identity()
+        self.attentions = nn.ModuleList([attention])
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Of the smallest feature maps (B, C, H, W)."""
-        x = self.resnets[0](x, time)
-        for attention in self.attentions:
-            x = attention(x)
+        x = self.attentions[0](self.resnets[0](x, time))
         found: Tensor = self.resnets[1](x, time)
         return found

@@ -11,6 +11,7 @@ https://arxiv.org/abs/2006.11239
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from diffaug.models.families.blocks import Down, Embedding, Middle, Plan, Up, Wa
 
 __all__ = ["LeanUNet2D", "lean_unet2d"]
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 _PLAIN: Mapping[str, Any] = {
     "_class_name": "UNet2DModel",
@@ -42,14 +43,6 @@ _PLAIN: Mapping[str, Any] = {
     "upsample_type": "conv",
 }
 """What fields must be; with other values the network is another."""
-
-_FREE = {
-    *("in_channels", "out_channels", "block_out_channels", "layers_per_block"),
-    *("down_block_types", "up_block_types", "add_attention", "attention_head_dim"),
-    *("norm_num_groups", "attn_norm_num_groups", "norm_eps", "num_class_embeds"),
-    *("time_embedding_dim", "flip_sin_to_cos", "freq_shift"),
-}
-"""Fields that may be anything that fits."""
 
 _NOTHING = {"_diffusers_version", "_name_or_path", "sample_size", "num_train_timesteps"}
 """Fields that such a network does not depend on."""
@@ -68,15 +61,16 @@ def lean_unet2d(folder: Path, config: Mapping[str, Any], dtype: torch.dtype) -> 
         config: the configuration.
         dtype: of the weights in memory.
     """
-    known = _PLAIN.keys() | _FREE
+    free = signature(LeanUNet2D).parameters  # they may be anything that fits
+    known = _PLAIN.keys() | free.keys()
     if not known <= config.keys() <= known | _NOTHING:
         return None
     if any(config[field] != value for field, value in _PLAIN.items()):
         return None
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights = load_file(folder / _WEIGHTS)
         with torch.device("meta"):
-            network = LeanUNet2D(**{field: config[field] for field in _FREE})
+            network = LeanUNet2D(**{field: config[field] for field in free})
         # copies, as diffusers makes them: in the mapped file they would lie at any address
         weights = {name: weight.to(dtype, copy=True) for name, weight in weights.items()}
         network.load_state_dict(weights, assign=True)

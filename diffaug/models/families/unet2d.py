@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,7 +69,7 @@ def create(
         schedule=schedule,
         prediction=prediction,
         clip=Clip(bound=bound),
-        shape=_shape(config),
+        shape=_shape(config["in_channels"], config.get("sample_size")),
         classes=classes,
         null_class=classes or None,
         device=torch.device("cpu"),
@@ -92,7 +92,7 @@ def read(
     """
     from diffusers import UNet2DModel
 
-    unet_config = _read_config(checkpoint, "unet", "config.json")
+    _read_config(checkpoint, "unet", "config.json")  # says in words where it cannot be read
     try:
         unet, loading = UNet2DModel.from_pretrained(
             checkpoint.part("unet"),
@@ -110,8 +110,7 @@ def read(
                 f"model {checkpoint.reference}: the weights do not fit unet/config.json: "
                 f"{len(loading[kind])} {kind.replace('_', ' ')}, such as {sorted(loading[kind])[0]}"
             )
-    full = SimpleNamespace(**{**unet.config, **unet_config})
-    return _denoiser(checkpoint, UNet2D(unet), full, device, channels)
+    return _denoiser(checkpoint, UNet2D(unet), unet.config, device, channels)
 
 
 def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
@@ -161,7 +160,8 @@ def _denoiser(
     """
     config = _read_config(checkpoint, "scheduler", "scheduler_config.json")
     try:
-        schedule, shape = Schedule.from_config(config), _shape(vars(unet))
+        schedule = Schedule.from_config(config)
+        shape = _shape(unet.in_channels, unet.sample_size)
     except _UNLOADABLE as error:
         raise _cannot_load(checkpoint, error) from error
     _refuse(checkpoint, config, unet, schedule, channels)
@@ -231,13 +231,12 @@ def _read_config(checkpoint: Checkpoint, part: str, file: str) -> dict[str, Any]
     return config
 
 
-def _shape(config: dict[str, Any]) -> tuple[int, int, int]:
+def _shape(channels: int, size: int | Sequence[int] | None) -> tuple[int, int, int]:
     """(C, H, W) of a sample, by a UNet's configuration."""
-    size = config.get("sample_size")
     if size is None:
         raise ValueError("its sample_size is not set: write the image size into unet/config.json")
     height, width = (size, size) if isinstance(size, int) else size
-    return config["in_channels"], height, width
+    return channels, height, width
 
 
 def _refuse(
