@@ -1,6 +1,7 @@
 # Everything a contributor types. `make demo` and `make test` need only Python 3.11, pip and make.
 PYTHON ?= python3.11
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would compile every module
 
 .PHONY: help venv demo test check pytest coverage bench docs clean
 
@@ -17,7 +18,7 @@ venv: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # pip would use one core for it
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib diffaug flows tests || true  # pip uses one core
 	@touch $@
 
 demo: venv

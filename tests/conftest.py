@@ -152,12 +152,18 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first, and those that wait for servers in turn with those that compute."""
+    """Long files come first, and those that wait for servers in turn with those that compute.
+
+    The very first are those that may wait longest: their tests have a time limit of their own.
+    """
+    patient = {item.path for item in items if item.get_closest_marker("timeout")}
     marks: dict[Path, set[str]] = {}
     for item in items:
         marks.setdefault(item.path, set()).update(LONG.intersection(item.keywords))
     waiting = [path for path, found in marks.items() if "services" in found]
     computing = [path for path, found in marks.items() if found and "services" not in found]
+    waiting.sort(key=lambda path: path not in patient)
     places = {path: 2 * n for n, path in enumerate(waiting)}
     places |= {path: 2 * n + 1 for n, path in enumerate(computing)}
-    items.sort(key=lambda item: places.get(item.path, len(items)))
+    last = len(items)  # a list that is being sorted has no length
+    items.sort(key=lambda item: places.get(item.path, last))

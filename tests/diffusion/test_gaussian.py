@@ -28,7 +28,7 @@ _HALF = np.array([[0.6, 0, 0, 0], [0.3, 0.4, 0, 0], [-0.2, 0.1, 0.3, 0], [0.1, 0
 C = _HALF @ _HALF.T
 EYE = np.eye(len(MU))
 COUNT = 1024
-STEPS = 200
+STEPS = 120
 MANY = [
     ("ddim", 0.0),
     ("dpmsolver++", 0.0),

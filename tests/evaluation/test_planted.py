@@ -28,7 +28,8 @@ def test_pure_noise_never_helps(tmp_path: Path, cli: Cli) -> None:
     """At strength 1 a copy has nothing of its image: some other piece of clothing, ill labelled."""
     flags = ["--labels", "4", "--seeds", "3", "--validation", "1", "--train-steps", "30"]
     flags += ["--model", GREY, "--arms", "blur,noise,reconstruct", "--strengths", "1"]
-    flags += ["--copies", "2", "--steps", "4", "--severities", "3", "--test", str(SHARDS[2])]
+    flags += ["--copies", "2", "--steps", "4", "--test", str(SHARDS[2])]
+    flags += ["--severities", "3", "--train-batch", "32"]
     said = cli("evaluate", *SOURCE, tmp_path / "out", *flags)
     assert said.code == 0, said
     for verdict in verdicts(tmp_path / "out"):

@@ -128,7 +128,7 @@ def copied_as_the_image_does(app: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(store: Store, forked: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     app, logs = folder / "app", folder / "logs"
     logs.mkdir()
@@ -145,10 +145,10 @@ def stack(store: Store, forked: Forks, tmp_path_factory: pytest.TempPathFactory)
             environment |= {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": AUTH}
             environment |= {"PREFECT_HOME": str(folder / "home"), "DO_NOT_TRACK": "1"}
             assert set(COMPOSE["worker"]["environment"]) < set(environment)
-            for line in SETUP:
-                prefect(environment, app, *shlex.split(line)[1:], forks=forked)
-            assert not (folder / "home/prefect.db").exists()  # it is PostgreSQL that is used
             with fork_server(started, CLI, environment) as forks:
+                for line in SETUP:
+                    prefect(environment, app, *shlex.split(line)[1:], forks=forks)
+                assert not (folder / "home/prefect.db").exists()  # it is PostgreSQL that is used
                 yield Stack(app, logs, environment, store, forks)
 
 

@@ -1,4 +1,4 @@
-"""The flow against a real Prefect server: in this process, and as a deployment with a worker."""
+"""The flows against a real Prefect server: in processes of their own, and one as a deployment."""
 
 from __future__ import annotations
 
@@ -119,17 +119,23 @@ def test_deployment_runs_from_outside_the_checkout(
     assert assets(environment)[made] == {f"file://{SHARDS[0].parent}"}
 
 
-@pytest.mark.usefixtures("worker")
-def test_verification_as_a_deployment(
-    environment: dict[str, str], flows_forked: Forks, tmp_path: Path
-) -> None:
-    """Of an output as it was made; the flow, then, with a byte flipped and a source changed."""
+def run_flow(forks: Forks, folder: Path, name: str, **parameters: Any) -> tuple[str, str]:
+    """Run a flow in a process of its own; how it ended, and its message."""
+    asked = json.dumps([(name, parameters)])
+    done = forks(asked, entry="tests.support.flow_runs:main", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    ((ended, message),) = json.loads(done.stdout.splitlines()[-1])
+    return ended, message
+
+
+def test_verification(environment: dict[str, str], flows_forked: Forks, tmp_path: Path) -> None:
+    """Of an output as it was made; then with a byte flipped and a source changed."""
     source, output = tmp_path / "s1.tar", tmp_path / "output"
     shutil.copy(SHARDS[1], source)
     frame = augmented([SHARDS[0], source], output)
-    verify = ["deployment", "run", "verify-manifest/local", "--watch", "-p", f"output={output}"]
-    verify += ["-p", "replay=16", "-p", "shards_per_task=1"]
-    prefect(environment, tmp_path, *verify, forks=flows_forked)
+    told = {"output": str(output), "replay": 16, "shards_per_task": 1}
+    ended, _ = run_flow(flows_forked, tmp_path, "verify-manifest", **told)
+    assert ended == "COMPLETED"
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     assert found["verify-progress"] == 100.0
     assert "| 2 of 2 | 0 | 16 | 0 |" in found["verify-summary"]
@@ -140,9 +146,8 @@ def test_verification_as_a_deployment(
         data = bytearray(path.read_bytes())
         data[at] ^= 1
         path.write_bytes(data)
-    again = json.dumps([("verify-manifest", {"output": str(output), "replay": 80})])
-    done = flows_forked(again, entry="tests.support.flow_runs:main", cwd=tmp_path)
-    ((ended, message),) = json.loads(done.stdout.splitlines()[-1])
+    told = {"output": str(output), "replay": 80}
+    ended, message = run_flow(flows_forked, tmp_path, "verify-manifest", **told)
     assert ended == "FAILED"
     assert message.startswith("4 differences in ")
     assert f"shards/{tar.name}: its sha256 is" in message
@@ -154,16 +159,13 @@ def test_verification_as_a_deployment(
     assert f"- `{source}: the source has changed since it was augmented" in summary
 
 
-@pytest.mark.usefixtures("worker")
-def test_training_as_a_deployment(
-    environment: dict[str, str], flows_forked: Forks, tmp_path: Path
-) -> None:
+def test_training(environment: dict[str, str], flows_forked: Forks, tmp_path: Path) -> None:
     """Its checkpoint then augments."""
     checkpoint = tmp_path / "checkpoint"
     recipe = {"network": "tiny", "size": 8, "steps": 10, "batch_size": 8, "classes": 10}
-    command = ["deployment", "run", "train-denoiser/local", "--watch", "-p", f"source={BRACES}"]
-    flags = ["-p", f"checkpoint={checkpoint}", "-p", f"recipe={json.dumps(recipe)}"]
-    prefect(environment, tmp_path, *command, *flags, forks=flows_forked)
+    told = {"source": BRACES, "checkpoint": str(checkpoint), "recipe": recipe}
+    ended, _ = run_flow(flows_forked, tmp_path, "train-denoiser", **told)
+    assert ended == "COMPLETED"
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     rows = json.loads(found["train-metrics"])
     assert [row["step"] for row in rows] == list(range(1, 11))
@@ -174,20 +176,15 @@ def test_training_as_a_deployment(
     assert set(frame["status"]) == {"ok"}
 
 
-@pytest.mark.usefixtures("worker")
-def test_evaluation_as_a_deployment(
-    environment: dict[str, str], flows_forked: Forks, tmp_path: Path
-) -> None:
+def test_evaluation(environment: dict[str, str], flows_forked: Forks, tmp_path: Path) -> None:
     """Its verdicts are artifacts."""
     small: dict[str, Any] = {"labels": [2], "seeds": 2, "validation": 1, "train_steps": 4}
     small |= {"arms": ["one-step"], "one_step_strengths": [0.4], "severities": [3]}
-    command = ["deployment", "run", "evaluate-augmentation/local", "--watch"]
-    command += ["-p", f"source={json.dumps([str(shard) for shard in SHARDS[:2]])}"]
-    command += ["-p", f"settings={json.dumps(small)}", "-p", f"test={SHARDS[2]}"]
-    recipe = {"model": GREY, "copies": 2, "steps": 10}
-    command += ["-p", f"recipe={json.dumps(recipe)}"]
-    command += ["-p", f"output={tmp_path / 'out'}"]
-    prefect(environment, tmp_path, *command, forks=flows_forked)
+    told: dict[str, Any] = {"source": list(map(str, SHARDS[:2])), "test": str(SHARDS[2])}
+    told |= {"output": str(tmp_path / "out"), "settings": small}
+    told |= {"recipe": {"model": GREY, "copies": 2, "steps": 10}}
+    ended, _ = run_flow(flows_forked, tmp_path, "evaluate-augmentation", **told)
+    assert ended == "COMPLETED"
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     rows = json.loads(found["evaluation-verdicts"])
     assert [(row["labels"], row["images"]) for row in rows] == [(2, "clean"), (2, "corrupted")]

@@ -76,7 +76,7 @@ def test_processes_one_killed(
     ("runner", "signals"),
     [
         ({"runner": "local", "shards_per_task": 2}, [signal.SIGINT, signal.SIGTERM]),
-        ({"runner": "processes", "workers": 2}, [signal.SIGKILL, signal.SIGTERM]),
+        ({"runner": "processes", "workers": 1}, [signal.SIGKILL, signal.SIGTERM]),
     ],
     ids=["local", "processes"],
 )

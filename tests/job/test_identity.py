@@ -23,6 +23,7 @@ from PIL import Image
 import diffaug
 from diffaug.diffusion.samplers import SamplerName
 from tests.support.forks import LANES, Forked, Forks
+from tests.support.gate import JUDGE, NAME, hold
 from tests.support.hostile import broken_images, fashion, write_files, write_samples
 from tests.support.jobs import GREY, WHO, augmented, manifest, planned, tars
 
@@ -201,16 +202,21 @@ def _small_shards(folder: Path, count: int, images: int) -> list[Path]:
 
 
 @pytest.mark.process
-def test_a_job_killed_again_and_again(tmp_path: Path, forked: Forks) -> None:
-    """SIGINT and SIGTERM at random moments of a job that takes longer than both of them together;
-    the last run is left to finish. For SIGKILL, and two jobs at one output, see `test_storm`."""
-    shards = _small_shards(tmp_path / "in", 9, 10)
-    output = tmp_path / "out"
-    fields = {"model": GREY, "steps": 20, "strength": 0.3, "copies": 3}
-    flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
+def test_a_job_killed_again_and_again(
+    tmp_path: Path, forked: Forks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGINT and SIGTERM at random moments of a job that cannot end before, since a judge holds it
+    back; the last run is left to finish. For SIGKILL, and two jobs at one output, see
+    `test_storm`."""
+    shards = _small_shards(tmp_path / "in", 9, 6)
+    output, gate = tmp_path / "out", tmp_path / "gate"
+    fields = {"model": GREY, "steps": 10, "strength": 0.3, "copies": 2, "judges": [JUDGE]}
+    flags = [f"--model={GREY}", "--steps=10", "--strength=0.3", "--copies=2", f"--judges={JUDGE}"]
     arguments: list[str | Path] = ["augment", *shards, output, *flags]
+    monkeypatch.setenv(NAME, str(gate))
     moments: list[tuple[float, int]] = []
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum, most in ((signal.SIGINT, 4), (signal.SIGTERM, 8)):
+        hold(gate, output, most)
         process = forked.start(*arguments)
         delay = random.uniform(0.0, 0.5)
         _wait_for_work(process, output)
@@ -223,9 +229,10 @@ def test_a_job_killed_again_and_again(tmp_path: Path, forked: Forks) -> None:
         assert "the same command continues from there" in process.err
         assert not (output / "shards.txt").exists()
     print(f"interrupted after (seconds of work, shards committed so far): {moments}")
+    gate.unlink()
     last = forked(*arguments)
     assert last.returncode == 0, last.stderr
-    assert "270 planned = 270 made" in last.stdout
+    assert "108 planned = 108 made" in last.stdout
     augmented(shards, tmp_path / "calm", **fields, sampler=DEFAULT, batch_size=LANES)
     _assert_same(output, tmp_path / "calm")
 

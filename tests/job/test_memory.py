@@ -80,10 +80,10 @@ def test_training_on_ten_times_the_images_takes_the_same_memory(
 
     def train(count: int) -> list[float]:
         shard = write_files(tmp_path / f"{count}.tar", _distinct(count))
-        flags = ["--network", "tiny", "--size", "8", "--steps", "70", "--batch-size", "16"]
-        flags += ["--shuffle", "100", "--preview-steps", "70"]
+        flags = ["--network", "tiny", "--size", "8", "--steps", "35", "--batch-size", "32"]
+        flags += ["--shuffle", "100", "--preview-steps", "35"]
         said, held = _held(forked, "train", shard, tmp_path / f"model-{count}", *flags)
-        assert "70 steps, 1120 images" in said
+        assert "35 steps, 1120 images" in said
         return held
 
     few, many = train(100), train(1000)

@@ -251,8 +251,7 @@ def picture(number: int) -> Image.Image:
 
 
 @FAMILIES
-@pytest.mark.parametrize("batch_size", [1, 3])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("batch_size", "dtype"), [(1, "float32"), (3, "bfloat16")])
 def test_each_sample_is_as_if_alone(
     models: dict[str, Path], family: str, batch_size: int, dtype: str
 ) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Cli
-from tests.support.forks import PROGRAM, Forks, fork_server
+from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import augmented, tars, tree
+from tests.support.namespace import own_mounts
 
 FAST = ("--model=fashion-mnist-32", "--sampler=one-step", "--strength=0.4", "--batch-size=8")
 
@@ -23,35 +23,28 @@ def sources(tmp_path: Path) -> list[Path]:
     return [write_samples(tmp_path / f"in/s{n}.tar", fashion(30, 30 * n)) for n in range(3)]
 
 
-@pytest.fixture(scope="module")
-def mounting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """Processes that may mount disks, which only they see."""
-    own = ["unshare", "-rm"]
-    trial = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path_factory.mktemp("trial"))]
-    if subprocess.run([*own, *trial], capture_output=True).returncode:
-        pytest.skip("this system lets no user mount a disk of their own (unshare -rm)")
-    with fork_server(tmp_path_factory.mktemp("disk"), within=own) as forks:
-        yield forks
-
-
 @pytest.fixture
-def on_small_disk(tmp_path: Path, mounting: Forks) -> Run:
+def on_small_disk(
+    tmp_path: Path, forked: Forks, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Run]:
     """`on_small_disk("diffaug", …)`: a command where `out` is a disk of its own of 400 kB.
 
     What it returns is the exit status and all that was printed.
     """
 
-    def run(*command: str) -> tuple[int, str]:
-        if command[0] == "diffaug":
-            done = mounting(*command[1:], cwd=tmp_path)
-        else:
-            done = mounting(*command, cwd=tmp_path, entry=PROGRAM)
-        assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, done.stdout + done.stderr
-
     (tmp_path / "out").mkdir()
-    assert run("mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", "out") == (0, "")
-    return run
+    with own_mounts(tmp_path_factory.mktemp("trial")) as pid:
+        if pid is None:
+            pytest.skip("this system lets no user mount a disk of their own (unshare -rm)")
+
+        def run(*command: str) -> tuple[int, str]:
+            entry = f"{own_mounts.__module__}:main"
+            done = forked(str(pid), *command, cwd=tmp_path, entry=entry)
+            assert "Traceback" not in done.stderr, done.stderr
+            return done.returncode, done.stdout + done.stderr
+
+        assert run("mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", "out") == (0, "")
+        yield run
 
 
 @pytest.mark.process

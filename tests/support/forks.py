@@ -8,6 +8,8 @@ network, so that a fork is like a new process, but for its modules.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import json
 import os
@@ -15,6 +17,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,9 +27,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 DIFFAUG = "diffaug.cli:main"
-
-PROGRAM = "tests.support.forks:program"
-"""The entry of a process that runs a program, with its arguments, where the server is."""
 
 LANES = 4
 """The default batch size here and in forks: lanes that no picture fills are computed as well."""
@@ -183,7 +184,6 @@ def fork_server(
     folder: Path,
     modules: Sequence[str] = MODULES,
     environment: Mapping[str, str] | None = None,
-    within: Sequence[str] = (),
 ) -> Iterator[Forks]:
     """A process that has imported modules, and forks for each that is started with what it yields.
 
@@ -191,13 +191,12 @@ def fork_server(
         folder: for its log, and what the processes write.
         modules: to import.
         environment: of the server, and of what is started without one of its own.
-        within: a command that the server's own is appended to, such as `unshare`.
     """
     here, there = socket.socketpair()
     server_command = [sys.executable, "-m", "tests.support.forks", str(there.fileno())]
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            [*within, *server_command, *modules],
+            [*server_command, *modules],
             cwd=ROOT,
             env={**(environment or os.environ), "OMP_NUM_THREADS": "1"},  # threads bar a fork
             pass_fds=[there.fileno()],
@@ -217,11 +216,6 @@ def fork_server(
 
 
 # --- in the server
-
-
-def program() -> int:
-    """Run the program that the arguments name; its exit status."""
-    return subprocess.call(sys.argv[1:])
 
 
 def _serve(control: socket.socket) -> Callable[[], int | None]:
@@ -274,8 +268,32 @@ def _main() -> int | None:
         importlib.import_module(module)
     if execution := sys.modules.get("diffaug.execution"):
         execution.__dict__["DEFAULT_BATCH_SIZE"] = LANES
+    gc.collect()
+    gc.freeze()  # no fork's collection looks at what was imported, and so copies none of it
     return _serve(control)()
 
 
+def _end(main: Callable[[], int | None]) -> None:
+    """Call what a program consists of, and end as Python does, but for the freeing of memory.
+
+    A fork shares the pages of its modules, and would copy each to count down what it holds.
+    """
+    code: str | int | None = 1
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
+    atexit._run_exitfuncs()
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
 if __name__ == "__main__":
-    sys.exit(_main())
+    _end(_main)
