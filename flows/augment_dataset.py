@@ -24,6 +24,7 @@ from diffaug import (
     UncommittedError,
     augment_shards,
 )
+from diffaug.job.balance import described
 from diffaug.job.plan import refuse_mixing
 from diffaug.job.unused import refuse_unused
 from diffaug.output.markdown import text
@@ -118,6 +119,8 @@ def augment_dataset(
         refuse_unused(recipe, job.planned.recipe, output)
         if job.suggestion:
             get_run_logger().info("%s", job.suggestion)
+        if job.planned.class_counts is not None:
+            get_run_logger().info("%s", described(recipe, job.planned.class_counts))
         place = choose(runner, workers, address, job.planned.execution.device)
         run, missing = job.freeze(), job.missing
     except (ConfigError, UncommittedError) as error:

@@ -102,6 +102,7 @@ def augment(
     made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 
     from diffaug.job import Job
+    from diffaug.job.balance import described
     from diffaug.job.unused import refuse_unused
 
     (shards,), folders = packed(output, sources, max_pixels=made.max_pixels)
@@ -115,9 +116,12 @@ def augment(
         allow_mixed=allow_mixed,
         classes_as_numbered=classes_as_numbered,
         redo=redo or (),
+        counting=lambda urls, total: counted(urls, total, "counting classes", err),
     )
     if job.suggestion:
         err.print(str(job.suggestion), "suggested", **job.suggestion.fields)
+    if job.planned.class_counts is not None:
+        err.print(described(job.planned.recipe, job.planned.class_counts), "balanced")
     if pilot is not None:  # tries every strength, however many copies there are
         return _pilot(job, pilot, had_strength="strength" in fields)
     refuse_unused(made, job.planned.recipe, output, fields)

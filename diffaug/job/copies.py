@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from diffaug.diffusion.edit import Edit
 from diffaug.editor import Draft, Editor, Source
@@ -16,9 +17,15 @@ from diffaug.shards import Sample
 
 __all__ = ["copies_of"]
 
+_AS_THE_RECIPE_SAYS: Mapping[int | None, int] = MappingProxyType({})
+
 
 def copies_of(
-    sample: Sample, shard: SourceShard, shared: Row, editor: Editor
+    sample: Sample,
+    shard: SourceShard,
+    shared: Row,
+    editor: Editor,
+    by_class: Mapping[int | None, int] = _AS_THE_RECIPE_SAYS,
 ) -> Iterator[tuple[Copy, Edit | None]]:
     """The planned copies of a sample; for a defect of the shard itself, one without a number.
 
@@ -27,9 +34,11 @@ def copies_of(
         shard: where.
         shared: the columns that all rows of the run share.
         editor: plans the copies, each when it is asked for.
+        by_class: how many copies an image of a class has, where that is not what the recipe says.
     """
     row = shared | source_row(sample, shard.url, editor.reading)
-    copies = range(editor.recipe.copies)
+    label = editor.reading.label(sample).number
+    copies = range(by_class.get(label, editor.recipe.copies))
     try:
         source = editor.read(sample)
     except DefectError as defect:

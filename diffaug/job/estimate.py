@@ -18,6 +18,7 @@ from diffaug import storage
 from diffaug.diffusion.batched import at_once
 from diffaug.editor import Draft, Editor
 from diffaug.errors import DefectError
+from diffaug.job.balance import average_copies, copies_by_class
 from diffaug.job.binding import Binding, panel_of
 from diffaug.judges import Candidate
 from diffaug.output.run import Run, SourceShard
@@ -91,7 +92,8 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
         OSError: storage failed.
     """
     editor = Binding.of_run(run).editor()
-    samples, read = 0, 0
+    by_class = copies_by_class(run.recipe, run.class_counts)
+    samples = read = wanted = 0
     ahead = 0.0  # seconds of decoding, fitting and drawing noise
     drafts: list[Draft] = []  # to time the network on
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
@@ -101,18 +103,21 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     for shard in (missing[place] for place in evenly(len(missing), _SHARDS)):
         with storage.open_whole(shard.url) as source:
             for sample in islice(census.of(shard.url).samples(source.stream), _SAMPLES):
-                samples += sample.key is not None
-                began = time.monotonic()
-                found = _drafts(sample, editor)
+                if sample.key is None:
+                    continue
+                copies = by_class.get(editor.reading.label(sample).number, run.recipe.copies)
+                samples, wanted, began = samples + 1, wanted + copies, time.monotonic()
+                found = _drafts(sample, editor, copies)
                 ahead += time.monotonic() - began
                 if found:
                     planned += len(found)
                     calls += sum(draft.edit.rows for draft in found)
                     drafts += found[: enough - len(drafts)]
-                    members.append(_carried(sample, editor))
+                    members.append(_carried(sample, editor, copies))
             read += source.bytes_read
     source_bytes = _bytes(missing, read)
-    images = round(samples / read * source_bytes) * run.recipe.copies if samples else 0
+    each = average_copies(run.recipe, run.class_counts)
+    images = round(samples / read * source_bytes * each) if samples else 0
     nothing = Estimate(
         shards=len(missing),
         images=images,
@@ -123,7 +128,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     )
     if not drafts:
         return nothing
-    good = planned / (samples * run.recipe.copies)
+    good = planned / wanted
     needed = images * good * calls / planned
     rates, device = _calibrate(editor, drafts, run), editor.model.denoiser.device
     made = images * good
@@ -143,23 +148,23 @@ def _bytes(shards: Sequence[SourceShard], read: int) -> float:
     return len(shards) * (fmean(known) if known else read / min(_SHARDS, len(shards)))
 
 
-def _drafts(sample: Sample, editor: Editor) -> list[Draft]:
-    """The copies of a sample that can be made."""
+def _drafts(sample: Sample, editor: Editor, copies: int) -> list[Draft]:
+    """The copies of a sample that can be made, of so many."""
     try:
-        planned = editor.plan(editor.read(sample), range(editor.recipe.copies))
+        planned = editor.plan(editor.read(sample), range(copies))
         return [draft for draft in planned if isinstance(draft, Draft)]
     except DefectError:
         return []
 
 
-def _carried(sample: Sample, editor: Editor) -> float:
+def _carried(sample: Sample, editor: Editor, copies: int) -> float:
     """What the members carried with one image take in a tar; in the paired layout, its share."""
     members = editor.reading.carried(sample).values()
     carried = sum(_in_tar(len(member.data)) for member in members)
     if editor.recipe.layout == "each":
         return carried
     picture = _in_tar(len(editor.reading.image(sample).data))
-    return (carried + picture) / editor.recipe.copies
+    return (carried + picture) / copies
 
 
 def hours(seconds: float) -> str:

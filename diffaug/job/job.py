@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffaug.job.augment import augment_shards
+from diffaug.job.balance import Shown
 from diffaug.job.binding import Binding
 from diffaug.job.finish import finish
 from diffaug.job.plan import freeze, plan_run
@@ -60,6 +61,7 @@ class Job:
         allow_mixed: bool = False,
         classes_as_numbered: bool = False,
         redo: Sequence[str] = (),
+        counting: Shown | None = None,
     ) -> Job:
         """Plan a job, or the rest of one that `output` already holds; nothing is written.
 
@@ -83,6 +85,7 @@ class Job:
             device=device,
             allow_mixed=allow_mixed,
             classes_as_numbered=classes_as_numbered,
+            counting=counting,
         )
         suggestion = suggestion_for(recipe, Binding.of_run(run).checkpoint())
         return cls(output, run, suggestion, shards_to_redo(redo, run, output))

@@ -15,6 +15,7 @@ from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
+from diffaug.job.balance import Shown, count_classes
 from diffaug.job.binding import Binding, different_judges
 from diffaug.job.look import look_at_classes, look_at_pictures
 from diffaug.job.sources import new_sources, without_copies
@@ -24,6 +25,7 @@ from diffaug.output.layout import Output
 from diffaug.output.run import ModelId, Run, SourceShard, column_types, read_run
 from diffaug.output.sources import source_shards
 from diffaug.recipe import Recipe
+from diffaug.shards.reading import Reading
 
 __all__ = ["freeze", "plan_run", "refuse_mixing", "run_of"]
 
@@ -47,6 +49,7 @@ def plan_run(
     device: str | None = None,
     allow_mixed: bool = False,
     classes_as_numbered: bool = False,
+    counting: Shown | None = None,
 ) -> Run:
     """Plan a job, or the rest of one that `output` already holds; nothing is written.
 
@@ -61,6 +64,7 @@ def plan_run(
         allow_mixed: go on with a job begun on another device class or other major versions.
         classes_as_numbered: the numbers of the sources' classes are the model's, whatever names
             they have (see `look`).
+        counting: shows how far the counting of classes is, where the recipe balances them.
 
     Raises:
         ConfigError: a source, the model, the recipe or the output is not what it must be; or its
@@ -81,7 +85,11 @@ def plan_run(
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if begun is None:
         execution = Execution.choose(batch_size, dtype, device)
-        return _new_run(urls, recipe, execution, classes_as_numbered)
+        run = _new_run(urls, recipe, execution, classes_as_numbered)
+        if recipe.balance == "none":
+            return run
+        counts = count_classes(urls, Reading.of(recipe), counting)
+        return run.model_copy(update={"class_counts": counts})
     _refuse_changes(begun, recipe, chosen, output)
     if not allow_mixed:
         refuse_mixing(begun, output)

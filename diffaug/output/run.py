@@ -40,6 +40,8 @@ class Run(_Frozen):
 
     `columns` are the manifest's, with their Arrow types; they stay the same throughout a job.
     `judges` identifies each judge of the recipe, by its name (see `judge_digests`).
+    `class_counts` says how many images each class had when the job was planned, if the recipe
+    balances classes; otherwise it is not written.
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
@@ -53,6 +55,7 @@ class Run(_Frozen):
     columns: dict[str, str]
     judges: dict[str, str]
     sources: tuple[SourceShard, ...]
+    class_counts: dict[int, int] | None = Field(None, exclude_if=lambda counts: counts is None)
 
 
 def column_types(judges: tuple[str, ...]) -> dict[str, str]:

@@ -18,43 +18,13 @@ from pydantic import (
 )
 
 from diffaug.diffusion.samplers import SamplerName
+from diffaug.recipe.checks import check_interval, check_judges, names_of
 from diffaug.recipe.fields import Names, ShardFields, as_list, as_name
-from diffaug.recipe.filters import Bound, Filters, Ranking, judge_of
+from diffaug.recipe.filters import Bound, Filters, Ranking
 from diffaug.recipe.prompts import Templates, prompt_of
 from diffaug.recipe.strength import Strength, strength_of
 
 __all__ = ["CHANGES_IMAGES", "Recipe"]
-
-
-def _check_interval(value: Any) -> Any:
-    low, colon, high = str(value).partition(":")
-    try:
-        lo, hi = float(low), float(high)
-    except ValueError:
-        lo, hi = 1.0, 0.0
-    if not colon or not 0 <= lo <= hi <= 1:
-        raise ValueError(
-            f"guidance_interval must be lo:hi with 0 <= lo <= hi <= 1, such as 0.2:0.8, "
-            f"got {value!r}"
-        )
-    return f"{lo}:{hi}"
-
-
-def _check_judges(value: Any) -> Any:
-    judges = as_list(value)
-    if not isinstance(judges, (list, tuple)):
-        return judges
-    named = [judge_of(str(judge)) for judge in judges]
-    names = [name for name, _ in named]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"judges: {name} is given twice: a job has one judge of each kind")
-    return tuple(name if reference is None else f"{name}={reference}" for name, reference in named)
-
-
-def _names(judges: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(judge_of(judge)[0] for judge in judges)
-
 
 _COPY = re.compile(r"aug[0-9]+\..+")
 """The extensions of copies in the paired layout."""
@@ -128,6 +98,14 @@ class Recipe(ShardFields):
         description="fresh noise in a step of ddim, from 0 (none) to 1 (as ddpm)",
     )
     copies: int = Field(1, ge=1, le=10_000, description="augmented images per source image")
+    balance: Literal["none", "classes"] = Field(
+        "none",
+        description="classes: in a job, images of rarer classes have more copies, so that each "
+        "class comes out as often as the most frequent one; none: all images have as many",
+    )
+    max_copies: int = Field(
+        100, ge=1, le=10_000, description="most copies of an image where classes are balanced"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of all randomness")
     condition: Literal["none", "label"] = Field(
         "none", description="none, or label: the sample's class conditions the model"
@@ -143,7 +121,7 @@ class Recipe(ShardFields):
     guidance: float = Field(
         1.0, ge=0, le=100, description="classifier-free guidance scale; 1 turns guidance off"
     )
-    guidance_interval: Annotated[str, BeforeValidator(_check_interval)] = Field(
+    guidance_interval: Annotated[str, BeforeValidator(check_interval)] = Field(
         "0.0:1.0", description="the times between which guidance acts, given as strengths: lo:hi"
     )
     lora: str | None = Field(
@@ -184,7 +162,7 @@ class Recipe(ShardFields):
         "or webp (lossless)",
     )
     carry: Names = Field((), description="members copied to the output unchanged (txt,json)")
-    judges: Annotated[tuple[str, ...], BeforeValidator(_check_judges)] = Field(
+    judges: Annotated[tuple[str, ...], BeforeValidator(check_judges)] = Field(
         (),
         description="what scores each image, besides SSIM and PSNR: phash, label=CLASSIFIER (a "
         "transformers folder or module:callable), clip=MODEL (a folder or org/name@revision)",
@@ -218,14 +196,25 @@ class Recipe(ShardFields):
     @field_validator("filters")
     @classmethod
     def _check_filters(cls, bounds: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        judges = _names(info.data.get("judges", ()))
+        judges = names_of(info.data.get("judges", ()))
         return tuple(str(Bound.parse(bound, judges)) for bound in bounds)
 
     @field_validator("keep_best_by")
     @classmethod
     def _check_keep_best_by(cls, score: str | None, info: ValidationInfo) -> str | None:
-        judges = _names(info.data.get("judges", ()))
+        judges = names_of(info.data.get("judges", ()))
         return None if score is None else str(Ranking.parse(score, judges))
+
+    @model_validator(mode="after")
+    def _check_balance(self) -> Recipe:
+        if self.balance == "none" and self.max_copies != 100:
+            raise ValueError("max_copies does nothing without balance=classes: leave it out")
+        if self.balance == "classes" and self.max_copies < self.copies:
+            raise ValueError(
+                f"max_copies is {self.max_copies}, and an image of the most frequent class has "
+                f"{self.copies} copies: raise it, or lower copies"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_keeping(self) -> Recipe:
@@ -307,7 +296,7 @@ class Recipe(ShardFields):
     @property
     def judge_names(self) -> tuple[str, ...]:
         """The judges' names, without their references."""
-        return _names(self.judges)
+        return names_of(self.judges)
 
     @property
     def turns_away(self) -> bool:

@@ -107,7 +107,8 @@ def _asked(run: Run) -> str:
     """The recipe as a sentence."""
     recipe = run.recipe
     copies = "one copy" if recipe.copies == 1 else f"{recipe.copies} copies"
-    text = f"{copies} of each image, noised to strength {_shown(recipe.strength)} "
+    whose = "each image" if recipe.balance == "none" else "each image, more of rarer classes"
+    text = f"{copies} of {whose}, noised to strength {_shown(recipe.strength)} "
     text += f"and denoised with {recipe.sampler}"
     if recipe.sampler != "one-step":
         text += f" in {recipe.steps} steps"

@@ -41,6 +41,8 @@ CHANGES_NO_IMAGE: dict[str, Any] = {
     "embeddings": ("and these",),
     "detail": "none",  # it enters the identity of those images that it changes
     "copies": 9,
+    "balance": "classes",
+    "max_copies": 9,
     "image_key": ("jpg",),
     "label_key": "class",
     "carry": ("txt",),
@@ -58,6 +60,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "guidance_interval": {"guidance": 2.0},
     "lora_scale": {"lora": "x.safetensors"},
     "keep_rejects": {"filters": "ssim > 0"},
+    "max_copies": {"balance": "classes"},
     "keep_best": {"copies": 2, "keep_best_by": "ssim"},
     "keep_best_by": {"copies": 2, "keep_best": 1},
 }

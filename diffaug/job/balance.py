@@ -1,0 +1,86 @@
+"""Copies by class: images of rare classes have more, so that each class comes out about as often.
+
+The classes are counted once, when a job is planned, and the counts are frozen in run.json: shards
+that are added later go by them, and a job that is continued makes what it would have made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from diffaug import storage
+from diffaug.recipe import Recipe
+from diffaug.shards import read_samples
+from diffaug.shards.reading import Reading
+
+__all__ = ["Shown", "average_copies", "copies_by_class", "count_classes", "described"]
+
+Shown = Callable[[Iterable[str], int], Iterable[str]]
+"""Yields the URLs of shards that are counted, of so many, and shows how far that is."""
+
+
+def count_classes(
+    urls: Sequence[str], reading: Reading, shown: Shown | None = None
+) -> dict[int, int]:
+    """How many samples each class has; every shard is read once, from its start to its end.
+
+    Samples without an integer class are not counted.
+
+    Args:
+        urls: of the shards.
+        reading: which member is the class.
+        shown: shows how far it is.
+
+    Raises:
+        OSError: storage failed.
+    """
+    counts = Counter[int]()
+    for url in urls if shown is None else shown(urls, len(urls)):
+        with storage.open_whole(url) as source:
+            for sample in read_samples(source.stream, {reading.label_key}.__contains__):
+                number = reading.label(sample).number
+                if number is not None and reading.is_sample(sample.names):
+                    counts[number] += 1
+    return dict(sorted(counts.items()))
+
+
+def copies_by_class(recipe: Recipe, counts: Mapping[int, int] | None) -> dict[int | None, int]:
+    """How many copies an image of each class has; any other image has as many as `copies` says.
+
+    An image of the most frequent class has `copies`, and one of a class that is k times as rare k
+    times as many, rounded, but never more than `max_copies`.
+
+    Args:
+        recipe: says how many copies.
+        counts: of the images of each class; None where classes are not balanced.
+    """
+    most = max((counts or {}).values(), default=0)
+    return {
+        number: min(recipe.max_copies, round(recipe.copies * most / count))
+        for number, count in (counts or {}).items()
+    }
+
+
+def average_copies(recipe: Recipe, counts: Mapping[int, int] | None) -> float:
+    """How many copies an image has on average."""
+    copies, images = copies_by_class(recipe, counts), sum((counts or {}).values())
+    made = sum(count * copies[number] for number, count in (counts or {}).items())
+    return made / images if images else recipe.copies
+
+
+def described(recipe: Recipe, counts: Mapping[int, int]) -> str:
+    """What balanced classes come to, in a sentence."""
+    copies = copies_by_class(recipe, counts)
+    made = [count * copies[number] for number, count in counts.items()]
+    if not made:
+        return "no image has a class: all have as many copies as the recipe says"
+    return (
+        f"{len(counts)} classes of {_range(counts.values())} images; an image has "
+        f"{_range(copies.values())} copies, a class {_range(made)}: {sum(made):,} in all"
+    )
+
+
+def _range(numbers: Iterable[int]) -> str:
+    low, high = min(numbers := list(numbers)), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

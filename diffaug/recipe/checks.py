@@ -1,0 +1,43 @@
+"""Checks of recipe fields that take more than a type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffaug.recipe.fields import as_list
+from diffaug.recipe.filters import judge_of
+
+__all__ = ["check_interval", "check_judges", "names_of"]
+
+
+def check_interval(value: Any) -> Any:
+    """`lo:hi` of two times in [0, 1]."""
+    low, colon, high = str(value).partition(":")
+    try:
+        lo, hi = float(low), float(high)
+    except ValueError:
+        lo, hi = 1.0, 0.0
+    if not colon or not 0 <= lo <= hi <= 1:
+        raise ValueError(
+            f"guidance_interval must be lo:hi with 0 <= lo <= hi <= 1, such as 0.2:0.8, "
+            f"got {value!r}"
+        )
+    return f"{lo}:{hi}"
+
+
+def check_judges(value: Any) -> Any:
+    """Judges, each of another kind, as `name` or `name=reference`."""
+    judges = as_list(value)
+    if not isinstance(judges, (list, tuple)):
+        return judges
+    named = [judge_of(str(judge)) for judge in judges]
+    names = [name for name, _ in named]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"judges: {name} is given twice: a job has one judge of each kind")
+    return tuple(name if reference is None else f"{name}={reference}" for name, reference in named)
+
+
+def names_of(judges: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of judges, without their references."""
+    return tuple(judge_of(judge)[0] for judge in judges)
