@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.guidance import reused_calls
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.diffusion.samplers import timesteps, trajectory
 from diffaug.diffusion.steps import Steps
-from diffaug.errors import ConfigError, DefectError
+from diffaug.errors import DefectError
 from diffaug.execution import Execution
-from diffaug.models import Checkpoint, Pretrained, load_model
+from diffaug.models import Checkpoint, load_model
+from diffaug.models.unfit import refuse_unfit
 from diffaug.pictures.colour import Transparency
 from diffaug.pictures.losses import Loss, losses
 from diffaug.pictures.medium import IMAGE, Fitted
@@ -133,7 +135,7 @@ class Editor:
         self.execution = execution
         self.model = load_model(checkpoint, execution)
         self.recipe_digest = recipe.digest(checkpoint.digest, NOISE_VERSION)
-        _refuse(recipe, self.model)
+        refuse_unfit(recipe, self.model)
 
     def read(self, sample: Sample) -> Source:
         """Decode a sample's picture and mask.
@@ -274,7 +276,12 @@ class Editor:
             return edit
         scales = [recipe.scale_of(time / (total - 1)) for time in edit.trajectory.timesteps]
         away = model.condition(None, recipe.negative_prompt)
-        return replace(edit, away=away, scales=np.array(scales, dtype=np.float32))
+        return replace(
+            edit,
+            away=away,
+            scales=np.array(scales, dtype=np.float32),
+            reused=reused_calls(scales, recipe.guidance_every),
+        )
 
 
 def sample_id(
@@ -312,34 +319,3 @@ def sample_id(
     for other in more:
         found = hashlib.sha256(f"{found}|{other}".encode()).hexdigest()[:32]
     return found
-
-
-def _refuse(recipe: Recipe, model: Pretrained) -> None:
-    """Refuse a recipe that asks for what the model cannot do."""
-    name, denoiser = f"model {recipe.model}", model.denoiser
-    if recipe.condition == "label" and not denoiser.classes:
-        cure = "put it into a prompt" if model.prompts else "use condition=none"
-        raise ConfigError(f"condition: {name} takes no class; {cure}")
-    if model.prompts is None:
-        for field in ("prompt", "negative_prompt", "lora", "embeddings"):
-            if getattr(recipe, field):
-                raise ConfigError(f"{field}: {name} is not a text-to-image model; leave it out")
-        if denoiser.requires_class and recipe.condition == "none":
-            raise ConfigError(
-                f"condition: {name} requires a class for every image, because its card names no "
-                "null_class; use condition=label"
-            )
-        denoiser.check_classes(recipe.condition == "label", recipe.guidance)
-    if model.embed_guidance is not None:
-        for field, default in (("negative_prompt", None), ("guidance_interval", "0.0:1.0")):
-            if getattr(recipe, field) != default:
-                raise ConfigError(
-                    f"{field}: {name} takes guidance as an input and has no negative condition; "
-                    "leave it out"
-                )
-    elif model.prompts and recipe.guidance != 1 and not (recipe.prompt or recipe.negative_prompt):
-        raise ConfigError("guidance: there is no prompt to guide towards; give one, or guidance=1")
-    if recipe.autoencoder and model.autoencoder is None:
-        raise ConfigError(
-            f"autoencoder: {name} works in pixel space and has no autoencoder to replace"
-        )

@@ -47,6 +47,7 @@ def augment(
     classes_as_numbered: Annotated[bool, Parameter(negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     pilot: int | None = None,
+    part: str | None = None,
     redo: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> int:
     """Augment shards into an audited output; run it again to finish what is missing.
@@ -78,6 +79,9 @@ def augment(
     pilot
         augment this many images at several strengths, spread over shards and classes; print the
         scores, the cost of the whole job and the best strength; do nothing else
+    part
+        I/N: do only the I-th of N parts of the job's shards, where other processes do the others;
+        the exit status is about this part, and whoever commits the last shard writes shards.txt
     redo
         withdraw what was made of this shard, a source of the job or its stem in run.json, and do it
         again, because its source has changed; what was made of the others stays
@@ -91,6 +95,11 @@ def augment(
         raise ConfigError(f"--max-failed must be a fraction in [0, 1], got {max_failed:g}")
     if pilot is not None and redo:
         raise ConfigError("--redo does nothing with --pilot: leave it out")
+    if part is not None and (redo or pilot is not None):
+        other = "--redo" if redo else "--pilot"
+        raise ConfigError(
+            f"--part and {other} do not go together: give {other} in a run of its own"
+        )
     if pilot is not None:
         if dry_run:
             raise ConfigError(
@@ -103,6 +112,7 @@ def augment(
 
     from diffaug.job import Job
     from diffaug.job.balance import described
+    from diffaug.job.portion import WHOLE, Portion
     from diffaug.job.unused import refuse_unused
 
     (shards,), folders = packed(output, sources, max_pixels=made.max_pixels)
@@ -116,6 +126,7 @@ def augment(
         allow_mixed=allow_mixed,
         classes_as_numbered=classes_as_numbered,
         redo=redo or (),
+        portion=WHOLE if part is None else Portion.parse(part),
         counting=lambda urls, total: counted(urls, total, "counting classes", err),
     )
     if job.suggestion:
@@ -135,8 +146,12 @@ def augment(
         if not err.is_live:
             line = f"{report.stem}: {_counts(report, run)}"
             err.print(line, "shard", shard=report.stem, **_facts(report))
-    summary, seconds = job.finish(), time.monotonic() - started
-    out.print(str(summary))
+    summary = whole = job.finish()
+    seconds = time.monotonic() - started
+    out.print(str(whole))
+    if part is not None:
+        summary = job.summary()
+        out.print(f"part {job.portion}: {summary}")
     err.emit("summary", **_facts(summary), planned=summary.planned, shards=summary.shards)
     if images := job.tally.images:
         out.print(f"{images} images now, {images / seconds:.1f} a second")
@@ -155,7 +170,8 @@ def augment(
                 f"more than --max-failed {max_failed:g}"
             )
             return DIFFERS
-    _advise(run, sources, output, classes_as_numbered=classes_as_numbered)
+    if whole.complete:
+        _advise(run, sources, output, classes_as_numbered=classes_as_numbered)
     return OK
 
 
@@ -187,7 +203,7 @@ def _show_plan(job: Job) -> int:
     from diffaug.job.estimate import estimate
 
     run, missing = job.planned, job.missing
-    shards = f"{len(missing)} of {len(run.sources)} shards to do"
+    shards = f"{len(missing)} of {len(job.shards)} shards to do"
     out.print(f"{shards}, into {job.output}")
     if missing:
         found = estimate(run, missing)

@@ -33,6 +33,8 @@ class Edit:
         condition: what the network is given next to sample and time.
         away: the same, for what guidance leads away from.
         scales: (calls,), float32: the guidance scale of each call; None is 1 at every one.
+        reused: (calls,): which guided calls take what the one before them differed by between the
+            two conditions, and pay one row; the first may not. None: no call does.
         mask: (1, H, W), where the sample may change; elsewhere it stays as it is. None: everywhere.
     """
 
@@ -42,10 +44,13 @@ class Edit:
     condition: tuple[Tensor, ...] = ()
     away: tuple[Tensor, ...] = ()
     scales: NDArray[np.float32] | None = None
+    reused: NDArray[np.bool_] | None = None
     mask: NDArray[np.bool_] | None = None
 
     @property
     def rows(self) -> int:
-        """How many rows of network calls it takes: one a call, two where it is guided."""
-        guided = 0 if self.scales is None else int((self.scales != 1).sum())
-        return self.trajectory.calls + guided
+        """How many rows of network calls it takes: one a call, two where it is guided anew."""
+        if self.scales is None:
+            return self.trajectory.calls
+        fresh = self.scales != 1 if self.reused is None else (self.scales != 1) & ~self.reused
+        return self.trajectory.calls + int(fresh.sum())

@@ -6,8 +6,12 @@ towards and for what it is led away from, and extrapolates:
     prediction = away + scale * (towards - away).
 
 It is paid for only where it is asked for: a sample whose scale is 1 at a call costs one row of it.
+So does one that takes the difference between the two from the last call that had both. It changes
+slowly from call to call, for which reason Adaptive Guidance (Castillo et al. 2023) leaves some out:
 
-https://arxiv.org/abs/2207.12598
+    prediction = towards + (scale - 1) * difference.
+
+https://arxiv.org/abs/2207.12598, https://arxiv.org/abs/2312.12487
 """
 
 from __future__ import annotations
@@ -25,7 +29,21 @@ from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.schedule import along
 from diffaug.diffusion.transfer import upload
 
-__all__ = ["Conditioned", "Guided"]
+__all__ = ["Conditioned", "Guided", "reused_calls"]
+
+
+def reused_calls(scales: Sequence[float], every: int) -> NDArray[np.bool_] | None:
+    """Which of the calls take an earlier difference (see `Edit.reused`).
+
+    Args:
+        scales: the guidance scale of each call.
+        every: of so many guided calls, the first is made with both conditions.
+    """
+    if every == 1:
+        return None
+    guided = np.array(scales) != 1
+    reused: NDArray[np.bool_] = guided & ((np.cumsum(guided) - 1) % every != 0)
+    return reused
 
 
 class Guided:
@@ -45,6 +63,8 @@ class Guided:
         towards: Sequence[Tensor],
         away: Sequence[Tensor],
         scale: NDArray[np.float32],
+        reused: NDArray[np.bool_] | None = None,
+        difference: Tensor | None = None,
     ) -> Tensor:
         """The prediction (n, *), float32.
 
@@ -54,16 +74,29 @@ class Guided:
             towards: what conditions each row, each (n, ...).
             away: the same for what it is led away from; rows of scale 1 are not looked at.
             scale: (n,), on the CPU.
+            reused: (n,), on the CPU: which rows take their difference as it is kept; None: none.
+            difference: (n, *), the last of each row; those that are guided anew leave theirs here.
         """
-        guided = np.flatnonzero(scale != 1)
-        if not len(guided):
-            return self._network(x_t, t, *towards).float()
-        rows = upload(guided, x_t.device)
-        pairs = [(x_t, x_t), (t, t), *zip(towards, away, strict=True)]
-        output = self._network(*(torch.cat([one, other[rows]]) for one, other in pairs)).float()
-        output, negative = output[: len(x_t)], output[len(x_t) :]
-        factor = along(upload(scale[guided], x_t.device), x_t)
-        output[rows] = (output[rows] - negative).mul_(factor).add_(negative)
+        guided, again = scale != 1, np.zeros_like(scale, dtype=np.bool_)
+        if reused is not None:
+            again = guided & reused
+        fresh = np.flatnonzero(guided & ~again)
+        if not len(fresh):
+            output = self._network(x_t, t, *towards).float()
+        else:
+            rows = upload(fresh, x_t.device)
+            pairs = [(x_t, x_t), (t, t), *zip(towards, away, strict=True)]
+            output = self._network(*(torch.cat([one, other[rows]]) for one, other in pairs)).float()
+            output, negative = output[: len(x_t)], output[len(x_t) :]
+            factor = along(upload(scale[fresh], x_t.device), x_t)
+            apart = output[rows] - negative
+            if difference is not None:
+                difference[rows] = apart
+            output[rows] = apart.mul_(factor).add_(negative)
+        if difference is not None and again.any():
+            rows = upload(np.flatnonzero(again), x_t.device)
+            factor = along(upload(scale[again] - 1, x_t.device), x_t)
+            output[rows] += difference[rows].mul_(factor)
         return output
 
 
@@ -85,6 +118,8 @@ class Conditioned:
         self._device = device
         self.lanes = batched.rows
         self._scales = np.ones((self.lanes, 0), dtype=np.float32)
+        self._reused = np.zeros((self.lanes, 0), dtype=np.bool_)
+        self._difference: Tensor | None = None  # there once an edit reuses it
         self._condition: list[Tensor] = []
         self._away: list[Tensor] = []
 
@@ -93,8 +128,11 @@ class Conditioned:
         more = max(edit.trajectory.calls for edit in edits) - self._scales.shape[1]
         if more > 0:
             self._scales = np.pad(self._scales, ((0, 0), (0, more)), constant_values=1)
+            self._reused = np.pad(self._reused, ((0, 0), (0, more)))
         for lane, edit in zip(lanes, edits, strict=True):
-            self._scales[lane, : edit.trajectory.calls] = 1 if edit.scales is None else edit.scales
+            calls = edit.trajectory.calls
+            self._scales[lane, :calls] = 1 if edit.scales is None else edit.scales
+            self._reused[lane, :calls] = False if edit.reused is None else edit.reused
             for buffers, values in ((self._condition, edit.condition), (self._away, edit.away)):
                 if values and not buffers:
                     buffers += [self._a_lane_each(value) for value in values]
@@ -106,8 +144,9 @@ class Conditioned:
 
     def rows(self, call: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many rows a call takes for each lane (lanes,), at these of their calls."""
-        scales = self._scales[np.arange(self.lanes), call]
-        rows: NDArray[np.int64] = np.where(scales == 1, 1, 2)
+        every = np.arange(self.lanes)
+        fresh = (self._scales[every, call] != 1) & ~self._reused[every, call]
+        rows: NDArray[np.int64] = np.where(fresh, 2, 1)
         return rows
 
     def __call__(
@@ -121,14 +160,21 @@ class Conditioned:
             held: (lanes,): which lanes take part, at least one.
             call: (lanes,): at which of its calls each is.
         """
+        every = np.arange(self.lanes)
+        scales, reused = self._scales[every, call], self._reused[every, call]
+        if self._difference is None and self._reused.any():
+            self._difference = torch.zeros_like(x_t, dtype=torch.float32)
+        difference, rows = self._difference, None
         inputs = [x_t, t, *self._condition, *self._away]
-        scales, rows = self._scales[np.arange(self.lanes), call], None
         if not held.all():
             rows = upload(np.flatnonzero(held), self._device)
-            inputs, scales = [one[rows] for one in inputs], scales[held]
+            inputs, scales, reused = [one[rows] for one in inputs], scales[held], reused[held]
+            difference = None if difference is None else difference[rows]
         towards = inputs[2 : 2 + len(self._condition)]
         away = inputs[2 + len(self._condition) :]
-        output = self._guided(inputs[0], inputs[1], towards, away, scales)
+        output = self._guided(inputs[0], inputs[1], towards, away, scales, reused, difference)
         if rows is None:
             return output
+        if self._difference is not None and difference is not None:
+            self._difference[rows] = difference
         return output.new_zeros((self.lanes, *output.shape[1:])).index_copy_(0, rows, output)

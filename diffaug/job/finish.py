@@ -28,12 +28,14 @@ def finish(run: Run, output: str) -> Summary:
         OSError: storage failed.
     """
     run = freeze(run, output)  # another job may have added sources to run.json since: keep them
-    reports = survey(run.sources, output).committed.values()
-    summary = count(run, reports)
     url = Output(output).shards_txt
+    reports = survey(run.sources, output).committed.values()
+    if len(reports) < len(run.sources) and storage.exists(url):
+        storage.remove(url)
+        # unless it was of fewer sources, another process has committed the last shard just now
+        reports = survey(run.sources, output).committed.values()
+    summary = count(run, reports)
     if summary.complete:
         names = sorted(report.output_shard for report in reports if report.output_shard)
         storage.replace("".join(f"{name}\n" for name in names).encode(), url)
-    else:
-        storage.remove(url)
     return summary

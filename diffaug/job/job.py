@@ -11,11 +11,12 @@ from diffaug.job.balance import Shown
 from diffaug.job.binding import Binding
 from diffaug.job.finish import finish
 from diffaug.job.plan import freeze, plan_run
+from diffaug.job.portion import WHOLE, Portion
 from diffaug.job.redo import shards_to_redo, withdraw
 from diffaug.job.writer import Tally
 from diffaug.models import Suggestion, suggestion_for
 from diffaug.output.run import Run, SourceShard
-from diffaug.output.summary import Summary
+from diffaug.output.summary import Summary, count
 from diffaug.output.survey import ShardReport, refuse_changed, survey
 from diffaug.recipe import Recipe
 
@@ -37,6 +38,7 @@ class Job:
         planned: what it does, as run.json has it or is going to have it.
         suggestion: what its recipe takes from the model's card, since the user did not set it.
         redo: done shards whose parts it withdraws, to do them again.
+        portion: what this process does of it.
         tally: counts that move while it runs.
     """
 
@@ -44,6 +46,7 @@ class Job:
     planned: Run
     suggestion: Suggestion
     redo: tuple[SourceShard, ...] = ()
+    portion: Portion = WHOLE
     tally: Tally = field(default_factory=Tally)
     _frozen: bool = field(default=False, init=False, repr=False)
     _committed: dict[str, ShardReport] | None = field(default=None, init=False, repr=False)
@@ -61,12 +64,14 @@ class Job:
         allow_mixed: bool = False,
         classes_as_numbered: bool = False,
         redo: Sequence[str] = (),
+        portion: Portion = WHOLE,
         counting: Shown | None = None,
     ) -> Job:
         """Plan a job, or the rest of one that `output` already holds; nothing is written.
 
         Args:
             redo: planned shards to do again, by their sources or stems, though they are done.
+            portion: what this process is to do of the job; others do the rest.
 
         The other arguments are those of `plan_run`.
 
@@ -88,7 +93,7 @@ class Job:
             counting=counting,
         )
         suggestion = suggestion_for(recipe, Binding.of_run(run).checkpoint())
-        return cls(output, run, suggestion, shards_to_redo(redo, run, output))
+        return cls(output, run, suggestion, shards_to_redo(redo, run, output), portion)
 
     def freeze(self) -> Run:
         """Write the plan to OUTPUT/run.json, and withdraw the parts of the shards to do again.
@@ -132,9 +137,21 @@ class Job:
 
     @property
     def missing(self) -> list[SourceShard]:
-        """The shards that are still to do, in the plan's order; errors are those of `committed`."""
+        """The shards of its portion that are still to do, in the plan's order; errors are those of
+        `committed`."""
         done = self.committed
-        return [shard for shard in self.planned.sources if shard.stem not in done]
+        return [shard for shard in self.shards if shard.stem not in done]
+
+    @property
+    def shards(self) -> Sequence[SourceShard]:
+        """The shards of its portion, done or not."""
+        return self.portion.shards(self.planned.sources)
+
+    def summary(self) -> Summary:
+        """Count what is done of its portion; errors are those of `committed`."""
+        done = self.committed
+        own = self.planned.model_copy(update={"sources": tuple(self.shards)})
+        return count(own, [done[shard.stem] for shard in self.shards if shard.stem in done])
 
     def run(self) -> Iterator[ShardReport]:
         """Augment the missing shards, yielding the report of each once it is committed.

@@ -124,6 +124,13 @@ class Recipe(ShardFields):
     guidance_interval: Annotated[str, BeforeValidator(check_interval)] = Field(
         "0.0:1.0", description="the times between which guidance acts, given as strengths: lo:hi"
     )
+    guidance_every: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="K: of K guided calls, only the first is also made without the condition; the "
+        "others take its difference",
+    )
     lora: str | None = Field(
         None,
         min_length=1,
@@ -245,7 +252,7 @@ class Recipe(ShardFields):
         if set(self.image_key) == {self.mask_key}:
             raise ValueError(f"mask_key: {self.mask_key} is the only member that image_key names")
         if self.guidance == 1:
-            for field in ("negative_prompt", "guidance_interval"):
+            for field in ("negative_prompt", "guidance_interval", "guidance_every"):
                 if getattr(self, field) != type(self).model_fields[field].default:
                     raise ValueError(
                         f"{field} does nothing at guidance 1: raise it or leave it out"
@@ -327,7 +334,8 @@ class Recipe(ShardFields):
         """
         fields = self.model_dump(mode="json", include=CHANGES_IMAGES)
         fields["format"] = self.format_for(jpeg=False)
-        if self.background is not None:
-            fields["background"] = self.background
+        for name in ("background", "guidance_every"):
+            if (value := getattr(self, name)) != type(self).model_fields[name].default:
+                fields[name] = value
         fields |= {"model_digest": model_digest, "noise": noise_version}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -29,6 +29,7 @@ CHANGES_AN_IMAGE: dict[str, Any] = {
     "negative_prompt": "a drawing",
     "guidance": 2.0,
     "guidance_interval": "0.2:0.8",
+    "guidance_every": 2,
     "lora_scale": 0.5,
     "mask_key": "mask.png",
     "result": "model",
@@ -58,6 +59,7 @@ CHANGES_NO_IMAGE: dict[str, Any] = {
 NEEDS: dict[str, dict[str, Any]] = {
     "negative_prompt": {"guidance": 2.0},
     "guidance_interval": {"guidance": 2.0},
+    "guidance_every": {"guidance": 2.0},
     "lora_scale": {"lora": "x.safetensors"},
     "keep_rejects": {"filters": "ssim > 0"},
     "max_copies": {"balance": "classes"},

@@ -1,0 +1,47 @@
+"""What a recipe may not ask of a model."""
+
+from __future__ import annotations
+
+from diffaug.errors import ConfigError
+from diffaug.models.pretrained import Pretrained
+from diffaug.recipe import Recipe
+
+__all__ = ["refuse_unfit"]
+
+_NEGATIVE = (("negative_prompt", None), ("guidance_interval", "0.0:1.0"), ("guidance_every", 1))
+"""Fields about the call that guidance leads away from, with their defaults."""
+
+
+def refuse_unfit(recipe: Recipe, model: Pretrained) -> None:
+    """Check that a recipe asks a model for nothing that it cannot do.
+
+    Raises:
+        ConfigError: it does; the text names the field.
+    """
+    name, denoiser = f"model {recipe.model}", model.denoiser
+    if recipe.condition == "label" and not denoiser.classes:
+        cure = "put it into a prompt" if model.prompts else "use condition=none"
+        raise ConfigError(f"condition: {name} takes no class; {cure}")
+    if model.prompts is None:
+        for field in ("prompt", "negative_prompt", "lora", "embeddings"):
+            if getattr(recipe, field):
+                raise ConfigError(f"{field}: {name} is not a text-to-image model; leave it out")
+        if denoiser.requires_class and recipe.condition == "none":
+            raise ConfigError(
+                f"condition: {name} requires a class for every image, because its card names no "
+                "null_class; use condition=label"
+            )
+        denoiser.check_classes(recipe.condition == "label", recipe.guidance)
+    if model.embed_guidance is not None:
+        for field, default in _NEGATIVE:
+            if getattr(recipe, field) != default:
+                raise ConfigError(
+                    f"{field}: {name} takes guidance as an input and has no negative condition; "
+                    "leave it out"
+                )
+    elif model.prompts and recipe.guidance != 1 and not (recipe.prompt or recipe.negative_prompt):
+        raise ConfigError("guidance: there is no prompt to guide towards; give one, or guidance=1")
+    if recipe.autoencoder and model.autoencoder is None:
+        raise ConfigError(
+            f"autoencoder: {name} works in pixel space and has no autoencoder to replace"
+        )
