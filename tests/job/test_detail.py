@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import diffaug
@@ -30,13 +28,13 @@ from tests.support.detail_sheet import photographs
 from tests.support.guided import guided
 from tests.support.hostile import encoded, fashion, write_files, write_samples
 from tests.support.jobs import manifest, members, output_bytes, part, pixels
+from tests.support.kept import Levels, chroma_change, finest, inside, steepness
 
 DEFAULT = with_suggestions(diffaug.Recipe())
 COLOUR: dict[str, Any] = {
     name: getattr(DEFAULT, name) for name in ("model", "strength", "sampler")
 } | {"steps": 5}
 GREY = COLOUR | {"model": "fashion-mnist-32"}
-Levels = NDArray[np.float64]
 BATCH = 4  # photographs, at most
 augmented = partial(jobs.augmented, batch_size=BATCH)
 
@@ -60,18 +58,8 @@ def results(output: Path) -> list[Levels]:
     return [pixels(output_bytes(output, row)).astype(float) for row in found.itertuples()]
 
 
-def steepness(levels: Levels) -> float:
-    """The mean gradient of the lightness."""
-    return float(np.hypot(*np.gradient(levels.mean(axis=2))).mean())
-
-
 def sources() -> list[Levels]:
     return [np.asarray(image, dtype=float) for image in photographs()]
-
-
-def inside(made: Levels) -> NDArray[np.bool_]:
-    """Where no channel ends at black or white, (H, W)."""
-    return np.asarray(((made > 0) & (made < 255)).all(axis=2))
 
 
 def test_results_are_as_sharp_as_their_sources_and_not_the_same(folder: Path) -> None:
@@ -103,9 +91,8 @@ def test_results_differ_by_what_the_model_changed_and_by_nothing_else(folder: Pa
 def test_the_finest_detail_stays(folder: Path) -> None:
     """What a Gaussian of one pixel takes away."""
     for made, source in zip(results(folder / "colour"), sources(), strict=True):
-        fine = [levels - gaussian_filter(levels, (1, 1, 0)) for levels in (source, made)]
-        apart = (fine[1] - fine[0])[inside(made)]
-        assert apart.std() < 0.1 * fine[0].std()
+        apart, fine = finest(made, source)
+        assert apart.std() < 0.1 * fine.std()
         assert (np.abs(apart) <= 1.5).mean() > 0.9  # two roundings, and nearly all is that
 
 
@@ -116,9 +103,7 @@ def test_a_model_of_greys_leaves_the_colours(folder: Path) -> None:
         assert within.mean() > 0.5
         change = (made - np.asarray(image, dtype=float))[within]
         assert np.abs(change - change[:, :1]).max() <= 1  # rounding
-        after = Image.fromarray(made.astype(np.uint8)).convert("YCbCr")
-        chroma = [np.asarray(one, dtype=int)[..., 1:] for one in (image.convert("YCbCr"), after)]
-        assert np.abs(chroma[1] - chroma[0])[within].max() <= 1
+        assert chroma_change(made, np.asarray(image, dtype=float)).max() <= 1
 
 
 @pytest.mark.parametrize("job", ["colour", "grey"])
