@@ -86,6 +86,8 @@ def augment(
         withdraw what was made of this shard, a source of the job or its stem in run.json, and do it
         again, because its source has changed; what was made of the others stays
     """
+    from diffaug.job.portion import WHOLE, Portion
+
     if len(paths) < 2:
         raise ConfigError(
             "augment requires SOURCE... OUTPUT: at least one shard or folder of pictures, then the "
@@ -95,6 +97,7 @@ def augment(
         raise ConfigError(f"--max-failed must be a fraction in [0, 1], got {max_failed:g}")
     if pilot is not None and redo:
         raise ConfigError("--redo does nothing with --pilot: leave it out")
+    portion = WHOLE if part is None else Portion.parse(part)
     if part is not None and (redo or pilot is not None):
         other = "--redo" if redo else "--pilot"
         raise ConfigError(
@@ -112,7 +115,6 @@ def augment(
 
     from diffaug.job import Job
     from diffaug.job.balance import described
-    from diffaug.job.portion import WHOLE, Portion
     from diffaug.job.unused import refuse_unused
 
     (shards,), folders = packed(output, sources, max_pixels=made.max_pixels)
@@ -126,7 +128,7 @@ def augment(
         allow_mixed=allow_mixed,
         classes_as_numbered=classes_as_numbered,
         redo=redo or (),
-        portion=WHOLE if part is None else Portion.parse(part),
+        portion=portion,
         counting=lambda urls, total: counted(urls, total, "counting classes", err),
     )
     if job.suggestion:
@@ -151,7 +153,7 @@ def augment(
     out.print(str(whole))
     if part is not None:
         summary = job.summary()
-        out.print(f"part {job.portion}: {summary}")
+        out.print(f"part {portion}: {summary}")
     err.emit("summary", **_facts(summary), planned=summary.planned, shards=summary.shards)
     if images := job.tally.images:
         out.print(f"{images} images now, {images / seconds:.1f} a second")

@@ -86,7 +86,7 @@ def try_(
         whole += ["--recipe", str(recipe)] if recipe else []
         whole += flags(fields | {"strength": _shown(trial.strength)})
         whole += ["--classes-as-numbered"] if classes_as_numbered else []
-        use, cost = command("augment", *whole), _cost(trial, made.copies)
+        use, cost = command("augment", *whole), _cost(trial, made)
         unknown = not_known(made, checkpoint.card, sources, classes_as_numbered=classes_as_numbered)
         title = f"{trial.pictures} pictures of {name_of(sources)}"
         html = try_page(trial.output, title, command=use, cost=cost, not_known=unknown)
@@ -101,11 +101,13 @@ def _shown(strength: object) -> str:
     return ",".join(map(str, strength)) if isinstance(strength, tuple) else str(strength)
 
 
-def _cost(trial: Trial, copies: int) -> str:
+def _cost(trial: Trial, recipe: Recipe) -> str:
     """What the whole job would be, in words."""
     from diffaug.job.estimate import hours, megabytes
 
-    times = "" if copies == 1 else f" ({copies} copies of each picture)"
+    times = "" if recipe.copies == 1 else f" ({recipe.copies} copies of each picture)"
+    if recipe.balance == "classes":
+        times += " and more of rarer classes, which --dry-run counts"
     disk = f"{megabytes(trial.bytes)} of disk"
     return f"about {trial.images:,} images{times}, {hours(trial.seconds)}, {disk}"
 

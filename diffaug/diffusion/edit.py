@@ -33,8 +33,8 @@ class Edit:
         condition: what the network is given next to sample and time.
         away: the same, for what guidance leads away from.
         scales: (calls,), float32: the guidance scale of each call; None is 1 at every one.
-        reused: (calls,): which guided calls take what the one before them differed by between the
-            two conditions, and pay one row; the first may not. None: no call does.
+        reused: (calls,): which guided calls reuse the difference between the two conditions of the
+            last one that made both, and cost one row; the first may not. None: no call does.
         mask: (1, H, W), where the sample may change; elsewhere it stays as it is. None: everywhere.
     """
 
@@ -49,7 +49,7 @@ class Edit:
 
     @property
     def rows(self) -> int:
-        """How many rows of network calls it takes: one a call, two where it is guided anew."""
+        """How many rows of network calls it takes: one a call, two where it makes both."""
         if self.scales is None:
             return self.trajectory.calls
         fresh = self.scales != 1 if self.reused is None else (self.scales != 1) & ~self.reused

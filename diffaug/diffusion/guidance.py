@@ -6,8 +6,8 @@ towards and for what it is led away from, and extrapolates:
     prediction = away + scale * (towards - away).
 
 It is paid for only where it is asked for: a sample whose scale is 1 at a call costs one row of it.
-So does one that takes the difference between the two from the last call that had both. It changes
-slowly from call to call, for which reason Adaptive Guidance (Castillo et al. 2023) leaves some out:
+So does one that reuses the difference between the two of the last call that made both (Castillo et
+al. 2023 find many of these calls redundant, and leave out the later ones):
 
     prediction = towards + (scale - 1) * difference.
 
@@ -63,7 +63,7 @@ class Guided:
         towards: Sequence[Tensor],
         away: Sequence[Tensor],
         scale: NDArray[np.float32],
-        reused: NDArray[np.bool_] | None = None,
+        reused: NDArray[np.bool_],
         difference: Tensor | None = None,
     ) -> Tensor:
         """The prediction (n, *), float32.
@@ -74,13 +74,12 @@ class Guided:
             towards: what conditions each row, each (n, ...).
             away: the same for what it is led away from; rows of scale 1 are not looked at.
             scale: (n,), on the CPU.
-            reused: (n,), on the CPU: which rows take their difference as it is kept; None: none.
-            difference: (n, *), the last of each row; those that are guided anew leave theirs here.
+            reused: (n,), on the CPU: which rows take their difference as it is kept.
+            difference: (n, *), the last of each row; a row that makes both calls leaves its own
+                here. None where no row reuses one.
         """
-        guided, again = scale != 1, np.zeros_like(scale, dtype=np.bool_)
-        if reused is not None:
-            again = guided & reused
-        fresh = np.flatnonzero(guided & ~again)
+        guided = scale != 1
+        again, fresh = guided & reused, np.flatnonzero(guided & ~reused)
         if not len(fresh):
             output = self._network(x_t, t, *towards).float()
         else:

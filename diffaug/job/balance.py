@@ -49,7 +49,7 @@ def copies_by_class(recipe: Recipe, counts: Mapping[int, int] | None) -> dict[in
     """How many copies an image of each class has; any other image has as many as `copies` says.
 
     An image of the most frequent class has `copies`, and one of a class that is k times as rare k
-    times as many, rounded, but never more than `max_copies`.
+    times as many, rounded, a half up, but never more than `max_copies`.
 
     Args:
         recipe: says how many copies.
@@ -57,7 +57,7 @@ def copies_by_class(recipe: Recipe, counts: Mapping[int, int] | None) -> dict[in
     """
     most = max((counts or {}).values(), default=0)
     return {
-        number: min(recipe.max_copies, round(recipe.copies * most / count))
+        number: min(recipe.max_copies, (2 * recipe.copies * most + count) // (2 * count))
         for number, count in (counts or {}).items()
     }
 
@@ -74,10 +74,11 @@ def described(recipe: Recipe, counts: Mapping[int, int]) -> str:
     copies = copies_by_class(recipe, counts)
     made = [count * copies[number] for number, count in counts.items()]
     if not made:
-        return "no image has a class: all have as many copies as the recipe says"
+        return "no image has a class: each has as many copies as the recipe says"
     return (
-        f"{len(counts)} classes of {_range(counts.values())} images; an image has "
-        f"{_range(copies.values())} copies, a class {_range(made)}: {sum(made):,} in all"
+        f"images of a class: {_range(counts.values())}; copies of an image: "
+        f"{_range(copies.values())}, of a class: {_range(made)}, of all {len(counts)} classes: "
+        f"{sum(made):,}"
     )
 
 

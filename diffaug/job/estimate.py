@@ -98,7 +98,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     drafts: list[Draft] = []  # to time the network on
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
     planned = calls = 0
-    members: list[float] = []
+    carried = 0.0  # bytes of the members that go with the drafts
     census = Census(editor.reading)
     for shard in (missing[place] for place in evenly(len(missing), _SHARDS)):
         with storage.open_whole(shard.url) as source:
@@ -113,10 +113,12 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
                     planned += len(found)
                     calls += sum(draft.edit.rows for draft in found)
                     drafts += found[: enough - len(drafts)]
-                    members.append(_carried(sample, editor, copies))
+                    carried += len(found) * _carried(sample, editor, copies)
             read += source.bytes_read
     source_bytes = _bytes(missing, read)
-    each = average_copies(run.recipe, run.class_counts)
+    each = wanted / samples if samples else 0.0
+    if len(missing) == len(run.sources) and run.class_counts is not None:
+        each = average_copies(run.recipe, run.class_counts)  # where shards are sorted by class
     images = round(samples / read * source_bytes * each) if samples else 0
     nothing = Estimate(
         shards=len(missing),
@@ -137,7 +139,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
         nothing,
         calls=round(needed),
         seconds=seconds + made * rates.judging,
-        output_bytes=round(made * (rates.encoded + _LINEAGE + fmean(members))),
+        output_bytes=round(made * (rates.encoded + _LINEAGE + carried / planned)),
     )
 
 

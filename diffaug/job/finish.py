@@ -27,12 +27,13 @@ def finish(run: Run, output: str) -> Summary:
         UncommittedError: a part of its manifest is broken.
         OSError: storage failed.
     """
-    run = freeze(run, output)  # another job may have added sources to run.json since: keep them
+    # another job may have added sources to run.json since: keep them
+    run = freeze(run, output, allow_mixed=True)
     url = Output(output).shards_txt
     reports = survey(run.sources, output).committed.values()
     if len(reports) < len(run.sources) and storage.exists(url):
         storage.remove(url)
-        # unless it was of fewer sources, another process has committed the last shard just now
+        # it is an old list, of fewer sources; or another process has just committed the last shard
         reports = survey(run.sources, output).committed.values()
     summary = count(run, reports)
     if summary.complete:

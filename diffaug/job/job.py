@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffaug.errors import ConfigError
 from diffaug.job.augment import augment_shards
 from diffaug.job.balance import Shown
 from diffaug.job.binding import Binding
@@ -38,16 +39,18 @@ class Job:
         planned: what it does, as run.json has it or is going to have it.
         suggestion: what its recipe takes from the model's card, since the user did not set it.
         redo: done shards whose parts it withdraws, to do them again.
-        portion: what this process does of it.
         tally: counts that move while it runs.
+        portion: what this process does of it.
+        allow_mixed: whether it goes on with a job begun on another kind of machine.
     """
 
     output: str
     planned: Run
     suggestion: Suggestion
     redo: tuple[SourceShard, ...] = ()
-    portion: Portion = WHOLE
     tally: Tally = field(default_factory=Tally)
+    portion: Portion = WHOLE
+    allow_mixed: bool = False
     _frozen: bool = field(default=False, init=False, repr=False)
     _committed: dict[str, ShardReport] | None = field(default=None, init=False, repr=False)
 
@@ -81,6 +84,8 @@ class Job:
             OSError: storage failed.
         """
         recipe = Recipe.taken(recipe)
+        if redo and portion != WHOLE:
+            raise ConfigError("redo and a part of a job do not go together: leave one of them out")
         run = plan_run(
             sources,
             output,
@@ -93,7 +98,8 @@ class Job:
             counting=counting,
         )
         suggestion = suggestion_for(recipe, Binding.of_run(run).checkpoint())
-        return cls(output, run, suggestion, shards_to_redo(redo, run, output), portion)
+        again = shards_to_redo(redo, run, output)
+        return cls(output, run, suggestion, again, portion=portion, allow_mixed=allow_mixed)
 
     def freeze(self) -> Run:
         """Write the plan to OUTPUT/run.json, and withdraw the parts of the shards to do again.
@@ -111,7 +117,7 @@ class Job:
         if not self._frozen:
             if self.redo:
                 self._survey()  # which refuses before anything is withdrawn
-            self.planned = freeze(self.planned, self.output)
+            self.planned = freeze(self.planned, self.output, allow_mixed=self.allow_mixed)
             withdraw(self.redo, self.output)
             self._frozen, self._committed = True, None
         return self.planned

@@ -101,7 +101,8 @@ def _recipe(recipe: Recipe) -> Recipe:
         case float() as one:
             strengths = sorted({*_GRID, one})
     changes = {"strength": tuple(strengths), "copies": len(strengths), "layout": "each"}
-    kept = recipe.model_dump(exclude={"filters", "keep_best", "keep_best_by", "keep_rejects"})
+    others = {"filters", "keep_best", "keep_best_by", "keep_rejects", "balance", "max_copies"}
+    kept = recipe.model_dump(exclude=others)
     return Recipe.of(kept | changes)
 
 

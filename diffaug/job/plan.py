@@ -97,11 +97,17 @@ def plan_run(
     return begun.model_copy(update={"sources": _with_stems(begun.sources, urls)})
 
 
-def freeze(run: Run, output: str) -> Run:
+def freeze(run: Run, output: str, *, allow_mixed: bool = False) -> Run:
     """Write a plan to OUTPUT/run.json, unless one is there, and return what then is there.
 
+    Args:
+        run: the plan.
+        output: its OUTPUT.
+        allow_mixed: go on with a plan that another device class or other major versions froze.
+
     Raises:
-        ConfigError: the output cannot be written, or holds another job.
+        ConfigError: the output cannot be written, or holds another job, or one that was begun
+            elsewhere.
     """
     url = Output(output).run_json
     try:
@@ -116,6 +122,8 @@ def freeze(run: Run, output: str) -> Run:
                 f"{storage.public_url(url)} was there and is gone: is another job deleting it?"
             )
         _refuse_changes(begun, run.recipe, {}, output)
+        if not allow_mixed:  # as planned, if that was before the other plan was frozen
+            _refuse_unlike(begun, run.device_class, run.versions, output)
         grown = begun.model_copy(
             update={"sources": _with_stems(begun.sources, [shard.url for shard in run.sources])}
         )
@@ -270,7 +278,11 @@ def refuse_mixing(begun: Run, output: str) -> None:
     Raises:
         ConfigError: its device class or a major version is another.
     """
-    here = {"device class": device_class(begun.execution.device)} | _majors(versions())
+    _refuse_unlike(begun, device_class(begun.execution.device), versions(), output)
+
+
+def _refuse_unlike(begun: Run, device: str, installed: dict[str, str], output: str) -> None:
+    here = {"device class": device} | _majors(installed)
     there = {"device class": begun.device_class} | _majors(begun.versions)
     differ = [
         f"{name} ({there[name]} there, {here[name]} here)"

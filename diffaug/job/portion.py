@@ -22,10 +22,17 @@ class Portion:
     Attributes:
         number: which portion, from 1.
         of: how many there are.
+
+    Raises:
+        ConfigError: it is not 1 <= number <= of.
     """
 
     number: int
     of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise ConfigError(f"a part must be I/N with 1 <= I <= N, such as 2/8, got {self}")
 
     @classmethod
     def parse(cls, text: str) -> Portion:
@@ -35,10 +42,9 @@ class Portion:
             ConfigError: it is not two numbers with 1 <= I <= N.
         """
         found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII)
-        number, of = map(int, found.groups()) if found else (0, 0)
-        if not 1 <= number <= of:
-            raise ConfigError(f"--part must be I/N with 1 <= I <= N, such as 2/8, got {text!r}")
-        return cls(number, of)
+        if found is None:
+            raise ConfigError(f"a part must be I/N with 1 <= I <= N, such as 2/8, got {text!r}")
+        return cls(*map(int, found.groups()))
 
     def shards(self, planned: Sequence[SourceShard]) -> Sequence[SourceShard]:
         """The shards of this portion."""

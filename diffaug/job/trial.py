@@ -194,6 +194,7 @@ def run_trial(
     whole = with_suggestions(recipe)
     strengths, strength = tried(whole, given=given)
     unkept = {"filters", "keep_best", "keep_best_by", "keep_rejects", "judges", "layout"}
+    unkept |= {"balance", "max_copies"}
     fields = whole.model_dump(include=whole.model_fields_set - unkept)
     changes = {"strength": strengths, "copies": len(strengths)}
     execution = Execution.choose(batch_size=PICTURES)

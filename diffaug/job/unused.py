@@ -36,15 +36,22 @@ def refuse_unused(asked: Recipe, planned: Recipe, output: str, flags: Collection
 
 def _unused(asked: Recipe, planned: Recipe, flags: Collection[str]) -> Iterator[str]:
     for field, values in (("strength", asked.strength), ("prompt", asked.prompt)):
-        if isinstance(values, tuple) and len(values) > asked.copies:
+        copies = asked.copies if asked.balance == "none" else asked.max_copies
+        if isinstance(values, tuple) and len(values) > copies:
             yield (
                 f"{field}: {len(values)} are given and cycled over copies, of which there "
-                f"{'is 1' if asked.copies == 1 else f'are {asked.copies}'}: the last "
-                f"{len(values) - asked.copies} would not be used; raise copies to {len(values)}, "
+                f"{'is 1' if copies == 1 else f'are {copies}'}: the last "
+                f"{len(values) - copies} would not be used; raise copies to {len(values)}, "
                 "or leave them out"
             )
     most = highest(planned.strength)
-    if "eta" in flags and planned.eta and round(most * planned.steps) <= 1:
+    calls = 1 if planned.sampler == "one-step" else round(most * planned.steps)
+    if "guidance_every" in flags and planned.guidance_every > 1 and calls <= 1:
+        yield (
+            "guidance_every does nothing with one call: raise steps, choose another sampler, or "
+            "leave it out"
+        )
+    if "eta" in flags and planned.eta and calls <= 1:
         yield (
             f"eta does nothing with one call, which strength {most:g} of {planned.steps} steps "
             "makes: raise steps or leave it out"

@@ -101,7 +101,8 @@ class Recipe(ShardFields):
     balance: Literal["none", "classes"] = Field(
         "none",
         description="classes: in a job, images of rarer classes have more copies, so that each "
-        "class comes out as often as the most frequent one; none: all images have as many",
+        "class comes out about as often as the most frequent one; none: the same number of copies "
+        "of every image",
     )
     max_copies: int = Field(
         100, ge=1, le=10_000, description="most copies of an image where classes are balanced"
@@ -128,8 +129,8 @@ class Recipe(ShardFields):
         1,
         ge=1,
         le=1000,
-        description="K: of K guided calls, only the first is also made without the condition; the "
-        "others take its difference",
+        description="K: call the network without the condition only at the first of every K guided "
+        "calls, and reuse the difference in between",
     )
     lora: str | None = Field(
         None,
@@ -220,6 +221,11 @@ class Recipe(ShardFields):
             raise ValueError(
                 f"max_copies is {self.max_copies}, and an image of the most frequent class has "
                 f"{self.copies} copies: raise it, or lower copies"
+            )
+        if self.balance == "classes" and self.keep_best is not None:
+            raise ValueError(
+                "keep_best keeps as many copies of every source, which undoes balance=classes: "
+                "leave one of them out"
             )
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from diffaug.diffusion.guidance import reused_calls
 from diffaug.diffusion.samplers import timesteps
 from diffaug.editor import Editor
 from diffaug.errors import ConfigError, DiffaugError
@@ -117,11 +118,14 @@ def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
 
 
 def _rows(editor: Editor) -> int:
-    """Network rows of a copy at the recipe's highest strength: two for a guided call, else one."""
+    """Network rows of a copy at the recipe's highest strength (see `Edit.rows`)."""
     recipe, model = editor.recipe, editor.model
     total = model.denoiser.schedule.num_train_timesteps
     strength = highest(recipe.strength)
     times = timesteps(strength, recipe.steps, recipe.sampler, total, model.grid)
     if recipe.guidance == 1 or model.embed_guidance is not None:
         return len(times)
-    return len(times) + sum(recipe.scale_of(time / (total - 1)) != 1 for time in times)
+    scales = [recipe.scale_of(time / (total - 1)) for time in times]
+    reused = reused_calls(scales, recipe.guidance_every)
+    once = len(times) + sum(scale != 1 for scale in scales)
+    return once if reused is None else once - int(reused.sum())

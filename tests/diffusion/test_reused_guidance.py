@@ -19,10 +19,16 @@ from diffaug.audit.replay import replay_rows
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.guidance import reused_calls
 from diffaug.diffusion.samplers import timesteps, trajectory
-from diffaug.models import Pretrained, find_checkpoint
+from diffaug.editor import Editor
+from diffaug.execution import Execution
+from diffaug.job.estimate import estimate
+from diffaug.models import Pretrained, checkpoint_of, find_checkpoint
+from diffaug.output.run import the_run
 from diffaug.recipe import Recipe
+from tests.conftest import Cli
 from tests.diffusion.test_lanes import results, same, times
 from tests.diffusion.test_samplers import BATCH, NO_CLASS, NOISE, X_0, denoiser, noised, tolerance
+from tests.support import tiny
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import augmented, part, threads
 from tests.support.toys import edit, toy
@@ -143,8 +149,30 @@ def test_a_job_pays_for_fewer_rows_and_is_replayed(tmp_path: Path) -> None:
     frame = augmented([source], tmp_path / "out", **fields, guidance_every=2)
     assert set(frame["status"]) == {"ok"}
     assert not (frame["output_sha256"] == whole["output_sha256"]).any()
+    assert [calls_of(tmp_path / name) for name in ("whole", "out")] == [6 * 12, 6 * 9]
     rows, metadata = part(tmp_path / "out")
     assert {replayed.verdict for replayed in replay_rows(rows[::-1], metadata)} == {"equal"}
+
+
+def calls_of(output: Path) -> int:
+    """Network rows of a whole job, as its estimate counts them."""
+    run = the_run(str(output))
+    return estimate(run, run.sources).calls
+
+
+def test_a_model_that_is_given_its_guidance_refuses(tmp_path: Path) -> None:
+    recipe = Recipe(
+        model=str(tiny.flux(tmp_path, dev=True)), prompt="a", guidance=3, guidance_every=2
+    )
+    with pytest.raises(diffaug.ConfigError, match=r"guidance_every: .* takes guidance as an input"):
+        Editor(recipe, checkpoint_of(recipe), Execution(batch_size=4, dtype="float32"))
+
+
+def test_with_one_call_it_is_refused(tmp_path: Path, cli: Cli) -> None:
+    source = write_samples(tmp_path / "s0.tar", fashion(1))
+    flags = ["--model=fashion-mnist-32", "--condition=label", "--guidance=3", "--guidance-every=2"]
+    said = cli("augment", source, tmp_path / "out", *flags, "--sampler=one-step")
+    said.assert_mistake("guidance_every does nothing with one call")
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -128,14 +128,15 @@ def run_flow(forks: Forks, folder: Path, name: str, **parameters: Any) -> tuple[
     return ended, message
 
 
+@pytest.mark.usefixtures("worker")
 def test_verification(environment: dict[str, str], flows_forked: Forks, tmp_path: Path) -> None:
-    """Of an output as it was made; then with a byte flipped and a source changed."""
+    """Of an output as it was made, as a deployment; then with a byte and a source changed."""
     source, output = tmp_path / "s1.tar", tmp_path / "output"
     shutil.copy(SHARDS[1], source)
     frame = augmented([SHARDS[0], source], output)
-    told = {"output": str(output), "replay": 16, "shards_per_task": 1}
-    ended, _ = run_flow(flows_forked, tmp_path, "verify-manifest", **told)
-    assert ended == "COMPLETED"
+    verify = ["deployment", "run", "verify-manifest/local", "--watch", "-p", f"output={output}"]
+    verify += ["-p", "replay=16", "-p", "shards_per_task=1"]
+    prefect(environment, tmp_path, *verify, forks=flows_forked)
     found = {item["key"]: item["data"] for item in ask(environment, "artifacts/latest/filter")}
     assert found["verify-progress"] == 100.0
     assert "| 2 of 2 | 0 | 16 | 0 |" in found["verify-summary"]

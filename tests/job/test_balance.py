@@ -13,10 +13,12 @@ import pytest
 
 import diffaug
 from diffaug.errors import ConfigError
+from diffaug.job.balance import copies_by_class
 from diffaug.recipe import Recipe
 from tests.conftest import Cli
 from tests.support.hostile import fashion, png, write_samples
 from tests.support.jobs import WHO, augmented, manifest, planned, tars
+from tests.support.packing import as_folder
 
 
 def shard(path: Path, classes: Sequence[int | None], start: int = 0) -> Path:
@@ -120,7 +122,7 @@ def test_without_a_class_nothing_is_balanced(tmp_path: Path, cli: Cli) -> None:
         *("--sampler=one-step", "--batch-size=4"),
     )
     assert said.code == 0, said
-    assert "no image has a class: all have as many copies as the recipe says" in said.err
+    assert "no image has a class: each has as many copies as the recipe says" in said.err
     assert len(manifest(tmp_path / "out")) == 3
 
 
@@ -129,7 +131,8 @@ def test_a_dry_run_says_what_comes_out(sources: list[Path], tmp_path: Path, cli:
     said = cli("augment", *sources, tmp_path / "out", *flags)
     assert said.code == 0, said
     assert (
-        "3 classes of 1 to 6 images; an image has 1 to 6 copies, a class 6: 18 in all" in said.err
+        "images of a class: 1 to 6; copies of an image: 1 to 6, of a class: 6, of all 3 classes: 18"
+        in said.err
     )
     images = int(said.out.partition("about ")[2].partition(" images")[0])
     assert images == pytest.approx(19, abs=2)
@@ -152,9 +155,45 @@ def test_balance_is_part_of_what_a_job_is(sources: list[Path], tmp_path: Path) -
     [
         ({"max_copies": 5}, "max_copies does nothing without balance=classes"),
         ({"balance": "classes", "copies": 7, "max_copies": 5}, "the most frequent class has 7"),
+        ({"balance": "classes", "copies": 4, "keep_best": 2, "keep_best_by": "ssim"}, "undoes"),
         ({"balance": "shards"}, "balance"),
     ],
 )
 def test_what_cannot_be_is_refused(fields: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Recipe.of(fields)
+
+
+def test_a_half_is_rounded_up() -> None:
+    recipe = Recipe(balance="classes")
+    assert copies_by_class(recipe, {0: 1000, 1: 400, 2: 286}) == {0: 1, 1: 3, 2: 3}
+
+
+def test_a_list_of_strengths_goes_with_the_copies_of_rare_classes(
+    sources: list[Path], tmp_path: Path, cli: Cli
+) -> None:
+    flags = ["--balance=classes", "--model=fashion-mnist-32", "--sampler=one-step"]
+    flags += ["--strength=0.2,0.4", "--batch-size=4", "--layout=paired"]
+    said = cli("augment", *sources, tmp_path / "out", *flags)
+    assert said.code == 0, said
+    frame = manifest(tmp_path / "out")
+    assert copies(frame) == {0: [1] * 6, 1: [2] * 3, 2: [6], None: [1]}
+    assert list(frame[frame["label"] == 2]["strength"]) == [0.2, 0.4] * 3
+
+
+def test_a_pilot_makes_every_image_at_every_strength(
+    sources: list[Path], tmp_path: Path, cli: Cli
+) -> None:
+    flags = ["--balance=classes", "--max-copies=2", "--model=fashion-mnist-32", "--pilot=4"]
+    said = cli("augment", *sources, tmp_path / "out", *flags, "--steps=2", "--batch-size=4")
+    assert said.code == 0, said
+    assert "16 images tried" in said.out
+
+
+def test_a_trial_of_pictures_says_that_it_does_not_count_them(tmp_path: Path, cli: Cli) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("{balance: classes, max_copies: 2, sampler: one-step}")
+    page = tmp_path / "page.html"
+    said = cli("try", as_folder(tmp_path), "-o", page, "--recipe", recipe)
+    assert said.code == 0, said
+    assert "and more of rarer classes, which --dry-run counts" in said.out

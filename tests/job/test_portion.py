@@ -100,10 +100,10 @@ def test_every_shard_is_in_one_part_and_stays_there(of: int) -> None:
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/3/5", ""])
 def test_what_is_no_part_is_a_sentence(text: str, tmp_path: Path, cli: Cli) -> None:
-    with pytest.raises(ConfigError, match="must be I/N with 1 <= I <= N"):
+    with pytest.raises(ConfigError, match="a part must be I/N with 1 <= I <= N"):
         Portion.parse(text)
     said = cli("augment", *shards(tmp_path, 1), tmp_path / "out", f"--part={text}")
-    said.assert_mistake("--part must be I/N with 1 <= I <= N, such as 2/8")
+    said.assert_mistake("a part must be I/N with 1 <= I <= N, such as 2/8")
 
 
 @pytest.mark.parametrize("flags", [("--redo", "s0"), ("--pilot", "2")])
@@ -139,3 +139,22 @@ def test_a_list_that_another_process_wrote_meanwhile_is_kept(
     assert looks == [1, 2, 2]
     assert summary.complete
     assert len(storage.read_bytes(str(output / "shards.txt")).split()) == 2
+
+
+def test_a_plan_of_another_machine_that_was_frozen_meanwhile_is_refused(tmp_path: Path) -> None:
+    """As where two machines that are not alike start at the same time."""
+    plan = diffaug.plan_run(list(map(str, shards(tmp_path, 2))), str(tmp_path / "out"), {})
+    other = plan.model_copy(update={"device_class": "cpu/abacus"})
+    assert diffaug.freeze(plan, str(tmp_path / "out")) == plan
+    with pytest.raises(ConfigError, match=r"device class \(cpu/.* there, cpu/abacus here\)"):
+        diffaug.freeze(other, str(tmp_path / "out"))
+    assert diffaug.freeze(other, str(tmp_path / "out"), allow_mixed=True) == plan
+
+
+def test_what_is_done_again_is_no_part(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="redo and a part of a job do not go together"):
+        diffaug.Job.plan(
+            str(shards(tmp_path, 1)[0]), str(tmp_path), {}, redo=["s0"], portion=Portion(1, 2)
+        )
+    with pytest.raises(ConfigError, match="got 0/3"):
+        Portion(0, 3)

@@ -274,7 +274,8 @@ def _main() -> int | None:
 
 
 def _end(main: Callable[[], int | None]) -> None:
-    """Call what a program consists of, and end as Python does, but for the freeing of memory.
+    """Call what a program consists of, and end: as Python does where it returns, exits or raises an
+    exception, but for the freeing of memory.
 
     A fork shares the pages of its modules, and would copy each to count down what it holds.
     """

@@ -1,4 +1,4 @@
-"""Disks that a user may mount: in a namespace of their own, which a process keeps while it sleeps.
+"""Disks that a user may mount: in a namespace of their own, which a process keeps while it waits.
 
 `main` is an entry for `tests.support.forks`: it enters the namespace of the process that its first
 argument names, and is then the command that the others make.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,14 +25,19 @@ def own_mounts(trial: Path) -> Iterator[int | None]:
     Args:
         trial: a folder to mount a disk at, to find that out.
     """
-    script = 'mount -t tmpfs tmpfs "$0" && echo && exec sleep infinity'  # a line: all is ready
+    script = 'mount -t tmpfs tmpfs "$0" && echo && exec cat'  # a line: all is ready
+    if shutil.which("unshare") is None:
+        yield None
+        return
     process = subprocess.Popen(
         ["unshare", "-rm", "sh", "-c", script, str(trial)],
+        stdin=subprocess.PIPE,  # it ends with this process, whatever that ends of
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+    assert process.stdin is not None
     assert process.stdout is not None
-    with process.stdout:
+    with process.stdin, process.stdout:
         able = process.stdout.readline() == b"\n"
         try:
             yield process.pid if able else None
