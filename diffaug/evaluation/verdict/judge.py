@@ -102,8 +102,10 @@ def _why_not(one: Evidence, count: int) -> str:
         return f"; but {_listed(one.untried)} {were} not tried, which might do as well."
     least = min(images, key=lambda found: found.low, default=None)
     if least is not None and least.low <= 0:
+        over = "flips and crops" if least is one.gain_over_images else one.rival
         return (
-            f"; but with other test images it might be otherwise: over both it is {signed(least)}."
+            "; but with other test images it might be otherwise: over seeds and test images the "
+            f"difference to {over} is {signed(least)}."
         )
     return f"; but that is not enough {corrected}."
 
