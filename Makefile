@@ -18,7 +18,7 @@ venv: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib diffaug flows tests || true  # pip uses one core
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib diffaug flows tests || true  # pip would use one core
 	@touch $@
 
 demo: venv

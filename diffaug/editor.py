@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -255,7 +255,7 @@ class Editor:
         source, detail = finish.source, finish.fit.detail
         lossy = recipe.format == "auto" and source.jpeg
         return Draft(
-            edit=self._guided(edit, total),
+            edit=self._guided(edit),
             finish=finish,
             sample_id=sample_id(
                 self.recipe_digest, source, pixels, copy, label, prompt, detail, lossy
@@ -266,7 +266,7 @@ class Editor:
             prompt=prompt,
         )
 
-    def _guided(self, edit: Edit, total: int) -> Edit:
+    def _guided(self, edit: Edit) -> Edit:
         """The edit with its guidance: a scale for each call, or one that the network is given."""
         recipe, model = self.recipe, self.model
         if model.embed_guidance is not None:
@@ -274,14 +274,17 @@ class Editor:
             return replace(edit, condition=(*edit.condition, scale))
         if recipe.guidance == 1:
             return edit
-        scales = [recipe.scale_of(time / (total - 1)) for time in edit.trajectory.timesteps]
         away = model.condition(None, recipe.negative_prompt)
-        return replace(
-            edit,
-            away=away,
-            scales=np.array(scales, dtype=np.float32),
-            reused=reused_calls(scales, recipe.guidance_every),
-        )
+        scales, reused = self.guidance_at(edit.trajectory.timesteps)
+        return replace(edit, away=away, scales=scales, reused=reused)
+
+    def guidance_at(
+        self, times: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """The guidance scale of calls at these times, and which of them reuse a difference."""
+        last = self.model.denoiser.schedule.num_train_timesteps - 1
+        scales = [self.recipe.scale_of(time / last) for time in times]
+        return np.array(scales, np.float32), reused_calls(scales, self.recipe.guidance_every)
 
 
 def sample_id(

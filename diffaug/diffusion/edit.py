@@ -17,7 +17,7 @@ from diffaug.diffusion.samplers import Trajectory
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Edit"]
+__all__ = ["Edit", "calls_of_both"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,11 @@ class Edit:
     @property
     def rows(self) -> int:
         """How many rows of network calls it takes: one a call, two where it makes both."""
-        if self.scales is None:
-            return self.trajectory.calls
-        fresh = self.scales != 1 if self.reused is None else (self.scales != 1) & ~self.reused
-        return self.trajectory.calls + int(fresh.sum())
+        return self.trajectory.calls + calls_of_both(self.scales, self.reused)
+
+
+def calls_of_both(scales: NDArray[np.float32] | None, reused: NDArray[np.bool_] | None) -> int:
+    """How many of a trajectory's calls are made with both conditions (see `Edit`)."""
+    if scales is None:
+        return 0
+    return int((scales != 1).sum() if reused is None else ((scales != 1) & ~reused).sum())

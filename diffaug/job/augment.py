@@ -9,7 +9,7 @@ from diffaug import storage
 from diffaug.diffusion.edit import Edit
 from diffaug.editor import Editor
 from diffaug.errors import ConfigError, OutOfMemoryError, UncommittedError
-from diffaug.job.balance import copies_by_class
+from diffaug.job.balance import copies_in
 from diffaug.job.binding import Binding, panel_of
 from diffaug.job.copies import copies_of
 from diffaug.job.copy import Item, ShardEnd
@@ -93,13 +93,14 @@ def _planned(
 ) -> Iterator[tuple[Item, Edit | None]]:
     """The reading thread: every planned copy of every shard, then the shard's end."""
     census, shared = Census(editor.reading), run_row(run)
-    by_class = copies_by_class(run.recipe, run.class_counts)
+    copies = copies_in(run)
     for shard in shards:
         found = census.of(shard.url)
         try:
             with storage.open_whole(shard.url) as source:
                 for sample in found.samples(source.stream):
-                    yield from copies_of(sample, shard, shared, editor, by_class)
+                    number = copies(editor.reading.label(sample))
+                    yield from copies_of(sample, shard, shared, editor, number)
                 outcome: Fingerprint | OSError = source.fingerprint()
         except OSError as error:
             outcome = error

@@ -10,11 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from diffaug import storage
+from diffaug.output.run import Run
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
-from diffaug.shards.reading import Reading
+from diffaug.shards.reading import Label, Reading
 
-__all__ = ["Shown", "average_copies", "copies_by_class", "count_classes", "described"]
+__all__ = [
+    "Shown",
+    "average_copies",
+    "copies_by_class",
+    "copies_in",
+    "count_classes",
+    "described",
+]
 
 Shown = Callable[[Iterable[str], int], Iterable[str]]
 """Yields the URLs of shards that are counted, of so many, and shows how far that is."""
@@ -45,34 +53,38 @@ def count_classes(
     return dict(sorted(counts.items()))
 
 
-def copies_by_class(recipe: Recipe, counts: Mapping[int, int] | None) -> dict[int | None, int]:
-    """How many copies an image of each class has; any other image has as many as `copies` says.
+def copies_by_class(recipe: Recipe, counts: Mapping[int, int]) -> dict[int, int]:
+    """How many copies an image of each class has.
 
     An image of the most frequent class has `copies`, and one of a class that is k times as rare k
     times as many, rounded, a half up, but never more than `max_copies`.
 
     Args:
         recipe: says how many copies.
-        counts: of the images of each class; None where classes are not balanced.
+        counts: of the images of each class.
     """
-    most = max((counts or {}).values(), default=0)
+    most = max(counts.values(), default=0)
     return {
         number: min(recipe.max_copies, (2 * recipe.copies * most + count) // (2 * count))
-        for number, count in (counts or {}).items()
+        for number, count in counts.items()
     }
 
 
-def average_copies(recipe: Recipe, counts: Mapping[int, int] | None) -> float:
-    """How many copies an image has on average."""
-    copies, images = copies_by_class(recipe, counts), sum((counts or {}).values())
-    made = sum(count * copies[number] for number, count in (counts or {}).items())
-    return made / images if images else recipe.copies
+def copies_in(run: Run) -> Callable[[Label], int]:
+    """How many copies an image of a job has, by its class."""
+    by_class, others = copies_by_class(run.recipe, run.class_counts or {}), run.recipe.copies
+    return lambda label: others if label.number is None else by_class.get(label.number, others)
+
+
+def average_copies(recipe: Recipe, counts: Mapping[int, int]) -> float:
+    """How many copies an image has on average, of those that were counted."""
+    made, images = _made(recipe, counts), sum(counts.values())
+    return sum(made) / images if images else recipe.copies
 
 
 def described(recipe: Recipe, counts: Mapping[int, int]) -> str:
     """What balanced classes come to, in a sentence."""
-    copies = copies_by_class(recipe, counts)
-    made = [count * copies[number] for number, count in counts.items()]
+    copies, made = copies_by_class(recipe, counts), _made(recipe, counts)
     if not made:
         return "no image has a class: each has as many copies as the recipe says"
     return (
@@ -80,6 +92,12 @@ def described(recipe: Recipe, counts: Mapping[int, int]) -> str:
         f"{_range(copies.values())}, of a class: {_range(made)}, of all {len(counts)} classes: "
         f"{sum(made):,}"
     )
+
+
+def _made(recipe: Recipe, counts: Mapping[int, int]) -> list[int]:
+    """How many copies the images of each class have together."""
+    copies = copies_by_class(recipe, counts)
+    return [count * copies[number] for number, count in counts.items()]
 
 
 def _range(numbers: Iterable[int]) -> str:

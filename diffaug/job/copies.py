@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from types import MappingProxyType
 
 from diffaug.diffusion.edit import Edit
 from diffaug.editor import Draft, Editor, Source
@@ -17,15 +16,13 @@ from diffaug.shards import Sample
 
 __all__ = ["copies_of"]
 
-_AS_THE_RECIPE_SAYS: Mapping[int | None, int] = MappingProxyType({})
-
 
 def copies_of(
     sample: Sample,
     shard: SourceShard,
     shared: Row,
     editor: Editor,
-    by_class: Mapping[int | None, int] = _AS_THE_RECIPE_SAYS,
+    number: int,
 ) -> Iterator[tuple[Copy, Edit | None]]:
     """The planned copies of a sample; for a defect of the shard itself, one without a number.
 
@@ -34,22 +31,21 @@ def copies_of(
         shard: where.
         shared: the columns that all rows of the run share.
         editor: plans the copies, each when it is asked for.
-        by_class: how many copies an image of a class has, where that is not what the recipe says.
+        number: of copies.
     """
     row = shared | source_row(sample, shard.url, editor.reading)
-    label = editor.reading.label(sample).number
-    copies = range(by_class.get(label, editor.recipe.copies))
+    copies = range(number)
     try:
         source = editor.read(sample)
     except DefectError as defect:
-        for number in [None] if sample.key is None else copies:
-            yield Copy.failed(shard, row, defect, number), None
+        for copy in [None] if sample.key is None else copies:
+            yield Copy.failed(shard, row, defect, copy), None
         return
     row |= size_row(source, editor.medium)
     source = replace(source, defect=source.defect or _name_taken(source, sample, editor))
-    for number, draft in zip(copies, editor.plan(source, copies), strict=True):
+    for copy, draft in zip(copies, editor.plan(source, copies), strict=True):
         edit = draft.edit if isinstance(draft, Draft) else None
-        yield Copy.planned(shard, row, source, number, draft), edit
+        yield Copy.planned(shard, row, source, copy, draft), edit
 
 
 def _name_taken(source: Source, sample: Sample, editor: Editor) -> DefectError | None:

@@ -18,7 +18,7 @@ from diffaug import storage
 from diffaug.diffusion.batched import at_once
 from diffaug.editor import Draft, Editor
 from diffaug.errors import DefectError
-from diffaug.job.balance import average_copies, copies_by_class
+from diffaug.job.balance import average_copies, copies_in
 from diffaug.job.binding import Binding, panel_of
 from diffaug.judges import Candidate
 from diffaug.output.run import Run, SourceShard
@@ -92,7 +92,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
         OSError: storage failed.
     """
     editor = Binding.of_run(run).editor()
-    by_class = copies_by_class(run.recipe, run.class_counts)
+    copies_of = copies_in(run)
     samples = read = wanted = 0
     ahead = 0.0  # seconds of decoding, fitting and drawing noise
     drafts: list[Draft] = []  # to time the network on
@@ -105,7 +105,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
             for sample in islice(census.of(shard.url).samples(source.stream), _SAMPLES):
                 if sample.key is None:
                     continue
-                copies = by_class.get(editor.reading.label(sample).number, run.recipe.copies)
+                copies = copies_of(editor.reading.label(sample))
                 samples, wanted, began = samples + 1, wanted + copies, time.monotonic()
                 found = _drafts(sample, editor, copies)
                 ahead += time.monotonic() - began

@@ -35,7 +35,7 @@ def finish(run: Run, output: str) -> Summary:
         storage.remove(url)
         # it is an old list, of fewer sources; or another process has just committed the last shard
         reports = survey(run.sources, output).committed.values()
-    summary = count(run, reports)
+    summary = count(len(run.sources), reports)
     if summary.complete:
         names = sorted(report.output_shard for report in reports if report.output_shard)
         storage.replace("".join(f"{name}\n" for name in names).encode(), url)

@@ -20,7 +20,12 @@ from diffaug.shards import Sample, ShardWriter
 from diffaug.shards.census import Census
 from diffaug.shards.reading import TEXT, Reading
 
-__all__ = ["Looked", "Place", "augment_handful", "look", "spread", "write_handful"]
+__all__ = ["OF_A_JOB", "Looked", "Place", "augment_handful", "look", "spread", "write_handful"]
+
+OF_A_JOB = frozenset(
+    ("filters", "keep_best", "keep_best_by", "keep_rejects", "balance", "max_copies")
+)
+"""Fields about all of a job's images, which a handful is made without."""
 
 _SHARDS = 16
 """How many shards are read at most."""

@@ -155,9 +155,8 @@ class Job:
 
     def summary(self) -> Summary:
         """Count what is done of its portion; errors are those of `committed`."""
-        done = self.committed
-        own = self.planned.model_copy(update={"sources": tuple(self.shards)})
-        return count(own, [done[shard.stem] for shard in self.shards if shard.stem in done])
+        done, own = self.committed, self.shards
+        return count(len(own), [done[shard.stem] for shard in own if shard.stem in done])
 
     def run(self) -> Iterator[ShardReport]:
         """Augment the missing shards, yielding the report of each once it is committed.

@@ -9,7 +9,7 @@ import pandas as pd
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.job.handful import augment_handful, look, spread, write_handful
+from diffaug.job.handful import OF_A_JOB, augment_handful, look, spread, write_handful
 from diffaug.output.layout import Output
 from diffaug.output.run import Run
 from diffaug.recipe import Recipe
@@ -101,8 +101,7 @@ def _recipe(recipe: Recipe) -> Recipe:
         case float() as one:
             strengths = sorted({*_GRID, one})
     changes = {"strength": tuple(strengths), "copies": len(strengths), "layout": "each"}
-    others = {"filters", "keep_best", "keep_best_by", "keep_rejects", "balance", "max_copies"}
-    kept = recipe.model_dump(exclude=others)
+    kept = recipe.model_dump(exclude=set(OF_A_JOB))
     return Recipe.of(kept | changes)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.job.handful import augment_handful, look, spread, write_handful
+from diffaug.job.handful import OF_A_JOB, augment_handful, look, spread, write_handful
 from diffaug.models import with_suggestions
 from diffaug.output.layout import Output
 from diffaug.output.select import evenly
@@ -193,9 +193,7 @@ def run_trial(
     given = "strength" in recipe.model_fields_set
     whole = with_suggestions(recipe)
     strengths, strength = tried(whole, given=given)
-    unkept = {"filters", "keep_best", "keep_best_by", "keep_rejects", "judges", "layout"}
-    unkept |= {"balance", "max_copies"}
-    fields = whole.model_dump(include=whole.model_fields_set - unkept)
+    fields = whole.model_dump(include=whole.model_fields_set - OF_A_JOB - {"judges", "layout"})
     changes = {"strength": strengths, "copies": len(strengths)}
     execution = Execution.choose(batch_size=PICTURES)
     report, took = augment_handful(

@@ -35,8 +35,8 @@ def refuse_unused(asked: Recipe, planned: Recipe, output: str, flags: Collection
 
 
 def _unused(asked: Recipe, planned: Recipe, flags: Collection[str]) -> Iterator[str]:
+    copies = asked.copies if asked.balance == "none" else asked.max_copies
     for field, values in (("strength", asked.strength), ("prompt", asked.prompt)):
-        copies = asked.copies if asked.balance == "none" else asked.max_copies
         if isinstance(values, tuple) and len(values) > copies:
             yield (
                 f"{field}: {len(values)} are given and cycled over copies, of which there "

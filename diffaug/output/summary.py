@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from diffaug.output.run import Run, the_run
+from diffaug.output.run import the_run
 from diffaug.output.survey import ShardReport, survey
 
 __all__ = ["Summary", "count", "summarise"]
@@ -86,13 +86,13 @@ def summarise(output: str) -> Summary:
         OSError: storage failed.
     """
     run = the_run(output)
-    return count(run, survey(run.sources, output).committed.values())
+    return count(len(run.sources), survey(run.sources, output).committed.values())
 
 
-def count(run: Run, reports: Collection[ShardReport]) -> Summary:
-    """Add up the reports of a job's committed shards."""
+def count(shards: int, reports: Collection[ShardReport]) -> Summary:
+    """Add up the reports of the committed ones of so many shards."""
     return Summary(
-        shards=len(run.sources),
+        shards=shards,
         committed=len(reports),
         planned=sum(report.planned for report in reports),
         ok=sum(report.ok for report in reports),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diffaug.diffusion.guidance import reused_calls
+from diffaug.diffusion.edit import calls_of_both
 from diffaug.diffusion.samplers import timesteps
 from diffaug.editor import Editor
 from diffaug.errors import ConfigError, DiffaugError
@@ -125,7 +125,4 @@ def _rows(editor: Editor) -> int:
     times = timesteps(strength, recipe.steps, recipe.sampler, total, model.grid)
     if recipe.guidance == 1 or model.embed_guidance is not None:
         return len(times)
-    scales = [recipe.scale_of(time / (total - 1)) for time in times]
-    reused = reused_calls(scales, recipe.guidance_every)
-    once = len(times) + sum(scale != 1 for scale in scales)
-    return once if reused is None else once - int(reused.sum())
+    return len(times) + calls_of_both(*editor.guidance_at(times))

@@ -150,7 +150,8 @@ class Shard:
         until they have left the order."""
         last: Item | None = None
         async with self._state.shard_memory.of(await self._apart(partial(self._bytes, sample))):
-            copies = copies_of(sample, _BODY, self._shared, self.recipe.editor)
+            editor = self.recipe.editor
+            copies = copies_of(sample, _BODY, self._shared, editor, editor.recipe.copies)
             while True:
                 await self._room.acquire()
                 planned = await self._apart(lambda: next(copies, None))

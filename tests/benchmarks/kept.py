@@ -11,17 +11,15 @@ model of greys, the share of values whose colour is the source's within rounding
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 import diffaug
-from diffaug.shards import read_samples
-from tests.support.kept import Levels, chroma_change, finest, inside, steepness
+from diffaug.pictures.codec import decode
+from tests.support.blind_pairs import MOST_PIXELS, files
+from tests.support.kept import chroma_change, finest, inside, levels, steepness
 
 ROUNDED = 1.5
 """Levels: two roundings, with a little to spare."""
@@ -29,17 +27,18 @@ ROUNDED = 1.5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("shard", type=Path)
+    parser.add_argument("source", type=Path, help="a tar, or a folder of pictures")
     parser.add_argument("--images", type=int, default=60)
     given = parser.parse_args()
-    pictures = list(itertools.islice(photographs(given.shard), given.images))
+    found = itertools.islice(files(given.source), given.images)
+    pictures = [decode(data, MOST_PIXELS).shown.convert("RGB") for _, data in found]
     print("| model | gradient | fine detail kept | clipped | mean change | colour kept |")
     print("| :--- | ---: | ---: | ---: | ---: | ---: |")
     for name, recipe in (
         ("default", diffaug.Recipe()),
         ("fashion-mnist-32", diffaug.Recipe(model="fashion-mnist-32")),
     ):
-        made = list(map(levels, edited(pictures, recipe)))
+        made = list(map(levels, diffaug.augment(pictures, recipe)))
         pairs = list(zip(made, map(levels, pictures), strict=True))
         steep = np.sum([[steepness(one) for one in pair] for pair in pairs], axis=0)
         fine = np.concatenate([finest(*pair)[0].ravel() for pair in pairs])
@@ -51,27 +50,6 @@ def main() -> None:
             f"{clipped:.1%} | {change:.1f} | {(colour <= 1).mean():.2%} |",
             flush=True,
         )
-
-
-def photographs(shard: Path) -> Iterator[Image.Image]:
-    """The colour photographs of a shard."""
-    with shard.open("rb") as stream:
-        files = [
-            member.data
-            for sample in read_samples(stream, lambda name: name in ("jpg", "jpeg", "png"))
-            for member in sample.members.values()
-        ]
-    return (Image.open(io.BytesIO(file)).convert("RGB") for file in files)
-
-
-def edited(pictures: list[Image.Image], recipe: diffaug.Recipe) -> list[Image.Image]:
-    """One copy of each."""
-    made: list[Image.Image] = diffaug.augment(pictures, recipe)
-    return made
-
-
-def levels(picture: Image.Image) -> Levels:
-    return np.asarray(picture, dtype=float)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ import diffaug
 from diffaug.pictures.codec import decode
 from tests.support.blind_pairs import MOST_PIXELS, edits, files, phase_randomised
 from tests.support.detail_sheet import photographs
+from tests.support.kept import levels, steepness
 
 Floats = NDArray[np.floating[Any]]
 
@@ -126,15 +127,6 @@ def parts(change: Floats) -> tuple[Floats, Floats]:
     light = np.tensordot((0.299, 0.587, 0.114), change, axes=1)[None]
     both = light, change[[0, 2]] - light
     return both[0] - both[0].mean(), both[1] - both[1].mean(axis=(1, 2), keepdims=True)
-
-
-def steepness(picture: Floats) -> float:
-    """The mean gradient of the lightness."""
-    return float(np.hypot(*np.gradient(picture.mean(axis=2))).mean())
-
-
-def levels(image: Image.Image) -> Floats:
-    return np.asarray(image.convert("RGB"), dtype=np.float64)
 
 
 def enlarged(change: Floats, size: tuple[int, int]) -> Floats:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["Levels", "chroma_change", "finest", "inside", "steepness"]
+__all__ = ["Levels", "chroma_change", "finest", "inside", "levels", "steepness"]
 
 Levels = NDArray[np.float64]
 """(H, W, 3), from 0 to 255."""
 
 
-def steepness(levels: Levels) -> float:
+def levels(image: Image.Image) -> Levels:
+    """The values of a picture."""
+    return np.asarray(image.convert("RGB"), dtype=np.float64)
+
+
+def steepness(levels: NDArray[np.floating[Any]]) -> float:
     """The mean gradient of the lightness."""
     return float(np.hypot(*np.gradient(levels.mean(axis=2))).mean())
 
