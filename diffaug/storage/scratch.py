@@ -52,7 +52,15 @@ def scratch(output: str) -> Iterator[Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield folder
     finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
         shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:  # raised by a signal: nothing may be left half removed
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _sweep(folder: Path) -> None:

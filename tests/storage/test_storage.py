@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import os
 import re
+import signal
 import tempfile
 import threading
 import uuid
@@ -225,6 +226,21 @@ def test_scratch_hides_in_a_local_output_and_goes(tmp_path: Path) -> None:
 
     with pytest.raises(LookupError):
         fails()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_scratch_goes_though_a_signal_interrupts_its_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = os.unlink
+
+    def interrupted(*args: Any, **named: Any) -> None:
+        monkeypatch.setattr(os, "unlink", unlink)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), storage.scratch(str(tmp_path / "out")) as folder:
+        (folder / "half.tar").write_bytes(b"half")
+        monkeypatch.setattr(os, "unlink", interrupted)
     assert list((tmp_path / "out").iterdir()) == []
 
 
