@@ -238,9 +238,13 @@ def test_scratch_goes_though_a_signal_interrupts_its_removal(
         monkeypatch.setattr(os, "unlink", unlink)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt), storage.scratch(str(tmp_path / "out")) as folder:
-        (folder / "half.tar").write_bytes(b"half")
-        monkeypatch.setattr(os, "unlink", interrupted)
+    def ends() -> None:
+        with storage.scratch(str(tmp_path / "out")) as folder:
+            (folder / "half.tar").write_bytes(b"half")
+            monkeypatch.setattr(os, "unlink", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        ends()
     assert list((tmp_path / "out").iterdir()) == []
 
 
