@@ -95,10 +95,20 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder that all workers of this run of the tests share."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / name).mkdir(exist_ok=True)
+    return folder / name
+
+
 @pytest.fixture(scope="session")
 def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """`forked("augment", …)`: the command line in a process of its own, without its imports."""
-    with fork_server(tmp_path_factory.mktemp("forks")) as forks:
+    shared = shared_folder(tmp_path_factory, "fork-server")
+    with fork_server(tmp_path_factory.mktemp("forks"), shared=shared) as forks:
         yield forks
 
 

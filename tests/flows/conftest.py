@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from diffaug.shards import ShardWriter
 from flows.server import prefect_server
 from tests.conftest import SHARDS as FASHION
+from tests.conftest import shared_folder
 from tests.support.flow_runs import BATCH, RECIPE, SHARDS, Undisturbed
 from tests.support.forks import MODULES, Forks, fork_server
 from tests.support.jobs import augmented, tars, webdataset
@@ -20,23 +25,51 @@ IMAGES = 24
 """In a shard: a job that is stopped has no more than two shards in hand, and drops the others."""
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a Prefect server makes at its first start, which takes as long as all else it does."""
+    folder = shared_folder(tmp_path_factory, "prefect-database")
+    made = folder / "made.db"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            with prefect_server(folder, folder / "server.log"):
+                pass
+            with closing(sqlite3.connect(folder / "prefect.db")) as database:
+                database.execute(f"VACUUM INTO '{made}'")
+    return made
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def environment(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     """The environment of a client of a server of our own, on loopback."""
     home = tmp_path_factory.mktemp("prefect")
+    shutil.copy(empty_database, home / "prefect.db")
     with prefect_server(home, home / "server.log") as url:
         yield client_of(url, home)
 
 
-@pytest.fixture(scope="module")
-def flows_forked(
-    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Forks]:
-    """Starts processes that have imported the flows, and are clients of that server."""
+@pytest.fixture(scope="session")
+def flows_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Starts processes that have imported the flows, and Prefect's command line."""
     flows = ("augment_dataset", "evaluate_augmentation", "train_denoiser", "verify_manifest")
     modules = (*MODULES, *CLI, *(f"flows.{flow}" for flow in flows))
-    with fork_server(tmp_path_factory.mktemp("forks"), modules, environment) as forks:
+    shared = shared_folder(tmp_path_factory, "flows-server")
+    nowhere = client_of("http://127.0.0.1:9/api", shared)
+    with fork_server(tmp_path_factory.mktemp("forks"), modules, nowhere, shared) as forks:
         yield forks
+
+
+@pytest.fixture(scope="module")
+def flows_forked(
+    flows_server: Forks, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Forks]:
+    """The same, as clients of our server."""
+    forks = Forks(tmp_path_factory.mktemp("forks"), flows_server.address, environment)
+    yield forks
+    forks.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from flows.server import prefect_server
 from tests.support.flow_runs import PATIENCE, SHARDS, Augmenting, Undisturbed, assert_equal, parts
+from tests.support.forks import Forks
 from tests.support.prefect import client_of
 from tests.support.services import wait_until
 
@@ -22,6 +24,8 @@ def _gave_up(run: Augmenting) -> bool:
 
 
 def test_prefect_server_killed(
+    empty_database: Path,
+    flows_server: Forks,
     sources: list[Path],
     undisturbed: Undisturbed,
     tmp_path: Path,
@@ -29,9 +33,11 @@ def test_prefect_server_killed(
     """The run goes on without it, then fails; repeated with a new server, it redoes nothing."""
     home, output = tmp_path / "home", tmp_path / "out"
     home.mkdir()
+    shutil.copy(empty_database, home / "prefect.db")
     with prefect_server(home, home / "server.log") as url:
         client = client_of(url, home) | {"PREFECT_CLIENT_MAX_RETRIES": "1"}
-        run = Augmenting(None, client, sources, output, hold_at=1, shards_per_task=SHARDS // 2)
+        some = SHARDS // 2
+        run = Augmenting(flows_server, client, sources, output, hold_at=1, shards_per_task=some)
         run.wait_until_held()
         kept = parts(output)
         port = str(httpx.URL(url).port)
@@ -45,6 +51,7 @@ def test_prefect_server_killed(
     assert kept.items() <= parts(output).items()
     kept = parts(output)
     with prefect_server(home, home / "server.log") as url:
-        Augmenting(None, client_of(url, home), sources, output).assert_completed()
+        again = Augmenting(flows_server, client_of(url, home), sources, output)
+        again.assert_completed()
     assert kept.items() <= parts(output).items()
     assert_equal(output, undisturbed)

@@ -9,15 +9,19 @@ network, so that a fork is like a new process, but for its modules.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
+import hashlib
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -40,6 +44,10 @@ MODULES = (
     "diffaug.train.loop",
 )
 """What commands import late."""
+
+
+_LEASE, _FORK = b"l", b"f"
+"""What is asked of the server: to stay while the connection lasts; to fork."""
 
 
 class Forked:
@@ -119,15 +127,16 @@ class Forks:
 
     Args:
         folder: for what the processes write.
-        control: where the server listens.
+        address: where the server listens.
         environment: of a process that is started without one of its own; by default, that of
             the tests at the moment.
     """
 
     def __init__(
-        self, folder: Path, control: socket.socket, environment: Mapping[str, str] | None
+        self, folder: Path, address: str, environment: Mapping[str, str] | None = None
     ) -> None:
-        self._folder, self._control, self._environment = folder, control, environment
+        self.address = address
+        self._folder, self._environment = folder, environment
         self._started: list[Forked] = []
 
     def __call__(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -152,15 +161,11 @@ class Forks:
             cwd: its current folder.
             env: its environment.
         """
-        here, there = socket.socketpair()
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self.address)
         out, err = (self._folder / f"{len(self._started)}.{name}" for name in ("out", "err"))
-        with there, out.open("wb") as to_out, err.open("wb") as to_err:
-            streams = [one.fileno() for one in (there, to_out, to_err)]
-            try:
-                socket.send_fds(self._control, [b"x"], streams)
-            except BrokenPipeError:
-                log = (self._folder / "server.log").read_text()
-                raise AssertionError(f"the fork server has ended:\n{log}") from None
+        with out.open("wb") as to_out, err.open("wb") as to_err:
+            socket.send_fds(connection, [_FORK], [to_out.fileno(), to_err.fileno()])
         name, *_ = entry.partition(".")
         asked = {
             "arguments": [name, *map(str, arguments)],
@@ -168,8 +173,8 @@ class Forks:
             "cwd": str(cwd or Path.cwd()),
             "env": dict(env or self._environment or os.environ),
         }
-        here.sendall(json.dumps(asked).encode() + b"\n")
-        process = Forked(here, out, err)
+        connection.sendall(json.dumps(asked).encode() + b"\n")
+        process = Forked(connection, out, err)
         self._started.append(process)
         return process
 
@@ -184,53 +189,82 @@ def fork_server(
     folder: Path,
     modules: Sequence[str] = MODULES,
     environment: Mapping[str, str] | None = None,
+    shared: Path | None = None,
 ) -> Iterator[Forks]:
     """A process that has imported modules, and forks for each that is started with what it yields.
 
     Args:
-        folder: for its log, and what the processes write.
+        folder: for what the processes write.
         modules: to import.
         environment: of the server, and of what is started without one of its own.
+        shared: the folder of the server, by default the same: who names the same folder shares
+            it, also from another process, and it ends with the last of them.
     """
-    here, there = socket.socketpair()
-    server_command = [sys.executable, "-m", "tests.support.forks", str(there.fileno())]
-    with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [*server_command, *modules],
-            cwd=ROOT,
-            env={**(environment or os.environ), "OMP_NUM_THREADS": "1"},  # threads bar a fork
-            pass_fds=[there.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    there.close()
-    forks = Forks(folder, here, environment)
+    shared = shared or folder
+    name = hashlib.sha256(str(shared).encode()).hexdigest()[:16]
+    address = f"\0diffaug-forks-{name}"  # no file, whose path might be too long
+    lease, server = socket.socket(socket.AF_UNIX), None
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        while lease.connect_ex(address) != 0:
+            server = server or _started(shared, address, modules, environment or os.environ)
+            assert server.poll() is None, (shared / "server.log").read_text()
+            time.sleep(0.05)
+        lease.sendall(_LEASE)
+    forks = Forks(folder, address, environment)
     try:
         yield forks
     finally:
         forks.close()
-        here.shutdown(socket.SHUT_RDWR)  # what a test forked, a loader's worker, may hold it too
-        here.close()
-        server.wait()
+        lease.shutdown(socket.SHUT_RDWR)  # what a test forked, a loader's worker, may hold it too
+        lease.close()
+        if server is not None:
+            server.wait()
+
+
+def _started(
+    folder: Path, address: str, modules: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    with (folder / "server.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.support.forks", address.removeprefix("\0"), *modules],
+            cwd=ROOT,
+            env={**environment, "OMP_NUM_THREADS": "1"},  # threads bar a fork
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
 
 # --- in the server
 
 
-def _serve(control: socket.socket) -> Callable[[], int | None]:
+def _serve(listener: socket.socket) -> Callable[[], int | None]:
     """Fork for all that is asked for; returns in a process that was, with what it is to call."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
+    leases: list[socket.socket] = []
     while True:
-        _, streams, *_ = socket.recv_fds(control, 1, 3)
-        if not streams:
-            sys.exit()
-        if os.fork() == 0:
-            control.close()
+        ready, _, _ = select.select([listener, *leases], [], [])
+        for ended in set(ready) - {listener}:
+            leases.remove(ended)
+            ended.close()
+            if not leases:
+                sys.exit()
+        if listener not in ready:
+            continue
+        connection, _ = listener.accept()
+        asked, streams, *_ = socket.recv_fds(connection, 1, 2)
+        if asked == _LEASE:
+            leases.append(connection)
+        elif asked == _FORK and os.fork() == 0:
+            for one in (listener, *leases):
+                one.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            return _forked(*streams)
-        for stream in streams:
-            os.close(stream)
+            return _forked(connection.detach(), *streams)
+        else:
+            connection.close()
+            for stream in streams:
+                os.close(stream)
 
 
 def _forked(connection: int, out: int, err: int) -> Callable[[], int | None]:
@@ -257,20 +291,24 @@ def _forked(connection: int, out: int, err: int) -> Callable[[], int | None]:
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
     sys.argv = asked["arguments"]
+    if context := sys.modules.get("prefect.context"):
+        context.refresh_global_settings_context()
     module, _, name = asked["entry"].partition(":")
     function: Callable[[], int | None] = getattr(importlib.import_module(module), name)
     return function
 
 
 def _main() -> int | None:
-    control = socket.socket(fileno=int(sys.argv[1]))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"\0{sys.argv[1]}")
+    listener.listen(128)  # from now on, whoever asks is answered once all is imported
     for module in sys.argv[2:]:
         importlib.import_module(module)
     if execution := sys.modules.get("diffaug.execution"):
         execution.__dict__["DEFAULT_BATCH_SIZE"] = LANES
     gc.collect()
     gc.freeze()  # no fork's collection looks at what was imported, and so copies none of it
-    return _serve(control)()
+    return _serve(listener)()
 
 
 def _end(main: Callable[[], int | None]) -> None:
