@@ -3,11 +3,12 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would compile every module
 
-.PHONY: help venv demo test check pytest coverage bench docs clean
+.PHONY: help venv demo test check pytest proofs coverage bench docs clean
 
 help:
 	@echo "make demo      the main job on real shards through the Prefect flow, with the shipped model"
-	@echo "make test      every check and test, with real services (about 15 minutes on two cores)"
+	@echo "make test      every check, and the tests with real services"
+	@echo "make proofs    the rest of the tests: kills of all kinds, simulations, whole grids"
 	@echo "make check     ruff, mypy and the import contracts"
 	@echo "make coverage  every test, and which lines and branches they run"
 	@echo "make bench     side-by-side measurements"
@@ -34,7 +35,10 @@ test: venv
 	@$(MAKE) --no-print-directory --jobs 2 check pytest
 
 pytest: venv
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "not proof"
+
+proofs: venv
+	$(BIN)/python -m pytest -m proof
 
 coverage: venv
 	$(BIN)/python -m coverage erase

@@ -151,7 +151,7 @@ def python(capsys: pytest.CaptureFixture[str]) -> Python:
     return run
 
 
-LONG = {"services", "process", "pages", "numerics"}
+LONG = {"services", "process", "pages", "numerics", "proof"}
 """Marks of what plain `pytest` leaves out."""
 
 

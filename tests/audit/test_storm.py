@@ -25,6 +25,7 @@ def test_on_a_disk(tmp_path: Path, forked: Forks) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.proof
 def test_two_jobs_at_one_output(tmp_path: Path, forked: Forks) -> None:
     """Begun by mistake, and killed each at its own moment."""
     counted = storm(forked, shards(tmp_path), str(tmp_path / "out"), 4, jobs=2)
@@ -32,6 +33,7 @@ def test_two_jobs_at_one_output(tmp_path: Path, forked: Forks) -> None:
 
 
 @pytest.mark.services
+@pytest.mark.proof
 def test_on_a_store_by_a_bad_network(
     store: Store, bucket: str, tmp_path: Path, forked: Forks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,7 @@ def test_a_one_step_sample_is_the_posterior_mean_of_pure_noise() -> None:
     has_moments(made, MU - gain @ (alpha * MU), gain @ gain.T)
 
 
-@pytest.mark.parametrize("strength", [0.3, 0.6])
+@pytest.mark.parametrize("strength", [0.3, pytest.param(0.6, marks=pytest.mark.proof)])
 @pytest.mark.parametrize(("sampler", "eta"), MANY)
 def test_edited_images_have_the_moments_of_the_data(
     sampler: SamplerName, eta: float, strength: float

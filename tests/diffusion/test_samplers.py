@@ -13,6 +13,7 @@ import math
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -122,9 +123,11 @@ PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 
 
 def ways(sizes: list[tuple[Any, int]], long: tuple[Any, int]) -> list[Any]:
-    """Each size with each prediction; a long way, which takes seconds, with one."""
-    short = [(*size, prediction) for size in sizes for prediction in PREDICTIONS]
-    return [*short, pytest.param(*long, "v_prediction", marks=pytest.mark.numerics)]
+    """Each size with each prediction in turn; all others, and a long way, at length."""
+    pairs = [(*size, prediction) for size in sizes for prediction in PREDICTIONS]
+    short = [(*size, prediction) for size, prediction in zip(sizes, cycle(PREDICTIONS))]
+    rest = [*(pair for pair in pairs if pair not in short), (*long, "v_prediction")]
+    return [*short, *(pytest.param(*each, marks=pytest.mark.proof) for each in rest)]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'

@@ -349,6 +349,7 @@ def test_images_of_several_sizes_require_a_size(tmp_path: Path, cli: Cli) -> Non
     cli("evaluate", shard, tmp_path / "out", *SMALL).assert_mistake("differ in size (2 sizes)")
 
 
+@pytest.mark.proof
 def test_stopped_it_ends_soon_and_then_continues(tmp_path: Path, cli: Cli) -> None:
     """By SIGTERM while two processes train: they end with it, and their trainings are kept.
 

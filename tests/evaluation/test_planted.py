@@ -12,7 +12,7 @@ from tests.conftest import SHARDS, Cli
 from tests.support.hostile import write_samples
 from tests.support.jobs import GREY, webdataset
 
-pytestmark = pytest.mark.numerics
+pytestmark = [pytest.mark.numerics, pytest.mark.proof]
 
 SOURCE = [str(shard) for shard in SHARDS[:2]]
 

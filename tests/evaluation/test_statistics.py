@@ -136,21 +136,31 @@ class Evaluations:
 
 
 @pytest.mark.numerics
-def test_what_does_nothing_seldom_helps() -> None:
-    """At most five times in a hundred; thirty seeds alone also see what is of these images only."""
+@pytest.mark.parametrize(
+    ("seeds", "on_trial"),
+    [(5, 1), *(pytest.param(*one, marks=pytest.mark.proof) for one in ((30, 1), (5, 6), (30, 6)))],
+)
+def test_what_does_nothing_seldom_helps(seeds: int, on_trial: int) -> None:
+    """At most five times in a hundred."""
     count = 100
-    for seeds, on_trial in ((5, 1), (30, 1), (5, 6), (30, 6)):
-        words = Evaluations(seeds, 300, 0.0, on_trial).words(count)
-        assert words.count("helps") <= 0.05 * count
-        assert words.count("hurts") <= 0.05 * count
-    assert Evaluations(30, 300, 0.0).words(count, by_image=False).count("helps") > 0.1 * count
+    words = Evaluations(seeds, 300, 0.0, on_trial).words(count)
+    assert words.count("helps") <= 0.05 * count
+    assert words.count("hurts") <= 0.05 * count
 
 
 @pytest.mark.numerics
-def test_what_helps_is_found() -> None:
+@pytest.mark.proof
+def test_seeds_alone_also_see_what_is_of_these_images_only() -> None:
+    assert Evaluations(30, 300, 0.0).words(100, by_image=False).count("helps") > 10
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize(
+    ("truth", "word"), [(4.0, "helps"), pytest.param(-4.0, "hurts", marks=pytest.mark.proof)]
+)
+def test_what_helps_is_found(truth: float, word: str) -> None:
     """Four points, with ten seeds and two thousand images; and what hurts by as much."""
-    assert Evaluations(10, 2000, 4.0).words(20).count("helps") >= 16
-    assert Evaluations(10, 2000, -4.0).words(20).count("hurts") >= 16
+    assert Evaluations(10, 2000, truth).words(20).count(word) >= 16
 
 
 @pytest.mark.numerics
@@ -166,6 +176,7 @@ def test_a_point_was_out_of_sight_and_is_not() -> None:
 
 
 @pytest.mark.numerics
+@pytest.mark.proof
 def test_to_stop_once_enough_is_known_finds_nothing_where_nothing_is() -> None:
     """Whatever the width that is asked for: false finds stay below five in a hundred."""
     random, count = np.random.default_rng(0), 1000

@@ -279,6 +279,7 @@ def test_the_limit_and_the_automation_are_as_the_page_says(stack: Stack) -> None
     assert made["actions"][0]["state"] == "CRASHED"
 
 
+@pytest.mark.proof
 def test_runs_whose_machine_dies_are_marked_as_crashed(
     stack: Stack, worker: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_processes_one_killed(
     ],
     ids=["local", "processes"],
 )
+@pytest.mark.proof
 def test_stopped_and_repeated(
     runner: dict[str, Any],
     signals: list[signal.Signals],
@@ -116,6 +117,7 @@ def test_stopped_and_repeated(
 
 
 @pytest.mark.timeout(1800)  # it may wait for another cluster to go
+@pytest.mark.proof
 def test_ray_one_killed(
     environment: dict[str, str],
     sources: list[Path],

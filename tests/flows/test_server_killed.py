@@ -15,7 +15,7 @@ from tests.support.forks import Forks
 from tests.support.prefect import client_of
 from tests.support.services import wait_until
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.proof]
 
 
 def _gave_up(run: Augmenting) -> bool:

@@ -202,6 +202,7 @@ def _small_shards(folder: Path, count: int, images: int) -> list[Path]:
 
 
 @pytest.mark.process
+@pytest.mark.proof
 def test_a_job_killed_again_and_again(
     tmp_path: Path, forked: Forks, monkeypatch: pytest.MonkeyPatch
 ) -> None:

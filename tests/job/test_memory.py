@@ -73,6 +73,7 @@ def test_five_times_the_images_take_the_same_memory(tmp_path: Path, forked: Fork
     assert _growth(many) < 170 * MEGABYTES
 
 
+@pytest.mark.proof
 def test_training_on_ten_times_the_images_takes_the_same_memory(
     tmp_path: Path, forked: Forks
 ) -> None:

@@ -79,7 +79,7 @@ def reference(pipeline: Any, edits: Any, **told: Any) -> Tensor:
 # Against diffusers
 
 
-@pytest.mark.parametrize("steps", [1, 6])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.proof), 6])
 @pytest.mark.parametrize(("guidance", "negative"), GUIDED)
 @pytest.mark.parametrize("transformer", [{}, SD3_5], ids=["3", "3.5"])
 def test_stable_diffusion_3(
@@ -251,7 +251,10 @@ def picture(number: int) -> Image.Image:
 
 
 @FAMILIES
-@pytest.mark.parametrize(("batch_size", "dtype"), [(1, "float32"), (3, "bfloat16")])
+@pytest.mark.parametrize(
+    ("batch_size", "dtype"),
+    [pytest.param(1, "float32", marks=pytest.mark.proof), (3, "bfloat16")],
+)
 def test_each_sample_is_as_if_alone(
     models: dict[str, Path], family: str, batch_size: int, dtype: str
 ) -> None:

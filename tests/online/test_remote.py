@@ -144,7 +144,9 @@ def streamed(stage: Any, workers: int, **options: Any) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.process)])
+@pytest.mark.parametrize(
+    "method", ["fork", pytest.param("spawn", marks=[pytest.mark.process, pytest.mark.proof])]
+)
 def test_workers_change_nothing(server: Server, method: str) -> None:
     remote, _ = both(server, PLAIN)
     alone = streamed(remote, 0)

@@ -32,11 +32,13 @@ def test_many_clients_get_the_bytes_of_jobs_before_and_after_a_restart(
     assert sum(row["images"] for row in tables["Pixels"]) >= 12
 
 
+@pytest.mark.proof
 def test_an_epoch_outlives_the_kills_of_its_servers(forked: Forks, tmp_path: Path) -> None:
     tables = kills(forked, tmp_path, kills=2, count=12, gap=6, jitter=0, steps=4, batch_size=BATCH)
     assert tables["Kills"][0]["images"] >= 24
 
 
+@pytest.mark.proof
 def test_under_overload_all_are_served_or_told_when_to_come_again(
     forked: Forks, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ LOG = "serve.log"
 
 @pytest.mark.services
 @pytest.mark.timeout(1800)  # it may wait for another cluster to go
+@pytest.mark.proof
 def test_one_replica_of_two_is_killed(tmp_path: Path) -> None:
     """Nothing is lost, doubled, out of order or different, and another replica takes its place."""
     config = yaml.safe_load((ROOT / "deploy/ray-serve.yaml").read_text())

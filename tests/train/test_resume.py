@@ -62,6 +62,7 @@ def test_a_training_goes_on_however_its_shards_are_spelled(
 
 
 @pytest.mark.process
+@pytest.mark.proof
 def test_two_hundred_steps_are_a_hundred_a_kill_and_a_hundred(
     tmp_path: Path, forked: Forks
 ) -> None:
