@@ -139,8 +139,12 @@ def behind(
 def several(work: Callable[[T], U], items: Iterable[T], count: int) -> Iterator[U]:
     """Yield `work(item)` for each item, in order, with `count` of them under way at once.
 
-    This is for work that waits on a store. Items are taken no faster than results are consumed.
+    This is for work that waits on a store. Items are taken no faster than results are consumed. One
+    at once is done in the thread that asks.
     """
+    if count == 1:
+        yield from map(work, items)
+        return
     with ThreadPoolExecutor(count, "diffaug-several") as pool:
         under_way: deque[Future[U]] = deque()
         try:

@@ -18,7 +18,7 @@ from diffaug.job.writer import Tally
 from diffaug.models import Suggestion, suggestion_for
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.summary import Summary, count
-from diffaug.output.survey import ShardReport, refuse_changed, survey
+from diffaug.output.survey import ShardReport, Survey, refuse_changed, survey
 from diffaug.recipe import Recipe
 
 __all__ = ["Job"]
@@ -52,7 +52,7 @@ class Job:
     portion: Portion = WHOLE
     allow_mixed: bool = False
     _frozen: bool = field(default=False, init=False, repr=False)
-    _committed: dict[str, ShardReport] | None = field(default=None, init=False, repr=False)
+    _surveyed: Survey | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def plan(
@@ -119,7 +119,7 @@ class Job:
                 self._survey()  # which refuses before anything is withdrawn
             self.planned = freeze(self.planned, self.output, allow_mixed=self.allow_mixed)
             withdraw(self.redo, self.output)
-            self._frozen, self._committed = True, None
+            self._frozen, self._surveyed = True, None
         return self.planned
 
     @property
@@ -130,16 +130,16 @@ class Job:
             ConfigError: one of their sources has changed since, or a part is another job's.
             UncommittedError: a part of the manifest is broken.
         """
-        if self._committed is None:
-            self._committed = self._survey()
-        return self._committed
+        if self._surveyed is None:
+            self._surveyed = self._survey()
+        return self._surveyed.committed
 
-    def _survey(self) -> dict[str, ShardReport]:
+    def _survey(self) -> Survey:
         again = () if self._frozen else self.redo
         shards = [shard for shard in self.planned.sources if shard not in again]
-        committed = survey(shards, self.output).committed
-        refuse_changed(committed.values())
-        return committed
+        found = survey(shards, self.output)
+        refuse_changed(found.committed.values())
+        return found
 
     @property
     def missing(self) -> list[SourceShard]:
@@ -184,4 +184,4 @@ class Job:
             UncommittedError: a part of the manifest is broken.
             OSError: storage failed.
         """
-        return finish(self.planned, self.output)
+        return finish(self.planned, self.output, self._surveyed)

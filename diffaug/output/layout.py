@@ -100,6 +100,12 @@ class Output:
         """The stems of the existing parts, sorted."""
         return [name.removesuffix(".parquet") for name in _parquet(self.manifest)]
 
+    def stamps(self) -> dict[str, tuple[int, ...]]:
+        """Of each part, by stem, what another file in its place would not have (see
+        `storage.stamps`); nothing for a remote output."""
+        found = storage.stamps(self.manifest)
+        return {name.removesuffix(".parquet"): stamp for name, stamp in found.items()}
+
     def tars(self) -> list[str]:
         """The paths of the existing tars below OUTPUT, committed or not."""
         return [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import IO
@@ -110,24 +111,32 @@ class Survey:
     Attributes:
         committed: the reports of committed shards, by stem.
         missing: the other shards, in order.
+        stamps: what the files of the parts were like before they were read (see `storage.stamps`),
+            by stem, where the output is on this machine.
     """
 
     committed: dict[str, ShardReport]
     missing: list[SourceShard]
+    stamps: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def survey(shards: Iterable[SourceShard], output: str) -> Survey:
+def survey(shards: Iterable[SourceShard], output: str, before: Survey | None = None) -> Survey:
     """Find out which of these shards are committed.
+
+    Args:
+        shards: planned ones.
+        output: of the job.
+        before: an earlier survey of it; a part that is the same file as then is not read again.
 
     Raises:
         ConfigError: a shard's part belongs to another source.
         UncommittedError: a shard's part is broken.
     """
     if storage.is_local(output):
-        return _survey_listed(shards, output)
+        return _survey_listed(shards, output, before)
     shards = list(shards)
     if len(shards) > _FEW:
-        return _survey_listed(shards, output)
+        return _survey_listed(shards, output, None)
     storage.forget_listings(output)
     found = several(partial(_report_if_there, output), shards, Output(output).requests)
     reports = dict(zip((shard.stem for shard in shards), found, strict=True))
@@ -137,14 +146,21 @@ def survey(shards: Iterable[SourceShard], output: str) -> Survey:
     )
 
 
-def _survey_listed(shards: Iterable[SourceShard], output: str) -> Survey:
-    there = set(Output(output).stems())
+def _survey_listed(shards: Iterable[SourceShard], output: str, before: Survey | None) -> Survey:
+    stamps, there = Output(output).stamps(), set(Output(output).stems())
+    same = {stem for stem, stamp in stamps.items() if before and before.stamps.get(stem) == stamp}
     found: list[SourceShard] = []
     missing: list[SourceShard] = []
     for shard in shards:
         (found if shard.stem in there else missing).append(shard)
-    reports = several(partial(own_report, output), found, Output(output).requests)
-    return Survey(dict(zip((shard.stem for shard in found), reports, strict=True)), missing)
+
+    def report(shard: SourceShard) -> ShardReport:
+        known = before.committed.get(shard.stem) if before and shard.stem in same else None
+        return known or own_report(output, shard)
+
+    reports = several(report, found, Output(output).requests)
+    committed = dict(zip((shard.stem for shard in found), reports, strict=True))
+    return Survey(committed, missing, {stem: stamps[stem] for stem in committed if stem in stamps})
 
 
 def _report_if_there(output: str, shard: SourceShard) -> ShardReport | None:
@@ -209,6 +225,12 @@ def read_report(url: str) -> ShardReport:
         UncommittedError: the file exists, but is not a manifest part.
     """
     try:
+        end = storage.read_end(url)
+        if end is not None:
+            with suppress(
+                pa.ArrowException, ValueError, KeyError
+            ):  # the footer is longer, or broken
+                return _read(pa.BufferReader(end))
         with storage.open_read(url) as stream:
             return _read(stream)
     except FileNotFoundError:
@@ -223,7 +245,7 @@ def read_report(url: str) -> ShardReport:
         raise broken_part(url, error) from error
 
 
-def _read(stream: IO[bytes]) -> ShardReport:
+def _read(stream: IO[bytes] | pa.BufferReader) -> ShardReport:
     return ShardReport.model_validate(read_metadata(stream)["report"])
 
 

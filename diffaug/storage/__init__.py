@@ -16,11 +16,20 @@ from diffaug.storage.find import (
     join,
     listing,
     public_url,
+    stamps,
     stats,
 )
 from diffaug.storage.home import local_path
 from diffaug.storage.names import identity, lies_in, refuse_nowhere, refuse_root, tidy
-from diffaug.storage.read import Fingerprint, WholeFile, open_read, open_whole, read_bytes, sha256
+from diffaug.storage.read import (
+    Fingerprint,
+    WholeFile,
+    open_read,
+    open_whole,
+    read_bytes,
+    read_end,
+    sha256,
+)
 from diffaug.storage.scratch import leftovers, scratch
 from diffaug.storage.space import free_bytes
 from diffaug.storage.write import create, publish, remove, replace, writing
@@ -50,12 +59,14 @@ __all__ = [
     "public_url",
     "publish",
     "read_bytes",
+    "read_end",
     "refuse_nowhere",
     "refuse_root",
     "remove",
     "replace",
     "scratch",
     "sha256",
+    "stamps",
     "stats",
     "tidy",
     "writing",

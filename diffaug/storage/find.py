@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ __all__ = [
     "listing",
     "on_this_machine",
     "public_url",
+    "stamps",
     "stats",
 ]
 
@@ -266,11 +268,30 @@ def stats(urls: Iterable[str]) -> dict[str, Stat]:
         if url in listed:
             found[url] = listed[url]
         elif folders[_folder(url)] < _WORTH_LISTING and not is_chain(url) and not _is_http(url):
-            fs, path = filesystem(url)
-            fs.invalidate_cache()
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found[url] = _stat(patiently(fs.info, path))
+                found[url] = _stat_of(url)
     return found
+
+
+def stamps(folder: str) -> dict[str, tuple[int, ...]]:
+    """Of each file in a folder of this machine, by name, what another file in its place would not
+    have; nothing of a remote folder."""
+    fs, path = filesystem(folder)
+    if not on_this_machine(fs):
+        return {}
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
+        states = ((entry.name, entry.stat()) for entry in entries)
+        return {name: (it.st_ino, it.st_size, it.st_mtime_ns) for name, it in states}
+    return {}
+
+
+def _stat_of(url: str) -> Stat:
+    fs, path = filesystem(url)
+    if on_this_machine(fs):
+        found = Path(path).stat()
+        return Stat(found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+    fs.invalidate_cache()
+    return _stat(patiently(fs.info, path))
 
 
 def _stat(info: dict[str, Any]) -> Stat:

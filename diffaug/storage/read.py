@@ -5,19 +5,30 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any, cast
 
 from diffaug.storage.chain import is_chain
 from diffaug.storage.find import filesystem, on_this_machine, public_url
 from diffaug.storage.retry import ChangedError, patiently
 
-__all__ = ["Fingerprint", "WholeFile", "open_read", "open_whole", "read_bytes", "sha256"]
+__all__ = [
+    "Fingerprint",
+    "WholeFile",
+    "open_read",
+    "open_whole",
+    "read_bytes",
+    "read_end",
+    "sha256",
+]
 
 _BLOCK = 1 << 20
+_END = 1 << 16
 _VERSION = (
     *("size", "mtime", "ino", "created"),
     *("ETag", "etag", "LastModified", "generation"),
@@ -109,6 +120,20 @@ def read_bytes(url: str) -> bytes:
     fs, path = filesystem(url)
     data: bytes = fs.cat_file(path) if on_this_machine(fs) else patiently(fs.cat_file, path)
     return data
+
+
+def read_end(url: str) -> bytes | None:
+    """The last 64 KiB of a file, or all of a smaller one; None if it is not on this machine.
+
+    Raises:
+        OSError: as when a file is opened.
+    """
+    fs, path = filesystem(url)
+    if not on_this_machine(fs):
+        return None
+    with Path(path).open("rb", buffering=0) as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - _END))
+        return stream.read()
 
 
 def _opened(url: str, once: bool = False) -> IO[bytes]:
