@@ -7,9 +7,10 @@ It is built from webdataset's parts: `split_by_node` and `split_by_worker` divid
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import webdataset as wds
 
@@ -138,6 +139,45 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         each.
         """
         self._mixture.epoch.set(epoch)
+
+    def __iter__(self) -> Any:
+        self._mixture.begin()
+        return super().__iter__()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the current epoch is, in this process, of plain numbers and names.
+
+        torchdata's `StatefulDataLoader` asks each of its workers. What a stage of the pipeline
+        holds back, such as webdataset's `shuffle`, is not part of it.
+
+        Raises:
+            ConfigError: a stage of the pipeline reads ahead.
+        """
+        self._refuse_read_ahead()
+        return self._mixture.state()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on from a state: what follows is what would have followed.
+
+        The epoch comes with it. The numbers of ranks and workers and all arguments must be the
+        same, and shards in the order in which they were. What had been taken of the current pass
+        over the shards is read again, but not decoded.
+
+        Raises:
+            ConfigError: a stage of the pipeline reads ahead. If the state is of another dataset,
+                the iteration raises it.
+        """
+        self._refuse_read_ahead()
+        self._mixture.load(dict(state))
+
+    def _refuse_read_ahead(self) -> None:
+        for stage in self.pipeline[1:]:
+            if hasattr(stage, "load_state_dict"):
+                raise ConfigError(
+                    f"state_dict: {type(stage).__name__} reads samples ahead, so the dataset is "
+                    "further than what came out: use it outside of the dataset, and keep both "
+                    "states"
+                )
 
     @property
     def skipped(self) -> int:

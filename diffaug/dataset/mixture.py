@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import count, islice
+from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import webdataset as wds
@@ -15,7 +15,7 @@ from webdataset.utils import pytorch_worker_info
 
 from diffaug.dataset.decode import Decoder
 from diffaug.dataset.mixing import Mixing
-from diffaug.dataset.sides import Side
+from diffaug.dataset.sides import Raw, Side
 from diffaug.epoch import Epoch
 from diffaug.errors import ConfigError
 
@@ -32,6 +32,23 @@ class _Process(NamedTuple):
     worker: int
     num_workers: int
     epoch: int
+
+
+@dataclass
+class _Place:
+    """How far this process has come with one side.
+
+    Attributes:
+        number: of the pass over the side's shards.
+        split: whether the pass is over this process's part of them; otherwise over all.
+        taken: undecoded samples taken from the pass.
+        found: whether one of the pass could be used.
+    """
+
+    number: int = 0
+    split: bool = True
+    taken: int = 0
+    found: bool = False
 
 
 @dataclass
@@ -55,25 +72,72 @@ class Mixture:
     def __post_init__(self) -> None:
         self.epoch = Epoch()
         self._began_by: tuple[int, int] | None = None
+        self._yielded = 0
+        self._places: dict[str, _Place] = {}
+        self._loaded: dict[str, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The state with this process's rank, since a spawned worker lacks the process group."""
         return self.__dict__ | {"_began_by": ranks()}
 
+    def begin(self) -> None:
+        """Begin with the epoch's first sample, or with the one after a state that was loaded.
+
+        Raises:
+            ConfigError: the state is of another dataset, or of another process's part of it.
+        """
+        state, self._loaded = self._loaded, None
+        if state is not None:
+            self._check(state["of"])
+        self._yielded = state["yielded"] if state else 0
+        places = state["places"] if state else {}
+        self._places = {name: _Place(**place) for name, place in places.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Where this process is: what `load` takes, of plain numbers and names."""
+        if self._loaded is not None:
+            return self._loaded
+        places = {name: asdict(place) for name, place in self._places.items()}
+        epoch = self.epoch.get()
+        return {"epoch": epoch, "yielded": self._yielded, "places": places, "of": self._identity()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state when the next iteration begins."""
+        self.epoch.set(state["epoch"])
+        self._loaded = state
+
+    def _identity(self) -> dict[str, Any]:
+        """What a state depends on."""
+        sides = {side.name: len(side.shards) for side in self._sides}
+        process = self._process()._asdict()
+        del process["epoch"]
+        mixing = asdict(self.mixing)
+        mixing["ratio"] = mixing["ratio"] and list(mixing["ratio"])  # as JSON gives it back
+        return {"shards": sides, **mixing, "samples": self.samples, **process}
+
+    def _check(self, theirs: dict[str, Any]) -> None:
+        for name, ours in self._identity().items():
+            if theirs.get(name) != ours:
+                raise ConfigError(
+                    f"load_state_dict: {name} was {theirs.get(name)!r} there and is {ours!r} here, "
+                    "and then other samples would follow: leave it as it was, or begin the epoch "
+                    "anew"
+                )
+
+    @property
+    def _sides(self) -> list[Side]:
+        return [side for side in (self.real, self.augmented) if side is not None]
+
     def __call__(self) -> Iterator[Decoded]:
-        """Yield the samples of the current epoch.
+        """Yield the samples of the current epoch, from where `begin` begins.
 
         Raises:
             ConfigError: a side has no usable sample.
         """
-        process = self._process()
-        sides = [side for side in (self.real, self.augmented) if side is not None]
-        if self.samples is None:
-            once = [self._pass(side, process, None) for side in sides]
-            yield from wds.RoundRobin(once, longest=True)
-            return
-        streams = [self._without_end(side, process) for side in sides]
-        yield from islice(self._mixed(streams, process), self._share(self.samples, process))
+        process, before = self._process(), self._yielded
+        for sample in islice(self._mixed(process), self._share(process, before)):
+            self._yielded += 1
+            yield sample
 
     def _process(self) -> _Process:
         if self._began_by is not None and self._began_by[1] > 1 and get_worker_info() is not None:
@@ -82,13 +146,22 @@ class Mixture:
         rank, world_size, worker, num_workers = pytorch_worker_info()
         return _Process(rank, world_size, worker, num_workers, self.epoch.get())
 
-    @staticmethod
-    def _share(samples: int, process: _Process) -> int:
-        """This process's number of samples; every rank gets the same, whatever the shards."""
-        of_rank = max(1, samples // process.world_size)
-        return of_rank // process.num_workers + (process.worker < of_rank % process.num_workers)
+    def _share(self, process: _Process, before: int) -> int | None:
+        """This process's number of samples, less those `before`; None for all there are.
 
-    def _mixed(self, streams: list[Iterator[Decoded]], process: _Process) -> Iterator[Decoded]:
+        Every rank gets the same number, whatever the shards.
+        """
+        if self.samples is None:
+            return None
+        of_rank = max(1, self.samples // process.world_size)
+        own = of_rank // process.num_workers + (process.worker < of_rank % process.num_workers)
+        return max(0, own - before)
+
+    def _mixed(self, process: _Process) -> Iterator[Decoded]:
+        if self.samples is None:
+            once = [self._pass(side, process, self._place(side)) for side in self._sides]
+            return iter(wds.RoundRobin(_from(once, self._yielded), longest=True))
+        streams = [self._without_end(side, process) for side in self._sides]
         if len(streams) == 1:
             return streams[0]
         if self.mixing.ratio is not None:
@@ -97,48 +170,54 @@ class Mixture:
                 for stream, times in zip(streams, self.mixing.ratio, strict=True)
                 for _ in range(times)
             ]
-            return iter(wds.RoundRobin(turns))
+            return iter(wds.RoundRobin(_from(turns, self._yielded)))
         draws, share = self._random("mix", process), self.mixing.share
+        for _ in range(self._yielded):
+            draws.random()
         return iter(_SeededMix(streams, [1 - share, share], draws))
+
+    def _place(self, side: Side) -> _Place:
+        return self._places.setdefault(side.name, _Place())
 
     def _without_end(self, side: Side, process: _Process) -> Iterator[Decoded]:
         """Pass after pass over the side's shards, each split in its own way."""
-        for number in count():
-            found = False
-            for split in (True, False):  # a process whose part is empty reads everything
-                for sample in self._pass(side, process, number, split):
-                    found = True
-                    yield sample
-                if found:
-                    break
-            if not found:
+        place = self._place(side)
+        while True:
+            for sample in self._pass(side, process, place):
+                place.found = True
+                yield sample
+            if not place.found and not place.split:
                 raise ConfigError(
                     f"no sample of the {side.name} shards can be used: see the skipped ones in the "
                     "log"
                 )
+            if place.found:
+                place.number, place.found, place.split = place.number + 1, False, True
+            else:  # a process whose part is empty reads everything
+                place.split = False
+            place.taken = 0
 
-    def _pass(
-        self, side: Side, process: _Process, number: int | None, split: bool = True
-    ) -> Iterator[Decoded]:
-        """This process's part of pass `number` over a side; unshuffled if `number` is None.
+    def _pass(self, side: Side, process: _Process, place: _Place) -> Iterator[Decoded]:
+        """The rest of a pass over this process's part of a side; unshuffled in evaluation.
 
-        The processes split the shards if there are enough of them, and the samples otherwise.
+        The processes split the shards if there are enough of them, and the samples otherwise. What
+        was taken before is read again, and not decoded.
         """
-        shards = list(side.shards)
-        if number is not None:
+        shards, train = list(side.shards), self.samples is not None
+        if train:
             # the same on every rank, or their parts would overlap
-            order = random.Random(f"{self.mixing.seed} {process.epoch} {side.name} {number}")
+            order = random.Random(f"{self.mixing.seed} {process.epoch} {side.name} {place.number}")
             order.shuffle(shards)
-        if not split:
+        if not place.split:
             raws = side.read(shards, iter)
         elif len(shards) >= process.world_size * process.num_workers:
             raws = side.read(_split(iter(shards)), iter)
         else:
             raws = side.read(shards, _split)
-        if number is not None and self.mixing.shuffle > 1:
-            draws = self._random(f"{side.name} {number}", process)
+        if train and self.mixing.shuffle > 1:
+            draws = self._random(f"{side.name} {place.number}", process)
             raws = wds.shuffle(self.mixing.shuffle, rng=draws)(raws)
-        return self.decoder(raws, process.worker)
+        return self.decoder(_counted(islice(raws, place.taken, None), place), process.worker)
 
     def _random(self, what: str, process: _Process) -> random.Random:
         place = f"{process.rank} {process.worker}/{process.num_workers}"
@@ -162,6 +241,18 @@ class _SeededMix(wds.RandomMix):  # type: ignore[misc]  # webdataset has no type
             except StopIteration:
                 return
             yield sample
+
+
+def _counted(raws: Iterator[Raw], place: _Place) -> Iterator[Raw]:
+    for raw in raws:
+        place.taken += 1
+        yield raw
+
+
+def _from(turns: list[Iterator[Decoded]], number: int) -> list[Iterator[Decoded]]:
+    """Those who take turns, beginning with whose turn it is after so many."""
+    first = number % len(turns)
+    return turns[first:] + turns[:first]
 
 
 def ranks() -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from diffaug.epoch import Epoch
@@ -82,6 +83,14 @@ class Stage:
         """
         self._epoch.set(epoch)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What it takes to go on from here in another process, of plain numbers and names."""
+        return {"epoch": self._epoch.get()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._epoch.set(state["epoch"])
+
     def _engine(self) -> Runs:
         return self._where.engine(self.recipe)
 
@@ -99,6 +108,21 @@ class StreamStage(Stage):
         super().__init__(recipe, where)
         self.keep = keep
         self._census = Census(Reading.of(recipe))
+        self._yielded = self._passed = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch, and how many samples the last stream has yielded, in this process."""
+        return {**super().state_dict(), "yielded": self._passed or self._yielded}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next stream go on from a state: what follows is what would have followed.
+
+        That stream is to begin as the one did that the state was taken of: with `keep` and the
+        recipe's copies, it is known how many of its samples had been done, and these are read and
+        not augmented again.
+        """
+        super().load_state_dict(state)
+        self._passed = state["yielded"]
 
     def __call__(self, samples: Iterable[Sample]) -> Generator[Sample, None, None]:
         """Yield each sample's copies; epoch e yields numbers e * copies to (e + 1) * copies - 1.
@@ -114,9 +138,21 @@ class StreamStage(Stage):
                 f"{type(self).__name__} takes a stream of samples (dicts), got "
                 f"{type(samples).__name__}: use Augment for one sample, diffaug.augment for images"
             )
+        self._yielded, self._passed = self._passed, 0
+        return self._rest(samples, self._yielded)
+
+    def _rest(self, samples: Iterable[Sample], before: int) -> Generator[Sample, None, None]:
+        """All but the first so many of what a stream of samples becomes."""
+        done, within = divmod(before, self.recipe.copies + self.keep)
+        left = islice(only_samples(samples, self._census), done, None)
+        for sample in islice(self._augmented(left), within, None):
+            self._yielded += 1
+            yield sample
+
+    def _augmented(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         recipe = self.recipe
         first = self._epoch.get() * recipe.copies
-        images = (given(sample, recipe) for sample in only_samples(samples, self._census))
+        images = (given(sample, recipe) for sample in samples)
         copies = range(first, first + recipe.copies)
         for sample, copy, result in self._engine().run(images, copies):
             if self.keep and copy == first:

@@ -10,6 +10,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import httpx
@@ -155,6 +156,16 @@ def test_workers_change_nothing(server: Server, method: str) -> None:
     for epoch in range(2):
         assert len(found[epoch]) == 6
         assert found[epoch].items() >= alone[epoch].items()
+
+
+def test_a_stream_goes_on_from_a_state(server: Server) -> None:
+    first, second = (both(server, RANGE)[0] for _ in range(2))
+    whole = contents(first(samples(6)))
+    begun = first(samples(6))
+    assert contents(islice(begun, 5)) == whole[:5]
+    begun.close()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert contents(second(samples(6))) == whole[5:]
 
 
 def running() -> list[str]:

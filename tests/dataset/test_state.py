@@ -1,0 +1,182 @@
+"""Resuming in the middle of an epoch, by torchdata's conventions and with its loader."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torchdata.stateful_dataloader import StatefulDataLoader  # type: ignore[import-untyped]
+
+import diffaug
+from tests.support.forks import Forks
+from tests.support.hostile import fashion, write_samples
+from tests.support.jobs import augmented
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:'set_vital' is deprecated",  # by torch's loader
+    "ignore:This DataLoader will create 3 worker processes",
+)
+
+SIZES = (3, 9, 1, 12, 5)
+CUTS = [*range(0, 60, 7), *(pytest.param(cut, marks=pytest.mark.proof) for cut in range(1, 60, 2))]
+WAYS: dict[str, dict[str, Any]] = {
+    "drawn": {"p": 0.4, "shuffle": 7},
+    "by turns": {"ratio": (1, 2), "shuffle": 7},
+    "one side": {"p": 1, "shuffle": 1},
+    "evaluation": {"train": False, "samples": None},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job of two copies over unequal shards, in `out`; two real samples cannot be used."""
+    folder = tmp_path_factory.mktemp("state")
+    start = 0
+    for number, size in enumerate(SIZES):
+        write_samples(folder / f"in/{number}.tar", fashion(size, start))
+        start += size
+    augmented([folder / "in/*.tar"], folder / "out", copies=2, strength="0.2:0.6")
+    broken = fashion(4, 100)
+    broken[1]["png"] = broken[3]["png"] = b"no picture"
+    write_samples(folder / "in/9.tar", broken)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "WORKER", "NUM_WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def mixed(folder: Path | str, **options: Any) -> diffaug.AugmentedDataset:
+    """An epoch has two passes over the real shards and more."""
+    given: dict[str, Any] = {"real": f"{folder}/in/*.tar", "samples": 90} | options
+    return diffaug.AugmentedDataset(f"{folder}/out", **given)
+
+
+def keys(samples: Any) -> list[str]:
+    return [sample["__key__"] for sample in samples]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("cut", CUTS)
+def test_what_follows_is_what_would_have_followed(folder: Path, way: str, cut: int) -> None:
+    """By a state that went through JSON, into a dataset that knows nothing of the first."""
+    first = mixed(folder, **WAYS[way])
+    first.set_epoch(3)
+    whole = keys(first)
+    begun = iter(first)
+    assert keys(islice(begun, cut)) == whole[:cut]
+    state = json.loads(json.dumps(first.state_dict()))
+    second = mixed(folder, **WAYS[way])
+    second.load_state_dict(state)
+    assert second.state_dict() == state  # also before it has begun
+    assert keys(second) == whole[cut:]
+    assert keys(second) == whole  # the next pass is a whole one
+
+
+def loader(dataset: Any, workers: int, **options: Any) -> StatefulDataLoader[Any]:
+    return StatefulDataLoader(dataset, 4, num_workers=workers, collate_fn=keys, **options)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("rank", [None, 0, 1])
+def test_a_stateful_loader_resumes_it(
+    folder: Path, workers: int, rank: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if rank is not None:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", str(rank))
+    whole = list(loader(mixed(folder, shuffle=9), workers))
+    for cut in random.Random(workers).sample(range(1, len(whole)), 2):
+        begun = loader(mixed(folder, shuffle=9), workers)
+        assert list(islice(begun, cut)) == whole[:cut]
+        state = begun.state_dict()
+        again = loader(mixed(folder, shuffle=9), workers)
+        again.load_state_dict(state)
+        assert list(again) == whole[cut:]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "kills", [2, pytest.param(20, marks=pytest.mark.proof)], ids=["a few", "many"]
+)
+def test_a_training_killed_again_and_again_sees_each_batch(
+    folder: Path, tmp_path: Path, forked: Forks, kills: int
+) -> None:
+    """Its loop saves batch and state at one stroke, as a checkpoint does."""
+    whole = list(loader(mixed(folder, shuffle=9), 2))
+    saved, done = tmp_path / "saved.json", 0
+    draws = random.Random(kills)
+    while done < len(whole):
+        until = draws.randint(done + 1, max(done + 1, done + len(whole) // kills))
+        ended = forked(folder, saved, str(until), entry=f"{__name__}:main")
+        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+        before, done = done, len(json.loads(saved.read_text())["seen"])
+        assert done > before
+    assert json.loads(saved.read_text())["seen"] == whole
+
+
+def main() -> None:
+    """A training that is killed once it has seen so many batches."""
+    folder, saved, until = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    ours = loader(mixed(folder, shuffle=9), 2)
+    seen: list[list[str]] = []
+    if saved.exists():
+        found = json.loads(saved.read_text())
+        seen = found["seen"]
+        ours.load_state_dict(found["loader"])
+    for batch in ours:
+        seen.append(batch)
+        new = saved.with_suffix(".new")
+        new.write_text(json.dumps({"seen": seen, "loader": ours.state_dict()}))
+        new.rename(saved)
+        if len(seen) == until:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"seed": 1}, "seed"), ({"shuffle": 3}, "shuffle"), ({"samples": 80}, "samples")],
+)
+def test_a_state_of_another_dataset_is_refused(
+    folder: Path, options: dict[str, Any], name: str
+) -> None:
+    state = mixed(folder).state_dict()
+    other = mixed(folder, **options)
+    other.load_state_dict(state)
+    with pytest.raises(diffaug.ConfigError, match=f"load_state_dict: {name} was"):
+        next(iter(other))
+
+
+def test_a_stage_that_reads_ahead_is_refused(folder: Path) -> None:
+    stage = diffaug.Augmenter({"model": "fashion-mnist-32"}, batch_size=2)
+    dataset = mixed(folder).compose(stage)
+    with pytest.raises(diffaug.ConfigError, match="Augmenter reads samples ahead"):
+        dataset.state_dict()
+    with pytest.raises(diffaug.ConfigError, match="keep both states"):
+        dataset.load_state_dict({})
+
+
+def test_what_was_passed_over_is_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, decoded = mixed(folder, shuffle=9), list[int]()
+    list(islice(iter(dataset), 70))
+    state = dataset.state_dict()
+    image = type(dataset._mixture.decoder)._image
+
+    def counting(self: Any, data: bytes) -> Any:
+        decoded.append(len(data))
+        return image(self, data)
+
+    monkeypatch.setattr(type(dataset._mixture.decoder), "_image", counting)
+    again = mixed(folder, shuffle=9)
+    again.load_state_dict(state)
+    assert len(list(again)) == 20
+    assert 20 <= len(decoded) <= 22  # two cannot be used
