@@ -18,7 +18,7 @@ class Epoch:
     """
 
     def __init__(self) -> None:
-        self._number = torch.zeros((), dtype=torch.int64)
+        self._number = torch.full((), -1, dtype=torch.int64)
         self._share()
 
     def set(self, epoch: int) -> None:
@@ -33,8 +33,13 @@ class Epoch:
         self._number.fill_(number)
 
     def get(self) -> int:
-        """The current number."""
-        return int(self._number)
+        """The current number, 0 before one is set."""
+        return max(0, int(self._number))
+
+    @property
+    def is_set(self) -> bool:
+        """Whether a number was set."""
+        return int(self._number) >= 0
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state

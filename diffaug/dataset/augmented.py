@@ -33,6 +33,9 @@ __all__ = ["AugmentedDataset"]
 
 _log = logging.getLogger(__name__)
 
+_ONE_BY_ONE = {"_map", "_map_dict", "_map_tuple", "_rename", "_rename_keys", "_select", "_to_tuple"}
+"""webdataset's stages that take no sample before they have yielded the one before."""
+
 
 class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[misc]
     """A torch IterableDataset that mixes real shards with the images of an OUTPUT.
@@ -141,42 +144,45 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         self._mixture.epoch.set(epoch)
 
     def __iter__(self) -> Any:
-        self._mixture.begin()
+        self._mixture.forget()
         return super().__iter__()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the current epoch is, in this process, of plain numbers and names.
+        """Where the iteration that began last is, of plain numbers and names.
 
-        torchdata's `StatefulDataLoader` asks each of its workers. What a stage of the pipeline
-        holds back, such as webdataset's `shuffle`, is not part of it.
+        It is that of this process: a plain DataLoader's workers have their own, for which
+        torchdata's `StatefulDataLoader` asks them. Between two epochs it is the next one's start
+        once `set_epoch` has been called.
 
         Raises:
-            ConfigError: a stage of the pipeline reads ahead.
+            ConfigError: a stage of the pipeline, such as `batched` or `shuffle`, takes samples
+                before it yields them.
         """
         self._refuse_read_ahead()
         return self._mixture.state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next iteration go on from a state: what follows is what would have followed.
+        """Let the next iteration continue from a state: what follows is what would have followed.
 
-        The epoch comes with it. The numbers of ranks and workers and all arguments must be the
-        same, and shards in the order in which they were. What had been taken of the current pass
-        over the shards is read again, but not decoded.
+        The epoch comes with it, unless `set_epoch` was called: over another epoch than the state's,
+        the iteration is a whole one. The numbers of ranks and workers, the arguments and the shards
+        must be the same. What was taken of the current pass over the shards is read again, but not
+        decoded.
 
         Raises:
-            ConfigError: a stage of the pipeline reads ahead. If the state is of another dataset,
-                the iteration raises it.
+            ConfigError: as `state_dict`, or it is not a state of an `AugmentedDataset`. If it is
+                one of another dataset, the iteration raises it.
         """
         self._refuse_read_ahead()
-        self._mixture.load(dict(state))
+        self._mixture.load(state)
 
     def _refuse_read_ahead(self) -> None:
         for stage in self.pipeline[1:]:
-            if hasattr(stage, "load_state_dict"):
+            name = getattr(getattr(stage, "f", stage), "__name__", type(stage).__name__)
+            if name not in _ONE_BY_ONE:
                 raise ConfigError(
-                    f"state_dict: {type(stage).__name__} reads samples ahead, so the dataset is "
-                    "further than what came out: use it outside of the dataset, and keep both "
-                    "states"
+                    f"state_dict: {name.lstrip('_')} takes samples before it yields them, so the "
+                    "dataset is further than what came out of it: do this outside of the dataset"
                 )
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -52,6 +54,18 @@ class _Place:
 
 
 @dataclass
+class _Run:
+    """One iteration over an epoch: what it has yielded, and how far it has come with each side."""
+
+    epoch: int
+    yielded: int = 0
+    places: dict[str, _Place] = field(default_factory=dict)
+
+    def place(self, side: Side) -> _Place:
+        return self.places.setdefault(side.name, _Place())
+
+
+@dataclass
 class Mixture:
     """A stage of a webdataset pipeline that yields one epoch's samples for this process.
 
@@ -72,56 +86,69 @@ class Mixture:
     def __post_init__(self) -> None:
         self.epoch = Epoch()
         self._began_by: tuple[int, int] | None = None
-        self._yielded = 0
-        self._places: dict[str, _Place] = {}
+        self._run: _Run | None = None
         self._loaded: dict[str, Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The state with this process's rank, since a spawned worker lacks the process group."""
         return self.__dict__ | {"_began_by": ranks()}
 
-    def begin(self) -> None:
-        """Begin with the epoch's first sample, or with the one after a state that was loaded.
-
-        Raises:
-            ConfigError: the state is of another dataset, or of another process's part of it.
-        """
-        state, self._loaded = self._loaded, None
-        if state is not None:
-            self._check(state["of"])
-        self._yielded = state["yielded"] if state else 0
-        places = state["places"] if state else {}
-        self._places = {name: _Place(**place) for name, place in places.items()}
+    def forget(self) -> None:
+        """From now on `state` is that of an iteration which is still to begin."""
+        self._run = None
 
     def state(self) -> dict[str, Any]:
-        """Where this process is: what `load` takes, of plain numbers and names."""
-        if self._loaded is not None:
-            return self._loaded
-        places = {name: asdict(place) for name, place in self._places.items()}
+        """Where the iteration is that began last: what `load` takes, of plain numbers and names."""
         epoch = self.epoch.get()
-        return {"epoch": epoch, "yielded": self._yielded, "places": places, "of": self._identity()}
+        if self._loaded is not None and self._loaded["epoch"] == epoch:
+            return self._loaded
+        run = self._run if self._run is not None and self._run.epoch == epoch else _Run(epoch)
+        return {**asdict(run), "of": self._identity()}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state when the next iteration begins."""
-        self.epoch.set(state["epoch"])
-        self._loaded = state
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration continue from a state, unless it is over another epoch.
+
+        Raises:
+            ConfigError: it is no state of a mixture.
+        """
+        if not {"epoch", "yielded", "places", "of"} <= state.keys():
+            raise ConfigError("load_state_dict: this is not a state of an AugmentedDataset")
+        if not self.epoch.is_set:
+            self.epoch.set(state["epoch"])
+        self._loaded = dict(state)
+
+    def _begun(self) -> _Run:
+        """A new iteration, from the epoch's first sample or from the loaded state."""
+        epoch, state = self.epoch.get(), self._loaded
+        if state is None or state["epoch"] != epoch:
+            self._loaded = None
+            return _Run(epoch)
+        self._check(state["of"])
+        self._loaded = None
+        places = {name: _Place(**place) for name, place in state["places"].items()}
+        return _Run(epoch, state["yielded"], places)
 
     def _identity(self) -> dict[str, Any]:
         """What a state depends on."""
-        sides = {side.name: len(side.shards) for side in self._sides}
+        contents = json.dumps([[side.name, side.contents] for side in self._sides])
         process = self._process()._asdict()
         del process["epoch"]
         mixing = asdict(self.mixing)
         mixing["ratio"] = mixing["ratio"] and list(mixing["ratio"])  # as JSON gives it back
-        return {"shards": sides, **mixing, "samples": self.samples, **process}
+        return {
+            "shards": hashlib.sha256(contents.encode()).hexdigest()[:16],
+            **mixing,
+            "samples": self.samples,
+            "soft_labels": self.decoder.classes,
+            **process,
+        }
 
     def _check(self, theirs: dict[str, Any]) -> None:
         for name, ours in self._identity().items():
             if theirs.get(name) != ours:
                 raise ConfigError(
-                    f"load_state_dict: {name} was {theirs.get(name)!r} there and is {ours!r} here, "
-                    "and then other samples would follow: leave it as it was, or begin the epoch "
-                    "anew"
+                    f"load_state_dict: {name} is {theirs.get(name)!r} in the state and {ours!r} "
+                    "here, so other samples would follow: use the same, or start the epoch again"
                 )
 
     @property
@@ -129,14 +156,16 @@ class Mixture:
         return [side for side in (self.real, self.augmented) if side is not None]
 
     def __call__(self) -> Iterator[Decoded]:
-        """Yield the samples of the current epoch, from where `begin` begins.
+        """Yield the samples of the current epoch, or those after the loaded state.
 
         Raises:
-            ConfigError: a side has no usable sample.
+            ConfigError: a side has no usable sample, or the state is of another dataset or of
+                another process's part of it.
         """
-        process, before = self._process(), self._yielded
-        for sample in islice(self._mixed(process), self._share(process, before)):
-            self._yielded += 1
+        run, process = self._begun(), self._process()
+        self._run = run
+        for sample in islice(self._mixed(process, run), self._share(process, run.yielded)):
+            run.yielded += 1
             yield sample
 
     def _process(self) -> _Process:
@@ -157,11 +186,11 @@ class Mixture:
         own = of_rank // process.num_workers + (process.worker < of_rank % process.num_workers)
         return max(0, own - before)
 
-    def _mixed(self, process: _Process) -> Iterator[Decoded]:
+    def _mixed(self, process: _Process, run: _Run) -> Iterator[Decoded]:
         if self.samples is None:
-            once = [self._pass(side, process, self._place(side)) for side in self._sides]
-            return iter(wds.RoundRobin(_from(once, self._yielded), longest=True))
-        streams = [self._without_end(side, process) for side in self._sides]
+            once = [self._pass(side, process, run.place(side)) for side in self._sides]
+            return iter(wds.RoundRobin(_from(once, run.yielded), longest=True))
+        streams = [self._without_end(side, process, run.place(side)) for side in self._sides]
         if len(streams) == 1:
             return streams[0]
         if self.mixing.ratio is not None:
@@ -170,18 +199,14 @@ class Mixture:
                 for stream, times in zip(streams, self.mixing.ratio, strict=True)
                 for _ in range(times)
             ]
-            return iter(wds.RoundRobin(_from(turns, self._yielded)))
+            return iter(wds.RoundRobin(_from(turns, run.yielded)))
         draws, share = self._random("mix", process), self.mixing.share
-        for _ in range(self._yielded):
+        for _ in range(run.yielded):
             draws.random()
         return iter(_SeededMix(streams, [1 - share, share], draws))
 
-    def _place(self, side: Side) -> _Place:
-        return self._places.setdefault(side.name, _Place())
-
-    def _without_end(self, side: Side, process: _Process) -> Iterator[Decoded]:
+    def _without_end(self, side: Side, process: _Process, place: _Place) -> Iterator[Decoded]:
         """Pass after pass over the side's shards, each split in its own way."""
-        place = self._place(side)
         while True:
             for sample in self._pass(side, process, place):
                 place.found = True

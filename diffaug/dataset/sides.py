@@ -50,10 +50,15 @@ class Side(Protocol):
     Attributes:
         name: its name in errors.
         shards: its tars.
+        contents: what tells its samples from others, of plain names and numbers.
     """
 
     @property
     def name(self) -> str:
+        """See above."""
+
+    @property
+    def contents(self) -> list[Any]:
         """See above."""
 
     @property
@@ -75,6 +80,11 @@ class Real:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_census", Census(self.reading))
+
+    @property
+    def contents(self) -> list[str]:
+        """The names of the tars, wherever they lie."""
+        return [url.rpartition("/")[2] for url in self.shards]
 
     def read(self, shards: Iterable[str], split: Split) -> Iterator[Raw]:
         """See `Side`. A defect of a tar is a sample too."""
@@ -105,6 +115,11 @@ class Augmented:
     def shards(self) -> list[str]:
         """The tars' paths below OUTPUT."""
         return list(self.index.tars)
+
+    @property
+    def contents(self) -> list[tuple[str, int]]:
+        """The tars' paths below OUTPUT, and how many images of each are chosen."""
+        return list(self.index.tars.items())
 
     def read(self, shards: Iterable[str], split: Split) -> Iterator[Raw]:
         """See `Side`. Only the bytes of images that `split` lets through are read."""

@@ -183,8 +183,8 @@ class RemoteEngine:
                 raise given_up.error from None
             failure = str(given_up)
         finally:
-            crew.close()
-            servers.close()
+            if crew.close():  # at an exit, modules may be gone before a generator is closed
+                servers.close()
         left = ((picture, copy) for picture, copy, _ in under_way)
         yield from self._made_here(chain(left, asked), wanted, failure)
 

@@ -45,9 +45,9 @@ class Crew:
             thread.start()
         return made
 
-    def close(self) -> None:
-        """Stop the threads and wait for them, once."""
-        self._close()
+    def close(self) -> bool:
+        """Stop the threads and wait for them, once; False if the exit of the interpreter has."""
+        return bool(self._close())
 
 
 def _work(tasks: _Tasks) -> None:
@@ -62,9 +62,10 @@ def _work(tasks: _Tasks) -> None:
         del task, made, args
 
 
-def _end(tasks: _Tasks, threads: list[threading.Thread], stop: Callable[[], None]) -> None:
+def _end(tasks: _Tasks, threads: list[threading.Thread], stop: Callable[[], None]) -> bool:
     stop()
     for _ in threads:
         tasks.put(None)
     for thread in threads:
         thread.join()
+    return True

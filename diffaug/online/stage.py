@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from diffaug.epoch import Epoch
+from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.online.cache import Cache
 from diffaug.online.engine import Engine, Given
@@ -84,12 +86,19 @@ class Stage:
         self._epoch.set(epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """What it takes to go on from here in another process, of plain numbers and names."""
+        """What it takes to continue from here in another process, of plain numbers and names."""
         return {"epoch": self._epoch.get()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
-        self._epoch.set(state["epoch"])
+        """Take the state's epoch, unless `set_epoch` was called.
+
+        Raises:
+            ConfigError: it is not a state of such a stage.
+        """
+        if not self.state_dict().keys() <= state.keys():
+            raise ConfigError(f"load_state_dict: this is not a state of {type(self).__name__}")
+        if not self._epoch.is_set:
+            self._epoch.set(state["epoch"])
 
     def _engine(self) -> Runs:
         return self._where.engine(self.recipe)
@@ -108,21 +117,29 @@ class StreamStage(Stage):
         super().__init__(recipe, where)
         self.keep = keep
         self._census = Census(Reading.of(recipe))
-        self._yielded = self._passed = 0
+        self._run: dict[str, int] | None = None
+        self._loaded: dict[str, int] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, and how many samples the last stream has yielded, in this process."""
-        return {**super().state_dict(), "yielded": self._passed or self._yielded}
+        """The epoch, and how many samples the stream that began last has yielded."""
+        epoch = self._epoch.get()
+        for known in (self._loaded, self._run):
+            if known is not None and known["epoch"] == epoch:
+                return dict(known)
+        return {"epoch": epoch, "yielded": 0}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next stream go on from a state: what follows is what would have followed.
+        """Let the next stream continue from a state: what follows is what would have followed.
 
-        That stream is to begin as the one did that the state was taken of: with `keep` and the
-        recipe's copies, it is known how many of its samples had been done, and these are read and
-        not augmented again.
+        It must be given the samples from the first one on: those whose copies had all come out are
+        read, and not augmented again. The epoch comes with the state, unless `set_epoch` was
+        called: in another epoch than the state's, the stream is a whole one.
+
+        Raises:
+            ConfigError: it is not a state of such a stage.
         """
         super().load_state_dict(state)
-        self._passed = state["yielded"]
+        self._loaded = {"epoch": state["epoch"], "yielded": state["yielded"]}
 
     def __call__(self, samples: Iterable[Sample]) -> Generator[Sample, None, None]:
         """Yield each sample's copies; epoch e yields numbers e * copies to (e + 1) * copies - 1.
@@ -138,20 +155,24 @@ class StreamStage(Stage):
                 f"{type(self).__name__} takes a stream of samples (dicts), got "
                 f"{type(samples).__name__}: use Augment for one sample, diffaug.augment for images"
             )
-        self._yielded, self._passed = self._passed, 0
-        return self._rest(samples, self._yielded)
+        self._run = None
+        return self._rest(samples)
 
-    def _rest(self, samples: Iterable[Sample], before: int) -> Generator[Sample, None, None]:
-        """All but the first so many of what a stream of samples becomes."""
+    def _rest(self, samples: Iterable[Sample]) -> Generator[Sample, None, None]:
+        """What a stream of samples becomes, or the rest of it after the loaded state."""
+        epoch, loaded, self._loaded = self._epoch.get(), self._loaded, None
+        before = loaded["yielded"] if loaded is not None and loaded["epoch"] == epoch else 0
+        run = self._run = {"epoch": epoch, "yielded": before}
         done, within = divmod(before, self.recipe.copies + self.keep)
         left = islice(only_samples(samples, self._census), done, None)
-        for sample in islice(self._augmented(left), within, None):
-            self._yielded += 1
-            yield sample
+        with closing(self._augmented(left, epoch)) as made:
+            for sample in islice(made, within, None):
+                run["yielded"] += 1
+                yield sample
 
-    def _augmented(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+    def _augmented(self, samples: Iterable[Sample], epoch: int) -> Generator[Sample, None, None]:
         recipe = self.recipe
-        first = self._epoch.get() * recipe.copies
+        first = epoch * recipe.copies
         images = (given(sample, recipe) for sample in samples)
         copies = range(first, first + recipe.copies)
         for sample, copy, result in self._engine().run(images, copies):

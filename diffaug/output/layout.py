@@ -104,7 +104,8 @@ class Output:
         """Of each part, by stem, what another file in its place would not have (see
         `storage.stamps`); nothing for a remote output."""
         found = storage.stamps(self.manifest)
-        return {name.removesuffix(".parquet"): stamp for name, stamp in found.items()}
+        parts = ((name.partition(".parquet"), stamp) for name, stamp in found.items())
+        return {stem: stamp for (stem, is_part, rest), stamp in parts if is_part and not rest}
 
     def tars(self) -> list[str]:
         """The paths of the existing tars below OUTPUT, committed or not."""

@@ -279,10 +279,13 @@ def stamps(folder: str) -> dict[str, tuple[int, ...]]:
     fs, path = filesystem(folder)
     if not on_this_machine(fs):
         return {}
+    found: dict[str, tuple[int, ...]] = {}
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
-        states = ((entry.name, entry.stat()) for entry in entries)
-        return {name: (it.st_ino, it.st_size, it.st_mtime_ns) for name, it in states}
-    return {}
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # it was removed just now
+                state = entry.stat()
+                found[entry.name] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    return found
 
 
 def _stat_of(url: str) -> Stat:

@@ -67,7 +67,8 @@ def flows_forked(
     flows_server: Forks, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Forks]:
     """The same, as clients of our server."""
-    forks = Forks(tmp_path_factory.mktemp("forks"), flows_server.address, environment)
+    server = flows_server
+    forks = Forks(tmp_path_factory.mktemp("forks"), server.address, server.log, environment)
     yield forks
     forks.close()
 

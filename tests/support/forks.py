@@ -21,7 +21,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -128,14 +127,15 @@ class Forks:
     Args:
         folder: for what the processes write.
         address: where the server listens.
+        log: what it prints.
         environment: of a process that is started without one of its own; by default, that of
             the tests at the moment.
     """
 
     def __init__(
-        self, folder: Path, address: str, environment: Mapping[str, str] | None = None
+        self, folder: Path, address: str, log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.address = address
+        self.address, self.log = address, log
         self._folder, self._environment = folder, environment
         self._started: list[Forked] = []
 
@@ -162,7 +162,10 @@ class Forks:
             env: its environment.
         """
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self.address)
+        try:
+            connection.connect(self.address)
+        except ConnectionRefusedError:
+            raise AssertionError(f"the fork server ended:\n{self.log.read_text()}") from None
         out, err = (self._folder / f"{len(self._started)}.{name}" for name in ("out", "err"))
         with out.open("wb") as to_out, err.open("wb") as to_err:
             socket.send_fds(connection, [_FORK], [to_out.fileno(), to_err.fileno()])
@@ -203,36 +206,44 @@ def fork_server(
     shared = shared or folder
     name = hashlib.sha256(str(shared).encode()).hexdigest()[:16]
     address = f"\0diffaug-forks-{name}"  # no file, whose path might be too long
-    lease, server = socket.socket(socket.AF_UNIX), None
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        while lease.connect_ex(address) != 0:
-            server = server or _started(shared, address, modules, environment or os.environ)
-            assert server.poll() is None, (shared / "server.log").read_text()
-            time.sleep(0.05)
-        lease.sendall(_LEASE)
-    forks = Forks(folder, address, environment)
+        while (lease := _lease(address)) is None:
+            _start(shared, address, modules, environment or os.environ)
+    forks = Forks(folder, address, shared / "server.log", environment)
     try:
         yield forks
     finally:
         forks.close()
         lease.shutdown(socket.SHUT_RDWR)  # what a test forked, a loader's worker, may hold it too
         lease.close()
-        if server is not None:
-            server.wait()
 
 
-def _started(
+def _lease(address: str) -> socket.socket | None:
+    """A connection; while it lasts, the server stays. None if there is no server."""
+    lease = socket.socket(socket.AF_UNIX)
+    with suppress(ConnectionError):
+        lease.connect(address)
+        lease.sendall(_LEASE)
+        if lease.recv(1) == _LEASE:
+            return lease
+    lease.close()
+    return None
+
+
+def _start(
     folder: Path, address: str, modules: Sequence[str], environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
+) -> None:
+    """Start a server; it leaves this process once it listens."""
     with (folder / "server.log").open("wb") as log:
-        return subprocess.Popen(
+        subprocess.run(
             [sys.executable, "-m", "tests.support.forks", address.removeprefix("\0"), *modules],
             cwd=ROOT,
             env={**environment, "OMP_NUM_THREADS": "1"},  # threads bar a fork
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            check=True,
         )
 
 
@@ -249,13 +260,14 @@ def _serve(listener: socket.socket) -> Callable[[], int | None]:
             leases.remove(ended)
             ended.close()
             if not leases:
-                sys.exit()
+                os._exit(0)
         if listener not in ready:
             continue
         connection, _ = listener.accept()
         asked, streams, *_ = socket.recv_fds(connection, 1, 2)
         if asked == _LEASE:
             leases.append(connection)
+            connection.sendall(_LEASE)
         elif asked == _FORK and os.fork() == 0:
             for one in (listener, *leases):
                 one.close()
@@ -302,6 +314,8 @@ def _main() -> int | None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"\0{sys.argv[1]}")
     listener.listen(128)  # from now on, whoever asks is answered once all is imported
+    if os.fork():
+        os._exit(0)
     for module in sys.argv[2:]:
         importlib.import_module(module)
     if execution := sys.modules.get("diffaug.execution"):
