@@ -50,7 +50,7 @@ def blocks(text: str, language: str) -> list[str]:
 def commands(text: str) -> list[list[str]]:
     """The commands in the bash blocks of a Markdown text, as words."""
     lines = "".join(blocks(text, "bash")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in lines if line]
+    return [shlex.split(line) for line in lines if line and not line.startswith("#")]
 
 
 def diffaug_command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
