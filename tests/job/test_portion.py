@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -121,8 +122,8 @@ def test_a_list_that_another_process_wrote_meanwhile_is_kept(
     list(diffaug.augment_shards(run.sources[:1], str(output), run=run))
     looks = list[int]()
 
-    def surveyed(shards: Iterable[SourceShard], url: str) -> Survey:
-        found = survey(shards, url)
+    def surveyed(shards: Iterable[SourceShard], url: str, *rest: Any) -> Survey:
+        found = survey(shards, url, *rest)
         looks.append(len(found.committed))
         if len(looks) == 1:
             other = threading.Thread(target=finish_the_rest)
