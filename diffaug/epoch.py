@@ -36,10 +36,10 @@ class Epoch:
         """The current number, 0 before one is set."""
         return max(0, int(self._number))
 
-    @property
-    def is_set(self) -> bool:
-        """Whether a number was set."""
-        return int(self._number) >= 0
+    def set_if_none_is(self, epoch: int) -> None:
+        """Change the number unless one was set."""
+        if int(self._number) < 0:
+            self.set(epoch)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state

@@ -113,8 +113,7 @@ class Mixture:
         """
         if not {"epoch", "yielded", "places", "of"} <= state.keys():
             raise ConfigError("load_state_dict: this is not a state of an AugmentedDataset")
-        if not self.epoch.is_set:
-            self.epoch.set(state["epoch"])
+        self.epoch.set_if_none_is(state["epoch"])
         self._loaded = dict(state)
 
     def _begun(self) -> _Run:

@@ -97,8 +97,7 @@ class Stage:
         """
         if not self.state_dict().keys() <= state.keys():
             raise ConfigError(f"load_state_dict: this is not a state of {type(self).__name__}")
-        if not self._epoch.is_set:
-            self._epoch.set(state["epoch"])
+        self._epoch.set_if_none_is(state["epoch"])
 
     def _engine(self) -> Runs:
         return self._where.engine(self.recipe)

@@ -98,14 +98,12 @@ class Output:
 
     def stems(self) -> list[str]:
         """The stems of the existing parts, sorted."""
-        return [name.removesuffix(".parquet") for name in _parquet(self.manifest)]
+        return sorted(self.versions())
 
-    def stamps(self) -> dict[str, tuple[int, ...]]:
-        """Of each part, by stem, what another file in its place would not have (see
-        `storage.stamps`); nothing for a remote output."""
-        found = storage.stamps(self.manifest)
-        parts = ((name.partition(".parquet"), stamp) for name, stamp in found.items())
-        return {stem: stamp for (stem, is_part, rest), stamp in parts if is_part and not rest}
+    def versions(self) -> dict[str, object]:
+        """The versions of the existing parts' files, by stem (see `storage.versions`)."""
+        found = storage.versions(self.manifest, ".parquet")
+        return {name.removesuffix(".parquet"): version for name, version in found.items()}
 
     def tars(self) -> list[str]:
         """The paths of the existing tars below OUTPUT, committed or not."""

@@ -33,6 +33,9 @@ __all__ = [
 _FEW = 64
 """Up to so many parts are requested one by one, since the folder may hold a hundred thousand."""
 
+_BROKEN = pa.ArrowException, ValueError, KeyError
+"""What reading the footer of a broken part raises."""
+
 _CLOCKS = timedelta(minutes=1)
 """How much the clocks of a store and of a machine that reads from it may differ."""
 
@@ -111,13 +114,13 @@ class Survey:
     Attributes:
         committed: the reports of committed shards, by stem.
         missing: the other shards, in order.
-        stamps: what the files of the parts were like before they were read (see `storage.stamps`),
-            by stem, where the output is on this machine.
+        versions: of the files of the parts, before they were read (see `storage.versions`), by
+            stem; of a remote output there may be none.
     """
 
     committed: dict[str, ShardReport]
     missing: list[SourceShard]
-    stamps: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    versions: dict[str, object] = field(default_factory=dict)
 
 
 def survey(shards: Iterable[SourceShard], output: str, before: Survey | None = None) -> Survey:
@@ -126,7 +129,8 @@ def survey(shards: Iterable[SourceShard], output: str, before: Survey | None = N
     Args:
         shards: planned ones.
         output: of the job.
-        before: an earlier survey of it; a part that is the same file as then is not read again.
+        before: an earlier survey of it; where the output is on this machine, a part that is the
+            same file as then is not read again.
 
     Raises:
         ConfigError: a shard's part belongs to another source.
@@ -147,20 +151,20 @@ def survey(shards: Iterable[SourceShard], output: str, before: Survey | None = N
 
 
 def _survey_listed(shards: Iterable[SourceShard], output: str, before: Survey | None) -> Survey:
-    stamps, there = Output(output).stamps(), set(Output(output).stems())
-    same = {stem for stem, stamp in stamps.items() if before and before.stamps.get(stem) == stamp}
+    versions = Output(output).versions()
     found: list[SourceShard] = []
     missing: list[SourceShard] = []
     for shard in shards:
-        (found if shard.stem in there else missing).append(shard)
+        (found if shard.stem in versions else missing).append(shard)
 
     def report(shard: SourceShard) -> ShardReport:
-        known = before.committed.get(shard.stem) if before and shard.stem in same else None
-        return known or own_report(output, shard)
+        if before is not None and before.versions.get(shard.stem) == versions[shard.stem]:
+            return before.committed[shard.stem]
+        return own_report(output, shard)
 
     reports = several(report, found, Output(output).requests)
     committed = dict(zip((shard.stem for shard in found), reports, strict=True))
-    return Survey(committed, missing, {stem: stamps[stem] for stem in committed if stem in stamps})
+    return Survey(committed, missing, {stem: versions[stem] for stem in committed})
 
 
 def _report_if_there(output: str, shard: SourceShard) -> ShardReport | None:
@@ -227,9 +231,7 @@ def read_report(url: str) -> ShardReport:
     try:
         end = storage.read_end(url)
         if end is not None:
-            with suppress(
-                pa.ArrowException, ValueError, KeyError
-            ):  # the footer is longer, or broken
+            with suppress(*_BROKEN):  # or the footer is longer
                 return _read(pa.BufferReader(end))
         with storage.open_read(url) as stream:
             return _read(stream)
@@ -237,11 +239,11 @@ def read_report(url: str) -> ShardReport:
         raise
     except OSError:  # pyarrow's, for a broken footer? An error of the store would come again
         data = io.BytesIO(storage.read_bytes(url))
-    except (pa.ArrowException, ValueError, KeyError) as error:
+    except _BROKEN as error:
         raise broken_part(url, error) from error
     try:
         return _read(data)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (OSError, *_BROKEN) as error:
         raise broken_part(url, error) from error
 
 

@@ -16,7 +16,6 @@ from diffaug.storage.find import (
     join,
     listing,
     public_url,
-    stamps,
     stats,
 )
 from diffaug.storage.home import local_path
@@ -29,6 +28,7 @@ from diffaug.storage.read import (
     read_bytes,
     read_end,
     sha256,
+    versions,
 )
 from diffaug.storage.scratch import leftovers, scratch
 from diffaug.storage.space import free_bytes
@@ -66,8 +66,8 @@ __all__ = [
     "replace",
     "scratch",
     "sha256",
-    "stamps",
     "stats",
     "tidy",
+    "versions",
     "writing",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from diffaug.storage.retry import patiently
 __all__ = [
     "Found",
     "Stat",
+    "entries",
     "exists",
     "expand",
     "filesystem",
@@ -34,7 +34,6 @@ __all__ = [
     "listing",
     "on_this_machine",
     "public_url",
-    "stamps",
     "stats",
 ]
 
@@ -240,7 +239,7 @@ def is_folder(url: str) -> bool:
 
 def listing(folder: str, suffix: str) -> list[str]:
     """The sorted names in a folder that end in `suffix` and do not begin with a dot."""
-    names = (name for name in _entries(folder) if not name.startswith("."))
+    names = (name for name in entries(folder) if not name.startswith("."))
     return sorted(name for name in names if name.endswith(suffix))
 
 
@@ -261,40 +260,19 @@ def stats(urls: Iterable[str]) -> dict[str, Stat]:
         join(folder, name): _stat(info)
         for folder, count in folders.items()
         if count >= _WORTH_LISTING
-        for name, info in _entries(folder).items()
+        for name, info in entries(folder).items()
     }
     found = {}
     for url in urls:
         if url in listed:
             found[url] = listed[url]
         elif folders[_folder(url)] < _WORTH_LISTING and not is_chain(url) and not _is_http(url):
+            fs, path = filesystem(url)
+            fs.invalidate_cache()
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found[url] = _stat_of(url)
+                here = on_this_machine(fs)
+                found[url] = _stat(fs.info(path) if here else patiently(fs.info, path))
     return found
-
-
-def stamps(folder: str) -> dict[str, tuple[int, ...]]:
-    """Of each file in a folder of this machine, by name, what another file in its place would not
-    have; nothing of a remote folder."""
-    fs, path = filesystem(folder)
-    if not on_this_machine(fs):
-        return {}
-    found: dict[str, tuple[int, ...]] = {}
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):  # it was removed just now
-                state = entry.stat()
-                found[entry.name] = (state.st_ino, state.st_size, state.st_mtime_ns)
-    return found
-
-
-def _stat_of(url: str) -> Stat:
-    fs, path = filesystem(url)
-    if on_this_machine(fs):
-        found = Path(path).stat()
-        return Stat(found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
-    fs.invalidate_cache()
-    return _stat(patiently(fs.info, path))
 
 
 def _stat(info: dict[str, Any]) -> Stat:
@@ -319,7 +297,7 @@ def _is_plain_remote(url: str) -> bool:
     return "://" in url and not is_chain(url) and not _is_http(url) and not is_local(url)
 
 
-def _entries(folder: str) -> dict[str, dict[str, Any]]:
+def entries(folder: str) -> dict[str, dict[str, Any]]:
     """What a folder holds now, by name; nothing if there is no such folder."""
     fs, path = filesystem(folder)
     fs.invalidate_cache()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from diffaug.storage.chain import is_chain
-from diffaug.storage.find import filesystem, on_this_machine, public_url
+from diffaug.storage.find import entries, filesystem, on_this_machine, public_url
 from diffaug.storage.retry import ChangedError, patiently
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "read_bytes",
     "read_end",
     "sha256",
+    "versions",
 ]
 
 _BLOCK = 1 << 20
@@ -149,6 +150,16 @@ def _plain(raw: IO[bytes], url: str) -> IO[bytes]:
     name = url.partition("::")[0] if is_chain(url) else url
     zipped = name.endswith((".gz", ".tgz"))
     return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw
+
+
+def versions(folder: str, suffix: str) -> dict[str, object]:
+    """Of the files that `listing` lists, what their store reports that changes whenever their
+    content does, by name."""
+    return {
+        name: _version_in(info)
+        for name, info in entries(folder).items()
+        if name.endswith(suffix) and not name.startswith(".")
+    }
 
 
 def _version(fs: Any, path: str) -> object:

@@ -19,13 +19,11 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import diffaug
+from tests.dataset.conftest import SIZES, unequal_job
 from tests.support.hostile import blocks as tar_blocks
 from tests.support.hostile import fashion, png, write_files, write_samples
 from tests.support.jobs import augmented, manifest, members, output_bytes, pixels
 from tests.support.outputs import write_output, write_shard
-
-SIZES = (3, 9, 1, 12, 5)
-"""Of the source shards: so unequal that no split of whole shards is even."""
 
 REAL = sum(SIZES)
 
@@ -33,19 +31,7 @@ REAL = sum(SIZES)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job of two copies over unequal shards, in `out`."""
-    folder = tmp_path_factory.mktemp("dataset")
-    start = 0
-    for number, size in enumerate(SIZES):
-        write_samples(folder / f"in/{number}.tar", fashion(size, start))
-        start += size
-    augmented([folder / "in/*.tar"], folder / "out", copies=2, strength="0.2:0.6")
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "WORKER", "NUM_WORKERS"):
-        monkeypatch.delenv(name, raising=False)
+    return unequal_job(tmp_path_factory.mktemp("dataset"))
 
 
 def mixed(folder: Path, **options: Any) -> diffaug.AugmentedDataset:

@@ -15,16 +15,15 @@ import pytest
 from torchdata.stateful_dataloader import StatefulDataLoader  # type: ignore[import-untyped]
 
 import diffaug
+from tests.dataset.conftest import unequal_job
 from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
-from tests.support.jobs import augmented
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:'set_vital' is deprecated",  # by torch's loader
     "ignore:This DataLoader will create 3 worker processes",
 )
 
-SIZES = (3, 9, 1, 12, 5)
 CUTS = [*range(0, 91, 9), *(pytest.param(cut, marks=pytest.mark.proof) for cut in range(1, 90, 2))]
 WAYS: dict[str, dict[str, Any]] = {
     "drawn": {"p": 0.4, "shuffle": 7},
@@ -37,22 +36,11 @@ WAYS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job of two copies over unequal shards, in `out`; two real samples cannot be used."""
-    folder = tmp_path_factory.mktemp("state")
-    start = 0
-    for number, size in enumerate(SIZES):
-        write_samples(folder / f"in/{number}.tar", fashion(size, start))
-        start += size
-    augmented([folder / "in/*.tar"], folder / "out", copies=2, strength="0.2:0.6")
+    folder = unequal_job(tmp_path_factory.mktemp("state"))
     broken = fashion(4, 100)
     broken[1]["png"] = broken[3]["png"] = b"no picture"
     write_samples(folder / "in/9.tar", broken)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "WORKER", "NUM_WORKERS"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def mixed(folder: Path | str, **options: Any) -> diffaug.AugmentedDataset:

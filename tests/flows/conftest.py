@@ -67,8 +67,7 @@ def flows_forked(
     flows_server: Forks, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Forks]:
     """The same, as clients of our server."""
-    server = flows_server
-    forks = Forks(tmp_path_factory.mktemp("forks"), server.address, server.log, environment)
+    forks = flows_server.of(tmp_path_factory.mktemp("forks"), environment)
     yield forks
     forks.close()
 

@@ -135,9 +135,13 @@ class Forks:
     def __init__(
         self, folder: Path, address: str, log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.address, self.log = address, log
+        self._address, self._log = address, log
         self._folder, self._environment = folder, environment
         self._started: list[Forked] = []
+
+    def of(self, folder: Path, environment: Mapping[str, str]) -> Forks:
+        """Starts processes by the same server, in another environment."""
+        return Forks(folder, self._address, self._log, environment)
 
     def __call__(self, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command line with these arguments to its end."""
@@ -163,9 +167,9 @@ class Forks:
         """
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(self.address)
+            connection.connect(self._address)
         except ConnectionRefusedError:
-            raise AssertionError(f"the fork server ended:\n{self.log.read_text()}") from None
+            raise AssertionError(f"the fork server ended:\n{self._log.read_text()}") from None
         out, err = (self._folder / f"{len(self._started)}.{name}" for name in ("out", "err"))
         with out.open("wb") as to_out, err.open("wb") as to_err:
             socket.send_fds(connection, [_FORK], [to_out.fileno(), to_err.fileno()])
