@@ -110,6 +110,7 @@ class Draft:
         strength: in (0, 1].
         log_snr: at the time the copy starts from, in nats.
         prompt: what the text encoders are given; None without a prompt.
+        to_label: the class that it is edited towards and is given, if the recipe has one so.
     """
 
     edit: Edit
@@ -119,6 +120,7 @@ class Draft:
     strength: float
     log_snr: float
     prompt: str | None
+    to_label: int | None = None
 
 
 class Editor:
@@ -174,18 +176,21 @@ class Editor:
             jpeg=found.jpeg,
         )
 
-    def plan(self, source: Source, copies: Iterable[int]) -> Iterator[Draft | DefectError]:
+    def plan(
+        self, source: Source, copies: Iterable[int], towards: Sequence[int | None] | None = None
+    ) -> Iterator[Draft | DefectError]:
         """Plan copies of a picture: for each, in order, what to do or why it cannot be done.
 
         Args:
             source: the picture.
             copies: which copies; a loader's epochs move them.
+            towards: the class that each is edited towards; by default the picture's own.
         """
         copies = list(copies)
         try:
             if source.defect is not None:
                 raise source.defect
-            label = self._label(source.label.number)
+            label = None if towards is not None else self._label(source.label.number)
             recipe, shape = self.recipe, self.model.shape
             fit = self.medium.fit(
                 source.image,
@@ -202,13 +207,16 @@ class Editor:
         except DefectError as defect:
             yield from (defect for _ in copies)
             return
-        for copy in copies:
+        for place, copy in enumerate(copies):
             try:
                 prompt = self.recipe.prompt_of(copy, source.fields)
+                if towards is not None:
+                    label = self._label(towards[place])
             except DefectError as defect:
                 yield defect
             else:
-                yield self._draft(Finish(source, fit), x_0, mask, pixels, copy, label, prompt)
+                draft = self._draft(Finish(source, fit), x_0, mask, pixels, copy, label, prompt)
+                yield draft if towards is None else replace(draft, to_label=label)
 
     def steps(self) -> Steps[Any]:
         """New lanes over the model at the execution's batch size, whose results come in order."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffaug.manifest.columns import COLUMNS, JUDGED
+from diffaug.manifest.columns import ADDED, COLUMNS
 from diffaug.manifest.part import SCHEMA_VERSION
 
 README = Path(__file__).with_name("README.md")
@@ -31,9 +31,10 @@ a kept image is its source's key, and its `output_member` is `<key>.aug<copy>.<f
 A row that failed because the model's result was not finite (`non_finite`) keeps the columns of its
 plan. Parts contain the names and types of the columns; the descriptions are only here.
 
-## With further judges
+## Further columns
 
-A job whose recipe names judges also has their columns, after `score_psnr`.
+A job with `to_class` also has `to_label`, after `condition`, and one whose recipe names judges has
+their columns, after `score_psnr`.
 
 """
 
@@ -41,12 +42,12 @@ A job whose recipe names judges also has their columns, after `score_psnr`.
 REST = """
 ## Versions
 
-Within a version no column is renamed, removed, retyped or given another meaning; only a judge adds
-columns, its own. A job ends with the columns it began with: run.json freezes them. Anything that
-would break a reader of the manifest raises the version (`schema_version` in run.json,
+Within a version no column is renamed, removed, retyped or given another meaning; only judges and
+`to_class` add columns, their own. A job ends with the columns it began with: run.json freezes them.
+Anything that would break a reader of the manifest raises the version (`schema_version` in run.json,
 `diffaug.schema` in a part's metadata). Every diffaug reads, verifies and replays what earlier
 versions wrote, and refuses, in a sentence, what later versions wrote. Read columns by name: their
-number may grow with judges.
+number may grow with both.
 
 ## What else is here
 
@@ -60,7 +61,7 @@ number may grow with judges.
 
 def dictionary() -> str:
     """The whole text of README.md."""
-    further = {name: what for own in JUDGED.values() for name, what in own.items()}
+    further = {name: what for own in ADDED.values() for name, what in own.items()}
     return HEAD + _table(COLUMNS) + LAYOUT + _table(further) + REST
 
 

@@ -55,7 +55,8 @@ def plan_again(
     source = editor.read_file(picture, label, row["source_key"])
     if mask is not None:  # whether it is still the same one shows in sample_id
         source = replace(source, mask=editor.medium.read_mask(mask, recipe.max_pixels))
-    (draft,) = editor.plan(source, [row["copy"]])
+    towards = None if recipe.to_class == "own" else [row["to_label"]]
+    (draft,) = editor.plan(source, [row["copy"]], towards)
     if isinstance(draft, DefectError):
         raise draft
     made = {name: getattr(recipe, name) for name in _PREDICTED} | draft_row(draft)

@@ -113,8 +113,7 @@ def augment(
     fields = flags.given()
     made = Recipe.from_yaml(recipe, **fields) if recipe else Recipe.of(fields)
 
-    from diffaug.job import Job
-    from diffaug.job.balance import described
+    from diffaug.job import Job, balance, towards
     from diffaug.job.unused import refuse_unused
 
     (shards,), folders = packed(output, sources, max_pixels=made.max_pixels)
@@ -133,8 +132,12 @@ def augment(
     )
     if job.suggestion:
         err.print(str(job.suggestion), "suggested", **job.suggestion.fields)
-    if job.planned.class_counts is not None:
-        err.print(described(job.planned.recipe, job.planned.class_counts), "balanced")
+    if (by_class := job.planned.class_counts) is not None:
+        planned = job.planned.recipe
+        if planned.balance == "classes":
+            err.print(balance.described(planned, by_class), "balanced")
+        if planned.to_class == "rarer":
+            err.print(towards.described(planned, by_class), "towards")
     if pilot is not None:  # tries every strength, however many copies there are
         return _pilot(job, pilot, had_strength="strength" in fields)
     refuse_unused(made, job.planned.recipe, output, fields)

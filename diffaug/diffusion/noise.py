@@ -20,7 +20,7 @@ __all__ = ["NOISE_VERSION", "SampleRandom"]
 NOISE_VERSION = "philox4x64-ziggurat-1"
 """Recorded in every part. Change it with any change here that alters a value."""
 
-_NORMAL, _UNIFORM, _CHANCE = 0, 1, 2
+_NORMAL, _UNIFORM, _CHANCE, _CHOICE = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,13 @@ class SampleRandom:
         It is independent of every draw that its pixels depend on.
         """
         return float(self._generator(_CHANCE, 0).random())
+
+    def choice(self) -> float:
+        """One uniform value in [0, 1) that decides which class the copy is edited towards.
+
+        It is independent of all other draws.
+        """
+        return float(self._generator(_CHOICE, 0).random())
 
     def _generator(self, kind: int, draw: int) -> np.random.Generator:
         identity = f"{NOISE_VERSION}|{self.seed}|{self.pixel_sha256}|{self.copy}"

@@ -14,6 +14,7 @@ from diffaug.job.binding import Binding, panel_of
 from diffaug.job.copies import copies_of
 from diffaug.job.copy import Item, ShardEnd
 from diffaug.job.rows import run_row
+from diffaug.job.towards import targets_in
 from diffaug.job.writer import Tally, Uncommitted, Writer
 from diffaug.output.run import Run, SourceShard, read_run
 from diffaug.output.survey import ShardReport, survey
@@ -93,14 +94,14 @@ def _planned(
 ) -> Iterator[tuple[Item, Edit | None]]:
     """The reading thread: every planned copy of every shard, then the shard's end."""
     census, shared = Census(editor.reading), run_row(run)
-    copies = copies_in(run)
+    copies, targets = copies_in(run), targets_in(run)
     for shard in shards:
         found = census.of(shard.url)
         try:
             with storage.open_whole(shard.url) as source:
                 for sample in found.samples(source.stream):
                     number = copies(editor.reading.label(sample))
-                    yield from copies_of(sample, shard, shared, editor, number)
+                    yield from copies_of(sample, shard, shared, editor, number, targets)
                 outcome: Fingerprint | OSError = source.fingerprint()
         except OSError as error:
             outcome = error

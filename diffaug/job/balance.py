@@ -22,6 +22,7 @@ __all__ = [
     "copies_in",
     "count_classes",
     "described",
+    "spanned",
 ]
 
 Shown = Callable[[Iterable[str], int], Iterable[str]]
@@ -56,13 +57,16 @@ def count_classes(
 def copies_by_class(recipe: Recipe, counts: Mapping[int, int]) -> dict[int, int]:
     """How many copies an image of each class has.
 
-    An image of the most frequent class has `copies`, and one of a class that is k times as rare k
-    times as many, rounded, a half up, but never more than `max_copies`.
+    Where the recipe balances classes, an image of the most frequent one has `copies`, and one of a
+    class that is k times as rare k times as many, rounded, a half up, but never more than
+    `max_copies`.
 
     Args:
         recipe: says how many copies.
         counts: of the images of each class.
     """
+    if recipe.balance == "none":
+        return dict.fromkeys(counts, recipe.copies)
     most = max(counts.values(), default=0)
     return {
         number: min(recipe.max_copies, (2 * recipe.copies * most + count) // (2 * count))
@@ -88,8 +92,8 @@ def described(recipe: Recipe, counts: Mapping[int, int]) -> str:
     if not made:
         return "no image has a class: each has as many copies as the recipe says"
     return (
-        f"images of a class: {_range(counts.values())}; copies of an image: "
-        f"{_range(copies.values())}, of a class: {_range(made)}, of all {len(counts)} classes: "
+        f"images of a class: {spanned(counts.values())}; copies of an image: "
+        f"{spanned(copies.values())}, of a class: {spanned(made)}, of all {len(counts)} classes: "
         f"{sum(made):,}"
     )
 
@@ -100,6 +104,7 @@ def _made(recipe: Recipe, counts: Mapping[int, int]) -> list[int]:
     return [count * copies[number] for number, count in counts.items()]
 
 
-def _range(numbers: Iterable[int]) -> str:
+def spanned(numbers: Iterable[int]) -> str:
+    """Numbers from the lowest to the highest, for people."""
     low, high = min(numbers := list(numbers)), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"

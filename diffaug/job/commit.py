@@ -100,7 +100,7 @@ class ShardSink:
         self._rejects = _Tar(folder / f"{shard.stem}.rejects.tar")
         self._kept = CopyTar(self._tar, run.recipe)
         self._turned_away = CopyTar(self._rejects, run.recipe)
-        self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.judge_names)
+        self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.adds_columns)
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
         self._geometry = dict.fromkeys(GEOMETRIES, 0)
         self._lost = Counter[Loss]()

@@ -10,6 +10,7 @@ from diffaug.editor import Draft, Editor, Source
 from diffaug.errors import DefectError
 from diffaug.job.copy import Copy
 from diffaug.job.rows import size_row, source_row
+from diffaug.job.towards import Targets
 from diffaug.manifest.part import Row
 from diffaug.output.run import SourceShard
 from diffaug.shards import Sample
@@ -23,6 +24,7 @@ def copies_of(
     shared: Row,
     editor: Editor,
     number: int,
+    targets: Targets | None = None,
 ) -> Iterator[tuple[Copy, Edit | None]]:
     """The planned copies of a sample; for a defect of the shard itself, one without a number.
 
@@ -32,6 +34,7 @@ def copies_of(
         shared: the columns that all rows of the run share.
         editor: plans the copies, each when it is asked for.
         number: of copies.
+        targets: what class each is edited towards; None: its source's own.
     """
     row = shared | source_row(sample, shard.url, editor.reading)
     copies = range(number)
@@ -43,7 +46,8 @@ def copies_of(
         return
     row |= size_row(source, editor.medium)
     source = replace(source, defect=source.defect or _name_taken(source, sample, editor))
-    for copy, draft in zip(copies, editor.plan(source, copies), strict=True):
+    towards = None if targets is None else [targets(source, copy) for copy in copies]
+    for copy, draft in zip(copies, editor.plan(source, copies, towards), strict=True):
         edit = draft.edit if isinstance(draft, Draft) else None
         yield Copy.planned(shard, row, source, copy, draft), edit
 

@@ -80,7 +80,7 @@ class Copy:
         return Candidate(
             source=self.finish.seen(),
             output=self.finish.shown(self.image),
-            label=self.row.get("label"),
+            label=self.row.get("to_label", self.row.get("label")),
             label_text=self.row.get("label_text"),
             origin=self.origin,
         )

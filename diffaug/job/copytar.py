@@ -42,6 +42,7 @@ class CopyTar:
 
     def __init__(self, tar: _Tar, recipe: Recipe) -> None:
         self._tar = tar
+        self._recipe = recipe
         self._reading = Reading.of(recipe)
         self._paired = recipe.layout == "paired"
         self._last_source: str | None = None
@@ -59,7 +60,16 @@ class CopyTar:
         # new jobs carry no such member: see unused.py, and copies.py for format=auto
         taken, carried = (file.extension, LINEAGE_MEMBER), self._reading.carried(sample)
         carried = {name: one for name, one in carried.items() if name not in taken}
+        if (label := row.get("to_label")) is not None:
+            carried = self._given(label, carried)
         return self._add(key, key, file, row, carried)
+
+    def _given(self, label: int, carried: Mapping[str, Member]) -> dict[str, Member]:
+        """What is carried with a copy of another class: that class, and its source's beside it."""
+        own, given = self._recipe.label_key, dict(carried)
+        if own in carried:
+            given[self._recipe.from_key] = carried[own]
+        return given | {own: Member(own, 0, str(label).encode())}
 
     def add_source(self, sample: Sample) -> None:
         """Add the source's sample before the first of its copies, where the layout has it."""

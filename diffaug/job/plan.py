@@ -64,7 +64,7 @@ def plan_run(
         allow_mixed: go on with a job begun on another device class or other major versions.
         classes_as_numbered: the numbers of the sources' classes are the model's, whatever names
             they have (see `look`).
-        counting: shows how far the counting of classes is, where the recipe balances them.
+        counting: shows how far the counting of classes is, where the recipe goes by that.
 
     Raises:
         ConfigError: a source, the model, the recipe or the output is not what it must be; or its
@@ -86,7 +86,7 @@ def plan_run(
     if begun is None:
         execution = Execution.choose(batch_size, dtype, device)
         run = _new_run(urls, recipe, execution, classes_as_numbered)
-        if recipe.balance == "none":
+        if not recipe.counts_classes:
             return run
         counts = count_classes(urls, Reading.of(recipe), counting)
         return run.model_copy(update={"class_counts": counts})
@@ -172,7 +172,7 @@ def run_of(
         execution=execution,
         device_class=device_class(execution.device),
         versions=versions(),
-        columns=column_types(tuple(judges)),
+        columns=column_types(recipe),
         judges=dict(judges),
         sources=sources,
     )
@@ -244,7 +244,7 @@ def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: 
         for field, value in asked.items()
         if was[field] != value
     ]
-    if begun.columns != column_types(begun.recipe.judge_names):
+    if begun.columns != column_types(begun.recipe):
         differ.append("columns (its manifest has others than this diffaug writes)")
     digest = checkpoint.digest
     if not differ and digest != begun.model.digest:

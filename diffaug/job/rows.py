@@ -42,6 +42,7 @@ _LINEAGE_COLUMNS = (
     "source_sha256",
     "label",
     "label_text",
+    "to_label",
     "model",
     "model_revision",
     "model_digest",
@@ -114,7 +115,7 @@ def draft_row(draft: Draft) -> Row:
         "log_snr": draft.log_snr,
         "calls": draft.edit.trajectory.calls,
         "prompt": draft.prompt,
-    }
+    } | ({} if draft.to_label is None else {"to_label": draft.to_label})
 
 
 def failed_row(defect: DefectError, copy: int | None) -> Row:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["COLUMNS", "JUDGED", "LONGEST_TEXT", "columns_of"]
+__all__ = ["ADDED", "COLUMNS", "JUDGED", "LONGEST_TEXT", "columns_of"]
 
 LONGEST_TEXT = 1 << 16
 """How many bytes of a text member a row takes in."""
@@ -110,13 +110,13 @@ JUDGED: dict[str, dict[str, tuple[str, str]]] = {
     "label": {
         "score_label": (
             "double",
-            "1 where the classifier's first class is the sample's label, else 0; null where the "
+            "1 where the classifier's first class is the copy's label, else 0; null where the "
             "sample has no integer label, where the classifier has no such class, or where its "
             "output is not finite",
         ),
         "score_label_confidence": (
             "double",
-            "probability (softmax) that the classifier gives to the sample's label; null as "
+            "probability (softmax) that the classifier gives to the copy's label; null as "
             "score_label",
         ),
     },
@@ -129,16 +129,30 @@ JUDGED: dict[str, dict[str, tuple[str, str]]] = {
 }
 """The columns that a job adds for each judge that its recipe names."""
 
+ADDED: dict[str, dict[str, tuple[str, str]]] = {
+    "to_class": {
+        "to_label": (
+            "int64",
+            "the class that the copy was edited towards and is given; null where the copy could "
+            "not be planned",
+        ),
+    },
+    **JUDGED,
+}
+"""The columns that a job adds for its judges and for the recipe's to_class."""
 
-def columns_of(judges: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """The columns of a job with these judges, theirs behind the other scores."""
-    named = set(judges)
-    more = {
-        name: what for judge, own in JUDGED.items() if judge in named for name, what in own.items()
-    }
+
+def columns_of(adding: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
+    """The columns of a job: judges' behind the other scores, others behind the condition.
+
+    Args:
+        adding: what of its recipe adds columns (see `ADDED`).
+    """
+    wanted, places = set(adding), {"to_class": "condition"}
     found: dict[str, tuple[str, str]] = {}
     for name, what in COLUMNS.items():
         found[name] = what
-        if name == "score_psnr":
-            found |= more
+        for adds, own in ADDED.items():
+            if adds in wanted and places.get(adds, "score_psnr") == name:
+                found |= own
     return found

@@ -24,7 +24,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diffaug.manifest.columns import COLUMNS, JUDGED, LONGEST_TEXT, columns_of
+from diffaug.manifest.columns import ADDED, COLUMNS, LONGEST_TEXT, columns_of
 
 __all__ = [
     "COLUMNS",
@@ -48,14 +48,14 @@ _ROWS_AT_ONCE = 512
 _PANDAS_INTEGERS = {"int32": "Int32", "int64": "Int64"}
 
 
-def schema_of(judges: Iterable[str] = ()) -> pa.Schema:
-    """The Arrow schema of a job's rows, including the columns of its judges."""
-    return _schema(frozenset(judges))
+def schema_of(adding: Iterable[str] = ()) -> pa.Schema:
+    """The Arrow schema of a job's rows; `adding` is what of its recipe adds columns."""
+    return _schema(frozenset(adding))
 
 
 @cache
-def _schema(judges: frozenset[str]) -> pa.Schema:
-    named = columns_of(judges)
+def _schema(adding: frozenset[str]) -> pa.Schema:
+    named = columns_of(adding)
     fields = [pa.field(name, pa.type_for_alias(kind)) for name, (kind, _) in named.items()]
     # pandas reads integers with nulls as floats unless the file says Int64, as this does
     columns = [
@@ -81,12 +81,12 @@ class Part:
 
     Args:
         spool: the file to keep the rows in; `close` removes it.
-        judges: the job's; the rows include their columns.
+        adding: what of the job's recipe adds columns.
     """
 
-    def __init__(self, spool: Path, judges: Iterable[str] = ()) -> None:
+    def __init__(self, spool: Path, adding: Iterable[str] = ()) -> None:
         self._spool = spool
-        self._schema = schema_of(judges)
+        self._schema = schema_of(adding)
         self._stream = pa.OSFile(str(spool), "wb")
         self._writer = pa.ipc.new_file(self._stream, self._schema)
         self._rows: list[Row] = []
@@ -228,7 +228,7 @@ def check_part(data: bytes) -> tuple[dict[str, Any], list[Row]]:
 def _schema_with(names: Iterable[str]) -> pa.Schema:
     """The schema of a part that has these columns."""
     there = set(names)
-    return schema_of(judge for judge, own in JUDGED.items() if own.keys() <= there)
+    return schema_of(adds for adds, own in ADDED.items() if own.keys() <= there)
 
 
 def read_metadata(source: Any) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class Engine:
     """
 
     def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
+        recipe.refuse_outside_jobs()
         self._checkpoint = checkpoint_of(recipe)
         self._recipe = with_suggestions(recipe, self._checkpoint)
         self._execution = execution

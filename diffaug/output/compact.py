@@ -46,7 +46,7 @@ def compact(output: str) -> Iterator[int]:
             "committed: finish the job, then compact it"
         )
     with storage.scratch(output) as scratch:
-        schema = schema_of(run.recipe.judge_names)
+        schema = schema_of(run.recipe.adds_columns)
         files = _Files(scratch, schema)
         for table in several(partial(_part, output, schema), run.sources, Output(output).requests):
             files.add(table)

@@ -141,7 +141,7 @@ def _rows(mlc: Any, run: Run) -> Any:
     kinds = {"string": mlc.DataType.TEXT, "double": mlc.DataType.FLOAT, "float": mlc.DataType.FLOAT}
     fields = [
         (name, kinds.get(kind, mlc.DataType.INTEGER), what, {"column": name})
-        for name, (kind, what) in columns_of(run.recipe.judge_names).items()
+        for name, (kind, what) in columns_of(run.recipe.adds_columns).items()
     ]
     what = "One row for every planned image, whatever its outcome."
     return _record_set(mlc, _ROWS, what, _PARTS, fields)

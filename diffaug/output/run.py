@@ -41,7 +41,7 @@ class Run(_Frozen):
     `columns` are the manifest's, with their Arrow types; they stay the same throughout a job.
     `judges` identifies each judge of the recipe, by its name (see `judge_digests`).
     `class_counts` says how many images each class had when the job was planned, if the recipe
-    balances classes; otherwise it is not written.
+    goes by that (see `Recipe.counts_classes`); otherwise it is not written.
     """
 
     schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
@@ -58,9 +58,9 @@ class Run(_Frozen):
     class_counts: dict[int, int] | None = Field(None, exclude_if=lambda counts: counts is None)
 
 
-def column_types(judges: tuple[str, ...]) -> dict[str, str]:
-    """The manifest's columns in a job with these judges, with their Arrow types."""
-    return {name: kind for name, (kind, _) in columns_of(judges).items()}
+def column_types(recipe: Recipe) -> dict[str, str]:
+    """The manifest's columns in a job of this recipe, with their Arrow types."""
+    return {name: kind for name, (kind, _) in columns_of(recipe.adds_columns).items()}
 
 
 def read_run(output: str) -> Run | None:

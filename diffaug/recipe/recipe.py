@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from diffaug.diffusion.samplers import SamplerName
+from diffaug.errors import ConfigError
 from diffaug.recipe.checks import check_interval, check_judges, names_of
 from diffaug.recipe.fields import Names, ShardFields, as_list, as_name
 from diffaug.recipe.filters import Bound, Filters, Ranking
@@ -110,6 +111,12 @@ class Recipe(ShardFields):
     seed: int = Field(0, ge=0, lt=2**63, description="the seed of all randomness")
     condition: Literal["none", "label"] = Field(
         "none", description="none, or label: the sample's class conditions the model"
+    )
+    to_class: Literal["own", "rarer"] | Annotated[int, Field(ge=0)] = Field(
+        "own",
+        description="in a job with condition=label and detail=none, the class that copies are "
+        "edited towards and given: own, a class's number, or rarer, which is drawn anew for each "
+        "copy of the classes with fewer images than its own, the rarer the likelier",
     )
     prompt: Templates = Field(
         (),
@@ -230,6 +237,29 @@ class Recipe(ShardFields):
         return self
 
     @model_validator(mode="after")
+    def _check_to_class(self) -> Recipe:
+        if self.to_class == "own":
+            return self
+        if self.condition != "label":
+            raise ValueError("to_class requires condition=label: give both, or neither")
+        if self.detail == "keep":
+            raise ValueError(
+                "to_class requires detail=none: a picture whose detail is kept still shows what it "
+                "showed, and would be given another class"
+            )
+        if self.layout == "paired":
+            raise ValueError(
+                "to_class gives a copy another class than its source, and layout=paired stores "
+                "both with one class: use layout=each"
+            )
+        if self.from_key in self.carry:
+            raise ValueError(
+                f"carry: {self.from_key} is where to_class stores the class of the source: rename "
+                "the member"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_keeping(self) -> Recipe:
         if (self.keep_best is None) != (self.keep_best_by is None):
             raise ValueError("keep_best and keep_best_by require each other: give both or neither")
@@ -310,6 +340,33 @@ class Recipe(ShardFields):
     def judge_names(self) -> tuple[str, ...]:
         """The judges' names, without their references."""
         return names_of(self.judges)
+
+    @property
+    def adds_columns(self) -> tuple[str, ...]:
+        """What of it adds columns to the manifest (see `manifest.columns.ADDED`)."""
+        return self.judge_names if self.to_class == "own" else ("to_class", *self.judge_names)
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether a job counts the images of each class when it is planned."""
+        return self.balance == "classes" or self.to_class == "rarer"
+
+    def refuse_outside_jobs(self) -> None:
+        """Refuse what only a job can do.
+
+        Raises:
+            ConfigError: the recipe asks for it; the text names the field.
+        """
+        if self.to_class != "own":
+            raise ConfigError(
+                "to_class gives copies a class of their own, which only a job does: run diffaug "
+                "augment, or leave it out"
+            )
+
+    @property
+    def from_key(self) -> str:
+        """The member that holds the source's class next to a copy of another one."""
+        return f"from.{self.label_key}"
 
     @property
     def turns_away(self) -> bool:

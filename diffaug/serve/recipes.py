@@ -109,6 +109,7 @@ class Recipes:
 
 
 def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
+    recipe.refuse_outside_jobs()
     checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
     editor = Editor(recipe, checkpoint, execution)

@@ -127,6 +127,7 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
         "guidance-every": "2",
         "balance": "none",
         "max-copies": "100",
+        "to-class": "own",
         "judges": "phash",
         "filters": "ssim >= 0.4",
         "keep-best": "1",
