@@ -16,7 +16,7 @@ from diffaug.cli.progress import counted
 from diffaug.cli.steps import advise, beside, command, flags
 from diffaug.errors import ConfigError, require_extra
 from diffaug.evaluation.arms import DIFFUSION, MATCHED
-from diffaug.evaluation.settings import BASELINE, DEFAULT_RECIPE, FIXED, Evaluation
+from diffaug.evaluation.settings import BASELINE, DEFAULT_RECIPE, FIXED, UNEQUAL, Evaluation
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.recipe import Recipe
 
@@ -33,8 +33,8 @@ class SettingsFlags(Flags, of=Evaluation, group="Settings (override --settings)"
 
 
 _FIELDS = (
-    *("model", "condition", "guidance", "steps", "sampler", "copies", "seed", "label_key"),
-    "background",
+    *("model", "condition", "to_class", "guidance", "steps", "sampler", "copies", "seed"),
+    *("detail", "label_key", "background"),
 )
 
 
@@ -197,13 +197,17 @@ def _refuse_unused(
             unused["one_step_strengths"] = "without the arm one-step"
         if not arms.intersection(DIFFUSION):
             why = "without an arm of diffusion"
-            unused |= dict.fromkeys(("model", "condition", "guidance", "model_saw", "soften"), why)
+            named = ("model", "condition", "to_class", "guidance", "detail", "model_saw", "soften")
+            unused |= dict.fromkeys(named, why)
             if not arms.intersection(FIXED):
                 unused["copies"] = why
-        if not requested.augmented and arms <= {"real", BASELINE, "mixup", "oversampled"}:
+        plain = {"real", BASELINE, "mixup", "oversampled", "longer", *UNEQUAL}
+        if not requested.augmented and arms <= plain:
             unused["weight"] = "without an arm that augments"
             if "oversampled" not in arms:
                 unused["share"] = unused["weight"]
+        if "longer" not in arms:
+            unused["longer"] = "without the arm of that name"
         if not arms.intersection(DIFFUSION) and not requested.augmented:
             unused |= dict.fromkeys(("worth", "until"), "with nothing on trial")
             if matched := [arm for arm in requested.arms if arm in MATCHED]:

@@ -11,6 +11,7 @@ from diffaug.recipe import Recipe
 from diffaug.recipe.fields import Commas, Fields, Names, as_list
 
 __all__ = [
+    "ALL",
     "BASELINE",
     "CORRUPTIONS",
     "DEFAULT_RECIPE",
@@ -20,7 +21,9 @@ __all__ = [
     "FIXED",
     "MATCHED",
     "SEVERITIES",
+    "UNEQUAL",
     "Evaluation",
+    "budget",
     "described",
 ]
 
@@ -32,6 +35,9 @@ DIFFUSION = ("reconstruct", "filtered", "one-step")
 
 MATCHED = ("blur", "noise", "field")
 """The controls that match the PSNR of a chosen arm, copy for copy."""
+
+ALL = 0
+"""The budget of all images of the source, as many of each class as there are."""
 
 DEFAULT_RECIPE = Recipe(copies=10, steps=10)
 """The recipe of an evaluation that is given none."""
@@ -45,6 +51,13 @@ FAMILIES = {
     "fixed-trivial-augment": "trivial-augment once for each of as many copies of an image as the "
     "diffusion model makes, instead of anew whenever an image is drawn",
     "fixed-jitter": "jitter in that way",
+    "longer": "flips-crops, for --longer times the steps",
+    "class-balanced": "images drawn so that every class comes as often",
+    "class-weighted": "every image weighs in the loss as much as its class is rare",
+    "balanced-softmax": "the frequencies of the classes added to the logits in training (Ren et "
+    "al. 2020)",
+    "logit-adjusted": "flips-crops, with the frequencies of the classes taken out of its logits "
+    "when it is asked (Menon et al. 2021)",
     "mixup": "pairs of images and labels, mixed (Zhang et al. 2018)",
     "blur": "a blur whose PSNR is, copy for copy, as close as a blur can come to that of the arm "
     "chosen on validation images, for clean and for corrupted ones",
@@ -59,6 +72,12 @@ FAMILIES = {
 
 FIXED = ("fixed-trivial-augment", "fixed-jitter")
 """Changes that are made once: what a change owes to being drawn anew."""
+
+UNEQUAL = ("class-balanced", "class-weighted", "balanced-softmax", "logit-adjusted")
+"""What makes up for classes of unequal size without further images."""
+
+_UNASKED = (*FIXED, *UNEQUAL, "longer")
+"""Families that are trained only if they are named."""
 
 FIRST_SEEDS = 5
 """Seeds before it is first asked whether they are enough: fewer say little of how they differ."""
@@ -81,10 +100,20 @@ _Strength = Annotated[float, Field(gt=0, le=1)]
 _Count = Annotated[int, Field(ge=1)]
 
 
+def _budgets(value: Any) -> Any:
+    """Take what `_numbers` takes, and `all`."""
+    return (ALL,) if value in ("all", ["all"], ("all",)) else _numbers(value)
+
+
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
-_JOINED = ("trivial-augment", "jitter", "mixup", *DIFFUSION)
+_JOINED = ("trivial-augment", "jitter", "mixup", *UNEQUAL, *DIFFUSION)
 """What can be joined."""
+
+
+def budget(labels: int) -> str:
+    """A budget of labelled images in words."""
+    return "all labels" if labels == ALL else f"{labels} labels per class"
 
 
 def described(family: str) -> str:
@@ -100,10 +129,10 @@ def _check_arm(name: str) -> None:
             raise ValueError(f"arms: unknown {part!r}: use {', '.join(FAMILIES)}")
     if len(parts) > 1:
         fit = set(parts) <= set(_JOINED) and len(set(parts)) == len(parts)
-        if not fit or len(set(parts) & set(DIFFUSION)) > 1:
+        if not fit or any(len(set(parts) & set(kind)) > 1 for kind in (DIFFUSION, UNEQUAL)):
             raise ValueError(
-                f"arms: {name} cannot be joined: use {', '.join(_JOINED)}, each once, and one of "
-                "the last three at most"
+                f"arms: {name} cannot be joined: use {', '.join(_JOINED)}, each once, one of the "
+                "last three at most, and one of the four before them"
             )
 
 
@@ -112,8 +141,11 @@ class Evaluation(Fields):
 
     what: ClassVar[str] = "evaluation"
 
-    labels: Annotated[tuple[_Count, ...], Commas(_numbers)] = Field(
-        (20, 50, 100), min_length=1, description="labelled images per class: one budget, or several"
+    labels: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Commas(_budgets)] = Field(
+        (20, 50, 100),
+        min_length=1,
+        description="labelled images per class: one budget, or several; or all, which takes every "
+        "image of the source, as many of each class as there are",
     )
     seeds: int = Field(
         5, ge=2, le=1000, description="number of repetitions, each with its own draw of images"
@@ -125,7 +157,7 @@ class Evaluation(Fields):
         "--validation-source; strength and filters are chosen on them",
     )
     arms: Names = Field(
-        tuple(family for family in FAMILIES if family not in FIXED),
+        tuple(family for family in FAMILIES if family not in _UNASKED),
         min_length=1,
         description="arms to train; flips-crops is always one. trivial-augment+reconstruct does "
         "both in turn, and so do other arms joined by +",
@@ -163,6 +195,9 @@ class Evaluation(Fields):
         "image-classification model to fine-tune: a folder, or org/name[@revision]",
     )
     train_steps: int = Field(600, ge=1, description="optimizer steps of every training")
+    longer: float = Field(
+        2.0, gt=1, description="how many times as long the arm longer trains as the others"
+    )
     train_batch: int = Field(
         64,
         ge=2,
@@ -248,6 +283,8 @@ class Evaluation(Fields):
         for severity in self.severities:
             if severity not in SEVERITIES:
                 raise ValueError(f"severities are whole numbers from 1 to 5, got {severity}")
+        if ALL in self.labels and len(self.labels) > 1:
+            raise ValueError("labels: all goes with no other number")
         for field in ("labels", "strengths", "one_step_strengths", "severities"):
             if sorted(set(getattr(self, field))) != list(getattr(self, field)):
                 raise ValueError(f"{field}: give each value once, in ascending order")

@@ -192,7 +192,7 @@ def test_what_takes_an_images_place_brings_its_class() -> None:
     images, pool = four_shades()
     lesson = Lesson(images, np.arange(4), 4, pool, moved=False)
     settings = Evaluation(train_batch=8, train_steps=20)
-    found = list(_batches(lesson, settings, 0))
+    found = list(_batches(lesson, settings, 0, settings.train_steps))
     assert len(found) == 20
     for batch, targets, weights in found:
         assert torch.equal(weights, torch.ones(8))
@@ -200,7 +200,7 @@ def test_what_takes_an_images_place_brings_its_class() -> None:
             assert image[0, 0, 0] == 60 * int(target) - (place >= 4)
             assert place < 4 or int(target) in (1, 2)
     again = Lesson(images, np.arange(4), 4, repeated=True, moved=False)
-    batch, targets, _ = next(_batches(again, settings, 0))
+    batch, targets, _ = next(_batches(again, settings, 0, settings.train_steps))
     assert np.array_equal(batch[:4], batch[4:])
     assert torch.equal(targets[:4], targets[4:])
 
@@ -209,7 +209,7 @@ def test_augmented_images_have_their_share_their_weight_and_softer_labels() -> N
     images, pool = four_shades()
     settings = Evaluation(train_batch=8, train_steps=3, share=0.3, weight=0.25)
     lesson = Lesson(images, np.arange(4), 4, pool, moved=False, softened=0.4)
-    for batch, targets, weights in _batches(lesson, settings, 0):
+    for batch, targets, weights in _batches(lesson, settings, 0, settings.train_steps):
         made = batch[:, 0, 0, 0] % 60 == 59
         assert made.tolist() == [False] * 6 + [True] * 2
         assert torch.equal(weights, torch.tensor([1.0] * 6 + [0.25] * 2))
@@ -217,7 +217,7 @@ def test_augmented_images_have_their_share_their_weight_and_softer_labels() -> N
         assert torch.allclose(largest, torch.tensor([1.0] * 6 + [0.7] * 2))
         assert torch.allclose(rest[6:], torch.tensor(0.1))
     repeated = Lesson(images, np.arange(4), 4, repeated=True, moved=False)
-    batch, _, weights = next(_batches(repeated, settings, 0))
+    batch, _, weights = next(_batches(repeated, settings, 0, settings.train_steps))
     assert np.array_equal(batch[6:], batch[:2])
     assert torch.equal(weights, torch.ones(8))
 

@@ -68,14 +68,14 @@ def test_controls_are_as_far_from_their_images_as_the_copies_they_are_matched_to
 def test_a_pool_draws_what_is_there_of_the_image_at_each_place(pool: Pool) -> None:
     random = np.random.default_rng(0)
     places = np.array([0, 3] * 50)
-    whose, drawn = pool.draw(places, random)
+    whose, drawn, _ = pool.draw(places, random)
     assert np.array_equal(whose, places)
     found = [{k for k in range(2) if np.array_equal(pool.copies[n, k], image)} for n, image in
              zip(places, drawn, strict=True)]  # fmt: skip
     assert set.union(*found[0::2]) == {0, 1}
     assert set.union(*found[1::2]) == {0}
     none_of_3 = pool.kept(np.arange(6)[:, None] != [3, 3])
-    whose, others = none_of_3.draw(np.full(40, 3), random)
+    whose, others, _ = none_of_3.draw(np.full(40, 3), random)
     for owner, image in zip(whose, others, strict=True):
         assert any(np.array_equal(pool.copies[owner, k], image) for k in range(2))
     assert 3 not in whose
@@ -178,11 +178,11 @@ def test_hue_is_turned_and_lightness_stays(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_copy_is_changed_whenever_it_is_drawn(pool: Pool) -> None:
     places, darker = np.zeros(5, dtype=np.int64), lambda images, random: images // 2
-    _, plain = pool.draw(places, np.random.default_rng(0))
-    whose, changed = Changed(pool, [darker, darker]).draw(places, np.random.default_rng(0))
+    _, plain, _ = pool.draw(places, np.random.default_rng(0))
+    whose, changed, _ = Changed(pool, [darker, darker]).draw(places, np.random.default_rng(0))
     assert np.array_equal(whose, places)
     assert np.array_equal(changed, plain // 2 // 2)
-    _, own = Changed(Labelled(pictures()), [darker]).draw(places, np.random.default_rng(0))
+    _, own, _ = Changed(Labelled(pictures()), [darker]).draw(places, np.random.default_rng(0))
     assert np.array_equal(own, pictures()[places] // 2)
 
 
@@ -190,7 +190,7 @@ def test_a_fixed_copy_is_changed_once() -> None:
     pool = fixed(pictures(), jitter, 3, np.random.default_rng(0))
     assert pool.copies.shape == (6, 3, 28, 28, 1)
     assert pool.psnr[4, 2] == pytest.approx(_psnr(pool.copies[4, 2], pictures()[4]))
-    _, drawn = pool.draw(np.repeat(4, 100), np.random.default_rng(1))
+    _, drawn, _ = pool.draw(np.repeat(4, 100), np.random.default_rng(1))
     assert {one.tobytes() for one in drawn} == {one.tobytes() for one in pool.copies[4]}
 
 

@@ -45,7 +45,8 @@ def scored(**means: float) -> pd.DataFrame:
                     accuracy = mean + shared[seed] + random.normal(0, 0.1) - 5 * severity
                     rows.append((arm.name, 20, seed, split, corruption, severity, accuracy, 20.0))
     columns = ["arm", "labels", "seed", "split", "corruption", "severity", "accuracy", "psnr"]
-    return pd.DataFrame(rows, columns=columns).assign(**dict.fromkeys(MEASURES, np.nan))
+    unknown = dict.fromkeys(MEASURES, np.nan)
+    return pd.DataFrame(rows, columns=columns).assign(seconds=4.0, **unknown)
 
 
 def verdict_on(scores: pd.DataFrame, arms: list[Arm], of: str) -> Verdict:
@@ -108,6 +109,16 @@ def test_differences_are_paired_and_corrected() -> None:
     of_mixup = scores[(scores["arm"] == "mixup") & (scores["split"] == "test")]
     corrupted = of_mixup[of_mixup["corruption"] != "clean"]
     assert row["accuracy"] == pytest.approx(corrupted["accuracy"].mean())
+
+
+def test_an_arm_costs_its_training_and_its_images() -> None:
+    scores = scored()
+    scores.loc[scores["arm"] == "mixup", "seconds"] = 10.0
+    scores.loc[scores["arm"] == "blur for corrupted", "seconds"] = 0.0  # that of the other blur
+    table = summary_table(scores, ARMS, making={"reconstruct 0.6": 12.0}).set_index("arm")
+    costs = table[table["of"] == "clean"]["cost"]
+    assert (costs["mixup"], costs["reconstruct 0.3"], costs["reconstruct 0.6"]) == (2.5, 1.0, 4.0)
+    assert np.isnan(costs["blur for corrupted"])
 
 
 def test_nothing_on_trial_has_no_verdict() -> None:

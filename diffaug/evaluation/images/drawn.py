@@ -17,6 +17,7 @@ from diffaug.evaluation.images.found import Found
 from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture
 from diffaug.evaluation.images.split import Split, draw
 from diffaug.evaluation.plan import EvaluationPlan
+from diffaug.evaluation.settings import ALL
 
 __all__ = ["Drawn", "Passed", "PictureId"]
 
@@ -57,7 +58,7 @@ class _Listing:
     def at(self, places: NDArray[np.int64]) -> list[PictureId]:
         return [(self.pixels[place], self.labels[place]) for place in places]
 
-    def draw(self, seed: int, per_class: int, validation: int) -> Split:
+    def draw(self, seed: int, per_class: int | None, validation: int) -> Split:
         labels = np.array(self.labels, dtype=np.int64)
         return draw(labels, self.pixels, seed, per_class, validation)
 
@@ -109,7 +110,8 @@ class Drawn:
             (size for listing in listings for size in listing.sizes),
             (mode for listing in listings for mode in listing.modes),
         )
-        most, each, seeds = settings.labels[-1], settings.validation, range(settings.seeds)
+        most = None if settings.labels[-1] == ALL else settings.labels[-1]
+        each, seeds = settings.validation, range(settings.seeds)
         drawn = [source.draw(seed, most, 0 if apart is not None else each) for seed in seeds]
         validation = [
             source.at(split.validation)

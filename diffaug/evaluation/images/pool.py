@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,29 @@ from diffaug import storage
 from diffaug.evaluation.images.corruptions import Images
 from diffaug.evaluation.images.pictures import Pictures, as_array
 from diffaug.output.layout import Output
+from diffaug.output.run import the_run
 from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
 
-__all__ = ["Places", "Pool", "psnr_of", "read_pool"]
+__all__ = ["Draw", "Places", "Pool", "psnr_of", "read_pool"]
 
 Places = NDArray[np.int64]
 """(N,), places of labelled images."""
+
+
+class Draw(NamedTuple):
+    """Variants of labelled images.
+
+    Attributes:
+        places: (N,), the labelled images that they are of.
+        images: uint8 (N, H, W, C).
+        classes: (N,), their classes; None: those of the labelled images.
+    """
+
+    places: Places
+    images: Images
+    classes: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +46,15 @@ class Pool:
         copies: uint8 (N, K, H, W, C).
         there: bool (N, K), which of them can be drawn.
         psnr: (N, K), against their image, in dB; NaN where a copy is missing.
+        classes: int64 (N, K), the class of each; None: that of its image.
     """
 
     copies: NDArray[np.uint8]
     there: NDArray[np.bool_]
     psnr: NDArray[np.float64]
+    classes: NDArray[np.int64] | None = None
 
-    def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
+    def draw(self, places: Places, random: np.random.Generator) -> Draw:
         """One copy of the image at each place, and the places whose copies were in fact drawn.
 
         An image without copies gives up its turn to another image that has some. It does not stand
@@ -51,15 +68,17 @@ class Pool:
         places[lost] = random.choice(np.flatnonzero(counts), lost.sum())
         picked = starts[places] + (random.random(len(places)) * counts[places]).astype(np.int64)
         image, copy = which[picked].T
-        return image, self.copies[image, copy]
+        classes = None if self.classes is None else self.classes[image, copy]
+        return Draw(image, self.copies[image, copy], classes)
 
     def first(self, count: int) -> Pool:
         """The copies of the first `count` images."""
-        return Pool(self.copies[:count], self.there[:count], self.psnr[:count])
+        classes = None if self.classes is None else self.classes[:count]
+        return Pool(self.copies[:count], self.there[:count], self.psnr[:count], classes)
 
     def kept(self, there: NDArray[np.bool_]) -> Pool:
         """The pool without the copies that are not `there`."""
-        return Pool(self.copies, self.there & there, self.psnr)
+        return replace(self, there=self.there & there)
 
 
 def psnr_of(copies: NDArray[Any], image: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -80,13 +99,18 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
         All copies, and (N, K) which of them pass the recipe's filters.
     """
     columns = ["source_key", "copy", "status", "score_psnr", "output_shard", "output_key"]
-    rows = pd.read_parquet(Output(output).manifest, columns=columns)
+    towards = ["to_label"] if "to_label" in the_run(output).columns else []
+    rows = pd.read_parquet(Output(output).manifest, columns=[*columns, *towards])
     shape = (len(of), int(rows["copy"].max()) + 1, *of.images.shape[1:])
     pool = Pool(
         np.zeros(shape, dtype=np.uint8), np.zeros(shape[:2], dtype=bool), np.full(shape[:2], np.nan)
     )
     passed, mode = np.zeros(shape[:2], dtype=bool), "L" if shape[-1] == 1 else "RGB"
     rows = rows[rows["status"] != "failed"]
+    if towards:
+        classes = np.repeat(of.labels[:, None], shape[1], axis=1)
+        classes[rows["source_key"].astype(int), rows["copy"]] = rows["to_label"]
+        pool = replace(pool, classes=classes)
     places = {
         key: (int(source), copy, psnr, status)
         for key, source, copy, psnr, status in rows[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,11 @@ class Split:
 
 
 def draw(
-    labels: NDArray[np.int64], pixels: Sequence[str], seed: int, per_class: int, validation: int
+    labels: NDArray[np.int64],
+    pixels: Sequence[str],
+    seed: int,
+    per_class: int | None,
+    validation: int,
 ) -> Split:
     """Draw a class-balanced split.
 
@@ -39,7 +44,7 @@ def draw(
         labels: (N,), the classes.
         pixels: the N digests of their pixels.
         seed: selects the draw.
-        per_class: labelled samples of each class.
+        per_class: labelled samples of each class; None: every one that is not for validation.
         validation: validation samples of each class.
 
     Raises:
@@ -49,12 +54,14 @@ def draw(
     labelled, held_out = list[list[int]](), list[int]()
     for label in np.unique(labels):
         places = sorted(np.flatnonzero(labels == label).tolist(), key=ranks.__getitem__)
-        if len(places) < per_class + validation:
+        needed = (1 if per_class is None else per_class) + validation
+        if len(places) < needed:
             raise ConfigError(
-                f"class {label} has {len(places)} samples, but {per_class} labelled and "
+                f"class {label} has {len(places)} samples, but {needed - validation} labelled and "
                 f"{validation} validation samples are needed: ask for fewer, or give more"
             )
-        labelled.append(places[:per_class])
-        held_out += places[len(places) - validation :]
-    in_turn = np.array(labelled, dtype=np.int64).T.reshape(-1)
-    return Split(in_turn, np.array(held_out, dtype=np.int64))
+        rest = len(places) - validation
+        labelled.append(places[: rest if per_class is None else per_class])
+        held_out += places[rest:]
+    in_turn = [place for row in zip_longest(*labelled) for place in row if place is not None]
+    return Split(np.array(in_turn, dtype=np.int64), np.array(held_out, dtype=np.int64))

@@ -15,7 +15,7 @@ from diffaug.evaluation.images.elsewhere import load_elsewhere
 from diffaug.evaluation.images.pool import Pool, read_pool
 from diffaug.evaluation.images.sets import labelled, scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
-from diffaug.evaluation.settings import FIXED
+from diffaug.evaluation.settings import ALL, FIXED, UNEQUAL
 from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
 from diffaug.evaluation.trials.record import (
     Hits,
@@ -42,7 +42,7 @@ def run_group(output: str, labels: int, seed: int, arms: Iterable[Arm]) -> Itera
     Args:
         output: OUTPUT of an evaluation whose images are generated. Matched controls require that
             all other arms are done, for all seeds.
-        labels: labelled images per class.
+        labels: labelled images per class; ALL: as many as there are.
         seed: which draw.
         arms: which arms.
     """
@@ -61,7 +61,8 @@ class _Group:
         self._plan, self._output, self._labels, self._seed = plan, output, labels, seed
         self._whole = labelled(output, seed)
         self._classes = np.unique(self._whole.labels)
-        self._pictures = self._whole.first(labels * len(self._classes))
+        count = len(self._whole) if labels == ALL else labels * len(self._classes)
+        self._pictures = self._whole.first(count)
         # what trials share is kept for as long as their group: another evaluation may come to lie
         # under the same path
         self._sets = list(scored_sets(output, seed))
@@ -97,7 +98,7 @@ class _Group:
             psnr=_mean_psnr(pool),
             like=None if like is None else like.name,
             like_psnr=like_psnr,
-            steps=self._plan.settings.train_steps,
+            steps=round(self._longer(arm) * self._plan.settings.train_steps),
             seconds=round(time.monotonic() - began, 3),
             scores=tuple(scores),
         )
@@ -145,8 +146,13 @@ class _Group:
             repeated=arm.family == "oversampled",
             mixed="mixup" in parts,
             softened=self._plan.settings.soften * (strength or 0) * (pool is not None),
+            unequal=next((part for part in parts if part in UNEQUAL), None),
         )
-        return train_classifier(lesson, self._plan.settings, self._seed, self._plan.execution)
+        settings, execution = self._plan.settings, self._plan.execution
+        return train_classifier(lesson, settings, self._seed, execution, self._longer(arm))
+
+    def _longer(self, arm: Arm) -> float:
+        return self._plan.settings.longer if arm.family == "longer" else 1.0
 
     def _targets(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Classes counted from 0."""
@@ -172,7 +178,11 @@ class _Group:
 
     def _made(self, arm: Arm) -> Pool:
         whole, _ = self._pool(arm)
-        return whole.first(len(self._pictures))
+        pool = whole.first(len(self._pictures))
+        if pool.classes is None:
+            return pool
+        known = np.isin(pool.classes, self._classes)
+        return replace(pool, classes=self._targets(pool.classes)).kept(known)
 
     def _matched(self, family: str, like: Pool) -> Pool:
         images, pixels = self._pictures.images, self._pictures.pixels
@@ -195,7 +205,8 @@ class _Group:
         images, copies = pool.there.shape
         found = self._judge.confidences(pool.copies.reshape(-1, *pool.copies.shape[2:]))
         named = found.argmax(axis=1).reshape(images, copies)
-        return pool.kept(named == self._targets(self._pictures.labels)[:, None])
+        meant = self._targets(self._pictures.labels)[:, None]
+        return pool.kept(named == (meant if pool.classes is None else pool.classes))
 
 
 def _mean_psnr(pool: Pool | None) -> float | None:

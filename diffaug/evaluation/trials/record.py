@@ -57,7 +57,7 @@ class Trial(_Record):
 
     Attributes:
         arm: how it was trained.
-        labels: labelled images per class.
+        labels: labelled images per class; ALL: as many as there are.
         seed: the draw of labelled images, and the seed of everything else.
         copies: number of augmented images to draw from; if 0, labelled images replace them. None
             if variants are drawn without limit, or if there are none.

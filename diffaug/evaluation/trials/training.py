@@ -39,6 +39,7 @@ class Lesson:
         moved: whether each image is flipped and cropped at random.
         mixed: whether pairs are mixed, as in mixup.
         softened: how much of the label of an image from `variants` is spread over all classes.
+        unequal: what makes up for classes of unequal size, one of UNEQUAL; None: nothing does.
     """
 
     images: Images
@@ -49,6 +50,14 @@ class Lesson:
     moved: bool = True
     mixed: bool = False
     softened: float = 0.0
+    unequal: str | None = None
+
+    @property
+    def frequencies(self) -> NDArray[np.float64]:
+        """(classes,), the share of each class in the labelled images."""
+        counts = np.bincount(self.targets, minlength=self.classes)
+        shares: NDArray[np.float64] = counts / counts.sum()
+        return shares
 
 
 class Trained:
@@ -57,10 +66,14 @@ class Trained:
     Args:
         model: (B, C, H, W) in [0, 1] to logits (B, classes).
         execution: device and dtype that it runs with.
+
+    Attributes:
+        bias: (classes,), added to the logits of `confidences`.
     """
 
     def __init__(self, model: nn.Module, execution: Execution) -> None:
         self.model = model.to(execution.device)
+        self.bias: Tensor | float = 0.0
         self._device = torch.device(execution.device)
         self._autocast = torch.autocast(
             self._device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16"
@@ -78,13 +91,20 @@ class Trained:
         with torch.inference_mode():
             begins = range(0, len(images), _AT_ONCE)
             parts = [self.logits(images[begin : begin + _AT_ONCE]) for begin in begins]
-            return torch.cat(parts).softmax(dim=1).cpu().numpy()
+            return (torch.cat(parts) + self.bias).softmax(dim=1).cpu().numpy()
 
 
 def train_classifier(
-    lesson: Lesson, settings: Evaluation, seed: int, execution: Execution
+    lesson: Lesson, settings: Evaluation, seed: int, execution: Execution, longer: float = 1.0
 ) -> Trained:
     """Train with AdamW and a one-cycle learning rate, for the number of steps in `settings`.
+
+    Args:
+        lesson: what it trains on.
+        settings: of the evaluation.
+        seed: of everything random.
+        execution: device and dtype.
+        longer: how many times as many steps.
 
     Raises:
         ConfigError: the classifier cannot be loaded.
@@ -92,32 +112,42 @@ def train_classifier(
     _, *sides, channels = lesson.images.shape
     task = Task(channels, lesson.classes, max(sides))
     trained = Trained(new_classifier(settings.classifier, task, seed), execution)
-    model, rate, steps = trained.model, settings.rate, settings.train_steps
+    model, rate, steps = trained.model, settings.rate, round(longer * settings.train_steps)
+    shares = torch.from_numpy(lesson.frequencies).float().to(execution.device)
+    shift = shares.log() if lesson.unequal == "balanced-softmax" else 0.0
     optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.05, fused=True)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=max(steps, 2))
     model.train()
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        for x, y, weights in _batches(lesson, settings, seed):
+        for x, y, weights in _batches(lesson, settings, seed, steps):
             targets, weights = y.to(execution.device), weights.to(execution.device)
-            each = nn.functional.cross_entropy(trained.logits(x), targets, reduction="none")
+            if lesson.unequal == "class-weighted":
+                weights = weights * (targets @ (1 / shares))
+            logits = trained.logits(x) + shift
+            each = nn.functional.cross_entropy(logits, targets, reduction="none")
             loss = (weights * each).sum() / weights.sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             cycle.step()
     model.eval()
+    if lesson.unequal == "logit-adjusted":
+        trained.bias = -shares.log()
     return trained
 
 
 def _batches(
-    lesson: Lesson, settings: Evaluation, seed: int
+    lesson: Lesson, settings: Evaluation, seed: int, steps: int
 ) -> Iterator[tuple[Images, Tensor, Tensor]]:
     """Batches of images, soft labels (B, classes), and weights in the loss (B,)."""
-    size, steps = settings.train_batch, settings.train_steps
+    size = settings.train_batch
     kept = size - settings.augmented_per_batch
     random, shape = np.random.default_rng(seed), lesson.images.shape[1:]
-    order = _endless(len(lesson.images), random)
+    if lesson.unequal == "class-balanced":
+        order = _endless_by_class(lesson.targets, random)
+    else:
+        order = _endless(len(lesson.images), random)
     one_hot = np.eye(lesson.classes, dtype=np.float32)
     weights = np.ones(size, dtype=np.float32)
     if lesson.variants is not None:
@@ -128,14 +158,16 @@ def _batches(
         if lesson.repeated:
             places[:, kept:] = np.resize(places[:, :kept].T, (size - kept, count)).T
         images = lesson.images[places]
+        targets = lesson.targets[places]
         if lesson.variants is not None:
-            whose, drawn = lesson.variants.draw(places[:, kept:].ravel(), random)
-            places[:, kept:] = whose.reshape(count, size - kept)
-            images[:, kept:] = drawn.reshape(count, size - kept, *shape)
+            drawn = lesson.variants.draw(places[:, kept:].ravel(), random)
+            classes = lesson.targets[drawn.places] if drawn.classes is None else drawn.classes
+            targets[:, kept:] = classes.reshape(count, size - kept)
+            images[:, kept:] = drawn.images.reshape(count, size - kept, *shape)
         if lesson.moved:
             images = flips_and_crops(images.reshape(-1, *shape), random)
-        for batch, whose in zip(images.reshape(count, size, *shape), places, strict=True):
-            x, y, w = batch, one_hot[lesson.targets[whose]], weights
+        for batch, of in zip(images.reshape(count, size, *shape), targets, strict=True):
+            x, y, w = batch, one_hot[of], weights
             if lesson.variants is not None:
                 y[kept:] += lesson.softened * (1 / lesson.classes - y[kept:])
             if lesson.mixed:
@@ -160,3 +192,12 @@ def _endless(count: int, random: np.random.Generator) -> Iterator[int]:
     """Endless passes over all places, each in a new random order."""
     while True:
         yield from random.permutation(count).tolist()
+
+
+def _endless_by_class(targets: NDArray[np.int64], random: np.random.Generator) -> Iterator[int]:
+    """Endless places, of each class as many; those of a class in endless passes."""
+    of_class = [np.flatnonzero(targets == number) for number in np.unique(targets)]
+    passes = [_endless(len(places), random) for places in of_class]
+    while True:
+        for number in random.permutation(len(of_class)):
+            yield int(of_class[number][next(passes[number])])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images, as_bytes
-from diffaug.evaluation.images.pool import Places, Pool, psnr_of
+from diffaug.evaluation.images.pool import Draw, Places, Pool, psnr_of
 from diffaug.evaluation.trials.trivial_augment import away_from, trivial_augment
 
 __all__ = [
@@ -35,8 +35,8 @@ Change = Callable[[Images, np.random.Generator], Images]
 class Variants(Protocol):
     """A source of variants of the labelled images, such as a `Pool`."""
 
-    def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
-        """One variant of the image at each place, and the places whose variants they are."""
+    def draw(self, places: Places, random: np.random.Generator) -> Draw:
+        """One variant of the image at each place."""
         ...
 
 
@@ -63,9 +63,9 @@ class Labelled:
 
     images: Images
 
-    def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
+    def draw(self, places: Places, random: np.random.Generator) -> Draw:
         """The image at each place."""
-        return places, self.images[places]
+        return Draw(places, self.images[places])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,13 @@ class Changed:
     variants: Variants
     changes: Sequence[Change]
 
-    def draw(self, places: Places, random: np.random.Generator) -> tuple[Places, Images]:
-        """One changed variant of the image at each place, and the places it is of."""
-        places, images = self.variants.draw(places, random)
+    def draw(self, places: Places, random: np.random.Generator) -> Draw:
+        """One changed variant of the image at each place."""
+        drawn = self.variants.draw(places, random)
+        images = drawn.images
         for change in self.changes:
             images = change(images, random)
-        return places, images
+        return drawn._replace(images=images)
 
 
 def fixed(images: Images, change: Change, copies: int, random: np.random.Generator) -> Pool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
+from statistics import fmean
 from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.evaluation.arms import arms_of, matched_arms
+from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.images.found import read_found
 from diffaug.evaluation.images.generate import pools_of
 from diffaug.evaluation.plan import EvaluationPlan
@@ -28,7 +30,7 @@ from diffaug.evaluation.verdict.page import markdown_page
 from diffaug.evaluation.verdict.plots import draw_plots
 from diffaug.evaluation.verdict.summary import summary_table
 from diffaug.output.evaluation import EvaluationOutput
-from diffaug.output.summary import summarise
+from diffaug.output.summary import Summary, summarise
 
 __all__ = ["conclude"]
 
@@ -50,7 +52,11 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
     seeds = range(count)
     trials = [one for labels in settings.labels for one in read_trials(output, arms, labels, seeds)]
     scores = scores_table(trials)
-    summary = summary_table(scores, arms, settings.measure)
+    made = {
+        arm.name: [summarise(files.pool(seed, arm.name)) for seed in seeds]
+        for arm in pools_of(plan)
+    }
+    summary = summary_table(scores, arms, settings.measure, _making(arms, made))
     evidence = [
         weigh(
             scores,
@@ -76,7 +82,7 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         leakage(saw, plan.recipe.condition, one_set, plan.recipe.judges, elsewhere),
         notes_on(settings, found, trials, verdicts),
     )
-    cost = _cost(plan, files, trials, count)
+    cost = _cost(plan, list(chain.from_iterable(made.values())), trials, count)
     plots = draw_plots(summary, files.folder / "results")
     for name, table in (("scores", scores), ("summary", summary)):
         data = io.BytesIO()
@@ -93,13 +99,20 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
     return conclusion
 
 
+def _making(arms: Sequence[Arm], made: Mapping[str, Sequence[Summary]]) -> dict[str, float]:
+    """Seconds that the images of a seed took, for each arm that has images made for it."""
+    found = dict[str, float]()
+    for arm in arms:
+        if (of := arm.made) is not None:
+            pool = Arm("reconstruct", of.strength) if of.family == "filtered" else of
+            found[arm.name] = fmean(one.seconds for one in made[pool.name])
+    return found
+
+
 def _cost(
-    plan: EvaluationPlan, files: EvaluationOutput, trials: Sequence[Trial], seeds: int
+    plan: EvaluationPlan, made: Sequence[Summary], trials: Sequence[Trial], seeds: int
 ) -> dict[str, Any]:
     """Images and seconds spent on generating and on training."""
-    made = [
-        summarise(files.pool(seed, arm.name)) for seed in range(seeds) for arm in pools_of(plan)
-    ]
     return {
         "generated_images": sum(one.planned - one.failed for one in made),
         "filtered_images": sum(one.filtered for one in made),

@@ -32,7 +32,7 @@ class Evidence:
     Each interval and each p-value stands for itself.
 
     Attributes:
-        labels: labelled images per class.
+        labels: labelled images per class; ALL: as many as there are.
         of: `clean` or `corrupted`.
         measure: what is compared: `accuracy` or `balanced`.
         arm: the arm chosen on validation images.

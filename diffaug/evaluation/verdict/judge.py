@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from diffaug.evaluation.settings import budget
 from diffaug.evaluation.statistics import ALPHA, Estimate, holm
 from diffaug.evaluation.verdict.evidence import Evidence
 
@@ -73,8 +74,8 @@ def _verdict(
         **{field.name: getattr(one, field.name) for field in fields(one)},
         word=word,
         transfer=owed,
-        sentence=f"{one.labels} labels per class, {one.of} images: {found}. {one.arm}, chosen on "
-        f"validation images, changes {MEASURED[one.measure]} by {signed(one.gain)} points "
+        sentence=f"{budget(one.labels).capitalize()}, {one.of} images: {found}. {one.arm}, chosen "
+        f"on validation images, changes {MEASURED[one.measure]} by {signed(one.gain)} points "
         f"relative to flips and crops{rest}",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffaug.evaluation.images.found import Found
-from diffaug.evaluation.settings import Evaluation
+from diffaug.evaluation.settings import Evaluation, budget
 from diffaug.evaluation.trials.record import Trial
 from diffaug.evaluation.verdict.evidence import Evidence
 
@@ -81,7 +81,7 @@ def _on_trials(trials: Sequence[Trial]) -> list[str]:
             "labelled images instead."
         )
     off = [
-        f"{trial.arm.name} with {trial.labels} labels per class ({trial.psnr:.1f} dB, while "
+        f"{trial.arm.name} with {budget(trial.labels)} ({trial.psnr:.1f} dB, while "
         f"{trial.like} has {trial.like_psnr:.1f} dB)"
         for trial in trials
         if trial.seed == 0

@@ -10,7 +10,7 @@ import pandas as pd
 
 from diffaug.evaluation.arms import BASELINE
 from diffaug.evaluation.plan import EvaluationPlan
-from diffaug.evaluation.settings import described
+from diffaug.evaluation.settings import budget, described
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.judge import MEASURED, signed
@@ -45,7 +45,7 @@ def markdown_page(
     notes = map(text, conclusion.notes)  # they name samples
     parts += ["", conclusion.leakage, "", *notes, "", _how(plan, cost), ""]
     for labels in plan.settings.labels:
-        parts += [f"## {labels} labels per class", "", _table(summary, labels), ""]
+        parts += [f"## {budget(labels).capitalize()}", "", _table(summary, labels), ""]
     parts += [f"![{PurePath(name).stem}]({name})" for name in plots]
     families = summary["family"].unique()
     parts += ["", "## The arms", "", *(f"- **{name}**: {described(name)}" for name in families)]
@@ -62,7 +62,8 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
         "that augment. Intervals "
         "are at 95%; those of differences to flips-crops, in brackets, are paired by seed and "
         "corrected for the number of arms in the tables, and not in the verdicts, whose arm was "
-        "chosen on other images. Choices were made on "
+        "chosen on other images. Cost is that of a training and of the images it has, in trainings "
+        "of flips-crops. Choices were made on "
         f"{settings.validation} validation images per class. Generating "
         f"{cost['generated_images']} images took {cost['generating_seconds'] / 60:.0f} minutes "
         f"({1000 * per_image:.0f} ms per image), {cost['trainings']} trainings "
@@ -82,12 +83,13 @@ def _table(summary: pd.DataFrame, labels: int) -> str:
     further = {"accuracy": "accuracy", "balanced": "balanced", "nll": "NLL", "ece": "ECE"}
     del further[rows["measure"].iloc[0]]
     further = {name: shown for name, shown in further.items() if rows[name].notna().all()}
-    lines = ["| arm | PSNR | " + " | ".join([*kinds, *further.values()]) + " |"]
-    lines.append("| :--- | ---: |" + " ---: |" * (len(kinds) + len(further)))
+    lines = ["| arm | cost | PSNR | " + " | ".join([*kinds, *further.values()]) + " |"]
+    lines.append("| :--- | ---: | ---: |" + " ---: |" * (len(kinds) + len(further)))
     for arm in rows["arm"].unique():
         of_arm = rows[rows["arm"] == arm].set_index("of")
         psnr = of_arm["psnr"].iloc[0]
-        cells = ["" if pd.isna(psnr) else f"{psnr:.1f}"]
+        cost = of_arm["cost"].iloc[0]
+        cells = ["" if pd.isna(one) else f"{one:.1f}" for one in (cost, psnr)]
         for of in kinds:
             row = of_arm.loc[of]
             gain = f" ({row['gain']:+.1f} [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}])"

@@ -11,6 +11,7 @@ import pandas as pd
 
 from diffaug import storage
 from diffaug.evaluation.arms import BASELINE
+from diffaug.evaluation.settings import budget
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 from diffaug.evaluation.verdict.judge import MEASURED
 
@@ -82,7 +83,7 @@ def _gains(summary: pd.DataFrame) -> Any:
             axis.axvline(0, color=_INK, lw=0.8)
             axis.set_yticks(range(len(arms)), arms)
             axis.set_ylim(len(arms) - 0.5, -0.5)
-            axis.set_title(f"{labels} labels per class, {of} images", fontsize=9)
+            axis.set_title(f"{budget(labels)}, {of} images", fontsize=9)
             axis.grid(axis="x", color="#e5e7eb", lw=0.6)
     label = f"{_measured(summary)} relative to {BASELINE}, in points; 95% intervals, corrected"
     figure.supxlabel(label, fontsize=9)
@@ -108,7 +109,7 @@ def _strengths(summary: pd.DataFrame) -> Any:
                     linestyle="--" if "+" in str(family) else "-",
                     marker="o", ms=4, lw=1.2, capsize=2, label=family,
                 )  # fmt: skip
-            axis.set_title(f"{labels} labels per class, {of}", fontsize=9)
+            axis.set_title(f"{budget(labels)}, {of}", fontsize=9)
             axis.grid(color="#e5e7eb", lw=0.6)
     lines = axes[0][0].get_legend_handles_labels()
     figure.legend(
@@ -139,5 +140,5 @@ def _corruptions(summary: pd.DataFrame) -> Any:
     axis.set_yticks(range(len(arms)), arms)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    axis.set_title(f"points relative to {BASELINE}, {labels} labels per class", fontsize=9)
+    axis.set_title(f"points relative to {BASELINE}, {budget(labels)}", fontsize=9)
     return figure

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -15,7 +17,10 @@ __all__ = ["summary_table"]
 
 
 def summary_table(
-    scores: pd.DataFrame, arms: Sequence[Arm], measure: str = "accuracy"
+    scores: pd.DataFrame,
+    arms: Sequence[Arm],
+    measure: str = "accuracy",
+    making: Mapping[str, float] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Means, and differences to BASELINE, by budget, arm and kind of test image.
 
@@ -25,11 +30,19 @@ def summary_table(
         scores: see `trials.scores.scores_table`.
         arms: all arms that were trained.
         measure: what the differences are of: `accuracy` or `balanced`.
+        making: seconds that a seed's images of an arm took, at the largest budget, by its name.
     """
     kinds = [CLEAN, CORRUPTED, *scores["corruption"][scores["severity"] > 0].unique()]
     of_arm = scores.drop_duplicates(["labels", "arm", "seed"]).groupby(["labels", "arm"])
-    psnr = of_arm["psnr"].mean()
-    rows = []
+    psnr, seconds = of_arm["psnr"].mean(), of_arm["seconds"].max()
+    rows, most = [], scores["labels"].max()
+
+    def cost(labels: int, arm: Arm) -> float:
+        """Of a training with its images, in trainings of BASELINE; NaN if it is another arm's."""
+        made = making.get(arm.name, 0.0) * (labels / most if most else 1)
+        own = seconds[labels, arm.name] or math.nan
+        return float((own + made) / seconds[labels, BASELINE])
+
     for labels in scores["labels"].unique():
         for of in kinds:
             values, further = per_seed(scores, labels, "test", of), dict[str, Any]()
@@ -48,6 +61,7 @@ def summary_table(
                         "strength": arm.strength,
                         "seeds": len(values[arm.name]),
                         "psnr": psnr[labels, arm.name],
+                        "cost": cost(labels, arm),
                         "accuracy": mean.mean,
                         "accuracy_low": mean.low,
                         "accuracy_high": mean.high,
