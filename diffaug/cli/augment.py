@@ -61,7 +61,7 @@ def augment(
     recipe
         YAML file of recipe fields
     batch_size
-        lanes in the one fixed batch shape [default: 32]
+        lanes in the one fixed batch shape [default: 32, and 4 where there are few images]
     dtype
         float32 or bfloat16 [default: the faster one on this machine]
     device

@@ -18,6 +18,7 @@ from diffaug.execution import Execution, device_class, versions
 from diffaug.job.balance import Shown, count_classes
 from diffaug.job.binding import Binding, different_judges
 from diffaug.job.look import look_at_classes, look_at_pictures
+from diffaug.job.shape import lanes_for
 from diffaug.job.sources import new_sources, without_copies
 from diffaug.judges import judge_digests, load_panel
 from diffaug.models import Checkpoint, at_revision, checkpoint_of, placed, with_suggestions
@@ -60,7 +61,8 @@ def plan_run(
         sources: files, globs, brace ranges or lists, on any fsspec URL.
         output: folder or URL of the output.
         recipe: what to do to each image, or a dict of its fields.
-        batch_size: lanes; by default 32, or those the job began with. Likewise `dtype`, `device`.
+        batch_size: lanes; by default those the job began with or, of a new job, 32, and 4 where
+            there are few images (see `shape.lanes_for`). Likewise `dtype`, `device`.
         allow_mixed: go on with a job begun on another device class or other major versions.
         classes_as_numbered: the numbers of the sources' classes are the model's, whatever names
             they have (see `look`).
@@ -84,7 +86,8 @@ def plan_run(
     recipe = placed(recipe)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if begun is None:
-        execution = Execution.choose(batch_size, dtype, device)
+        lanes = lanes_for(urls, recipe) if batch_size is None else batch_size
+        execution = Execution.choose(lanes, dtype, device)
         run = _new_run(urls, recipe, execution, classes_as_numbered)
         if not recipe.counts_classes:
             return run
