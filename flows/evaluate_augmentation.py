@@ -13,7 +13,7 @@ from diffaug import ConfigError, Recipe, UncommittedError
 from diffaug.evaluation.images.generate import generate, pools_of
 from diffaug.evaluation.images.prepare import prepare
 from diffaug.evaluation.plan import plan_evaluation, read_plan
-from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
+from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation, named
 from diffaug.evaluation.trials.run import missing_trials, rounds, run_trials
 from diffaug.evaluation.verdict.conclude import conclude
 from diffaug.output.markdown import code, text
@@ -70,7 +70,8 @@ def evaluate_augmentation(
         require_absolute(
             source=source, output=output, test=test, validation_source=validation_source
         )
-        require_absolute(augmented=list(settings.made_elsewhere.values()))
+        for field in ("augmented", "further", "control"):
+            require_absolute(**{field: list(named(getattr(settings, field)).values())})
         recipe = recipe or DEFAULT_RECIPE
         require_absolute_models(classifier=settings.classifier, **models_of(recipe))
         shards, _ = packed(output, source, test, validation_source, max_pixels=recipe.max_pixels)

@@ -186,7 +186,8 @@ def _refuse_unused(
         why = "with --search, which tries reconstruct at the strengths of its range"
         unused |= dict.fromkeys(("arms", "strengths", "one_step_strengths", "seeds"), why)
         why = "with --search, which gives no verdict"
-        unused |= dict.fromkeys(("model_saw", "augmented", "measure", "worth", "until"), why)
+        images = ("augmented", "further", "control")
+        unused |= dict.fromkeys((*images, "model_saw", "measure", "worth", "until"), why)
         if len(requested.labels) > 1:
             unused["labels"] = "with --search but for the last of several numbers"
     else:
@@ -202,13 +203,14 @@ def _refuse_unused(
             if not arms.intersection(FIXED):
                 unused["copies"] = why
         plain = {"real", BASELINE, "mixup", "oversampled", "longer", *UNEQUAL}
-        if not requested.augmented and arms <= plain:
+        on_trial = (*requested.augmented, *requested.further)
+        if not on_trial and not requested.control and arms <= plain:
             unused["weight"] = "without an arm that augments"
             if "oversampled" not in arms:
                 unused["share"] = unused["weight"]
         if "longer" not in arms:
             unused["longer"] = "without the arm of that name"
-        if not arms.intersection(DIFFUSION) and not requested.augmented:
+        if not arms.intersection(DIFFUSION) and not on_trial:
             unused |= dict.fromkeys(("worth", "until"), "with nothing on trial")
             if matched := [arm for arm in requested.arms if arm in MATCHED]:
                 raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffaug.evaluation.settings import BASELINE, DIFFUSION, MATCHED, Evaluation
+from diffaug.evaluation.settings import BASELINE, DIFFUSION, MATCHED, Evaluation, named
 
 __all__ = ["BASELINE", "CHOSEN_FOR", "DIFFUSION", "MATCHED", "Arm", "arms_of", "matched_arms"]
 
@@ -21,12 +21,16 @@ class Arm:
         strength: how far the diffusion model noised the images; None if it made none.
         rival_for: for a matched control, which kind of image its rival was chosen for.
         images: URL of the images, if they were made elsewhere.
+        own: whether these have classes of their own, and are of no labelled image.
+        is_control: whether these are a control.
     """
 
     family: str
     strength: float | None = None
     rival_for: str | None = None
     images: str | None = None
+    own: bool = False
+    is_control: bool = False
 
     @property
     def name(self) -> str:
@@ -51,14 +55,17 @@ class Arm:
     @property
     def is_on_trial(self) -> bool:
         """Whether it is on trial rather than a control."""
-        return self.images is not None or self.made is not None
+        return (self.images is not None and not self.is_control) or self.made is not None
 
 
 def arms_of(settings: Evaluation) -> list[Arm]:
     """The arms that do not depend on a choice, controls first."""
     families = [name for name in dict.fromkeys((BASELINE, *settings.arms)) if name not in MATCHED]
     controls = [arm for arm in map(Arm, families) if arm.made is None]
+    for name, url in named(settings.control).items():
+        controls.append(Arm(name, images=url, own=True, is_control=True))
     arms = [*controls, *(Arm(name, images=url) for name, url in settings.made_elsewhere.items())]
+    arms += [Arm(name, images=url, own=True) for name, url in named(settings.further).items()]
     for kind in DIFFUSION:
         strengths = settings.one_step_strengths if kind == "one-step" else settings.strengths
         for family in families:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from diffaug import storage
 from diffaug.errors import ConfigError, explain
-from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
+from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation, named
 from diffaug.execution import Execution, device_class, versions
 from diffaug.models import checkpoint_of
 from diffaug.output.evaluation import EvaluationOutput
@@ -178,10 +178,9 @@ def _flat(plan: EvaluationPlan) -> dict[str, Any]:
     fields = plan.model_dump(mode="json", exclude={"device_class", "model_labels", "versions"})
     for name in ("sources", "validation", "test"):
         fields[name] = list(map(storage.identity, fields[name]))
-    elsewhere = (one.partition("=") for one in fields["settings"]["augmented"])
-    fields["settings"]["augmented"] = [
-        f"{name}={storage.identity(url)}" for name, _, url in elsewhere
-    ]
+    for name in ("augmented", "further", "control"):
+        given = named(fields["settings"][name])
+        fields["settings"][name] = [f"{arm}={storage.identity(url)}" for arm, url in given.items()]
     inner = {f"settings {name}": value for name, value in fields.pop("settings").items()}
     inner |= {f"recipe {name}": value for name, value in fields.pop("recipe").items()}
     return fields | inner

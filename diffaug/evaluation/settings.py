@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -25,6 +26,7 @@ __all__ = [
     "Evaluation",
     "budget",
     "described",
+    "named",
 ]
 
 BASELINE = "flips-crops"
@@ -116,6 +118,11 @@ def budget(labels: int) -> str:
     return "all labels" if labels == ALL else f"{labels} labels per class"
 
 
+def named(given: Iterable[str]) -> dict[str, str]:
+    """What stands behind each name of NAME=SHARDS."""
+    return {name: url for name, _, url in (one.partition("=") for one in given)}
+
+
 def described(family: str) -> str:
     """What a family of arms is, in words: what is joined, in the order in which it is done."""
     parts = sorted(family.split("+"), key=lambda part: (part == "mixup", part not in DIFFUSION))
@@ -167,6 +174,15 @@ class Evaluation(Fields):
         description="NAME=SHARDS or NAME=FOLDER: images made elsewhere, as an arm on trial; each "
         "has the key of its source (where SOURCE is a folder, its path in it), or that, a hyphen "
         "and more",
+    )
+    further: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        (),
+        description="NAME=SHARDS: images with classes of their own, such as samples of a model, as "
+        "an arm on trial; drawn at random, whatever is labelled",
+    )
+    control: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        (),
+        description="NAME=SHARDS: the same as a control, such as images with pseudo-labels",
     )
     measure: Literal["accuracy", "balanced"] = Field(
         "accuracy",
@@ -252,7 +268,7 @@ class Evaluation(Fields):
     @property
     def made_elsewhere(self) -> dict[str, str]:
         """The shards of `augmented`, by their names."""
-        return {name: url for name, _, url in (one.partition("=") for one in self.augmented)}
+        return named(self.augmented)
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -265,16 +281,18 @@ class Evaluation(Fields):
         for name in self.corruptions:
             if name not in CORRUPTIONS:
                 raise ValueError(f"corruptions: unknown {name!r}: use {', '.join(CORRUPTIONS)}")
-        for one in self.augmented:
+        given = {field: getattr(self, field) for field in ("augmented", "further", "control")}
+        for field, one in ((field, one) for field, each in given.items() for one in each):
             name, _, url = one.partition("=")
             taken = any(re.match(rf"{family}($|[-+])", name) for family in FAMILIES)
             if not _NAME.fullmatch(name) or taken or not url:
+                kinds = "NAME=SHARDS or NAME=FOLDER" if field == "augmented" else "NAME=SHARDS"
                 raise ValueError(
-                    "augmented is NAME=SHARDS or NAME=FOLDER, with a name that is no other arm's, "
-                    f"got {one!r}"
+                    f"{field} is {kinds}, with a name that is no other arm's, got {one!r}"
                 )
-        if len(self.made_elsewhere) < len(self.augmented):
-            raise ValueError("augmented: give each name once")
+        every = [*self.augmented, *self.further, *self.control]
+        if len(named(every)) < len(every):
+            raise ValueError("augmented, further, control: give each name once")
         if self.until is not None and self.seeds <= FIRST_SEEDS:
             raise ValueError(
                 f"until requires seeds to add: give the most there may be, above {FIRST_SEEDS}, as "

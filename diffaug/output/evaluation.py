@@ -80,6 +80,10 @@ class EvaluationOutput:
         """The images that another tool made of a seed's labelled images."""
         return self._seed(seed) / f"{name}.npz"
 
+    def further(self, name: str) -> Path:
+        """The shard of images with classes of their own, which all seeds have."""
+        return self.folder / f"further/{name}.tar"
+
     @property
     def test(self) -> Path:
         """The shard of the test images; their corrupted versions lie next to it."""

@@ -15,6 +15,7 @@ from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.images.drawn import Drawn, Passed, PictureId
 from diffaug.evaluation.images.elsewhere import pool_of, read_elsewhere, save_elsewhere
 from diffaug.evaluation.images.found import Found, read_found_if_any, write_found
+from diffaug.evaluation.images.further import take_further
 from diffaug.evaluation.images.pictures import (
     Form,
     Picture,
@@ -67,6 +68,13 @@ def prepare(
     with storage.scratch(output) as scratch:
         _write(plan, drawn, scratch, passed)
         _take_elsewhere(plan, drawn, str(scratch), output)
+        for arm in arms_of(plan.settings):
+            if arm.images is not None and arm.own:
+                place = EvaluationOutput(str(scratch)).further(arm.family)
+                classes = {label for _, label in drawn.labelled[0]}
+                take_further(
+                    arm.family, arm.images, drawn.form, place, classes, set(drawn.tested or ())
+                )
         made = [folder for folder in scratch.iterdir() if folder.is_dir()]
         places = {folder: EvaluationOutput(output).folder / folder.name for folder in made}
         taken = [place for place in places.values() if place.exists()]

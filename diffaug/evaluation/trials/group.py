@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from diffaug.evaluation.arms import BASELINE, CHOSEN_FOR, MATCHED, Arm, arms_of
 from diffaug.evaluation.images.elsewhere import load_elsewhere
+from diffaug.evaluation.images.found import read_found
+from diffaug.evaluation.images.further import Further
+from diffaug.evaluation.images.pictures import read_pictures
 from diffaug.evaluation.images.pool import Pool, read_pool
 from diffaug.evaluation.images.sets import labelled, scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
@@ -76,12 +79,13 @@ class _Group:
         like = self._chosen_for(arm.rival_for) if arm.rival_for else None
         if like is not None and (done := self._done(arm, like)) is not None:
             return done
+        further = self._further(arm)
         pool = self._pool_of(arm if like is None else like)
         like_psnr = _mean_psnr(pool) if like is not None else None
         if arm.family in MATCHED and pool is not None:
             pool = self._matched(arm.family, pool)
         parts = arm.parts if like is None else (arm.family, *like.parts)
-        model = self._train(arm, pool, parts, (like or arm).strength)
+        model = self._train(arm, further or pool, parts, (like or arm).strength)
         if arm.family == BASELINE:
             self._judge = model
         scores, right = list[Score](), list[tuple[str, NDArray[np.bool_]]]()
@@ -94,7 +98,7 @@ class _Group:
             arm=arm,
             labels=self._labels,
             seed=self._seed,
-            copies=None if pool is None else int(pool.there.sum()),
+            copies=_copies(further or pool),
             psnr=_mean_psnr(pool),
             like=None if like is None else like.name,
             like_psnr=like_psnr,
@@ -128,11 +132,15 @@ class _Group:
         return self._chosen[reason]
 
     def _train(
-        self, arm: Arm, pool: Pool | None, parts: Sequence[str], strength: float | None = None
+        self,
+        arm: Arm,
+        pool: Pool | Further | None,
+        parts: Sequence[str],
+        strength: float | None = None,
     ) -> Trained:
         """Train on a pool, and whatever else is joined; a matched control has it from its rival."""
         images = self._pictures.images
-        if pool is not None and not pool.there.any():
+        if _copies(pool) == 0:
             pool = None
         variants: Variants | None = pool
         if changes := [CHANGED[part] for part in parts if part in CHANGED]:
@@ -158,8 +166,18 @@ class _Group:
         """Classes counted from 0."""
         return np.searchsorted(self._classes, labels)
 
+    def _further(self, arm: Arm) -> Further | None:
+        """The images of an arm that have classes of their own; None if it has none."""
+        if not arm.own:
+            return None
+        shard = EvaluationOutput(self._output).further(arm.family)
+        pictures = read_pictures(shard, read_found(self._output).mode)
+        return Further(pictures.images, self._targets(pictures.labels))
+
     def _pool_of(self, arm: Arm) -> Pool | None:
         """The augmented images of an arm; None if it has none."""
+        if arm.own:
+            return None
         if arm.images is not None:
             made = load_elsewhere(self._output, self._seed, arm.family)
             return made.first(len(self._pictures))
@@ -207,6 +225,13 @@ class _Group:
         named = found.argmax(axis=1).reshape(images, copies)
         meant = self._targets(self._pictures.labels)[:, None]
         return pool.kept(named == (meant if pool.classes is None else pool.classes))
+
+
+def _copies(pool: Pool | Further | None) -> int | None:
+    """How many images there are to draw from; None if not from a number of them."""
+    if pool is None:
+        return None
+    return len(pool.images) if isinstance(pool, Further) else int(pool.there.sum())
 
 
 def _mean_psnr(pool: Pool | None) -> float | None:

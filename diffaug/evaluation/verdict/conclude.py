@@ -16,6 +16,7 @@ from diffaug.evaluation.arms import Arm, arms_of, matched_arms
 from diffaug.evaluation.images.found import read_found
 from diffaug.evaluation.images.generate import pools_of
 from diffaug.evaluation.plan import EvaluationPlan
+from diffaug.evaluation.settings import named
 from diffaug.evaluation.trials.record import Trial, read_trials
 from diffaug.evaluation.trials.run import missing_trials
 from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED, scores_table
@@ -70,7 +71,7 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         for of in (CLEAN, CORRUPTED)
     ]
     one_set = found.shared == 1 and len(settings.labels) == 1
-    elsewhere = list(settings.made_elsewhere)
+    elsewhere = [*settings.made_elsewhere, *named(settings.further)]
     saw = settings.model_saw if pools_of(plan) else None
     verdicts = judge(
         [one for one in evidence if one is not None],

@@ -154,7 +154,12 @@ def _picked(on_trial: Sequence[Arm], validation: Mapping[str, NDArray[np.float64
 
 
 def _untried(chosen: Arm, arms: Sequence[Arm], of: str) -> tuple[str, ...]:
-    """The controls without which it is not known whether the diffusion model has any part in it."""
+    """The controls without which it is not known whether the diffusion model has any part in it.
+
+    Images of no labelled image are matched by none.
+    """
+    if chosen.own:
+        return ()
     tried = {arm.family for arm in arms if arm.rival_for == of}
     missing = [f"{name} of its PSNR" for name in MATCHED if name not in tried]
     rest = "+".join(part for part in chosen.parts if part not in DIFFUSION)

@@ -85,7 +85,7 @@ def _gains(summary: pd.DataFrame) -> Any:
             axis.set_ylim(len(arms) - 0.5, -0.5)
             axis.set_title(f"{budget(labels)}, {of} images", fontsize=9)
             axis.grid(axis="x", color="#e5e7eb", lw=0.6)
-    label = f"{_measured(summary)} relative to {BASELINE}, in points; 95% intervals, corrected"
+    label = f"{_measured(summary)} relative to {BASELINE}, in points;\n95% intervals, corrected"
     figure.supxlabel(label, fontsize=9)
     return figure
 

@@ -1,0 +1,75 @@
+"""Further images with classes of their own, such as samples or pseudo-labelled ones, as an arm."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffaug import storage
+from diffaug.errors import ConfigError
+from diffaug.evaluation.images.corruptions import Images
+from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture, write_shard
+from diffaug.evaluation.images.pool import Draw, Places
+from diffaug.recipe import Recipe
+
+__all__ = ["Further", "take_further"]
+
+
+@dataclass(frozen=True, slots=True)
+class Further:
+    """Images that have nothing to do with the labelled ones.
+
+    Attributes:
+        images: uint8 (N, H, W, C).
+        classes: int64 (N,), from 0.
+    """
+
+    images: Images
+    classes: NDArray[np.int64]
+
+    def draw(self, places: Places, random: np.random.Generator) -> Draw:
+        """As many of them as there are places, each as likely."""
+        drawn = random.integers(len(self.images), size=len(places))
+        return Draw(places, self.images[drawn], self.classes[drawn])
+
+
+def take_further(
+    name: str,
+    place: str,
+    form: Form,
+    path: Path,
+    classes: Collection[int],
+    tested: Collection[str],
+) -> None:
+    """Write the images of an arm as a shard of OUTPUT.
+
+    Args:
+        name: of the arm.
+        place: shards with classes: a file, glob or brace range.
+        form: what all images are brought to.
+        path: the shard to write.
+        classes: of the source.
+        tested: digests of the test images' pixels.
+
+    Raises:
+        ConfigError: no image can be used, one has a class that the source lacks or cannot be
+            decoded, or one is a test image.
+        OSError: a shard cannot be read.
+    """
+    left_out = LeftOut()
+    pictures = list(each_picture(storage.expand([place]), Recipe(), left_out))
+    if left_out.count or not pictures:
+        why = f": {left_out.first[0]}" if left_out.first else ""
+        raise ConfigError(
+            f"{name}: {left_out.count} of the {left_out.count + len(pictures)} samples of "
+            f"{storage.public_url(place)} cannot be used{why}"
+        )
+    if strange := {picture.label for picture in pictures} - set(classes):
+        raise ConfigError(f"{name}: no image of the source has the class {min(strange)}")
+    if found := sum(picture.pixels in tested for picture in pictures):
+        raise ConfigError(f"{name}: {found} of its images are test images, pixel for pixel")
+    write_shard(pictures, form, path)
