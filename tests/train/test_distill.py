@@ -133,8 +133,8 @@ def test_what_consistency_teaches_is_the_estimate_at_the_next_time() -> None:
 @pytest.mark.parametrize("objective", ["consistency", "progressive"])
 def test_a_student_comes_nearer_to_its_teacher(objective: str, tmp_path: Path) -> None:
     """Than the teacher itself is with as few calls, which is what the student begins as."""
-    fields: dict[str, Any] = {"steps": 24, "batch_size": 16, "learning_rate": 5e-4, "guidance": 2}
-    fields |= {"teacher_steps": 10, "strength": "0.1:0.5"}
+    fields: dict[str, Any] = {"steps": 24, "batch_size": 16, "learning_rate": 3e-4}
+    fields |= {"teacher_steps": 10, "strength": "0.2:0.8", "guidance": 4, "ema_decay": 0.9}
     if objective == "progressive":
         fields["calls"] = 2
     made = recipe(objective=objective, **fields)
@@ -144,7 +144,7 @@ def test_a_student_comes_nearer_to_its_teacher(objective: str, tmp_path: Path) -
     steps = run(source, tmp_path / "out", made, held_back=held_back)
     assert before is not None
     assert steps[-1].held_back is not None
-    assert steps[-1].held_back > before + 0.5
+    assert steps[-1].held_back > before + 0.4
 
 
 @pytest.fixture(scope="module")
