@@ -280,7 +280,7 @@ class Editor:
         if model.embed_guidance is not None:
             scale = model.embed_guidance(recipe.guidance)
             return replace(edit, condition=(*edit.condition, scale))
-        if recipe.guidance == 1:
+        if recipe.guidance == 1 or model.folded is not None:
             return edit
         away = model.condition(None, recipe.negative_prompt)
         scales, reused = self.guidance_at(edit.trajectory.timesteps)

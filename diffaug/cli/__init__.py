@@ -15,6 +15,7 @@ from cyclopts import CycloptsError
 from diffaug.cli import (  # noqa: F401  each registers its commands
     augment,
     compact,
+    distill,
     doctor,
     evaluate,
     export,

@@ -81,6 +81,7 @@ def sample(
     from diffaug.execution import Execution
     from diffaug.models import find_checkpoint, load_model, suggestion_for, with_suggestions
     from diffaug.models.generate import generate
+    from diffaug.models.unfit import refuse_untaught_noise
     from diffaug.pictures.gallery import write_images
 
     execution = Execution.choose(batch_size, dtype, device)
@@ -94,6 +95,7 @@ def sample(
             f"{checkpoint} takes prompts, and sample supports classes only: generate with "
             "diffusers' own pipeline; diffaug augments with it"
         )
+    refuse_untaught_noise(checkpoint, model, guidance)
     turns = _labels(label, model.denoiser.classes)
     if label != "all" and len(turns) > number:
         raise ConfigError(

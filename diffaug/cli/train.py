@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -14,9 +15,12 @@ from diffaug.cli.folders import packed
 from diffaug.cli.progress import Pace, counted
 from diffaug.cli.steps import advise, beside, command
 from diffaug.errors import ConfigError, require_extra
-from diffaug.train.recipe import OF_CLASSES, OF_DENOISERS, TrainRecipe
+from diffaug.train.recipe import OF_CLASSES, OF_DENOISERS, LoopRecipe, TrainRecipe
 
-__all__ = ["train"]
+if TYPE_CHECKING:
+    from diffaug.train.loop import Step
+
+__all__ = ["follow", "train"]
 
 _PRINT_EVERY = 100
 """Steps between two lines on standard error if there is no live line."""
@@ -114,6 +118,29 @@ def train(
         preview_steps=preview_steps,
         held_back=shards[1],
     )
+    measure = ("loss", "noise loss {:.5f}") if is_denoiser else ("psnr", "PSNR {:.2f} dB")
+    follow(steps_made, made, checkpoint, *measure)
+    if is_denoiser:
+        use = [*sources, beside(sources, "augmented"), "--model", checkpoint]
+        advise(f"next: {command('augment', *use)}")
+    else:
+        use = [*sources, beside(sources, "model"), "--autoencoder", checkpoint]
+        advise(f"next: {command('train', *use)}")
+    return OK
+
+
+def follow(
+    steps_made: Iterable[Step], made: LoopRecipe, checkpoint: str, name: str, measure: str
+) -> None:
+    """Make the steps of a training, and show how far it is.
+
+    Args:
+        steps_made: makes them.
+        made: its recipe.
+        checkpoint: its folder.
+        name: of what is measured on held-out images, in the log.
+        measure: the same for people, with a place for the number.
+    """
     pace, last = Pace(), None
     watched = counted(
         steps_made, made.steps, "training steps", err, pace, done=lambda step: step.step
@@ -123,10 +150,8 @@ def train(
         for skipped in last.newly_skipped:
             err.print(f"skipped {skipped}")
         if last.held_back is not None:
-            measure = "noise loss {:.5f}" if is_denoiser else "PSNR {:.2f} dB"
             line = f"step {last.step}: held-out {measure.format(last.held_back)}"
-            found = {"loss" if is_denoiser else "psnr": last.held_back}
-            err.print(line, "held_back", step=last.step, **found)
+            err.print(line, "held_back", step=last.step, **{name: last.held_back})
         if not err.is_live and (last.step % _PRINT_EVERY == 0 or last.step == made.steps):
             left = pace.left((made.steps - last.step) * made.batch_size)
             err.print(f"step {last.step} of {made.steps}: {pace}  {left} left")
@@ -134,10 +159,3 @@ def train(
         out.print(f"{checkpoint} is already trained: {made.steps} steps")
     else:
         out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
-    if is_denoiser:
-        use = [*sources, beside(sources, "augmented"), "--model", checkpoint]
-        advise(f"next: {command('augment', *use)}")
-    else:
-        use = [*sources, beside(sources, "model"), "--autoencoder", checkpoint]
-        advise(f"next: {command('train', *use)}")
-    return OK

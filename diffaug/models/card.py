@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -16,6 +17,7 @@ from diffaug.models.layout import read_index
 __all__ = [
     "SHIPPED",
     "Card",
+    "Taught",
     "is_shipped",
     "known_cards",
     "read_card",
@@ -25,6 +27,46 @@ __all__ = [
 
 _HERE = Path(__file__).parent
 SHIPPED = _HERE / "shipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """What a student was distilled to.
+
+    Attributes:
+        teacher: what its teacher was called.
+        times: at which it is called, and at no others, rising.
+        guidance: the teacher's guidance scale, which it has with a class; 1: none.
+    """
+
+    teacher: str
+    times: tuple[int, ...]
+    guidance: float
+
+    @classmethod
+    def of(cls, fields: Any) -> Taught | None:
+        """As a card states it; None if it states nothing of the kind.
+
+        Raises:
+            ConfigError: the fields are not what they must be.
+        """
+        if not fields:
+            return None
+        try:
+            times = fields["times"]
+            if isinstance(times, str):
+                low, high = map(int, times.split(":"))
+                times = range(low, high + 1)
+            found = tuple(sorted(map(int, times)))
+            guidance = float(fields.get("guidance", 1))
+            if not found or found[0] < 0 or not 0 <= guidance <= 100:
+                raise ValueError
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ConfigError(
+                "a card's taught must have times, a list of them or lo:hi, and guidance, got "
+                f"{fields!r}"
+            ) from None
+        return cls(teacher=str(fields.get("teacher", "")), times=found, guidance=guidance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +91,7 @@ class Card:
         note: what to know before downloading it.
         evaluated: the verdict of the evaluations made of it, such as `no evidence`; empty if there
             was none.
+        taught: what it was distilled to; None if it was not.
     """
 
     name: str
@@ -66,6 +109,7 @@ class Card:
     run_here: bool = False
     note: str = ""
     evaluated: str = ""
+    taught: Taught | None = None
 
 
 def read_card(folder: Path) -> Card | None:
@@ -96,6 +140,7 @@ def read_card(folder: Path) -> Card | None:
         saw=fields.get("saw", "unknown"),
         labels=labels if isinstance(labels, int) else 0,
         evaluated=fields.get("evaluated", ""),
+        taught=Taught.of(fields.get("taught")),
         run_here=folder.parent == SHIPPED,
     )
 
@@ -107,9 +152,23 @@ def _family(folder: Path) -> str:
         return ""
 
 
-def write_card(folder: Path, classes: Sequence[str], null_class: int | None, text: str) -> None:
-    """Write a new checkpoint's README.md: the fields that diffaug reads, then `text` for people."""
-    fields = {"classes": list(classes), "null_class": null_class}
+def write_card(
+    folder: Path,
+    classes: Sequence[str],
+    null_class: int | None,
+    text: str,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write a new checkpoint's README.md: the fields that diffaug reads, then `text` for people.
+
+    Args:
+        folder: the checkpoint.
+        classes: names of its classes.
+        null_class: the class that means "no class".
+        text: in Markdown.
+        more: further fields, such as `suggested`.
+    """
+    fields = {"classes": list(classes), "null_class": null_class, **more}
     front = yaml.safe_dump({"library_name": "diffusers", "diffaug": fields}, sort_keys=False)
     (folder / "README.md").write_text(f"---\n{front}---\n\n{text}", encoding="utf-8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from functools import lru_cache
 
 from diffaug.diffusion.denoiser import Denoiser
@@ -109,7 +110,9 @@ def load_model(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
         )
     adapter = importlib.import_module(f"diffaug.models.families.{family}")
     model: Pretrained = adapter.load(checkpoint, execution)
-    return model
+    if checkpoint.card is None or (taught := checkpoint.card.taught) is None:
+        return model
+    return replace(model, grid=taught.times, folded=taught.guidance)
 
 
 def read_denoiser(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:

@@ -82,6 +82,8 @@ class Pretrained:
         prompts: the text encoders; None if the model takes no prompts.
         embed_guidance: from a guidance scale to the network's embedding of it, if the network was
             distilled to do in one call what guidance does in two; else None.
+        folded: the guidance scale that a distilled model has with a class, at the price of none;
+            None if it can be guided by any.
         grid: the times at which a distilled model was trained, the only ones at which it is called;
             None if it can be called at any time.
     """
@@ -91,6 +93,7 @@ class Pretrained:
     autoencoder: Autoencoder | None = None
     prompts: Prompts | None = None
     embed_guidance: Callable[[float], Tensor] | None = None
+    folded: float | None = None
     grid: tuple[int, ...] | None = None
 
     @classmethod

@@ -40,7 +40,8 @@ def suggestion_for(recipe: Recipe, checkpoint: Checkpoint) -> Suggestion:
     """What a recipe takes from the card of its model.
 
     It takes strength, steps and sampler, each only if the recipe does not set it. It never takes
-    condition or guidance, which are right only if the user's classes are the model's.
+    condition or guidance, which are right only if the user's classes are the model's; but where a
+    recipe says that they are, a distilled model has the guidance that it was taught.
 
     Args:
         recipe: as the user gave it (`model_fields_set` holds what it sets).
@@ -58,7 +59,11 @@ def suggestion_for(recipe: Recipe, checkpoint: Checkpoint) -> Suggestion:
         )
     taken = {name: suggested[name] for name in unset if name in suggested}
     checked = Recipe.of(taken, where=f"{origin}, suggested")
-    return Suggestion(origin, {name: getattr(checked, name) for name in taken})
+    fields = {name: getattr(checked, name) for name in taken}
+    taught = checkpoint.card.taught if checkpoint.card else None
+    if taught and _asks_for_guidance(recipe):
+        fields["guidance"] = taught.guidance
+    return Suggestion(origin, fields)
 
 
 def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Recipe:
@@ -75,14 +80,21 @@ def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Re
         ConfigError: there is no such model, or its card suggests what no recipe can have.
     """
     unset = _unset(recipe)
-    if not unset:
+    if not unset and not _asks_for_guidance(recipe):
         return recipe
-    fields = suggestion_for(recipe, checkpoint or checkpoint_of(recipe)).fields
-    return recipe.model_copy(update={name: getattr(recipe, name) for name in unset} | {**fields})
+    checkpoint = checkpoint or checkpoint_of(recipe)
+    fields = suggestion_for(recipe, checkpoint).fields
+    update = {name: getattr(recipe, name) for name in unset} | {**fields}
+    return recipe.model_copy(update=update) if update else recipe
 
 
 def _unset(recipe: Recipe) -> list[str]:
     return [name for name in Recipe.suggested if name not in recipe.model_fields_set]
+
+
+def _asks_for_guidance(recipe: Recipe) -> bool:
+    """Whether a distilled model's own guidance is what the recipe leaves unset."""
+    return recipe.condition == "label" and "guidance" not in recipe.model_fields_set
 
 
 def _suggested(checkpoint: Checkpoint) -> tuple[Any, str]:

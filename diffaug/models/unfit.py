@@ -5,8 +5,9 @@ from __future__ import annotations
 from diffaug.errors import ConfigError
 from diffaug.models.pretrained import Pretrained
 from diffaug.recipe import Recipe
+from diffaug.recipe.strength import highest
 
-__all__ = ["refuse_unfit"]
+__all__ = ["refuse_unfit", "refuse_untaught_noise"]
 
 _NEGATIVE = (("negative_prompt", None), ("guidance_interval", "0.0:1.0"), ("guidance_every", 1))
 """Fields about the call that guidance leads away from, with their defaults."""
@@ -32,6 +33,8 @@ def refuse_unfit(recipe: Recipe, model: Pretrained) -> None:
                 "null_class; use condition=label"
             )
         denoiser.check_classes(recipe.condition == "label", recipe.guidance)
+    if model.grid is not None:
+        _refuse_untaught(recipe, model)
     if model.embed_guidance is not None:
         for field, default in _NEGATIVE:
             if getattr(recipe, field) != default:
@@ -44,4 +47,47 @@ def refuse_unfit(recipe: Recipe, model: Pretrained) -> None:
     if recipe.autoencoder and model.autoencoder is None:
         raise ConfigError(
             f"autoencoder: {name} works in pixel space and has no autoencoder to replace"
+        )
+
+
+def _refuse_untaught(recipe: Recipe, model: Pretrained) -> None:
+    """Refuse what a distilled model was not taught: its strengths, and its guidance."""
+    assert model.grid is not None
+    name, last = f"model {recipe.model}", model.denoiser.schedule.num_train_timesteps - 1
+    most = highest(recipe.strength)
+    if round(most * last) > model.grid[-1]:
+        raise ConfigError(
+            f"strength: {name} was taught strengths up to {model.grid[-1] / last:.2g}, got "
+            f"{most:g}: lower it, or use its teacher"
+        )
+    wanted = model.folded if recipe.condition == "label" and model.folded is not None else 1.0
+    if recipe.guidance != wanted:
+        told = "told the class" if recipe.condition == "label" else "told no class"
+        raise ConfigError(
+            f"guidance: {name}, {told}, was taught {wanted:g} alone, got {recipe.guidance:g}: "
+            "leave it out, or use its teacher"
+        )
+    for field, default in _NEGATIVE:
+        if getattr(recipe, field) != default:
+            raise ConfigError(
+                f"{field}: {name} makes one call for guidance and class: leave it out"
+            )
+
+
+def refuse_untaught_noise(reference: str, model: Pretrained, guidance: float) -> None:
+    """Refuse to draw from pure noise by a model that was taught less, or other guidance.
+
+    Raises:
+        ConfigError: it was.
+    """
+    if model.folded is not None and guidance != 1:
+        raise ConfigError(
+            f"guidance: {reference} has the guidance that it was taught, {model.folded:g}: leave "
+            "it out"
+        )
+    last = model.denoiser.schedule.num_train_timesteps - 1
+    if model.grid is not None and model.grid[-1] < last:
+        raise ConfigError(
+            f"model {reference}: it was taught strengths up to {model.grid[-1] / last:.2g} alone: "
+            "to draw from noise, use its teacher"
         )

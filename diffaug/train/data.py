@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, islice
+from typing import TypeVar
 
 import numpy as np
 import webdataset as wds
@@ -21,10 +22,12 @@ from diffaug.pictures.fit import Fit
 from diffaug.shards import Sample, read_samples
 from diffaug.shards.census import Census
 from diffaug.shards.reading import Reading
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe
 from diffaug.train.variation import Variation
 
 __all__ = ["NAMED", "Batch", "Position", "Skipped", "batches", "settle", "usable"]
+
+R = TypeVar("R", bound=LoopRecipe)
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +78,7 @@ class Batch:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def settle(recipe: TrainRecipe, shards: list[str]) -> TrainRecipe:
+def settle(recipe: R, shards: list[str]) -> R:
     """Fill in size and channels, if not given, from the first images that decode.
 
     Raises:
@@ -98,14 +101,14 @@ def settle(recipe: TrainRecipe, shards: list[str]) -> TrainRecipe:
     return recipe.model_copy(update={"size": size, "channels": channels})
 
 
-def _images(shards: list[str], recipe: TrainRecipe) -> Iterator[Image.Image]:
+def _images(shards: list[str], recipe: LoopRecipe) -> Iterator[Image.Image]:
     for shard in shards:
         for sample in _read(shard, recipe):
             with contextlib.suppress(DefectError):
                 yield _decode(sample, recipe)
 
 
-def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator[Batch]:
+def batches(shards: list[str], recipe: LoopRecipe, start: Position) -> Iterator[Batch]:
     """Yield batches endlessly, epoch after epoch, starting at `start`.
 
     Each epoch reads the shards in a new order and passes them through webdataset's shuffle buffer.
@@ -145,7 +148,7 @@ def batches(shards: list[str], recipe: TrainRecipe, start: Position) -> Iterator
             raise ConfigError(f"no sample of the source can be used{why}")
 
 
-def usable(shards: list[str], recipe: TrainRecipe) -> Iterator[tuple[NDArray[np.float32], int]]:
+def usable(shards: list[str], recipe: LoopRecipe) -> Iterator[tuple[NDArray[np.float32], int]]:
     """The image (C, H, W) and class of every usable sample once, in order, as a model takes them.
 
     Unusable samples are logged.
@@ -164,7 +167,7 @@ def usable(shards: list[str], recipe: TrainRecipe) -> Iterator[tuple[NDArray[np.
 
 
 def _shuffled(
-    shards: list[str], recipe: TrainRecipe, epoch: int, census: Census
+    shards: list[str], recipe: LoopRecipe, epoch: int, census: Census
 ) -> Iterator[tuple[str, Sample]]:
     """The samples of an epoch, in its order, each with its shard."""
     seed = recipe.seed * _EPOCH_STRIDE + epoch
@@ -176,7 +179,7 @@ def _shuffled(
     return shuffled
 
 
-def _read(shard: str, recipe: TrainRecipe, census: Census | None = None) -> Iterator[Sample]:
+def _read(shard: str, recipe: LoopRecipe, census: Census | None = None) -> Iterator[Sample]:
     """The samples of a shard; without a census, also keys that are no sample."""
     names = {*recipe.image_key, recipe.label_key} if recipe.class_count else {*recipe.image_key}
     with storage.open_read(shard) as stream:
@@ -186,17 +189,17 @@ def _read(shard: str, recipe: TrainRecipe, census: Census | None = None) -> Iter
             yield from census.of(shard).samples(stream, names.__contains__)
 
 
-def _reading(recipe: TrainRecipe) -> Reading:
+def _reading(recipe: LoopRecipe) -> Reading:
     return Reading(recipe.image_key, recipe.label_key, needs_label=recipe.class_count > 0)
 
 
-def _decode(sample: Sample, recipe: TrainRecipe) -> Image.Image:
+def _decode(sample: Sample, recipe: LoopRecipe) -> Image.Image:
     data = _reading(recipe).image(sample).data
     return decode(data, recipe.max_pixels, recipe.background).shown
 
 
 def _prepare(
-    sample: Sample, recipe: TrainRecipe, variation: Variation | None = None
+    sample: Sample, recipe: LoopRecipe, variation: Variation | None = None
 ) -> tuple[NDArray[np.float32], int]:
     """The image (C, H, W) and class of a sample, as the model takes them."""
     x_0 = _fitted(_decode(sample, recipe), recipe, variation)
@@ -213,7 +216,7 @@ def _prepare(
 
 
 def _fitted(
-    image: Image.Image, recipe: TrainRecipe, variation: Variation | None
+    image: Image.Image, recipe: LoopRecipe, variation: Variation | None
 ) -> NDArray[np.float32]:
     """The image (C, H, W) as the model takes it, with the frame that it has when it is whole."""
     fit = Fit.of(image, recipe.shape, recipe.fit)

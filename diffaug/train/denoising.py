@@ -18,9 +18,9 @@ from diffaug.models.families.taef2 import LICENCE, TAEF2
 from diffaug.models.module import DiffusionModel
 from diffaug.train.held_back import HeldBack
 from diffaug.train.latents import Latents
-from diffaug.train.objective import Denoising
+from diffaug.train.objective import Denoising, Objective
 from diffaug.train.preview import edit_grid, sample_grid
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe, TrainRecipe
 from diffaug.train.trainer import Trainer
 
 __all__ = ["DenoiserTask"]
@@ -35,28 +35,48 @@ class DenoiserTask:
     """See `task.Task`.
 
     Args:
-        recipe: what to train.
+        model: what to train.
+        objective: what each step minimises.
+        recipe: of the training.
         execution: device and dtype.
         latents: of the pictures; None trains on the pictures themselves.
         held_back: shards of held-out images, or None.
 
     Raises:
-        ConfigError: diffusers cannot build or run the network, or no held-out image is usable.
+        ConfigError: no held-out image is usable.
         OSError: a shard cannot be read.
     """
 
     def __init__(
         self,
-        recipe: TrainRecipe,
+        model: DiffusionModel,
+        objective: Objective[DiffusionModel],
+        recipe: LoopRecipe,
         execution: Execution,
         latents: Latents | None = None,
         held_back: list[str] | None = None,
     ) -> None:
         self._latents = latents
-        objective = Denoising(recipe.class_count, recipe.class_dropout, recipe.min_snr_gamma)
-        self.trainer = Trainer(_new(recipe, latents), recipe, execution, objective)
+        self.trainer = Trainer(model, recipe, execution, objective)
         encoded = self.inputs if latents else None
         self._held_back = HeldBack(held_back, recipe, encoded) if held_back else None
+
+    @classmethod
+    def new(
+        cls,
+        recipe: TrainRecipe,
+        execution: Execution,
+        latents: Latents | None = None,
+        held_back: list[str] | None = None,
+    ) -> DenoiserTask:
+        """The task of a recipe, with an untrained network.
+
+        Raises:
+            ConfigError: diffusers cannot build or run the network, or no held-out image is usable.
+            OSError: a shard cannot be read.
+        """
+        objective = Denoising(recipe.class_count, recipe.class_dropout, recipe.min_snr_gamma)
+        return cls(_new(recipe, latents), objective, recipe, execution, latents, held_back)
 
     def inputs(self, x_0: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the network is trained on: the pictures, or their latents."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from diffaug.output.sources import source_shards
 from diffaug.train.data import Position, batches
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe, TrainRecipe
 from diffaug.train.task import prepare
 
 __all__ = ["Forecast", "forecast"]
@@ -31,7 +31,7 @@ class Forecast:
         images_per_second: in the steps alone, once pictures are read.
     """
 
-    recipe: TrainRecipe
+    recipe: LoopRecipe
     parameters: int
     images_per_second: float
 
@@ -54,7 +54,7 @@ class Forecast:
 
 def forecast(
     sources: str | list[str],
-    recipe: TrainRecipe | Mapping[str, Any],
+    recipe: LoopRecipe | Mapping[str, Any],
     *,
     device: str | None = None,
     dtype: str | None = None,
@@ -72,7 +72,9 @@ def forecast(
         OSError: a shard cannot be read.
     """
     shards = sorted(source_shards(sources))
-    settled, _, task = prepare(TrainRecipe.taken(recipe), shards, dtype=dtype, device=device)
+    if not isinstance(recipe, LoopRecipe):
+        recipe = TrainRecipe.taken(recipe)
+    settled, _, task = prepare(recipe, shards, dtype=dtype, device=device)
     batch = next(batches(shards, settled, Position()))
     inputs, taken = task.inputs(batch.x_0), list[float]()
     task.trainer.advance(replace(batch, x_0=inputs))

@@ -14,12 +14,12 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.models.module import DiffusionModel
 from diffaug.train.data import usable
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe
 
 __all__ = ["HeldBack", "held_out"]
 
 
-def held_out(shards: list[str], recipe: TrainRecipe) -> tuple[Tensor, Tensor]:
+def held_out(shards: list[str], recipe: LoopRecipe) -> tuple[Tensor, Tensor]:
     """The images (N, C, H, W) in [-1, 1] of shards, float32, and their classes (N,).
 
     Unusable samples are left out.
@@ -60,7 +60,7 @@ class HeldBack:
     def __init__(
         self,
         shards: list[str],
-        recipe: TrainRecipe,
+        recipe: LoopRecipe,
         encoded: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
     ) -> None:
         self.x_0, self.labels = held_out(shards, recipe)

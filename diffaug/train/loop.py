@@ -22,7 +22,7 @@ from diffaug.output.sources import source_shards
 from diffaug.threads import ahead
 from diffaug.train.data import NAMED, Batch, Position, Skipped, batches
 from diffaug.train.events import Events
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe, TrainRecipe
 from diffaug.train.state import begin, check_folder, read_state, write_checkpoint
 from diffaug.train.task import Task, prepare
 from diffaug.train.trainer import Advance, NotFiniteError
@@ -69,7 +69,7 @@ class Step:
 def train(
     sources: str | list[str],
     checkpoint: str | Path,
-    recipe: TrainRecipe | Mapping[str, Any],
+    recipe: LoopRecipe | Mapping[str, Any],
     *,
     device: str | None = None,
     dtype: str | None = None,
@@ -78,7 +78,7 @@ def train(
     preview_steps: int = 1000,
     held_back: list[str] | None = None,
 ) -> Iterator[Step]:
-    """Train a denoiser or an autoencoder on shards, yielding each step as it is made.
+    """Train a denoiser, an autoencoder or a student, yielding each step as it is made.
 
     Randomness in step k is a function of (seed, k), and the order of the data one of (seed,
     position). So a resumed training continues as if it had not stopped, bit for bit on the same
@@ -87,7 +87,8 @@ def train(
     Args:
         sources: shards: files, globs, brace ranges or lists, on any fsspec URL.
         checkpoint: a local folder (see `train.state`).
-        recipe: what to train, and how; or a dict of its fields.
+        recipe: what to train, and how: a `TrainRecipe` or a dict of its fields, or a
+            `DistillRecipe`.
         device: cpu, cuda or cuda:N; None means cuda if available.
         dtype: float32, or bfloat16 for autocast; None means that of the resumed training, or the
             faster one on this machine.
@@ -102,7 +103,8 @@ def train(
         OSError: a shard cannot be read, or the checkpoint cannot be written.
     """
     storage.refuse_root(str(checkpoint), "CHECKPOINT")
-    recipe = TrainRecipe.taken(recipe)
+    if not isinstance(recipe, LoopRecipe):
+        recipe = TrainRecipe.taken(recipe)
     if not storage.is_local(str(checkpoint)):
         raise ConfigError(f"CHECKPOINT must be a local folder, got {checkpoint}")
     if not checkpoint_minutes > 0 or preview_steps < 1:
@@ -132,7 +134,7 @@ class _Run:
     def __init__(
         self,
         folder: Path,
-        recipe: TrainRecipe,
+        recipe: LoopRecipe,
         execution: Execution,
         shards: list[str],
         task: Task,

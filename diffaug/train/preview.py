@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffaug import storage
+from diffaug.diffusion.samplers import SamplerName
 from diffaug.models.module import DiffusionModel
 from diffaug.pictures.codec import encode
 from diffaug.pictures.grid import grid
@@ -36,7 +37,14 @@ def sample_grid(model: DiffusionModel, path: Path, latents: Latents | None = Non
 
 
 def edit_grid(
-    model: DiffusionModel, x_0: NDArray[np.float32], path: Path, latents: Latents | None = None
+    model: DiffusionModel,
+    x_0: NDArray[np.float32],
+    path: Path,
+    latents: Latents | None = None,
+    strengths: Sequence[float] = _STRENGTHS,
+    steps: int | None = None,
+    sampler: SamplerName = "dpmsolver++",
+    grid: tuple[int, ...] | None = None,
 ) -> None:
     """Draw images next to their reconstructions from several strengths.
 
@@ -47,13 +55,24 @@ def edit_grid(
         x_0: images (B, C, H, W) in [-1, 1].
         path: the PNG to write.
         latents: if it works on latents.
+        strengths: how far they are noised.
+        steps: calls that strength 1 would make; by default 20.
+        sampler: how the steps are made.
+        grid: the only times at which the model is called; None: any.
     """
     shown = {"image": torch.from_numpy(x_0)}
     clean = torch.from_numpy(latents.encoded(x_0)) if latents else shown["image"]
     if latents:
         shown["0"] = latents.decoded(clean)
-    for strength in _STRENGTHS:
-        edited = model.edit(clean, strength, steps=_STEPS, batch_size=_BATCH_SIZE)
+    for strength in strengths:
+        edited = model.edit(
+            clean,
+            strength,
+            steps=steps or _STEPS,
+            sampler=sampler,
+            batch_size=_BATCH_SIZE,
+            grid=grid,
+        )
         shown[f"{strength:g}"] = latents.decoded(edited) if latents else edited
     columns([*shown.values()], [*shown], path)
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from diffaug.recipe.fields import ShardFields
 from diffaug.train.networks import AUTOENCODERS, NETWORKS, check_network
 
-__all__ = ["OF_CLASSES", "OF_DENOISERS", "TrainRecipe"]
+__all__ = ["OF_CLASSES", "OF_DENOISERS", "LoopRecipe", "TrainRecipe"]
 
 OF_CLASSES = ("class_dropout", "label_key", "unlabelled")
 """Fields that only count if classes condition the model."""
@@ -51,35 +51,12 @@ def _check_classes(value: Any) -> Any:
     return count
 
 
-class TrainRecipe(ShardFields):
-    """How a denoiser, or an autoencoder, is trained; a wrong value raises a `ConfigError`."""
+class LoopRecipe(ShardFields):
+    """What every training has: its data and its optimizer."""
 
     what: ClassVar[str] = "training recipe"
+    settled: ClassVar[tuple[str, ...]] = ("size", "channels")
 
-    kind: Literal["denoiser", "autoencoder"] = Field(
-        "denoiser",
-        description="what to train: a denoiser, or an autoencoder for a denoiser to be trained on",
-    )
-    autoencoder: Annotated[str | None, BeforeValidator(_or_none)] = Field(
-        None,
-        description="autoencoder whose latents the denoiser is trained on: a folder that such a "
-        "training or diffusers wrote, one that holds the weights of taef2, or org/name@revision "
-        "on the Hugging Face hub; none trains on pixels",
-    )
-    network: Annotated[
-        dict[str, Any],
-        BeforeValidator(check_network, json_schema_input_type=str | dict[str, Any]),
-    ] = Field(
-        {"preset": "small"},
-        description="tiny, small or base; in a file also a mapping: a preset, and the fields of "
-        "diffusers' UNet2DModel (of an autoencoder: AutoencoderKL) that differ from it",
-    )
-    init: Annotated[str | None, BeforeValidator(_or_none)] = Field(
-        None,
-        description="model to start from, as --model takes it (of an autoencoder: as --autoencoder "
-        "does), with the same network, size, channels and number of classes; none starts from "
-        "random weights",
-    )
     size: Annotated[int | None, BeforeValidator(_or_none)] = Field(
         None,
         ge=8,
@@ -121,15 +98,6 @@ class TrainRecipe(ShardFields):
         "random place and each epoch anew; the rest is enlarged to what the whole would fill; 0 "
         "trains on whole images",
     )
-    schedule: Literal["linear", "scaled-linear", "cosine"] = Field(
-        "linear", description="noise schedule: linear, scaled-linear or cosine"
-    )
-    prediction: Literal["epsilon", "v", "x_0"] = Field(
-        "v", description="what the network predicts: epsilon (the noise), v or x_0"
-    )
-    min_snr_gamma: Annotated[float | None, BeforeValidator(_or_none)] = Field(
-        None, gt=0, description="gamma of min-SNR loss weighting (5 is usual); none weighs evenly"
-    )
     steps: int = Field(10_000, ge=1, description="optimizer steps")
     batch_size: int = Field(64, ge=1, le=65536, description="images per step")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
@@ -148,22 +116,6 @@ class TrainRecipe(ShardFields):
     )
     shuffle: int = Field(2000, ge=1, description="samples in the shuffle buffer in memory")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order, times and noise")
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> Self:
-        if self.kind == "autoencoder" and self.class_count:
-            raise ValueError("classes: an autoencoder takes no classes; leave it out")
-        if self.kind == "autoencoder" and self.autoencoder is not None:
-            raise ValueError(
-                "autoencoder: this is for a denoiser; to start an autoencoder from the weights of "
-                "another, give init"
-            )
-        for name in OF_DENOISERS if self.kind == "autoencoder" else ():
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(
-                    f"{name} does nothing with kind autoencoder: leave one of them out"
-                )
-        return self
 
     @model_validator(mode="after")
     def _check_crop(self) -> Self:
@@ -196,6 +148,60 @@ class TrainRecipe(ShardFields):
         if self.size is None or self.channels is None:
             raise ValueError("size and channels are not settled yet")
         return self.channels, self.size, self.size
+
+
+class TrainRecipe(LoopRecipe):
+    """How a denoiser, or an autoencoder, is trained; a wrong value raises a `ConfigError`."""
+
+    kind: Literal["denoiser", "autoencoder"] = Field(
+        "denoiser",
+        description="what to train: a denoiser, or an autoencoder for a denoiser to be trained on",
+    )
+    autoencoder: Annotated[str | None, BeforeValidator(_or_none)] = Field(
+        None,
+        description="autoencoder whose latents the denoiser is trained on: a folder that such a "
+        "training or diffusers wrote, one that holds the weights of taef2, or org/name@revision "
+        "on the Hugging Face hub; none trains on pixels",
+    )
+    network: Annotated[
+        dict[str, Any],
+        BeforeValidator(check_network, json_schema_input_type=str | dict[str, Any]),
+    ] = Field(
+        {"preset": "small"},
+        description="tiny, small or base; in a file also a mapping: a preset, and the fields of "
+        "diffusers' UNet2DModel (of an autoencoder: AutoencoderKL) that differ from it",
+    )
+    init: Annotated[str | None, BeforeValidator(_or_none)] = Field(
+        None,
+        description="model to start from, as --model takes it (of an autoencoder: as --autoencoder "
+        "does), with the same network, size, channels and number of classes; none starts from "
+        "random weights",
+    )
+    schedule: Literal["linear", "scaled-linear", "cosine"] = Field(
+        "linear", description="noise schedule: linear, scaled-linear or cosine"
+    )
+    prediction: Literal["epsilon", "v", "x_0"] = Field(
+        "v", description="what the network predicts: epsilon (the noise), v or x_0"
+    )
+    min_snr_gamma: Annotated[float | None, BeforeValidator(_or_none)] = Field(
+        None, gt=0, description="gamma of min-SNR loss weighting (5 is usual); none weighs evenly"
+    )
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.kind == "autoencoder" and self.class_count:
+            raise ValueError("classes: an autoencoder takes no classes; leave it out")
+        if self.kind == "autoencoder" and self.autoencoder is not None:
+            raise ValueError(
+                "autoencoder: this is for a denoiser; to start an autoencoder from the weights of "
+                "another, give init"
+            )
+        for name in OF_DENOISERS if self.kind == "autoencoder" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} does nothing with kind autoencoder: leave one of them out"
+                )
+        return self
 
     def unet_config(self, shape: tuple[int, int, int]) -> dict[str, Any]:
         """Fields of the `UNet2DModel` to train, for samples of a shape (C, H, W)."""

@@ -26,12 +26,12 @@ import torch
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe
 
 __all__ = ["begin", "check_folder", "read_state", "write_checkpoint"]
 
 
-def check_folder(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
+def check_folder(checkpoint: Path, recipe: LoopRecipe, resume: bool) -> None:
     """Refuse a folder that `begin` would refuse, before anything slow is done for it.
 
     Args:
@@ -51,10 +51,11 @@ def check_folder(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
                     f"{checkpoint} is not empty and holds no training: choose another CHECKPOINT"
                 )
         return
-    before = TrainRecipe.from_yaml(frozen)
-    for name in TrainRecipe.model_fields:
+    before = type(recipe).from_yaml(frozen)
+    for name in type(recipe).model_fields:
         was, now = getattr(before, name), getattr(recipe, name)
-        if was != now and not (now is None and name in ("size", "channels")):
+        is_unsettled = name in recipe.settled and now == _default(recipe, name)
+        if was != now and not is_unsettled:
             raise ConfigError(
                 f"{checkpoint} holds a training with another recipe: {name} is {was!r} there and "
                 f"{now!r} here; choose another CHECKPOINT"
@@ -66,7 +67,11 @@ def check_folder(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
         )
 
 
-def begin(checkpoint: Path, recipe: TrainRecipe, resume: bool) -> None:
+def _default(recipe: LoopRecipe, name: str) -> Any:
+    return type(recipe).model_fields[name].default
+
+
+def begin(checkpoint: Path, recipe: LoopRecipe, resume: bool) -> None:
     """Create the folder of a training, or check an existing one and clear leftovers of a kill.
 
     Raises:

@@ -14,8 +14,10 @@ from diffaug.execution import Execution
 from diffaug.train.autoencoding import AutoencoderTask
 from diffaug.train.data import Position, batches, settle
 from diffaug.train.denoising import DenoiserTask
+from diffaug.train.distill_recipe import DistillRecipe
 from diffaug.train.latents import Latents, open_autoencoder, scale, scale_as, with_channels
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe, TrainRecipe
+from diffaug.train.student import StudentTask, settled
 from diffaug.train.trainer import Trainer
 
 __all__ = ["Prepared", "Task", "prepare"]
@@ -65,13 +67,13 @@ class Task(Protocol):
 class Prepared(NamedTuple):
     """A training that can begin: its recipe with every field settled, its machine, its task."""
 
-    recipe: TrainRecipe
+    recipe: LoopRecipe
     execution: Execution
     task: Task
 
 
 def prepare(
-    recipe: TrainRecipe,
+    recipe: LoopRecipe,
     shards: list[str],
     checkpoint: Path | None = None,
     *,
@@ -94,6 +96,11 @@ def prepare(
         ConfigError: an argument is invalid.
         OSError: a shard cannot be read.
     """
+    if isinstance(recipe, DistillRecipe):
+        recipe = settled(recipe, dtype, device)
+        execution = Execution.choose(recipe.batch_size, dtype, device)
+        return Prepared(recipe, execution, StudentTask(recipe, execution, held_back))
+    assert isinstance(recipe, TrainRecipe)
     vae = None
     if recipe.autoencoder is not None:
         vae = open_autoencoder(recipe, checkpoint)
@@ -113,7 +120,7 @@ def prepare(
         latents = None
         if vae is not None:
             latents = Latents(vae, recipe.shape, execution, keep=not recipe.crop)
-        task = DenoiserTask(recipe, execution, latents, held_back)
+        task = DenoiserTask.new(recipe, execution, latents, held_back)
     if recipe.init is not None and not resumed:
         task.begin_with(recipe.init)
     return Prepared(recipe, execution, task)

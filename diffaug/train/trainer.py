@@ -15,7 +15,7 @@ from diffaug.errors import DiffaugError
 from diffaug.execution import Execution
 from diffaug.train.data import Batch
 from diffaug.train.objective import Objective
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe
 
 __all__ = ["Advance", "NotFiniteError", "Trainer"]
 
@@ -52,7 +52,7 @@ class Trainer(Generic[M]):
     """
 
     def __init__(
-        self, model: M, recipe: TrainRecipe, execution: Execution, objective: Objective[M]
+        self, model: M, recipe: LoopRecipe, execution: Execution, objective: Objective[M]
     ) -> None:
         self.step = 0
         self._objective = objective
@@ -149,7 +149,7 @@ def _averaging(decay: float) -> Any:
     return average
 
 
-def _lr_factor(step: int, recipe: TrainRecipe) -> float:
+def _lr_factor(step: int, recipe: LoopRecipe) -> float:
     """Factor on the learning rate at a step: linear warm-up, then a half cosine to 0."""
     warmup = min(recipe.warmup_steps, recipe.steps // 2)
     if step < warmup:
@@ -157,7 +157,7 @@ def _lr_factor(step: int, recipe: TrainRecipe) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (recipe.steps - warmup)))
 
 
-def _seed(recipe: TrainRecipe, step: int) -> int:
+def _seed(recipe: LoopRecipe, step: int) -> int:
     """The seed of one step."""
     entropy = np.random.SeedSequence([recipe.seed, step + 1])
     return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from diffaug.train import preview
 from diffaug.train.data import Batch, Position, batches
 from diffaug.train.loop import Step, train
-from diffaug.train.recipe import TrainRecipe
+from diffaug.train.recipe import LoopRecipe, TrainRecipe
 from tests.support.hostile import fashion, write_samples
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -48,7 +48,7 @@ def fingerprints(made: list[Batch]) -> list[bytes]:
     return [image.tobytes() for batch in made for image in batch.x_0]
 
 
-def run(source: list[str], folder: str | Path, recipe: TrainRecipe, **options: Any) -> list[Step]:
+def run(source: list[str], folder: str | Path, recipe: LoopRecipe, **options: Any) -> list[Step]:
     return list(train(source, folder, recipe, dtype="float32", device="cpu", **options))
 
 

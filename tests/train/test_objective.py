@@ -22,7 +22,7 @@ X_0 = torch.linspace(-1, 1, 4 * 64).reshape(4, 1, 8, 8)
 
 @pytest.fixture
 def model() -> DiffusionModel:
-    return DenoiserTask(tiny(classes=10), EXECUTION).trainer.ema_model
+    return DenoiserTask.new(tiny(classes=10), EXECUTION).trainer.ema_model
 
 
 @pytest.mark.parametrize(("dropout", "condition"), [(0.0, LABELS), (1.0, None)])

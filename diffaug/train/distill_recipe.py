@@ -1,0 +1,95 @@
+"""The DistillRecipe: everything that defines a distillation, except the machine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from diffaug.train.recipe import LoopRecipe
+
+__all__ = ["DistillRecipe"]
+
+
+def _check_span(value: Any) -> Any:
+    """`lo:hi` of two strengths."""
+    low, colon, high = str(value).partition(":")
+    try:
+        lo, hi = float(low), float(high)
+    except ValueError:
+        lo, hi = 1.0, 0.0
+    if not colon or not 0 < lo < hi <= 1:
+        raise ValueError(
+            f"strength is lo:hi with 0 < lo < hi <= 1, such as 0.05:0.6, got {value!r}"
+        )
+    return f"{lo:g}:{hi:g}"
+
+
+class DistillRecipe(LoopRecipe):
+    """How a model is taught to do in few calls what another does in many."""
+
+    what: ClassVar[str] = "distillation recipe"
+    settled: ClassVar[tuple[str, ...]] = ("teacher_digest", "size", "channels", "classes")
+
+    teacher: str = Field(min_length=1, description="the model to distil, as --model takes it")
+    teacher_digest: str | None = Field(None, description="of its weights, once it is known")
+    objective: Literal["consistency", "progressive"] = Field(
+        "consistency",
+        description="consistency: from any time, the end of the teacher's way; progressive: from "
+        "each of a few times, the place on that way at the next",
+    )
+    guidance: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="the teacher's guidance scale, which the student takes over for the price of "
+        "one row a call; 1 teaches none",
+    )
+    strength: Annotated[str, BeforeValidator(_check_span)] = Field(
+        "0.05:0.6", description="the strengths that the student is for: lo:hi"
+    )
+    teacher_steps: int = Field(
+        20, ge=2, le=1000, description="calls of a whole trajectory of the teacher"
+    )
+    calls: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="with progressive, the calls that the student makes from the highest strength "
+        "[default: 4]",
+    )
+    class_dropout: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="probability of dropping the label, so that the student works without it, too",
+    )
+    steps: int = Field(3000, ge=1, description="optimizer steps")
+    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate of AdamW")
+    warmup_steps: int = Field(
+        100,
+        ge=0,
+        description="steps to the peak learning rate, at most half of all; then it decays to 0",
+    )
+
+    @model_validator(mode="after")
+    def _check_calls(self) -> Self:
+        if self.calls is not None and self.objective != "progressive":
+            raise ValueError(
+                "calls does nothing with objective consistency, which teaches any number of them: "
+                "leave it out"
+            )
+        return self
+
+    def span(self, total: int) -> tuple[int, int]:
+        """The lowest and the highest time taught, of a schedule with so many times."""
+        low, high = (round(float(part) * (total - 1)) for part in self.strength.split(":"))
+        return max(1, low), max(2, high)
+
+    def grid(self, total: int) -> tuple[int, ...]:
+        """The times at which the student is called, rising."""
+        low, high = self.span(total)
+        if self.objective == "consistency":
+            return tuple(range(low, high + 1))
+        calls = self.calls or 4
+        return tuple(dict.fromkeys(max(1, round(high * n / calls)) for n in range(1, calls + 1)))
