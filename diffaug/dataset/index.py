@@ -110,10 +110,11 @@ class Index:
         columns = [*self._query.columns, "output_shard", "output_offset", "output_bytes"]
         columns += ["source_key", "copy", "label", "strength"]
         with _part(Output(self._output).part(stem)) as part:
-            rows = _read(part, columns)
+            given = "to_label" if "to_label" in part.schema.names else "label"
+            rows = _read(part, sorted({*columns, given}))
             rows = self._query.select(rows[rows["output_shard"] == tar])
             rows = rows.sort_values("output_offset")
-            labels: list[int | str | None] = _plain(rows["label"])
+            labels: list[int | str | None] = _plain(rows[given])
             if None in labels:  # texts can be long, so they are read only where needed
                 texts = _plain(_read(part, ["label_text"])["label_text"].loc[rows.index])
                 labels = [

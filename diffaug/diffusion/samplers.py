@@ -73,6 +73,7 @@ class Sampler(ABC):
         steps: int,
         num_train_timesteps: int,
         grid: tuple[int, ...] | None = None,
+        stepwise: bool = False,
     ) -> tuple[int, ...]:
         """The times at which the network is called, falling, at least one.
 
@@ -86,12 +87,16 @@ class Sampler(ABC):
             num_train_timesteps: T of the schedule.
             grid: the times that a distilled model was taught at, not empty; each call is moved to
                 the nearest of them, to the earlier one listed of two as near. None: any time.
+            stepwise: whether the model was taught to go from each time of the grid to the one
+                below: all of them follow the first, whatever the steps.
         """
         t_start = round(strength * (num_train_timesteps - 1))
         calls = max(1, min(round(strength * steps), t_start))
         times = [round(t_start * (calls - i) / calls) for i in range(calls)]
         if grid is not None:
             times = [min(grid, key=lambda taught: abs(taught - time)) for time in times]
+        if grid is not None and stepwise:
+            times = sorted((time for time in grid if time <= times[0]), reverse=True)
         return tuple(dict.fromkeys(times))
 
     @abstractmethod
@@ -183,9 +188,10 @@ class OneStep(DDIM):
         steps: int,
         num_train_timesteps: int,
         grid: tuple[int, ...] | None = None,
+        stepwise: bool = False,
     ) -> tuple[int, ...]:
         """As of `Sampler`; `steps` is not read."""
-        return super().times(strength, 1, num_train_timesteps, grid)
+        return super().times(strength, 1, num_train_timesteps, grid, stepwise)
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -204,9 +210,10 @@ def timesteps(
     sampler: str,
     num_train_timesteps: int,
     grid: tuple[int, ...] | None = None,
+    stepwise: bool = False,
 ) -> tuple[int, ...]:
     """The times at which the network is called by the sampler of this name; see `Sampler.times`."""
-    return SAMPLERS[sampler].times(strength, steps, num_train_timesteps, grid)
+    return SAMPLERS[sampler].times(strength, steps, num_train_timesteps, grid, stepwise)
 
 
 @lru_cache(maxsize=4096)

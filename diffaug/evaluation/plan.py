@@ -12,6 +12,7 @@ from diffaug.errors import ConfigError, explain
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation, named
 from diffaug.execution import Execution, device_class, versions
 from diffaug.models import checkpoint_of
+from diffaug.models.suggestion import with_taught_guidance
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.output.sources import source_shards
 from diffaug.recipe import Recipe
@@ -99,6 +100,7 @@ def plan_evaluation(
         if "arms" not in settings.model_fields_set:  # their default grows
             settings = settings.model_copy(update={"arms": begun.settings.arms})
     checkpoint = checkpoint_of(recipe)
+    recipe = with_taught_guidance(recipe, checkpoint)
     if settings.model_saw is None:
         saw = checkpoint.card.saw if checkpoint.card else "unknown"
         settings = settings.model_copy(update={"model_saw": saw})

@@ -104,7 +104,12 @@ _Count = Annotated[int, Field(ge=1)]
 
 def _budgets(value: Any) -> Any:
     """Take what `_numbers` takes, and `all`."""
-    return (ALL,) if value in ("all", ["all"], ("all",)) else _numbers(value)
+    if value in ("all", ["all"], ("all",)):
+        return (ALL,)
+    numbers = _numbers(value)
+    if isinstance(value, str) and "0" in numbers:
+        raise ValueError("labels are numbers from 1 on, or all")
+    return numbers
 
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -303,6 +308,12 @@ class Evaluation(Fields):
                 raise ValueError(f"severities are whole numbers from 1 to 5, got {severity}")
         if ALL in self.labels and len(self.labels) > 1:
             raise ValueError("labels: all goes with no other number")
+        unequal = [one for name in self.arms for one in name.split("+") if one in UNEQUAL]
+        if unequal and ALL not in self.labels:
+            raise ValueError(
+                f"arms: {unequal[0]} makes up for classes of unequal size, and with so many labels "
+                "of each there are none: give labels=all, or leave it out"
+            )
         for field in ("labels", "strengths", "one_step_strengths", "severities"):
             if sorted(set(getattr(self, field))) != list(getattr(self, field)):
                 raise ValueError(f"{field}: give each value once, in ascending order")

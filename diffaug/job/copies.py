@@ -46,7 +46,7 @@ def copies_of(
         return
     row |= size_row(source, editor.medium)
     source = replace(source, defect=source.defect or _name_taken(source, sample, editor))
-    towards = None if targets is None else [targets(source, copy) for copy in copies]
+    towards = None if targets is None else targets(source, copies)
     for copy, draft in zip(copies, editor.plan(source, copies, towards), strict=True):
         edit = draft.edit if isinstance(draft, Draft) else None
         yield Copy.planned(shard, row, source, copy, draft), edit

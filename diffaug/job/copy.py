@@ -77,11 +77,12 @@ class Copy:
         """What the judges are given of a copy that has an image."""
         assert self.finish is not None
         assert self.image is not None
+        own, given = self.row.get("label"), self.row.get("to_label", self.row.get("label"))
         return Candidate(
             source=self.finish.seen(),
             output=self.finish.shown(self.image),
-            label=self.row.get("to_label", self.row.get("label")),
-            label_text=self.row.get("label_text"),
+            label=given,
+            label_text=self.row.get("label_text") if given == own else None,
             origin=self.origin,
         )
 

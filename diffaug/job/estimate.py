@@ -20,6 +20,7 @@ from diffaug.editor import Draft, Editor
 from diffaug.errors import DefectError
 from diffaug.job.balance import average_copies, copies_in
 from diffaug.job.binding import Binding, panel_of
+from diffaug.job.towards import Targets, targets_in
 from diffaug.judges import Candidate
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.select import evenly
@@ -99,7 +100,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
     planned = calls = 0
     carried = 0.0  # bytes of the members that go with the drafts
-    census = Census(editor.reading)
+    census, targets = Census(editor.reading), targets_in(run)
     for shard in (missing[place] for place in evenly(len(missing), _SHARDS)):
         with storage.open_whole(shard.url) as source:
             for sample in islice(census.of(shard.url).samples(source.stream), _SAMPLES):
@@ -107,7 +108,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
                     continue
                 copies = copies_of(editor.reading.label(sample))
                 samples, wanted, began = samples + 1, wanted + copies, time.monotonic()
-                found = _drafts(sample, editor, copies)
+                found = _drafts(sample, editor, copies, targets)
                 ahead += time.monotonic() - began
                 if found:
                     planned += len(found)
@@ -150,10 +151,12 @@ def _bytes(shards: Sequence[SourceShard], read: int) -> float:
     return len(shards) * (fmean(known) if known else read / min(_SHARDS, len(shards)))
 
 
-def _drafts(sample: Sample, editor: Editor, copies: int) -> list[Draft]:
+def _drafts(sample: Sample, editor: Editor, copies: int, targets: Targets | None) -> list[Draft]:
     """The copies of a sample that can be made, of so many."""
     try:
-        planned = editor.plan(editor.read(sample), range(copies))
+        source = editor.read(sample)
+        towards = None if targets is None else targets(source, range(copies))
+        planned = editor.plan(source, range(copies), towards)
         return [draft for draft in planned if isinstance(draft, Draft)]
     except DefectError:
         return []

@@ -10,6 +10,7 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 
 from diffaug import storage
+from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.job.binding import Binding
 from diffaug.job.job import Job
@@ -144,6 +145,11 @@ def augment_handful(
         ConfigError: as for `Job.plan`.
         OSError: storage failed.
     """
+    if recipe.to_class == "rarer":
+        raise ConfigError(
+            "to_class: rarer goes by the classes of all images, and only some are tried here: give "
+            "a class's number, or leave it out"
+        )
     settings = execution.model_dump() | {"classes_as_numbered": classes_as_numbered}
     job = Job.plan([str(source)], output, recipe, **settings)
     Binding.of_run(job.planned).editor()

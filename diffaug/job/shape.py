@@ -34,13 +34,15 @@ def lanes_for(urls: Sequence[str], recipe: Recipe) -> int | None:
         urls: of the shards. One that cannot be read is left to the job.
         recipe: says how many copies, and whether a copy takes two rows a call.
     """
-    rows = recipe.copies * (1 if recipe.guidance == 1 else 2)
+    copies = recipe.copies if recipe.balance == "none" else recipe.max_copies
+    rows = copies * (1 if recipe.guidance == 1 else 2)
     left, reading = _FEW // rows, Reading.of(recipe)
     for url in urls:
         try:
             with storage.open_read(url) as stream:
-                samples = islice(read_samples(stream, lambda _: False), _FEW + 1)
-                left -= sum(reading.is_sample(sample.names) for sample in samples)
+                read = read_samples(stream, lambda _: False)
+                samples = (one for one in read if reading.is_sample(one.names))
+                left -= sum(1 for _ in islice(samples, _FEW + 1))
         except OSError:
             return None
         if left < 0:

@@ -8,7 +8,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.editor import Source
@@ -19,8 +19,8 @@ from diffaug.recipe import Recipe
 
 __all__ = ["Targets", "described", "shares", "targets_in"]
 
-Targets = Callable[[Source, int], int | None]
-"""The class of a copy of a source; None where that cannot be told, since the source has none."""
+Targets = Callable[[Source, Iterable[int]], list[int | None]]
+"""The classes of copies of a source; None where that cannot be told, since the source has none."""
 
 
 def targets_in(run: Run) -> Targets | None:
@@ -29,16 +29,16 @@ def targets_in(run: Run) -> Targets | None:
         case "own":
             return None
         case int(number):
-            return lambda source, copy: number
+            return lambda source, copies: [number for _ in copies]
     by_class = shares(run.class_counts or {})
     seed = run.recipe.seed
 
-    def rarer(source: Source, copy: int) -> int | None:
+    def rarer(source: Source, copies: Iterable[int]) -> list[int | None]:
         own = source.label.number
         if own is None:
-            return None
-        random = SampleRandom(seed, IMAGE.digest(source.stored), copy)
-        return _drawn(by_class.get(own, {}), random.choice(), own)
+            return [None for _ in copies]
+        shares, pixels = by_class.get(own, {}), IMAGE.digest(source.stored)
+        return [_drawn(shares, SampleRandom(seed, pixels, copy).choice(), own) for copy in copies]
 
     return rarer
 

@@ -86,7 +86,8 @@ class Checkpoint:
     def digest(self) -> str:
         """sha256, in hex, of the weights and the configurations that affect images.
 
-        Add-ons enter by their content and their kind, not by where they lie.
+        Add-ons enter by their content and their kind, not by where they lie; so does what a student
+        was taught, which is on its card.
         """
         total = hashlib.sha256()
         added = _added(self.lora, self.autoencoder, self.embeddings)
@@ -97,6 +98,9 @@ class Checkpoint:
         options = _options(self.index)
         if options:
             total.update(f"options {json.dumps(options, sort_keys=True)}\n".encode())
+        if self.card is not None and (taught := self.card.taught) is not None:
+            decides = (taught.times, taught.guidance, taught.stepwise)
+            total.update(f"taught {decides}\n".encode())
         return total.hexdigest()
 
 

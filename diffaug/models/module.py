@@ -16,6 +16,7 @@ from diffaug.diffusion.denoiser import Denoiser
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.samplers import SamplerName, timesteps, trajectory
+from diffaug.errors import ConfigError
 from diffaug.execution import DEFAULT_BATCH_SIZE, Execution
 from diffaug.models import Pretrained, find_checkpoint, read_denoiser, write_card
 from diffaug.models.generate import generate
@@ -79,6 +80,11 @@ class DiffusionModel(nn.Module):
             ConfigError: there is no such model, or diffaug does not know its family.
         """
         checkpoint = find_checkpoint(str(reference))
+        if checkpoint.card is not None and checkpoint.card.taught is not None:
+            raise ConfigError(
+                f"model {reference}: it is a student, called at the times it was taught alone: use "
+                "diffaug.augment, or its teacher"
+            )
         names = checkpoint.card.classes if checkpoint.card else ()
         execution = Execution.choose(dtype=dtype, device=device)
         return cls(read_denoiser(checkpoint, execution.device, execution.dtype), names)
@@ -160,6 +166,7 @@ class DiffusionModel(nn.Module):
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH_SIZE,
         grid: tuple[int, ...] | None = None,
+        stepwise: bool = False,
     ) -> Tensor:
         """Noise images part-way and reconstruct them (SDEdit, Meng et al. 2022).
 
@@ -176,6 +183,7 @@ class DiffusionModel(nn.Module):
             seed: of all randomness.
             batch_size: lanes in the one fixed batch shape.
             grid: the only times at which a distilled model is called; None: any.
+            stepwise: whether it was taught to go from each of them to the one below.
 
         Returns:
             (B, C, H, W), float32, on the device of `x_0`.
@@ -186,7 +194,7 @@ class DiffusionModel(nn.Module):
         Recipe.of({"strength": strength, "steps": steps, "sampler": sampler, "eta": eta})
         self._check(x_0.shape[1:], batch_size)
         schedule = self._parts.schedule
-        times = timesteps(strength, steps, sampler, schedule.num_train_timesteps, grid)
+        times = timesteps(strength, steps, sampler, schedule.num_train_timesteps, grid, stepwise)
         way = trajectory(sampler, schedule, times, eta)
         classes = self._classes(condition, len(x_0)).cpu()
 

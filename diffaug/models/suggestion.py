@@ -12,7 +12,7 @@ from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.load import checkpoint_of
 from diffaug.recipe import Recipe
 
-__all__ = ["Suggestion", "suggestion_for", "with_suggestions"]
+__all__ = ["Suggestion", "suggestion_for", "with_suggestions", "with_taught_guidance"]
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,7 @@ def suggestion_for(recipe: Recipe, checkpoint: Checkpoint) -> Suggestion:
     taken = {name: suggested[name] for name in unset if name in suggested}
     checked = Recipe.of(taken, where=f"{origin}, suggested")
     fields = {name: getattr(checked, name) for name in taken}
-    taught = checkpoint.card.taught if checkpoint.card else None
-    if taught and _asks_for_guidance(recipe):
-        fields["guidance"] = taught.guidance
-    return Suggestion(origin, fields)
+    return Suggestion(origin, fields | _taught_guidance(recipe, checkpoint))
 
 
 def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Recipe:
@@ -90,6 +87,17 @@ def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Re
 
 def _unset(recipe: Recipe) -> list[str]:
     return [name for name in Recipe.suggested if name not in recipe.model_fields_set]
+
+
+def with_taught_guidance(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
+    """The recipe with the guidance of a distilled model, if it leaves that to the model."""
+    found = _taught_guidance(recipe, checkpoint)
+    return recipe.model_copy(update=found) if found else recipe
+
+
+def _taught_guidance(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, float]:
+    taught = checkpoint.card.taught if checkpoint.card else None
+    return {"guidance": taught.guidance} if taught and _asks_for_guidance(recipe) else {}
 
 
 def _asks_for_guidance(recipe: Recipe) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffaug.errors import ConfigError
 from diffaug.models.pretrained import Pretrained
 from diffaug.recipe import Recipe
-from diffaug.recipe.strength import highest
+from diffaug.recipe.strength import highest, lowest
 
 __all__ = ["refuse_unfit", "refuse_untaught_noise"]
 
@@ -23,6 +23,11 @@ def refuse_unfit(recipe: Recipe, model: Pretrained) -> None:
     if recipe.condition == "label" and not denoiser.classes:
         cure = "put it into a prompt" if model.prompts else "use condition=none"
         raise ConfigError(f"condition: {name} takes no class; {cure}")
+    if isinstance(recipe.to_class, int) and recipe.to_class >= denoiser.classes:
+        raise ConfigError(
+            f"to_class: {name} has {denoiser.classes} classes, 0 to {denoiser.classes - 1}, got "
+            f"{recipe.to_class}"
+        )
     if model.prompts is None:
         for field in ("prompt", "negative_prompt", "lora", "embeddings"):
             if getattr(recipe, field):
@@ -54,11 +59,17 @@ def _refuse_untaught(recipe: Recipe, model: Pretrained) -> None:
     """Refuse what a distilled model was not taught: its strengths, and its guidance."""
     assert model.grid is not None
     name, last = f"model {recipe.model}", model.denoiser.schedule.num_train_timesteps - 1
-    most = highest(recipe.strength)
-    if round(most * last) > model.grid[-1]:
+    low, high = model.grid[0], model.grid[-1]
+    for asked in (lowest(recipe.strength), highest(recipe.strength)):
+        if not low <= round(asked * last) <= high:
+            raise ConfigError(
+                f"strength: {name} was taught strengths from {low / last:.2g} to {high / last:.2g},"
+                f" got {asked:g}: give one of these, or use its teacher"
+            )
+    if model.stepwise and (recipe.sampler != "ddim" or recipe.eta):
         raise ConfigError(
-            f"strength: {name} was taught strengths up to {model.grid[-1] / last:.2g}, got "
-            f"{most:g}: lower it, or use its teacher"
+            f"sampler: {name} was taught steps of ddim without eta: leave both out, or use its "
+            "teacher"
         )
     wanted = model.folded if recipe.condition == "label" and model.folded is not None else 1.0
     if recipe.guidance != wanted:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-__all__ = ["Strength", "highest", "strength_of"]
+__all__ = ["Strength", "highest", "lowest", "strength_of"]
 
 
 def _check(value: Any) -> Any:
@@ -62,3 +62,10 @@ def highest(strength: Strength) -> float:
     if isinstance(strength, str):
         return float(strength.partition(":")[2])
     return max(strength) if isinstance(strength, tuple) else strength
+
+
+def lowest(strength: Strength) -> float:
+    """The lowest strength that a copy can have."""
+    if isinstance(strength, str):
+        return float(strength.partition(":")[0])
+    return min(strength) if isinstance(strength, tuple) else strength

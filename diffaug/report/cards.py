@@ -35,7 +35,9 @@ class Card:
     def label(self) -> str:
         """The class as text or number; empty without one."""
         text, number = self.row["label_text"], self.row["label"]
-        return text or ("" if number is None else str(number))
+        own = text or ("" if number is None else str(number))
+        given = self.row.get("to_label")
+        return own if given in (None, number) else f"{own} → {given}"
 
     @property
     def caption(self) -> str:

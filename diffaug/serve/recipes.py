@@ -123,7 +123,9 @@ def _rows(editor: Editor) -> int:
     recipe, model = editor.recipe, editor.model
     total = model.denoiser.schedule.num_train_timesteps
     strength = highest(recipe.strength)
-    times = timesteps(strength, recipe.steps, recipe.sampler, total, model.grid)
-    if recipe.guidance == 1 or model.embed_guidance is not None:
+    grid = model.grid, model.stepwise
+    times = timesteps(strength, recipe.steps, recipe.sampler, total, *grid)
+    has_own = model.embed_guidance is not None or model.folded is not None
+    if recipe.guidance == 1 or has_own:
         return len(times)
     return len(times) + calls_of_both(*editor.guidance_at(times))

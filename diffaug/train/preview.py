@@ -45,6 +45,7 @@ def edit_grid(
     steps: int | None = None,
     sampler: SamplerName = "dpmsolver++",
     grid: tuple[int, ...] | None = None,
+    stepwise: bool = False,
 ) -> None:
     """Draw images next to their reconstructions from several strengths.
 
@@ -59,6 +60,7 @@ def edit_grid(
         steps: calls that strength 1 would make; by default 20.
         sampler: how the steps are made.
         grid: the only times at which the model is called; None: any.
+        stepwise: see `DiffusionModel.edit`.
     """
     shown = {"image": torch.from_numpy(x_0)}
     clean = torch.from_numpy(latents.encoded(x_0)) if latents else shown["image"]
@@ -72,6 +74,7 @@ def edit_grid(
             sampler=sampler,
             batch_size=_BATCH_SIZE,
             grid=grid,
+            stepwise=stepwise,
         )
         shown[f"{strength:g}"] = latents.decoded(edited) if latents else edited
     columns([*shown.values()], [*shown], path)

@@ -67,6 +67,11 @@ def settled(recipe: DistillRecipe, dtype: str | None, device: str | None) -> Dis
             f"guidance: {recipe.teacher} knows no class to guide towards, or none that means no "
             "class: leave it out"
         )
+    if denoiser.requires_class:
+        raise ConfigError(
+            f"teacher {recipe.teacher}: it requires a class for every image, since its card names "
+            "no null_class, and a student is shown some without: give another"
+        )
     names = checkpoint.card.classes if checkpoint.card else ()
     named = len(names) == denoiser.classes
     update = {
@@ -75,6 +80,12 @@ def settled(recipe: DistillRecipe, dtype: str | None, device: str | None) -> Dis
         "channels": channels,
         "classes": tuple(names) if named and names else denoiser.classes,
     }
+    for name in ("size", "channels", "classes"):
+        given = getattr(recipe, name)
+        if given not in (type(recipe).model_fields[name].default, update[name]):
+            raise ConfigError(
+                f"{name}: the teacher determines it ({update[name]!r}), got {given!r}: leave it out"
+            )
     return recipe.model_copy(update=update)
 
 
@@ -137,7 +148,15 @@ class StudentTask(DenoiserTask):
         strengths = [round(low + (high - low) * part, 3) for part in (0.25, 0.5, 0.75, 1.0)]
         path = folder / f"reconstructions-{stem}.png"
         edit_grid(
-            model, shown, path, self._latents, strengths, self._steps, self._sampler, self._grid
+            model,
+            shown,
+            path,
+            self._latents,
+            strengths,
+            self._steps,
+            self._sampler,
+            self._grid,
+            stepwise=self._recipe.objective == "progressive",
         )
 
     def save(self, folder: Path, trained: str) -> None:

@@ -126,6 +126,8 @@ def test_what_goes_with_no_other_is_refused(cli: Cli, tmp_path: Path) -> None:
     for flags, sentence in (
         (["--labels=all,20"], "all"),
         (["--arms=class-balanced+balanced-softmax"], "one of the four before them"),
+        (["--arms=class-balanced"], "class-balanced makes up for classes of unequal size"),
+        (["--labels=0"], "labels are numbers from 1 on, or all"),
         (["--longer=3"], "--longer does nothing without the arm of that name"),
         (["--arms=longer", "--longer=1"], "longer"),
     ):

@@ -43,6 +43,7 @@ def shard(path: Path, count: int, start: int = 0) -> str:
         ([8], GUIDED, 4),
         ([9], GUIDED, None),
         ([1], {"copies": 17}, None),
+        ([1], {"balance": "classes"}, None),
         ([0], {}, 4),
     ],
 )
@@ -55,7 +56,9 @@ def test_up_to_sixteen_rows_are_few(
 
 def test_what_is_no_sample_is_not_counted(tmp_path: Path) -> None:
     others = [{"__key__": b"note%d" % n, "txt": b"..."} for n in range(4)]
-    assert lanes_for([str(write_samples(tmp_path / "a.tar", others + fashion(16)))], Recipe()) == 4
+    for count, lanes in ((16, 4), (17, None)):
+        url = str(write_samples(tmp_path / f"{count}.tar", others + fashion(count)))
+        assert lanes_for([url], Recipe()) == lanes
 
 
 def test_a_source_that_cannot_be_read_is_left_to_the_job(tmp_path: Path) -> None:

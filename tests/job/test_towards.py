@@ -139,7 +139,7 @@ def test_many_copies_come_out_by_their_shares(tmp_path: Path) -> None:
     assert targets is not None
     image = Image.new("L", (28, 28))
     of = Source(image=image, stored=image, label=Label(0))
-    found = Counter(targets(of, copy) for copy in range(4000))
+    found = Counter(targets(of, range(4000)))
     assert found.keys() == {1, 2}
     assert found[1] == pytest.approx(4000 * 3 / 8, abs=4 * (4000 * 15 / 64) ** 0.5)
 
@@ -194,3 +194,11 @@ def test_a_service_refuses_it(cli: Cli) -> None:
     said = cli("serve", *flags)
     assert said.code == 2
     assert "only a job does" in said.err
+
+
+def test_a_dataset_gives_copies_the_class_that_stands_beside_them(done: Path, source: Path) -> None:
+    dataset = diffaug.AugmentedDataset(str(done), real=str(source), p=1.0, samples=60)
+    given = manifest(done).dropna(subset="output_key").set_index("output_key")["to_label"]
+    seen = {sample["__key__"]: sample["label"] for sample in dataset if "-a" in sample["__key__"]}
+    assert len(seen) > 20
+    assert {key: int(given[key]) for key in seen} == seen

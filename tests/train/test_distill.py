@@ -211,7 +211,11 @@ def test_an_edit_takes_one_row_a_call(student: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--strength=0.8"], "strength: model {0} was taught strengths up to 0.6, got 0.8"),
+        (["--strength=0.8"], "strength: model {0} was taught strengths from 0.05 to 0.6, got 0.8"),
+        (
+            ["--strength=0.01"],
+            "strength: model {0} was taught strengths from 0.05 to 0.6, got 0.01",
+        ),
         (["--guidance=3"], "told the class, was taught 2 alone, got 3"),
         (["--guidance=1"], "told the class, was taught 2 alone, got 1"),
     ],
@@ -282,10 +286,21 @@ def test_the_command_line_distils(tmp_path: Path, cli: Cli) -> None:
     assert f"--model {tmp_path / 'out'}" in said.err
     card = find_checkpoint(str(tmp_path / "out")).card
     assert card is not None
-    assert card.taught == Taught(teacher=GREY, times=(200, 399, 599), guidance=1.0)
+    assert card.taught == Taught(teacher=GREY, times=(200, 399, 599), guidance=1.0, stepwise=True)
     said = cli("augment", SHARDS[0], tmp_path / "augmented", "--model", tmp_path / "out")
     assert said.code == 0, said
-    assert set(manifest(tmp_path / "augmented")["t_start"]) == {399}
+    rows = manifest(tmp_path / "augmented")
+    assert (set(rows["t_start"]), set(rows["calls"])) == ({399}, {2})
+    for more in (("--steps=1",), ("--strength=0.5", "--steps=50")):
+        output = tmp_path / more[0]
+        said = cli("augment", SHARDS[0], output, "--model", tmp_path / "out", *more)
+        assert said.code == 0, said
+        rows = manifest(output)  # a step from each time taught to the one below, and no other
+        assert set(zip(rows["t_start"], rows["calls"], strict=True)) <= {(399, 2), (599, 3)}
+    command = ("augment", SHARDS[0], tmp_path / "other", "--model", tmp_path / "out")
+    said = cli(*command, "--sampler=lcm")
+    assert said.code == 2
+    assert "was taught steps of ddim" in said.err
     said = cli("distill", GREY, SHARDS[0])
     assert said.code == 2
     assert "distill requires TEACHER SOURCE... CHECKPOINT" in said.err

@@ -53,11 +53,11 @@ def take_further(
         form: what all images are brought to.
         path: the shard to write.
         classes: of the source.
-        tested: digests of the test images' pixels.
+        tested: digests of the pixels of what it is scored on.
 
     Raises:
         ConfigError: no image can be used, one has a class that the source lacks or cannot be
-            decoded, or one is a test image.
+            decoded, or one is among `tested`.
         OSError: a shard cannot be read.
     """
     left_out = LeftOut()
@@ -71,5 +71,8 @@ def take_further(
     if strange := {picture.label for picture in pictures} - set(classes):
         raise ConfigError(f"{name}: no image of the source has the class {min(strange)}")
     if found := sum(picture.pixels in tested for picture in pictures):
-        raise ConfigError(f"{name}: {found} of its images are test images, pixel for pixel")
+        raise ConfigError(
+            f"{name}: {found} of its images are test images or, on trial, validation images, pixel "
+            "for pixel: leave them out"
+        )
     write_shard(pictures, form, path)

@@ -72,9 +72,10 @@ def prepare(
             if arm.images is not None and arm.own:
                 place = EvaluationOutput(str(scratch)).further(arm.family)
                 classes = {label for _, label in drawn.labelled[0]}
-                take_further(
-                    arm.family, arm.images, drawn.form, place, classes, set(drawn.tested or ())
-                )
+                kept_apart = set(drawn.tested or ())
+                if arm.is_on_trial:  # it must not be chosen on what it trained on
+                    kept_apart |= {pixels for one in drawn.validation for pixels, _ in one}
+                take_further(arm.family, arm.images, drawn.form, place, classes, kept_apart)
         made = [folder for folder in scratch.iterdir() if folder.is_dir()]
         places = {folder: EvaluationOutput(output).folder / folder.name for folder in made}
         taken = [place for place in places.values() if place.exists()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -34,14 +33,14 @@ def summary_table(
     """
     kinds = [CLEAN, CORRUPTED, *scores["corruption"][scores["severity"] > 0].unique()]
     of_arm = scores.drop_duplicates(["labels", "arm", "seed"]).groupby(["labels", "arm"])
-    psnr, seconds = of_arm["psnr"].mean(), of_arm["seconds"].max()
+    psnr = of_arm["psnr"].mean()
+    seconds = of_arm["seconds"].agg(lambda taken: taken[taken > 0].median())
     rows, most = [], scores["labels"].max()
 
     def cost(labels: int, arm: Arm) -> float:
         """Of a training with its images, in trainings of BASELINE; NaN if it is another arm's."""
         made = making.get(arm.name, 0.0) * (labels / most if most else 1)
-        own = seconds[labels, arm.name] or math.nan
-        return float((own + made) / seconds[labels, BASELINE])
+        return float((seconds[labels, arm.name] + made) / seconds[labels, BASELINE])
 
     for labels in scores["labels"].unique():
         for of in kinds:
