@@ -23,6 +23,7 @@ from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.trials.record import read_trial
 from diffaug.evaluation.trials.run import run_trials
 from diffaug.output.evaluation import EvaluationOutput
+from diffaug.recipe.checks import interval_of
 
 __all__ = ["Round", "Schedule", "candidates", "search", "settings_of"]
 
@@ -99,10 +100,7 @@ def candidates(text: str, schedule: Schedule) -> tuple[float, ...]:
         ConfigError: the text is not such a range.
     """
     name, _, span = text.partition("=")
-    try:
-        low, high = (float(part) for part in span.split(":"))
-    except ValueError:
-        low, high = 1.0, 0.0
+    low, high = interval_of(span)
     if name != "strength" or not 0 < low < high <= 1:
         raise ConfigError(
             f"--search is strength=lo:hi with 0 < lo < hi <= 1, such as strength=0.1:0.9, got "

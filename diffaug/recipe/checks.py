@@ -7,17 +7,22 @@ from typing import Any
 from diffaug.recipe.fields import as_list
 from diffaug.recipe.filters import judge_of
 
-__all__ = ["check_interval", "check_judges", "names_of"]
+__all__ = ["check_interval", "check_judges", "interval_of", "names_of"]
+
+
+def interval_of(value: Any) -> tuple[float, float]:
+    """The two numbers of `lo:hi`; where it is no such text, two of which the first is larger."""
+    low, _, high = str(value).partition(":")
+    try:
+        return float(low), float(high)
+    except ValueError:
+        return 1.0, 0.0
 
 
 def check_interval(value: Any) -> Any:
     """`lo:hi` of two times in [0, 1]."""
-    low, colon, high = str(value).partition(":")
-    try:
-        lo, hi = float(low), float(high)
-    except ValueError:
-        lo, hi = 1.0, 0.0
-    if not colon or not 0 <= lo <= hi <= 1:
+    lo, hi = interval_of(value)
+    if not 0 <= lo <= hi <= 1:
         raise ValueError(
             f"guidance_interval must be lo:hi with 0 <= lo <= hi <= 1, such as 0.2:0.8, "
             f"got {value!r}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,15 +19,13 @@ from pydantic import (
 from diffaug.diffusion.samplers import SamplerName
 from diffaug.errors import ConfigError
 from diffaug.recipe.checks import check_interval, check_judges, names_of
+from diffaug.recipe.conflicts import conflicts
 from diffaug.recipe.fields import Names, ShardFields, as_list, as_name
 from diffaug.recipe.filters import Bound, Filters, Ranking
 from diffaug.recipe.prompts import Templates, prompt_of
 from diffaug.recipe.strength import Strength, strength_of
 
 __all__ = ["CHANGES_IMAGES", "Recipe"]
-
-_COPY = re.compile(r"aug[0-9]+\..+")
-"""The extensions of copies in the paired layout."""
 
 CHANGES_IMAGES = {
     *("strength", "steps", "sampler", "eta", "seed", "condition", "fit", "format"),
@@ -202,12 +199,6 @@ class Recipe(ShardFields):
         description="each: every image is its own sample; paired: a source and its copies are one",
     )
 
-    @model_validator(mode="after")
-    def _check_eta(self) -> Recipe:
-        if self.eta and self.sampler != "ddim":
-            raise ValueError(f"eta belongs to the sampler ddim: leave it out for {self.sampler}")
-        return self
-
     @field_validator("filters")
     @classmethod
     def _check_filters(cls, bounds: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -221,80 +212,9 @@ class Recipe(ShardFields):
         return None if score is None else str(Ranking.parse(score, judges))
 
     @model_validator(mode="after")
-    def _check_balance(self) -> Recipe:
-        if self.balance == "none" and self.max_copies != 100:
-            raise ValueError("max_copies does nothing without balance=classes: leave it out")
-        if self.balance == "classes" and self.max_copies < self.copies:
-            raise ValueError(
-                f"max_copies is {self.max_copies}, and an image of the most frequent class has "
-                f"{self.copies} copies: raise it, or lower copies"
-            )
-        if self.balance == "classes" and self.keep_best is not None:
-            raise ValueError(
-                "keep_best keeps as many copies of every source, which undoes balance=classes: "
-                "leave one of them out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_to_class(self) -> Recipe:
-        if self.to_class == "own":
-            return self
-        if self.condition != "label":
-            raise ValueError("to_class requires condition=label: give both, or neither")
-        if self.detail == "keep":
-            raise ValueError(
-                "to_class requires detail=none: a picture whose detail is kept still shows what it "
-                "showed, and would be given another class"
-            )
-        if self.layout == "paired":
-            raise ValueError(
-                "to_class gives a copy another class than its source, and layout=paired stores "
-                "both with one class: use layout=each"
-            )
-        if self.from_key in self.carry:
-            raise ValueError(
-                f"carry: {self.from_key} is where to_class stores the class of the source: rename "
-                "the member"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_keeping(self) -> Recipe:
-        if (self.keep_best is None) != (self.keep_best_by is None):
-            raise ValueError("keep_best and keep_best_by require each other: give both or neither")
-        if self.keep_best is not None and self.keep_best >= self.copies:
-            raise ValueError(
-                f"keep_best does nothing: {self.keep_best} of {self.copies} copies are all of "
-                "them; raise copies or leave it out"
-            )
-        if not self.keep_rejects and not self.turns_away:
-            raise ValueError("keep_rejects does nothing without filters or keep_best: leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _check_layout(self) -> Recipe:
-        if self.layout == "paired":
-            for name in (*self.image_key, *self.carry, self.label_key):
-                if _COPY.fullmatch(name):
-                    raise ValueError(
-                        f"layout: the member {name} has a name that paired gives to copies: "
-                        "rename it in the source, or use layout=each"
-                    )
-        return self
-
-    @model_validator(mode="after")
-    def _check_what_does_nothing(self) -> Recipe:
-        if set(self.image_key) == {self.mask_key}:
-            raise ValueError(f"mask_key: {self.mask_key} is the only member that image_key names")
-        if self.guidance == 1:
-            for field in ("negative_prompt", "guidance_interval", "guidance_every"):
-                if getattr(self, field) != type(self).model_fields[field].default:
-                    raise ValueError(
-                        f"{field} does nothing at guidance 1: raise it or leave it out"
-                    )
-        if self.lora is None and self.lora_scale != 1:
-            raise ValueError("lora_scale does nothing without lora: leave it out")
+    def _check_conflicts(self) -> Recipe:
+        for conflict in conflicts(self):
+            raise ValueError(conflict)
         return self
 
     def strength_of(self, copy: int, u: float) -> float:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from diffaug.recipe.checks import interval_of
 from diffaug.train.recipe import LoopRecipe
 
 __all__ = ["DistillRecipe"]
@@ -13,12 +14,8 @@ __all__ = ["DistillRecipe"]
 
 def _check_span(value: Any) -> Any:
     """`lo:hi` of two strengths."""
-    low, colon, high = str(value).partition(":")
-    try:
-        lo, hi = float(low), float(high)
-    except ValueError:
-        lo, hi = 1.0, 0.0
-    if not colon or not 0 < lo < hi <= 1:
+    lo, hi = interval_of(value)
+    if not 0 < lo < hi <= 1:
         raise ValueError(
             f"strength is lo:hi with 0 < lo < hi <= 1, such as 0.05:0.6, got {value!r}"
         )
@@ -81,14 +78,10 @@ class DistillRecipe(LoopRecipe):
             )
         return self
 
-    def span(self, total: int) -> tuple[int, int]:
-        """The lowest and the highest time taught, of a schedule with so many times."""
-        low, high = (round(float(part) * (total - 1)) for part in self.strength.split(":"))
-        return max(1, low), max(2, high)
-
     def grid(self, total: int) -> tuple[int, ...]:
-        """The times at which the student is called, rising."""
-        low, high = self.span(total)
+        """The times at which the student is called, rising, of a schedule with so many times."""
+        low, high = (round(strength * (total - 1)) for strength in interval_of(self.strength))
+        low, high = max(1, low), max(2, high)
         if self.objective == "consistency":
             return tuple(range(low, high + 1))
         calls = self.calls or 4

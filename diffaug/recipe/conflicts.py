@@ -1,0 +1,96 @@
+"""What fields of a recipe contradict each other, or do nothing beside each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffaug.recipe.recipe import Recipe
+
+__all__ = ["conflicts"]
+
+_COPY = re.compile(r"aug[0-9]+\..+")
+"""The extensions of copies in the paired layout."""
+
+
+def conflicts(recipe: Recipe) -> Iterator[str]:
+    """Sentences that each name a field, what is wrong, and the cure; none if all is well."""
+    for check in (_eta, _balance, _to_class, _keeping, _layout, _what_does_nothing):
+        yield from check(recipe)
+
+
+def _eta(recipe: Recipe) -> Iterator[str]:
+    if recipe.eta and recipe.sampler != "ddim":
+        yield f"eta belongs to the sampler ddim: leave it out for {recipe.sampler}"
+
+
+def _balance(recipe: Recipe) -> Iterator[str]:
+    if recipe.balance == "none" and recipe.max_copies != 100:
+        yield "max_copies does nothing without balance=classes: leave it out"
+    if recipe.balance == "classes" and recipe.max_copies < recipe.copies:
+        yield (
+            f"max_copies is {recipe.max_copies}, and an image of the most frequent class has "
+            f"{recipe.copies} copies: raise it, or lower copies"
+        )
+    if recipe.balance == "classes" and recipe.keep_best is not None:
+        yield (
+            "keep_best keeps as many copies of every source, which undoes balance=classes: "
+            "leave one of them out"
+        )
+
+
+def _to_class(recipe: Recipe) -> Iterator[str]:
+    if recipe.to_class == "own":
+        return
+    if recipe.condition != "label":
+        yield "to_class requires condition=label: give both, or neither"
+    if recipe.detail == "keep":
+        yield (
+            "to_class requires detail=none: a picture whose detail is kept still shows what it "
+            "showed, and would be given another class"
+        )
+    if recipe.layout == "paired":
+        yield (
+            "to_class gives a copy another class than its source, and layout=paired stores "
+            "both with one class: use layout=each"
+        )
+    if recipe.from_key in recipe.carry:
+        yield (
+            f"carry: {recipe.from_key} is where to_class stores the class of the source: rename "
+            "the member"
+        )
+
+
+def _keeping(recipe: Recipe) -> Iterator[str]:
+    if (recipe.keep_best is None) != (recipe.keep_best_by is None):
+        yield "keep_best and keep_best_by require each other: give both or neither"
+    if recipe.keep_best is not None and recipe.keep_best >= recipe.copies:
+        yield (
+            f"keep_best does nothing: {recipe.keep_best} of {recipe.copies} copies are all of "
+            "them; raise copies or leave it out"
+        )
+    if not recipe.keep_rejects and not recipe.turns_away:
+        yield "keep_rejects does nothing without filters or keep_best: leave it out"
+
+
+def _layout(recipe: Recipe) -> Iterator[str]:
+    if recipe.layout == "paired":
+        for name in (*recipe.image_key, *recipe.carry, recipe.label_key):
+            if _COPY.fullmatch(name):
+                yield (
+                    f"layout: the member {name} has a name that paired gives to copies: "
+                    "rename it in the source, or use layout=each"
+                )
+
+
+def _what_does_nothing(recipe: Recipe) -> Iterator[str]:
+    if set(recipe.image_key) == {recipe.mask_key}:
+        yield f"mask_key: {recipe.mask_key} is the only member that image_key names"
+    if recipe.guidance == 1:
+        for field in ("negative_prompt", "guidance_interval", "guidance_every"):
+            if getattr(recipe, field) != type(recipe).model_fields[field].default:
+                yield f"{field} does nothing at guidance 1: raise it or leave it out"
+    if recipe.lora is None and recipe.lora_scale != 1:
+        yield "lora_scale does nothing without lora: leave it out"
