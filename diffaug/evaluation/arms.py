@@ -53,6 +53,13 @@ class Arm:
         return None
 
     @property
+    def pool(self) -> Arm | None:
+        """The arm whose job makes its images: reconstruct's, of those that are filtered."""
+        if (made := self.made) is not None and made.family == "filtered":
+            return Arm("reconstruct", made.strength)
+        return made
+
+    @property
     def is_on_trial(self) -> bool:
         """Whether it is on trial rather than a control."""
         return (self.images is not None and not self.is_control) or self.made is not None

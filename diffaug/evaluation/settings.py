@@ -99,7 +99,6 @@ def _numbers(value: Any) -> Any:
 
 
 _Strength = Annotated[float, Field(gt=0, le=1)]
-_Count = Annotated[int, Field(ge=1)]
 
 
 def _budgets(value: Any) -> Any:

@@ -11,6 +11,7 @@ in about one image of ten, the labelled ones come again in repeat-00.tar, ….
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +49,11 @@ def main() -> None:
         write(given.output / f"repeat-{number:02d}.tar", labelled)
 
 
-def read(urls: list[str]) -> list[Sample]:
+def read(urls: list[str], wanted: Collection[str] = ("png", "cls")) -> list[Sample]:
     samples = []
     for url in urls:
         with storage.open_read(url) as stream:
-            samples += list(read_samples(stream, {"png", "cls"}.__contains__))
+            samples += list(read_samples(stream, wanted.__contains__))
     return samples
 
 

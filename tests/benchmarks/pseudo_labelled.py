@@ -28,8 +28,8 @@ from diffaug.evaluation.trials.variants import Changed, Labelled, jitter
 from diffaug.execution import Execution
 from diffaug.pictures.codec import decode, pixel_sha256
 from diffaug.recipe import Recipe
-from diffaug.shards import Member, Sample, read_samples
-from tests.benchmarks.half_labelled import write
+from diffaug.shards import Member, Sample
+from tests.benchmarks.half_labelled import read, write
 
 SEED, VALIDATION, STEPS = 0, 100, 1500
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=50, help="of each class")
     given = parser.parse_args()
     given.output.mkdir(parents=True)
-    samples = read(storage.expand(given.source))
+    samples = read(storage.expand(given.source), {*Recipe().image_key, "cls"})
     key = next(name for name in samples[0].members if name != "cls")
     pictures = [decode(sample.members[key].data, 50_000_000).shown for sample in samples]
     mode = "RGB" if pictures[0].mode == "RGB" else "L"
@@ -64,16 +64,6 @@ def main() -> None:
         given.output / "pseudo.tar",
         [called(samples[place], label) for place, label in zip(rest, found.tolist(), strict=True)],
     )
-
-
-def read(urls: list[str]) -> list[Sample]:
-    """Samples with one picture each, and their classes."""
-    wanted = {*Recipe().image_key, "cls"}
-    samples = []
-    for url in urls:
-        with storage.open_read(url) as stream:
-            samples += list(read_samples(stream, wanted.__contains__))
-    return samples
 
 
 def called(sample: Sample, label: int) -> Sample:

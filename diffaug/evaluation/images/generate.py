@@ -39,9 +39,8 @@ class Generated:
 
 def pools_of(plan: EvaluationPlan) -> list[Arm]:
     """The arms whose images need a job per seed; filtered arms use those of reconstruct."""
-    needed = [arm.made for arm in arms_of(plan.settings) if arm.made is not None]
-    made = {Arm("reconstruct", a.strength) if a.family == "filtered" else a for a in needed}
-    return sorted(made, key=lambda arm: (arm.family == "one-step", arm.strength or 0))
+    needed = {arm.pool for arm in arms_of(plan.settings) if arm.pool is not None}
+    return sorted(needed, key=lambda arm: (arm.family == "one-step", arm.strength or 0))
 
 
 def generate(

@@ -68,14 +68,7 @@ def prepare(
     with storage.scratch(output) as scratch:
         _write(plan, drawn, scratch, passed)
         _take_elsewhere(plan, drawn, str(scratch), output)
-        for arm in arms_of(plan.settings):
-            if arm.images is not None and arm.own:
-                place = EvaluationOutput(str(scratch)).further(arm.family)
-                classes = {label for _, label in drawn.labelled[0]}
-                kept_apart = set(drawn.tested or ())
-                if arm.is_on_trial:  # it must not be chosen on what it trained on
-                    kept_apart |= {pixels for one in drawn.validation for pixels, _ in one}
-                take_further(arm.family, arm.images, drawn.form, place, classes, kept_apart)
+        _take_further(plan, drawn, str(scratch))
         made = [folder for folder in scratch.iterdir() if folder.is_dir()]
         places = {folder: EvaluationOutput(output).folder / folder.name for folder in made}
         taken = [place for place in places.values() if place.exists()]
@@ -114,6 +107,18 @@ def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str, output: str
             pictures = read_pictures(shard, drawn.form.mode)
             pool = pool_of(made, name, place, pictures, keys[seed], paths)
             save_elsewhere(pool, folder, seed, name)
+
+
+def _take_further(plan: EvaluationPlan, drawn: Drawn, folder: str) -> None:
+    """Images that have classes of their own, which all seeds share."""
+    classes, tested = {label for _, label in drawn.labelled[0]}, set(drawn.tested or ())
+    validation = {pixels for one in drawn.validation for pixels, _ in one}
+    for arm in arms_of(plan.settings):
+        if arm.images is not None and arm.own:
+            # an arm on trial must not be chosen on what it trained on
+            apart = tested | validation if arm.is_on_trial else tested
+            place = EvaluationOutput(folder).further(arm.family)
+            take_further(arm.family, arm.images, drawn.form, place, classes, apart)
 
 
 def _write(plan: EvaluationPlan, drawn: Drawn, folder: Path, passed: Passed) -> None:

@@ -102,12 +102,8 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
 
 def _making(arms: Sequence[Arm], made: Mapping[str, Sequence[Summary]]) -> dict[str, float]:
     """Seconds that the images of a seed took, for each arm that has images made for it."""
-    found = dict[str, float]()
-    for arm in arms:
-        if (of := arm.made) is not None:
-            pool = Arm("reconstruct", of.strength) if of.family == "filtered" else of
-            found[arm.name] = fmean(one.seconds for one in made[pool.name])
-    return found
+    pools = {arm.name: arm.pool.name for arm in arms if arm.pool is not None}
+    return {name: fmean(one.seconds for one in made[pool]) for name, pool in pools.items()}
 
 
 def _cost(
