@@ -19,7 +19,7 @@ from diffaug.models.module import DiffusionModel
 from diffaug.train.held_back import HeldBack
 from diffaug.train.latents import Latents
 from diffaug.train.objective import Denoising, Objective
-from diffaug.train.preview import edit_grid, sample_grid
+from diffaug.train.preview import edit_grid, edits_of, sample_grid
 from diffaug.train.recipe import LoopRecipe, TrainRecipe
 from diffaug.train.trainer import Trainer
 
@@ -110,7 +110,8 @@ class DenoiserTask:
         """Draw samples from noise, and the edits of some training images."""
         model = self.trainer.ema_model
         sample_grid(model, folder / f"samples-{stem}.png", self._latents)
-        edit_grid(model, shown, folder / f"reconstructions-{stem}.png", self._latents)
+        path = folder / f"reconstructions-{stem}.png"
+        edit_grid(edits_of(model), shown, path, self._latents)
 
     def save(self, folder: Path, trained: str) -> None:
         """Write the averaged weights as a folder of diffusers."""

@@ -17,13 +17,16 @@ https://arxiv.org/abs/2202.00512, https://arxiv.org/abs/2210.03142
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from diffaug.diffusion.denoiser import Denoiser
+from diffaug.diffusion.samplers import SamplerName
 from diffaug.diffusion.schedule import Schedule, along
 from diffaug.models.module import DiffusionModel
 
@@ -86,7 +89,7 @@ class Teacher:
 
 
 @dataclass(frozen=True, slots=True)
-class Distillation:
+class Distillation(ABC):
     """What both objectives have.
 
     Attributes:
@@ -94,6 +97,11 @@ class Distillation:
         grid: the times at which the student is called, rising.
         class_dropout: probability of dropping a label.
     """
+
+    sampler: ClassVar[SamplerName]
+    """What its students are called by."""
+    stepwise: ClassVar[bool]
+    """Whether a student goes from each time of the grid to the one below."""
 
     teacher: Teacher
     grid: tuple[int, ...]
@@ -117,18 +125,42 @@ class Distillation:
         output = denoiser.network(x_t, t, classes).float()
         return (output - wanted).square().mean()
 
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Calls of a whole trajectory that a student's card suggests."""
+
+    @property
+    @abstractmethod
+    def times(self) -> str | list[int]:
+        """The times taught, as a card states them: a list, or a span lo:hi."""
+
+    @abstractmethod
     def _target(
         self, model: DiffusionModel, x_t: Tensor, t: Tensor, places: Tensor, classes: Tensor
     ) -> Tensor:
-        raise NotImplementedError
+        """The estimate to be learned at times `t`, which are at these places of the grid."""
 
+    @abstractmethod
     def follow(self, model: DiffusionModel, x_t: Tensor, t: int, classes: Tensor) -> Tensor:
         """Where the student's own way ends, from one of its times."""
-        raise NotImplementedError
 
 
 class Consistency(Distillation):
     """Estimates agree along the teacher's way: one call arrives at its end, from any time."""
+
+    __slots__ = ()
+    sampler, stepwise = "lcm", False
+
+    @property
+    def steps(self) -> int:
+        """Two calls at most strengths."""
+        return 5
+
+    @property
+    def times(self) -> str:
+        """All between the lowest and the highest."""
+        return f"{self.grid[0]}:{self.grid[-1]}"
 
     def _target(
         self, model: DiffusionModel, x_t: Tensor, t: Tensor, places: Tensor, classes: Tensor
@@ -149,6 +181,20 @@ class Consistency(Distillation):
 
 class Progressive(Distillation):
     """One step between two times of the grid arrives where the teacher's steps do."""
+
+    __slots__ = ()
+    sampler, stepwise = "ddim", True
+
+    @property
+    def steps(self) -> int:
+        """A call for each time of the grid."""
+        last = self.teacher.denoiser.schedule.num_train_timesteps - 1
+        return max(1, round(len(self.grid) * last / self.grid[-1]))
+
+    @property
+    def times(self) -> list[int]:
+        """Those of the grid."""
+        return list(self.grid)
 
     def _target(
         self, model: DiffusionModel, x_t: Tensor, t: Tensor, places: Tensor, classes: Tensor

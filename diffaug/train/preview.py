@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from diffaug import storage
-from diffaug.diffusion.samplers import SamplerName
 from diffaug.models.module import DiffusionModel
 from diffaug.pictures.codec import encode
 from diffaug.pictures.grid import grid
 from diffaug.train.latents import Latents
 
-__all__ = ["columns", "edit_grid", "sample_grid"]
+__all__ = ["columns", "edit_grid", "edits_of", "sample_grid"]
 
 _STRENGTHS = (0.2, 0.4, 0.6, 0.8)
 _STEPS = 20
@@ -36,46 +36,35 @@ def sample_grid(model: DiffusionModel, path: Path, latents: Latents | None = Non
     _write(grid([*images.cpu().numpy()], _SAMPLE_COLUMNS), path)
 
 
+def edits_of(model: DiffusionModel) -> Callable[..., Tensor]:
+    """How a model edits that can be called at any time."""
+    return partial(model.edit, steps=_STEPS)
+
+
 def edit_grid(
-    model: DiffusionModel,
+    edit: Callable[..., Tensor],
     x_0: NDArray[np.float32],
     path: Path,
     latents: Latents | None = None,
     strengths: Sequence[float] = _STRENGTHS,
-    steps: int | None = None,
-    sampler: SamplerName = "dpmsolver++",
-    grid: tuple[int, ...] | None = None,
-    stepwise: bool = False,
 ) -> None:
     """Draw images next to their reconstructions from several strengths.
 
     Over latents, strength 0 shows what the autoencoder alone makes of them.
 
     Args:
-        model: the model.
+        edit: `DiffusionModel.edit` of the model, with what else it is to be given.
         x_0: images (B, C, H, W) in [-1, 1].
         path: the PNG to write.
         latents: if it works on latents.
         strengths: how far they are noised.
-        steps: calls that strength 1 would make; by default 20.
-        sampler: how the steps are made.
-        grid: the only times at which the model is called; None: any.
-        stepwise: see `DiffusionModel.edit`.
     """
     shown = {"image": torch.from_numpy(x_0)}
     clean = torch.from_numpy(latents.encoded(x_0)) if latents else shown["image"]
     if latents:
         shown["0"] = latents.decoded(clean)
     for strength in strengths:
-        edited = model.edit(
-            clean,
-            strength,
-            steps=steps or _STEPS,
-            sampler=sampler,
-            batch_size=_BATCH_SIZE,
-            grid=grid,
-            stepwise=stepwise,
-        )
+        edited = edit(clean, strength, batch_size=_BATCH_SIZE)
         shown[f"{strength:g}"] = latents.decoded(edited) if latents else edited
     columns([*shown.values()], [*shown], path)
 

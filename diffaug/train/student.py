@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from diffaug.execution import Execution
 from diffaug.models import Checkpoint, find_checkpoint, load_model, read_denoiser, write_card
 from diffaug.models.families import latent_unet2d
 from diffaug.models.module import DiffusionModel
+from diffaug.recipe.checks import interval_of
 from diffaug.train.denoising import DenoiserTask
 from diffaug.train.distill_recipe import DistillRecipe
 from diffaug.train.distilling import Consistency, Distillation, Progressive, Teacher
@@ -97,6 +99,9 @@ class StudentTask(DenoiserTask):
         execution: device and dtype.
         held_back: shards of held-out images, or None.
 
+    Attributes:
+        objective: what is taught.
+
     Raises:
         ConfigError: no held-out image is usable.
         OSError: a shard cannot be read.
@@ -111,28 +116,17 @@ class StudentTask(DenoiserTask):
             vae = latent_unet2d.read_autoencoder(recipe.teacher, checkpoint.part("vqvae"))
             latents = Latents(vae, recipe.shape, execution, keep=not recipe.crop)
         total = teacher.schedule.num_train_timesteps
-        self._grid = recipe.grid(total)
         gap = max(1, round(total / recipe.teacher_steps))
         kind = Consistency if recipe.objective == "consistency" else Progressive
         imitated = Teacher(teacher, recipe.guidance, gap)
         dropout = 0.0 if teacher.null_class is None else recipe.class_dropout
-        self._objective = kind(imitated, self._grid, dropout)
+        self.objective: Distillation = kind(imitated, recipe.grid(total), dropout)
         model = DiffusionModel(_student(checkpoint), recipe.class_names)
-        super().__init__(model, self._objective, recipe, execution, latents)
+        super().__init__(model, self.objective, recipe, execution, latents)
         self._recipe = recipe
         self._fidelity = None
         if held_back:
             self._fidelity = _Fidelity(held_back, recipe, self, execution)
-
-    @property
-    def objective(self) -> Distillation:
-        """What is taught."""
-        return self._objective
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """The times taught, rising."""
-        return self._grid
 
     def measured(self) -> float | None:
         """How near the student's way ends to its teacher's, on held-out images, in dB."""
@@ -144,20 +138,17 @@ class StudentTask(DenoiserTask):
     def preview(self, shown: NDArray[np.float32], folder: Path, stem: str) -> None:
         """Draw the edits of some training images."""
         model = self.trainer.ema_model
-        low, high = (float(part) for part in self._recipe.strength.split(":"))
+        low, high = interval_of(self._recipe.strength)
         strengths = [round(low + (high - low) * part, 3) for part in (0.25, 0.5, 0.75, 1.0)]
-        path = folder / f"reconstructions-{stem}.png"
-        edit_grid(
-            model,
-            shown,
-            path,
-            self._latents,
-            strengths,
-            self._steps,
-            self._sampler,
-            self._grid,
-            stepwise=self._recipe.objective == "progressive",
+        edit = partial(
+            model.edit,
+            steps=self.objective.steps,
+            sampler=self.objective.sampler,
+            grid=self.objective.grid,
+            stepwise=self.objective.stepwise,
         )
+        path = folder / f"reconstructions-{stem}.png"
+        edit_grid(edit, shown, path, self._latents, strengths)
 
     def save(self, folder: Path, trained: str) -> None:
         """Write the averaged weights as a folder of diffusers, whose card says what was taught."""
@@ -168,14 +159,14 @@ class StudentTask(DenoiserTask):
             "teacher_digest": recipe.teacher_digest,
             "objective": recipe.objective,
             "guidance": recipe.guidance,
-            "times": self._times(),
+            "times": self.objective.times,
         }
         last = model.denoiser.schedule.num_train_timesteps - 1
-        nearest = min(self._grid, key=lambda time: abs(time - _SUGGESTED * last))
+        nearest = min(self.objective.grid, key=lambda time: abs(time - _SUGGESTED * last))
         suggested = {
             "strength": round(nearest / last, 3),
-            "steps": self._steps,
-            "sampler": self._sampler,
+            "steps": self.objective.steps,
+            "sampler": self.objective.sampler,
         }
         readme = (
             f"# A student of {recipe.teacher}, made by diffaug\n\n{trained}\nIt was taught the "
@@ -183,24 +174,6 @@ class StudentTask(DenoiserTask):
         )
         card = {"taught": taught, "suggested": suggested}
         write_card(folder, model.class_names, model.denoiser.null_class, readme, card)
-
-    def _times(self) -> str | list[int]:
-        """The times taught, a span as lo:hi."""
-        if self._recipe.objective == "consistency":
-            return f"{self._grid[0]}:{self._grid[-1]}"
-        return list(self._grid)
-
-    @property
-    def _sampler(self) -> Any:
-        return "lcm" if self._recipe.objective == "consistency" else "ddim"
-
-    @property
-    def _steps(self) -> int:
-        """Calls of a whole trajectory: two at most strengths, or one for each time of the grid."""
-        if self._recipe.objective == "consistency":
-            return 5
-        total = self.trainer.ema_model.denoiser.schedule.num_train_timesteps
-        return max(1, round(len(self._grid) * (total - 1) / self._grid[-1]))
 
 
 def _student(checkpoint: Checkpoint) -> Any:
@@ -218,7 +191,8 @@ class _Fidelity:
         x_0, labels = held_out(shards, recipe)
         x_0 = torch.from_numpy(task.inputs(x_0[:_MEASURED].numpy())).to(execution.device)
         self._task, self._batch = task, recipe.batch_size
-        self._time = task.grid[(len(task.grid) - 1) // 2]
+        grid = task.objective.grid
+        self._time = grid[(len(grid) - 1) // 2]
         self._classes = labels[:_MEASURED].to(execution.device)
         teacher = task.objective.teacher
         noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(recipe.seed))
