@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from diffaug.cli.app import OK, app, out
+from diffaug.cli.app import OK, app
 from diffaug.cli.flags import Flags
 from diffaug.cli.folders import packed
 from diffaug.cli.steps import advise, beside, command
-from diffaug.cli.train import follow
+from diffaug.cli.training import carry_out, refuse_dry_resume
 from diffaug.errors import ConfigError, require_extra
 from diffaug.train.distill_recipe import DistillRecipe
 
@@ -79,29 +79,23 @@ def distill(
     teacher, *sources, checkpoint = paths
     fields = flags.given() | {"teacher": teacher}
     made = DistillRecipe.from_yaml(recipe, **fields) if recipe else DistillRecipe.of(fields)
-    if dry_run and resume:
-        raise ConfigError("--dry-run does nothing with --resume: leave one of them out")
-
-    from diffaug.train.forecast import forecast
-    from diffaug.train.loop import train as start
-
+    refuse_dry_resume(dry_run, resume)
     shards, _ = packed(checkpoint, sources, held_back or [], max_pixels=made.max_pixels)
-    if dry_run:
-        out.print(str(forecast(shards[0], made, device=device, dtype=dtype)))
-        advise("next: the same command without --dry-run")
-        return OK
-    steps_made = start(
-        shards[0],
-        checkpoint,
+    is_trained = carry_out(
         made,
-        device=device,
+        shards,
+        checkpoint,
+        "agreement",
+        "agreement with the teacher {:.2f} dB",
+        dry_run=dry_run,
         dtype=dtype,
+        device=device,
         resume=resume,
         checkpoint_minutes=checkpoint_minutes,
         preview_steps=preview_steps,
-        held_back=shards[1],
     )
-    follow(steps_made, made, checkpoint, "agreement", "agreement with the teacher {:.2f} dB")
+    if not is_trained:
+        return OK
     use = [*sources, beside(sources, "augmented"), "--model", checkpoint]
     advise(f"next: {command('augment', *use)}")
     return OK

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from diffaug import storage
-from diffaug.cli.app import OK, app, err, out
+from diffaug.cli.app import OK, app
 from diffaug.cli.flags import Flags
 from diffaug.cli.folders import packed
-from diffaug.cli.progress import Pace, counted
 from diffaug.cli.steps import advise, beside, command
+from diffaug.cli.training import carry_out, refuse_dry_resume
 from diffaug.errors import ConfigError, require_extra
-from diffaug.train.recipe import OF_CLASSES, OF_DENOISERS, LoopRecipe, TrainRecipe
+from diffaug.train.recipe import OF_CLASSES, OF_DENOISERS, TrainRecipe
 
-if TYPE_CHECKING:
-    from diffaug.train.loop import Step
-
-__all__ = ["follow", "train"]
-
-_PRINT_EVERY = 100
-"""Steps between two lines on standard error if there is no live line."""
+__all__ = ["train"]
 
 
 class RecipeFlags(Flags, of=TrainRecipe):
@@ -91,35 +84,30 @@ def train(
                 flag = name.replace("_", "-")
                 raise ConfigError(f"--{flag} does nothing without --classes: give both or neither")
 
-    if dry_run and resume:
-        raise ConfigError("--dry-run does nothing with --resume: leave one of them out")
+    refuse_dry_resume(dry_run, resume)
 
     from diffaug.models.classes import trained_classes
-    from diffaug.train.forecast import forecast
-    from diffaug.train.loop import train as start
 
     shards, _ = packed(checkpoint, sources, held_back or [], max_pixels=made.max_pixels)
     if made.class_count:
         first, is_folder = storage.expand(shards[0])[0], shards[0][0] != sources[0]
         classes = trained_classes(made.classes, first, is_folder=is_folder)
         made = made.model_copy(update={"classes": classes})
-    if dry_run:
-        out.print(str(forecast(shards[0], made, device=device, dtype=dtype)))
-        advise("next: the same command without --dry-run")
-        return OK
-    steps_made = start(
-        shards[0],
-        checkpoint,
+    measure = ("loss", "noise loss {:.5f}") if is_denoiser else ("psnr", "PSNR {:.2f} dB")
+    is_trained = carry_out(
         made,
-        device=device,
+        shards,
+        checkpoint,
+        *measure,
+        dry_run=dry_run,
         dtype=dtype,
+        device=device,
         resume=resume,
         checkpoint_minutes=checkpoint_minutes,
         preview_steps=preview_steps,
-        held_back=shards[1],
     )
-    measure = ("loss", "noise loss {:.5f}") if is_denoiser else ("psnr", "PSNR {:.2f} dB")
-    follow(steps_made, made, checkpoint, *measure)
+    if not is_trained:
+        return OK
     if is_denoiser:
         use = [*sources, beside(sources, "augmented"), "--model", checkpoint]
         advise(f"next: {command('augment', *use)}")
@@ -127,35 +115,3 @@ def train(
         use = [*sources, beside(sources, "model"), "--autoencoder", checkpoint]
         advise(f"next: {command('train', *use)}")
     return OK
-
-
-def follow(
-    steps_made: Iterable[Step], made: LoopRecipe, checkpoint: str, name: str, measure: str
-) -> None:
-    """Make the steps of a training, and show how far it is.
-
-    Args:
-        steps_made: makes them.
-        made: its recipe.
-        checkpoint: its folder.
-        name: of what is measured on held-out images, in the log.
-        measure: the same for people, with a place for the number.
-    """
-    pace, last = Pace(), None
-    watched = counted(
-        steps_made, made.steps, "training steps", err, pace, done=lambda step: step.step
-    )
-    for last in watched:
-        pace.add(last)
-        for skipped in last.newly_skipped:
-            err.print(f"skipped {skipped}")
-        if last.held_back is not None:
-            line = f"step {last.step}: held-out {measure.format(last.held_back)}"
-            err.print(line, "held_back", step=last.step, **{name: last.held_back})
-        if not err.is_live and (last.step % _PRINT_EVERY == 0 or last.step == made.steps):
-            left = pace.left((made.steps - last.step) * made.batch_size)
-            err.print(f"step {last.step} of {made.steps}: {pace}  {left} left")
-    if last is None:
-        out.print(f"{checkpoint} is already trained: {made.steps} steps")
-    else:
-        out.print(f"{last.step} steps, {last.images} images, {last.skipped} skipped; {pace}")
