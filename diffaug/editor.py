@@ -251,8 +251,7 @@ class Editor:
         u = random.uniform() if recipe.draws_strength else 0.0
         strength = recipe.strength_of(copy, u)
         total = denoiser.schedule.num_train_timesteps
-        grid = self.model.grid, self.model.stepwise
-        times = timesteps(strength, recipe.steps, recipe.sampler, total, *grid)
+        times = timesteps(strength, recipe.steps, recipe.sampler, total, self.model.grid)
         way = trajectory(recipe.sampler, denoiser.schedule, times, recipe.eta)
         edit = Edit(
             x_0=x_0,

@@ -73,7 +73,6 @@ class Sampler(ABC):
         steps: int,
         num_train_timesteps: int,
         grid: tuple[int, ...] | None = None,
-        stepwise: bool = False,
     ) -> tuple[int, ...]:
         """The times at which the network is called, falling, at least one.
 
@@ -81,23 +80,23 @@ class Sampler(ABC):
         of n happens at `round(t_start * (n - i) / n)`. No time is visited twice: n is at most
         t_start, and times that meet on a grid are one call.
 
+        A distilled model arrives with its first call, and further ones refine what is there: they
+        come late, at `round(t_start * ((n - i) / n)²)`, the quadratic times of Song et al. 2021.
+
         Args:
             strength: how far a sample is taken into noise, in (0, 1].
             steps: calls that strength 1 would make.
             num_train_timesteps: T of the schedule.
             grid: the times that a distilled model was taught at, not empty; each call is moved to
                 the nearest of them, to the earlier one listed of two as near. None: any time.
-            stepwise: whether the model was taught to go from each time of the grid to the one
-                below: all of them follow the first, whatever the steps.
         """
         t_start = round(strength * (num_train_timesteps - 1))
         calls = max(1, min(round(strength * steps), t_start))
-        times = [round(t_start * (calls - i) / calls) for i in range(calls)]
-        if grid is not None:
-            times = [min(grid, key=lambda taught: abs(taught - time)) for time in times]
-        if grid is not None and stepwise:
-            times = sorted((time for time in grid if time <= times[0]), reverse=True)
-        return tuple(dict.fromkeys(times))
+        if grid is None:
+            return tuple(round(t_start * (calls - i) / calls) for i in range(calls))
+        times = [round(t_start * ((calls - i) / calls) ** 2) for i in range(calls)]
+        moved = [min(grid, key=lambda taught: abs(taught - time)) for time in times]
+        return tuple(dict.fromkeys(moved))
 
     @abstractmethod
     def weights(self, alpha: _Array, sigma: _Array, eta: float) -> _Array:
@@ -188,10 +187,9 @@ class OneStep(DDIM):
         steps: int,
         num_train_timesteps: int,
         grid: tuple[int, ...] | None = None,
-        stepwise: bool = False,
     ) -> tuple[int, ...]:
         """As of `Sampler`; `steps` is not read."""
-        return super().times(strength, 1, num_train_timesteps, grid, stepwise)
+        return super().times(strength, 1, num_train_timesteps, grid)
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -210,10 +208,9 @@ def timesteps(
     sampler: str,
     num_train_timesteps: int,
     grid: tuple[int, ...] | None = None,
-    stepwise: bool = False,
 ) -> tuple[int, ...]:
     """The times at which the network is called by the sampler of this name; see `Sampler.times`."""
-    return SAMPLERS[sampler].times(strength, steps, num_train_timesteps, grid, stepwise)
+    return SAMPLERS[sampler].times(strength, steps, num_train_timesteps, grid)
 
 
 @lru_cache(maxsize=4096)

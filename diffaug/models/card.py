@@ -37,13 +37,11 @@ class Taught:
         teacher: what its teacher was called.
         times: at which it is called, and at no others, rising.
         guidance: the teacher's guidance scale, which it has with a class; 1: none.
-        stepwise: whether it was taught to go from each of these times to the one below, by DDIM.
     """
 
     teacher: str
     times: tuple[int, ...]
     guidance: float
-    stepwise: bool = False
 
     @classmethod
     def of(cls, fields: Any) -> Taught | None:
@@ -68,9 +66,7 @@ class Taught:
                 "a card's taught must have times, a list of them or lo:hi, and guidance, got "
                 f"{fields!r}"
             ) from None
-        stepwise = fields.get("objective") == "progressive"
-        teacher = str(fields.get("teacher", ""))
-        return cls(teacher=teacher, times=found, guidance=guidance, stepwise=stepwise)
+        return cls(teacher=str(fields.get("teacher", "")), times=found, guidance=guidance)
 
 
 @dataclass(frozen=True, kw_only=True)

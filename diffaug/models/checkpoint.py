@@ -99,7 +99,7 @@ class Checkpoint:
         if options:
             total.update(f"options {json.dumps(options, sort_keys=True)}\n".encode())
         if self.card is not None and (taught := self.card.taught) is not None:
-            decides = (taught.times, taught.guidance, taught.stepwise)
+            decides = (taught.times, taught.guidance)
             total.update(f"taught {decides}\n".encode())
         return total.hexdigest()
 

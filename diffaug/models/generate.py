@@ -46,7 +46,7 @@ def generate(
     """
     denoiser = model.denoiser
     total = denoiser.schedule.num_train_timesteps
-    times = timesteps(1.0, steps, sampler, total, model.grid, model.stepwise)
+    times = timesteps(1.0, steps, sampler, total, model.grid)
     way = trajectory(sampler, denoiser.schedule, times, eta)
     away: tuple[Tensor, ...] = ()
     scales: NDArray[np.float32] | None = None

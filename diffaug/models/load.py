@@ -112,7 +112,7 @@ def load_model(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     model: Pretrained = adapter.load(checkpoint, execution)
     if checkpoint.card is None or (taught := checkpoint.card.taught) is None:
         return model
-    return replace(model, grid=taught.times, folded=taught.guidance, stepwise=taught.stepwise)
+    return replace(model, grid=taught.times, folded=taught.guidance)
 
 
 def read_denoiser(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:

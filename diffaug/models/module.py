@@ -166,7 +166,6 @@ class DiffusionModel(nn.Module):
         seed: int = 0,
         batch_size: int = DEFAULT_BATCH_SIZE,
         grid: tuple[int, ...] | None = None,
-        stepwise: bool = False,
     ) -> Tensor:
         """Noise images part-way and reconstruct them (SDEdit, Meng et al. 2022).
 
@@ -183,7 +182,6 @@ class DiffusionModel(nn.Module):
             seed: of all randomness.
             batch_size: lanes in the one fixed batch shape.
             grid: the only times at which a distilled model is called; None: any.
-            stepwise: whether it was taught to go from each of them to the one below.
 
         Returns:
             (B, C, H, W), float32, on the device of `x_0`.
@@ -194,7 +192,7 @@ class DiffusionModel(nn.Module):
         Recipe.of({"strength": strength, "steps": steps, "sampler": sampler, "eta": eta})
         self._check(x_0.shape[1:], batch_size)
         schedule = self._parts.schedule
-        times = timesteps(strength, steps, sampler, schedule.num_train_timesteps, grid, stepwise)
+        times = timesteps(strength, steps, sampler, schedule.num_train_timesteps, grid)
         way = trajectory(sampler, schedule, times, eta)
         classes = self._classes(condition, len(x_0)).cpu()
 

@@ -86,7 +86,6 @@ class Pretrained:
             None if it can be guided by any.
         grid: the times at which a distilled model was trained, the only ones at which it is called;
             None if it can be called at any time.
-        stepwise: whether it was taught to go from each of these times to the one below.
     """
 
     denoiser: Denoiser
@@ -96,7 +95,6 @@ class Pretrained:
     embed_guidance: Callable[[float], Tensor] | None = None
     folded: float | None = None
     grid: tuple[int, ...] | None = None
-    stepwise: bool = False
 
     @classmethod
     def of_pictures(cls, denoiser: Denoiser) -> Pretrained:

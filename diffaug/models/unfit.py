@@ -66,11 +66,6 @@ def _refuse_untaught(recipe: Recipe, model: Pretrained) -> None:
                 f"strength: {name} was taught strengths from {low / last:.2g} to {high / last:.2g},"
                 f" got {asked:g}: give one of these, or use its teacher"
             )
-    if model.stepwise and (recipe.sampler != "ddim" or recipe.eta):
-        raise ConfigError(
-            f"sampler: {name} was taught steps of ddim without eta: leave both out, or use its "
-            "teacher"
-        )
     wanted = model.folded if recipe.condition == "label" and model.folded is not None else 1.0
     if recipe.guidance != wanted:
         told = "told the class" if recipe.condition == "label" else "told no class"

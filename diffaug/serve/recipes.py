@@ -123,8 +123,7 @@ def _rows(editor: Editor) -> int:
     recipe, model = editor.recipe, editor.model
     total = model.denoiser.schedule.num_train_timesteps
     strength = highest(recipe.strength)
-    grid = model.grid, model.stepwise
-    times = timesteps(strength, recipe.steps, recipe.sampler, total, *grid)
+    times = timesteps(strength, recipe.steps, recipe.sampler, total, model.grid)
     has_own = model.embed_guidance is not None or model.folded is not None
     if recipe.guidance == 1 or has_own:
         return len(times)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
 from diffaug.recipe.checks import interval_of
 from diffaug.train.recipe import LoopRecipe
@@ -32,8 +32,9 @@ class DistillRecipe(LoopRecipe):
     teacher_digest: str | None = Field(None, description="of its weights, once it is known")
     objective: Literal["consistency", "progressive"] = Field(
         "consistency",
-        description="consistency: from any time, the end of the teacher's way; progressive: from "
-        "each of a few times, the place on that way at the next",
+        description="how the end of the teacher's way is learned: consistency, by one step of the "
+        "teacher, and from there by the student's own estimate; progressive, by all of the "
+        "teacher's steps",
     )
     guidance: float = Field(
         1.0,
@@ -47,13 +48,6 @@ class DistillRecipe(LoopRecipe):
     )
     teacher_steps: int = Field(
         20, ge=2, le=1000, description="calls of a whole trajectory of the teacher"
-    )
-    calls: int | None = Field(
-        None,
-        ge=1,
-        le=100,
-        description="with progressive, the calls that the student makes from the highest strength "
-        "[default: 4]",
     )
     class_dropout: float = Field(
         0.1,
@@ -69,20 +63,7 @@ class DistillRecipe(LoopRecipe):
         description="steps to the peak learning rate, at most half of all; then it decays to 0",
     )
 
-    @model_validator(mode="after")
-    def _check_calls(self) -> Self:
-        if self.calls is not None and self.objective != "progressive":
-            raise ValueError(
-                "calls does nothing with objective consistency, which teaches any number of them: "
-                "leave it out"
-            )
-        return self
-
-    def grid(self, total: int) -> tuple[int, ...]:
-        """The times at which the student is called, rising, of a schedule with so many times."""
+    def span(self, total: int) -> tuple[int, int]:
+        """The first and the last time that is taught, of a schedule with so many times."""
         low, high = (round(strength * (total - 1)) for strength in interval_of(self.strength))
-        low, high = max(1, low), max(2, high)
-        if self.objective == "consistency":
-            return tuple(range(low, high + 1))
-        calls = self.calls or 4
-        return tuple(dict.fromkeys(max(1, round(high * n / calls)) for n in range(1, calls + 1)))
+        return max(1, low), max(2, high)

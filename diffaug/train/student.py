@@ -34,6 +34,9 @@ _MEASURED = 256
 _SUGGESTED = 0.3
 """The strength that a card suggests, or the nearest that was taught."""
 
+_STEPS = 7
+"""Calls of a whole trajectory that a card suggests: two at a strength of 0.3."""
+
 _TRAINED = ("DDPMPipeline", "DDIMPipeline", "LDMPipeline")
 
 
@@ -120,7 +123,7 @@ class StudentTask(DenoiserTask):
         kind = Consistency if recipe.objective == "consistency" else Progressive
         imitated = Teacher(teacher, recipe.guidance, gap)
         dropout = 0.0 if teacher.null_class is None else recipe.class_dropout
-        self.objective: Distillation = kind(imitated, recipe.grid(total), dropout)
+        self.objective: Distillation = kind(imitated, recipe.span(total), dropout)
         model = DiffusionModel(_student(checkpoint), recipe.class_names)
         super().__init__(model, self.objective, recipe, execution, latents)
         self._recipe = recipe
@@ -137,15 +140,14 @@ class StudentTask(DenoiserTask):
 
     def preview(self, shown: NDArray[np.float32], folder: Path, stem: str) -> None:
         """Draw the edits of some training images."""
-        model = self.trainer.ema_model
+        model, (first, last) = self.trainer.ema_model, self.objective.span
         low, high = interval_of(self._recipe.strength)
         strengths = [round(low + (high - low) * part, 3) for part in (0.25, 0.5, 0.75, 1.0)]
         edit = partial(
             model.edit,
-            steps=self.objective.steps,
-            sampler=self.objective.sampler,
-            grid=self.objective.grid,
-            stepwise=self.objective.stepwise,
+            steps=_STEPS,
+            sampler="ddim",
+            grid=tuple(range(first, last + 1)),
         )
         path = folder / f"reconstructions-{stem}.png"
         edit_grid(edit, shown, path, self._latents, strengths)
@@ -153,21 +155,17 @@ class StudentTask(DenoiserTask):
     def save(self, folder: Path, trained: str) -> None:
         """Write the averaged weights as a folder of diffusers, whose card says what was taught."""
         super().save(folder, trained)
-        recipe, model = self._recipe, self.trainer.ema_model
+        recipe, model, (low, high) = self._recipe, self.trainer.ema_model, self.objective.span
         taught = {
             "teacher": recipe.teacher,
             "teacher_digest": recipe.teacher_digest,
             "objective": recipe.objective,
             "guidance": recipe.guidance,
-            "times": self.objective.times,
+            "times": f"{low}:{high}",
         }
         last = model.denoiser.schedule.num_train_timesteps - 1
-        nearest = min(self.objective.grid, key=lambda time: abs(time - _SUGGESTED * last))
-        suggested = {
-            "strength": round(nearest / last, 3),
-            "steps": self.objective.steps,
-            "sampler": self.objective.sampler,
-        }
+        nearest = min(max(_SUGGESTED, low / last), high / last)
+        suggested = {"strength": round(nearest, 3), "steps": _STEPS, "sampler": "ddim"}
         readme = (
             f"# A student of {recipe.teacher}, made by diffaug\n\n{trained}\nIt was taught the "
             f"strengths {recipe.strength} by {recipe.objective} distillation.\n"
@@ -191,8 +189,7 @@ class _Fidelity:
         x_0, labels = held_out(shards, recipe)
         x_0 = torch.from_numpy(task.inputs(x_0[:_MEASURED].numpy())).to(execution.device)
         self._task, self._batch = task, recipe.batch_size
-        grid = task.objective.grid
-        self._time = grid[(len(grid) - 1) // 2]
+        self._time = sum(task.objective.span) // 2
         self._classes = labels[:_MEASURED].to(execution.device)
         teacher = task.objective.teacher
         noise = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(recipe.seed))
@@ -201,14 +198,15 @@ class _Fidelity:
         ends = []
         for x_t, classes in self._parts():
             now = torch.full((len(x_t),), self._time, device=x_t.device)
-            ends.append(teacher.arrive(x_t, now, torch.zeros_like(now), classes))
+            ends.append(teacher.arrive(x_t, now, classes))
         self._end = torch.cat(ends)
 
     def agreement(self, model: DiffusionModel) -> float:
-        """The power of the teacher's result over that of the student's difference to it, in dB."""
+        """The power of the teacher's result over that of the difference to it of what one call of
+        the student makes, in dB."""
         with torch.no_grad():
             found = [
-                self._task.objective.follow(model, x_t, self._time, classes)
+                model.denoiser(x_t, torch.full((len(x_t),), self._time, device=x_t.device), classes)
                 for x_t, classes in self._parts()
             ]
         error = (torch.cat(found) - self._end).square().mean()

@@ -109,6 +109,9 @@ class Results:
             storage.replace(json.dumps(self._known, indent=1).encode(), str(self._path.resolve()))
             _say(name, self._known[name])
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
     def __getitem__(self, name: str) -> Any:
         return self._known[name]
 

@@ -4,14 +4,15 @@
         --test held-back.tar --model cifar10-32 --seeds 5 --results FOLDER
 
 Test pictures are given Gaussian noise of 0.25 and 0.5 (of white less black), which is not clipped.
-All ways have all the labels of the source, and the model is told no class:
+All ways have the same labels, all of the source or `--labels` a class, drawn anew for every seed,
+and the model is told no class:
 
 - plain: a classifier of clean pictures, given noisy ones;
 - noise: a classifier trained with such noise, drawn anew for every picture of every batch;
 - denoise, then plain: one call of the model, then the classifier of clean pictures ("denoised
   smoothing", Salman et al. 2020; Carlini et al. 2023, https://arxiv.org/abs/2206.10550);
 - denoise, learned: one call, then a classifier that was trained on such results of the training
-  pictures, two draws of noise each;
+  pictures, of as many draws of noise each as `--copies` says;
 - tv, then plain, and tv, learned: the same with total-variation denoising (Rudin et al. 1992,
   Chambolle 2004), as strong as comes nearest to clean training pictures.
 
@@ -22,6 +23,7 @@ and with the differences of `denoise, learned` over seeds and over seeds and tes
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -45,7 +47,7 @@ from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, load_model
 from diffaug.recipe import Recipe
 
-SIGMAS, COPIES = (0.25, 0.5), 2
+SIGMAS = (0.25, 0.5)
 BATCH, RATE = 128, 0.004
 WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 JUDGED, OTHERS = "denoise, learned", ("noise", "denoise, then plain", "tv, learned")
@@ -65,6 +67,8 @@ def main() -> None:
     parser.add_argument("--model", default="cifar10-32")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--labels", type=int, help="a class; all of the source if not given")
+    parser.add_argument("--copies", type=int, default=2)
     parser.add_argument("--images", type=int, help="of the source, to try it out")
     parser.add_argument("--results", type=Path, required=True)
     given = parser.parse_args()
@@ -77,8 +81,10 @@ def main() -> None:
         "tv": partial(smoothed, weight_for(train[:: max(1, len(train) // 100)])),
     }
     for seed in range(given.seeds):
+        chosen = slice(None) if given.labels is None else drawn(targets, given.labels, seed)
         for sigma in SIGMAS:
-            Ways(given.results, seed, sigma, given.steps, ways).run(train, targets, test, truth)
+            setting = Ways(given.results, seed, sigma, given.steps, given.copies, ways)
+            setting.run(train[chosen], targets[chosen], test, truth)
     report(given.results, given.seeds, len(test))
 
 
@@ -86,10 +92,16 @@ class Ways:
     """What is trained and asked for one seed and one sigma."""
 
     def __init__(
-        self, results: Path, seed: int, sigma: float, steps: int, ways: Mapping[str, Denoising]
+        self,
+        results: Path,
+        seed: int,
+        sigma: float,
+        steps: int,
+        copies: int,
+        ways: Mapping[str, Denoising],
     ) -> None:
         self._results, self._seed, self._sigma, self._steps = results, seed, sigma, steps
-        self._ways = ways
+        self._number, self._ways = copies, ways
 
     def run(
         self, train: Images, targets: NDArray[np.int64], test: Images, truth: NDArray[np.int64]
@@ -130,11 +142,13 @@ class Ways:
         return model
 
     def _copies(self, name: str, train: Images) -> Images:
-        """Of each training picture, what a way makes of it in noise; the same for all seeds."""
-        path = self._results / f"{name}-{self._sigma}.npy"
+        """Of each training picture, what a way makes of it in noise; the same for all seeds with
+        the same pictures."""
+        drawn = hashlib.sha256(train.tobytes()).hexdigest()[:8]
+        path = self._results / f"{name}-{self._sigma}-{drawn}.npy"
         if not path.exists():
-            made = np.empty((COPIES, *train.shape), np.uint8)
-            for copy in range(COPIES):
+            made = np.empty((self._number, *train.shape), np.uint8)
+            for copy in range(self._number):
                 for begin in track(range(0, len(train), 2000), f"{name} {self._sigma}"):
                     part = slice(begin, begin + 2000)
                     noisy = noised(train[part], self._sigma, (2, copy, begin))
@@ -156,6 +170,13 @@ def read(sources: list[str], most: int | None) -> tuple[Images, NDArray[np.int64
         if len(labels) == most:
             break
     return np.stack(images), np.array(labels, dtype=np.int64)
+
+
+def drawn(targets: NDArray[np.int64], labels: int, seed: int) -> NDArray[np.int64]:
+    """The places of so many pictures of each class."""
+    random = np.random.default_rng((4, seed))
+    classes = [np.flatnonzero(targets == label) for label in np.unique(targets)]
+    return np.sort(np.concatenate([random.choice(one, labels, replace=False) for one in classes]))
 
 
 def noised(images: Images, sigma: float, seed: tuple[int, ...]) -> Floats:

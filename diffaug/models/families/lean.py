@@ -1,8 +1,9 @@
 """The UNet2D of shipped models, and of most that `diffaug train` makes, without diffusers.
 
 The network of Ho et al. 2020 as diffusers' `UNet2DModel` builds it of plain blocks: the same
-parameters under the same names, and the same bits. It adds in place, divides nothing by 1, embeds
-the time once for all blocks, and spares a process the import of diffusers. It is for inference
+parameters under the same names, and the same results but for rounding. It adds in place, divides
+nothing by 1, embeds the time once for all blocks, enlarges and convolves in one step, normalizes
+small feature maps in float32, and spares a process the import of diffusers. It is for inference
 only. Other configurations are left to diffusers.
 
 https://arxiv.org/abs/2006.11239
@@ -22,7 +23,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from diffaug.models.families.blocks import Down, Embedding, Middle, Plan, Up, Waves
+from diffaug.models.families.blocks import (
+    Down,
+    Embedding,
+    Enlarging,
+    Middle,
+    Norm,
+    Plan,
+    Up,
+    Waves,
+)
 
 __all__ = ["LeanUNet2D", "lean_unet2d"]
 
@@ -72,11 +82,14 @@ def lean_unet2d(folder: Path, config: Mapping[str, Any], dtype: torch.dtype) -> 
         with torch.device("meta"):
             network = LeanUNet2D(**{field: config[field] for field in free})
         # copies, as diffusers makes them: in the mapped file they would lie at any address
-        weights = {name: weight.to(dtype, copy=True) for name, weight in weights.items()}
-        network.load_state_dict(weights, assign=True)
+        own = {name: weight.to(dtype, copy=True) for name, weight in weights.items()}
+        network.load_state_dict(own, assign=True)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError):
         return None
     network.requires_grad_(False).eval()
+    for name, part in network.named_modules():
+        if isinstance(part, Enlarging):
+            part.fold(weights[f"{name}.conv.weight"])
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -149,7 +162,7 @@ class LeanUNet2D(nn.Module):
             inputs = [sum(both) for both in zip(own, passed, strict=True)]
             self.up_blocks.append(Up(plan, inputs, width, _UP[kind], number == final))
             before = width
-        self.conv_norm_out = nn.GroupNorm(norm_num_groups, first, norm_eps)
+        self.conv_norm_out = Norm(norm_num_groups, first, norm_eps)
         self.conv_out = nn.Conv2d(first, out_channels, 3, padding=1)
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:

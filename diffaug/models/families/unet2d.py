@@ -114,7 +114,7 @@ def read(
 
 
 def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
-    """Load a checkpoint to run it: the same bits as by `read`, faster.
+    """Load a checkpoint to run it: as by `read` but for rounding, faster.
 
     Raises:
         ConfigError: as for `read`.
@@ -125,7 +125,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
 def load_denoiser(
     checkpoint: Checkpoint, execution: Execution, channels: Collection[int] = (1, 3)
 ) -> Denoiser:
-    """As `read`, but for inference only: the same bits, faster.
+    """As `read` but for rounding, and for inference only: faster.
 
     Raises:
         ConfigError: as for `read`.
