@@ -173,7 +173,7 @@ def _verify_shard(output: str, shard: SourceShard) -> Iterator[Difference]:
     part = part_path(shard.stem)
     try:
         metadata, rows = check_part(storage.read_bytes(Output(output).at(part)))
-        report = ShardReport.model_validate(metadata["report"])
+        report = ShardReport.of(metadata["report"])
     except FileNotFoundError:
         yield Difference(part, "missing: the shard is not committed")
         return

@@ -23,6 +23,7 @@ from diffaug.job.copy import Copy
 from diffaug.job.copytar import CopyTar, File
 from diffaug.job.rows import output_row
 from diffaug.manifest.part import Part, Row
+from diffaug.output.footers import MANY, add_reports
 from diffaug.output.layout import REJECTS, SHARDS, Output, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
@@ -102,7 +103,7 @@ class ShardSink:
         self._turned_away = CopyTar(self._rejects, run.recipe)
         self._part = Part(folder / f"{shard.stem}.arrow", run.recipe.adds_columns)
         self._counts = {"ok": 0, "filtered": 0, "failed": 0}
-        self._geometry = dict.fromkeys(GEOMETRIES, 0)
+        self._geometry: dict[str, int] = dict.fromkeys(GEOMETRIES, 0)
         self._lost = Counter[Loss]()
 
     def add_failed(self, copy: Copy) -> None:
@@ -175,6 +176,9 @@ class ShardSink:
         self._part.close()
         url = Output(self._output).part(self._shard.stem)
         if storage.create(self._part_path, url):
+            if len(self._run.sources) >= MANY and storage.is_local(self._output):
+                kept = self._shard.stem, storage.version(url), report.fields()
+                add_reports(self._output, [kept])
             return report
         theirs = own_report(self._output, self._shard)
         if theirs.tars != report.tars:
@@ -215,7 +219,7 @@ class ShardSink:
     def _metadata(self, report: ShardReport) -> dict[str, Any]:
         judged = {"judges": self._run.judges} if self._run.judges else {}
         return {
-            "report": report.model_dump(),
+            "report": report.fields(),
             "recipe": self._run.recipe.model_dump(mode="json"),
             "environment": environment(self._run),
             **judged,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
-from typing import IO
+from functools import cache, partial
+from typing import IO, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass as checked
 
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.manifest.part import read_metadata
+from diffaug.output.footers import MANY, add_reports, kept_lines, report_in
 from diffaug.output.layout import Output, broken_part
 from diffaug.output.run import SourceShard
 from diffaug.threads import several
@@ -40,7 +42,8 @@ _CLOCKS = timedelta(minutes=1)
 """How much the clocks of a store and of a machine that reads from it may differ."""
 
 
-class ShardReport(BaseModel):
+@checked(frozen=True, slots=True, kw_only=True)
+class ShardReport:
     """The outcome of one source shard, kept in its part's metadata as `diffaug.report`.
 
     Attributes:
@@ -71,8 +74,6 @@ class ShardReport(BaseModel):
         pid: of the process.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     source: str
     source_bytes: int
     source_sha256: str
@@ -97,6 +98,19 @@ class ShardReport(BaseModel):
     host: str
     pid: int
 
+    @classmethod
+    def of(cls, fields: Any) -> ShardReport:
+        """As a part's metadata has it.
+
+        Raises:
+            ValueError: it is no report.
+        """
+        return _reports().validate_python(fields)
+
+    def fields(self) -> dict[str, Any]:
+        """As a part's metadata has it."""
+        return asdict(self)
+
     @property
     def tars(self) -> dict[str, str]:
         """The sha256 of each tar of the shard, by its path below OUTPUT."""
@@ -105,6 +119,11 @@ class ShardReport(BaseModel):
             self.rejects_shard: self.rejects_sha256,
         }
         return {path: digest for path, digest in named.items() if path and digest}
+
+
+@cache
+def _reports() -> TypeAdapter[ShardReport]:
+    return TypeAdapter(ShardReport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +176,25 @@ def _survey_listed(shards: Iterable[SourceShard], output: str, before: Survey | 
     for shard in shards:
         (found if shard.stem in versions else missing).append(shard)
 
+    is_kept = len(found) >= MANY and storage.is_local(output)
+    lines = kept_lines(output) if is_kept and before is None else {}
+    read: list[str] = []
+
     def report(shard: SourceShard) -> ShardReport:
-        if before is not None and before.versions.get(shard.stem) == versions[shard.stem]:
+        version = versions[shard.stem]
+        if before is not None and before.versions.get(shard.stem) == version:
             return before.committed[shard.stem]
+        fields = report_in(lines.pop(shard.stem, b""), version)
+        if fields is not None and fields.get("source") == shard.url:
+            with suppress(ValueError):  # of another version of diffaug
+                return ShardReport.of(fields)
+        read.append(shard.stem)
         return own_report(output, shard)
 
     reports = several(report, found, Output(output).requests)
     committed = dict(zip((shard.stem for shard in found), reports, strict=True))
+    if is_kept and read:
+        add_reports(output, ((stem, versions[stem], committed[stem].fields()) for stem in read))
     return Survey(committed, missing, {stem: versions[stem] for stem in committed})
 
 
@@ -248,7 +279,7 @@ def read_report(url: str) -> ShardReport:
 
 
 def _read(stream: IO[bytes] | pa.BufferReader) -> ShardReport:
-    return ShardReport.model_validate(read_metadata(stream)["report"])
+    return ShardReport.of(read_metadata(stream)["report"])
 
 
 def _has_changed(report: ShardReport, stat: storage.Stat) -> bool:

@@ -28,6 +28,7 @@ from diffaug.storage.read import (
     read_bytes,
     read_end,
     sha256,
+    version,
     versions,
 )
 from diffaug.storage.scratch import leftovers, scratch
@@ -68,6 +69,7 @@ __all__ = [
     "sha256",
     "stats",
     "tidy",
+    "version",
     "versions",
     "writing",
 ]

@@ -266,6 +266,10 @@ def stats(urls: Iterable[str]) -> dict[str, Stat]:
     for url in urls:
         if url in listed:
             found[url] = listed[url]
+        elif "://" not in url and not is_chain(url):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                stat = Path(url).stat()
+                found[url] = Stat(stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
         elif folders[_folder(url)] < _WORTH_LISTING and not is_chain(url) and not _is_http(url):
             fs, path = filesystem(url)
             fs.invalidate_cache()

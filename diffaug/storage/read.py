@@ -25,6 +25,7 @@ __all__ = [
     "read_bytes",
     "read_end",
     "sha256",
+    "version",
     "versions",
 ]
 
@@ -160,6 +161,11 @@ def versions(folder: str, suffix: str) -> dict[str, object]:
         for name, info in entries(folder).items()
         if name.endswith(suffix) and not name.startswith(".")
     }
+
+
+def version(url: str) -> object:
+    """What the store of a file reports about it that changes whenever its content does."""
+    return _version(*filesystem(url))
 
 
 def _version(fs: Any, path: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -153,6 +154,7 @@ def test_a_report_of_the_first_version_is_read(folder: Path) -> None:
     report = next(
         iter(survey(the_run(str(folder / "out")).sources, str(folder / "out")).committed.values())
     )
-    written = report.model_dump(exclude={"passed_over", "geometry"})
-    read = ShardReport.model_validate(written)
-    assert read == report.model_copy(update={"geometry": None})
+    known = {"passed_over", "geometry"}
+    written = {name: value for name, value in report.fields().items() if name not in known}
+    read = ShardReport.of(written)
+    assert read == replace(report, geometry=None)
