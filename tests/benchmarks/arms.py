@@ -6,7 +6,8 @@ import math
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,38 @@ from diffaug.output.run import Run
 from tests.benchmarks.loops import DiffusersLoop, Loop, StaticBatches, load_network, run_loop
 from tests.benchmarks.workloads import Task, Workload
 
-__all__ = ["Arms"]
+__all__ = ["Arms", "Rate", "timed"]
 
 _BARE_SHARE = 8
 _REPEATS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How much an arm does in a second.
+
+    Attributes:
+        wall: a second on the clock, which other work on the machine makes longer.
+        processor: a second of this process's own processor time, with all its threads.
+    """
+
+    wall: float
+    processor: float
+
+    def times(self, factor: float) -> Rate:
+        return Rate(self.wall * factor, self.processor * factor)
+
+    @property
+    def processors(self) -> float:
+        """How many processors it had."""
+        return self.wall / self.processor
+
+
+def timed(work: Callable[[], object]) -> Rate:
+    """How often a second the work is done."""
+    wall, processor = time.perf_counter(), time.process_time()
+    work()
+    return Rate(1 / (time.perf_counter() - wall), 1 / (time.process_time() - processor))
 
 
 class Arms:
@@ -50,55 +79,55 @@ class Arms:
         }
         self.flop = self._flop()
 
-    def run(self, arm: str, workload: Workload, share: int) -> float:
+    def run(self, arm: str, workload: Workload, share: int) -> Rate:
         """Run one arm; `share` is the part of the workload that a loop gets (2: half of it)."""
         if arm == "e":
-            return self._convolution() / self.flop
+            return self._convolution().times(1 / self.flop)
         if arm == "d":
             return self._bare(workload)
         if arm == "c":
             return self._diffaug(workload)
         return self._loop(self._loops[arm], workload, workload.part(share))
 
-    def _loop(self, loop: Loop, workload: Workload, tasks: Sequence[Task]) -> float:
+    def _loop(self, loop: Loop, workload: Workload, tasks: Sequence[Task]) -> Rate:
         with tempfile.TemporaryDirectory(dir=self._folder) as output:
-            started = time.perf_counter()
-            run_loop(loop, workload, tasks, Path(output))
-            seconds = time.perf_counter() - started
+            rate = timed(lambda: run_loop(loop, workload, tasks, Path(output)))
             assert len(list(Path(output).glob("*.png"))) == len(tasks)
-        return sum(task.calls for task in tasks) / seconds
+        return rate.times(sum(task.calls for task in tasks))
 
-    def _diffaug(self, workload: Workload) -> float:
+    def _diffaug(self, workload: Workload) -> Rate:
         """From tar to tar, the job being planned and the model loaded."""
+        reports: list[diffaug.ShardReport] = []
         with tempfile.TemporaryDirectory(dir=self._folder) as output:
             run = diffaug.freeze(workload.plan, output)
-            started = time.perf_counter()
-            reports = list(diffaug.augment_shards(run.sources, output, run=run))
-            seconds = time.perf_counter() - started
+            rate = timed(
+                lambda: reports.extend(diffaug.augment_shards(run.sources, output, run=run))
+            )
             images = len(workload.tasks)
             assert len(reports) == len(workload.shards)
             assert sum(report.ok for report in reports) == images == _count_pngs(output)
             rows = pd.read_parquet(Path(output, "manifest"), columns=["strength", "calls"])
             made = sorted(zip(rows["strength"], rows["calls"], strict=True))
             assert made == sorted((task.strength, task.calls) for task in workload.tasks)
-        return workload.calls / seconds
+        return rate.times(workload.calls)
 
     @torch.inference_mode()
-    def _bare(self, workload: Workload) -> float:
+    def _bare(self, workload: Workload) -> Rate:
         """The rate at which full batches, the last one rounded up, would do the whole workload."""
         full_batches = math.ceil(workload.calls / self.execution.batch_size)
         device = self._denoiser.device
         calls = [partial(self._denoiser, *self._resident())] * at_once(device)
-        timed = max(1, full_batches // _BARE_SHARE // len(calls))
-        started = time.perf_counter()
-        for _ in range(timed):
-            estimates = side_by_side(calls, device)
-        _wait_for(estimates[-1])
-        seconds_a_call = (time.perf_counter() - started) / (timed * len(calls))
-        return workload.calls / (full_batches * seconds_a_call)
+        times = max(1, full_batches // _BARE_SHARE // len(calls))
+
+        def work() -> None:
+            for _ in range(times):
+                estimates = side_by_side(calls, device)
+            _wait_for(estimates[-1])
+
+        return timed(work).times(times * len(calls) * workload.calls / full_batches)
 
     @torch.inference_mode()
-    def _convolution(self, channels: int = 256, size: int = 32, batch: int = 32) -> float:
+    def _convolution(self, channels: int = 256, size: int = 32, batch: int = 32) -> Rate:
         """FLOP a second of a convolution large enough to reach what the machine can do."""
         dtype, device = getattr(torch, self.execution.dtype), self.execution.device
         options: dict[str, Any] = {"dtype": dtype, "device": device}
@@ -107,12 +136,13 @@ class Arms:
         x = x.to(memory_format=torch.channels_last)
         weight = weight.to(memory_format=torch.channels_last)
         _wait_for(torch.nn.functional.conv2d(x, weight, padding=1))
-        started = time.perf_counter()
-        for _ in range(_REPEATS):
-            y = torch.nn.functional.conv2d(x, weight, padding=1)
-        _wait_for(y)
-        flop = 2 * 9 * channels**2 * size**2 * batch
-        return _REPEATS * flop / (time.perf_counter() - started)
+
+        def work() -> None:
+            for _ in range(_REPEATS):
+                y = torch.nn.functional.conv2d(x, weight, padding=1)
+            _wait_for(y)
+
+        return timed(work).times(_REPEATS * 2 * 9 * channels**2 * size**2 * batch)
 
     @torch.inference_mode()
     def _flop(self) -> float:
