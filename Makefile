@@ -48,6 +48,7 @@ coverage: venv
 
 bench: venv
 	$(BIN)/python -m tests.benchmarks.lanes
+	$(BIN)/python -m tests.benchmarks.guided
 
 docs: venv
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build

@@ -34,7 +34,7 @@ _MEASURED = 256
 _SUGGESTED = 0.3
 """The strength that a card suggests, or the nearest that was taught."""
 
-_STEPS = 7
+_STEPS = 6
 """Calls of a whole trajectory that a card suggests: two at a strength of 0.3."""
 
 _TRAINED = ("DDPMPipeline", "DDIMPipeline", "LDMPipeline")

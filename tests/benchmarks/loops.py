@@ -29,7 +29,7 @@ _FINISHED = -1
 
 @dataclass(frozen=True)
 class Network:
-    """The shipped model as diffusers loads it, called without a class."""
+    """A shipped model as diffusers loads it; a call of it is without a class."""
 
     unet: Any
     scheduler: Any
@@ -45,8 +45,13 @@ class Network:
         return v.float()
 
 
-def load_network(dtype: torch.dtype, memory_format: torch.memory_format, device: str) -> Network:
-    folder = find_checkpoint("fashion-mnist-32").folder
+def load_network(
+    dtype: torch.dtype,
+    memory_format: torch.memory_format,
+    device: str,
+    model: str = "fashion-mnist-32",
+) -> Network:
+    folder = find_checkpoint(model).folder
     unet = UNet2DModel.from_pretrained(
         folder / "unet", torch_dtype=dtype, use_safetensors=True, low_cpu_mem_usage=False
     )

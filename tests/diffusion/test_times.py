@@ -80,7 +80,7 @@ def test_times_fall_evenly_from_t_start(
     [
         (1.0, 4, "lcm", (999, 559, 259, 59)),  # of 999, 562, 250, 62
         (0.5, 8, "ddim", (499, 279, 119, 39)),  # of 500, 281, 125, 31
-        (0.3, 7, "ddim", (299, 79)),  # of 300, 75
+        (0.3, 6, "ddim", (299, 79)),  # of 300, 75
         (0.03, 100, "ddim", (39, 19)),  # of 30, 13 and 3: 30 is as near to 19
         (0.001, 4, "lcm", (19,)),  # no time before the first
         (0.6, 50, "one-step", (599,)),

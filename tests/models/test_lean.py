@@ -12,6 +12,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffaug.models.card import SHIPPED
 from diffaug.models.families.lean import LeanUNet2D, lean_unet2d
 
 PLAIN: dict[str, Any] = {
@@ -176,7 +177,7 @@ def test_what_is_not_in_order_is_left_to_diffusers(fault: str, tmp_path: Path) -
     assert lean_unet2d(tmp_path, config, torch.float32) is None
 
 
-@pytest.mark.parametrize("name", ["cifar10-32", "clothes-128", "fashion-mnist-32"])
+@pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED.iterdir()))
 def test_shipped_models_are_such(name: str) -> None:
     from diffaug.models import find_checkpoint
 

@@ -18,15 +18,17 @@ from diffusers import (
     DDPMScheduler,
     UNet2DModel,
 )
+from PIL import Image
 from torch import Tensor
 
 from diffaug.diffusion.denoiser import Clip
 from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.models import find_checkpoint, load_model, shipped_cards
+from diffaug.models import find_checkpoint, load_model, shipped_cards, with_suggestions
 from diffaug.recipe import Recipe
 from tests.conftest import SHARDS, Cli
+from tests.support.drafts import draft_copies
 
 EXECUTION = Execution(batch_size=3, dtype="float32", device="cpu")
 TIMES = torch.tensor([0, 500, 999])
@@ -96,7 +98,13 @@ def noise(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize(
     ("name", "licence"),
-    [("fashion-mnist-32", "mit"), ("cifar10-32", "apache-2.0"), ("clothes-128", "apache-2.0")],
+    [
+        ("fashion-mnist-32", "mit"),
+        ("fashion-mnist-32-fast", "mit"),
+        ("cifar10-32", "apache-2.0"),
+        ("cifar10-32-fast", "apache-2.0"),
+        ("clothes-128", "apache-2.0"),
+    ],
 )
 def test_the_shipped_models_are_listed(name: str, licence: str) -> None:
     (card,) = (card for card in shipped_cards() if card.name == name)
@@ -110,7 +118,30 @@ def test_the_shipped_models_are_listed(name: str, licence: str) -> None:
     assert len(checkpoint.digest) == 64
 
 
-@pytest.mark.parametrize(("name", "channels"), [("fashion-mnist-32", 1), ("cifar10-32", 3)])
+@pytest.mark.parametrize("teacher", ["fashion-mnist-32", "cifar10-32"])
+def test_the_shipped_students_are_called_as_their_cards_say(teacher: str) -> None:
+    """Told the class, they have their guidance, and an edit takes two calls of a row each."""
+    recipe = with_suggestions(Recipe(model=f"{teacher}-fast", condition="label"))
+    assert recipe.guidance == 3
+    checkpoint = find_checkpoint(recipe.model)
+    assert checkpoint.card is not None
+    assert checkpoint.card.taught is not None
+    assert checkpoint.card.taught.teacher == teacher
+    for strength in (0.25, 0.3, 0.35):
+        editor = Editor(recipe.model_copy(update={"strength": strength}), checkpoint, EXECUTION)
+        (draft,) = draft_copies(editor, Image.new("RGB", (32, 32)), {"label": 3}, [0])
+        assert draft.edit.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("fashion-mnist-32", 1),
+        ("fashion-mnist-32-fast", 1),
+        ("cifar10-32", 3),
+        ("cifar10-32-fast", 3),
+    ],
+)
 def test_the_shipped_models_are_unets_that_diffusers_loads(name: str, channels: int) -> None:
     checkpoint = find_checkpoint(name)
     denoiser = load_model(checkpoint, EXECUTION).denoiser

@@ -147,7 +147,7 @@ def test_its_card_says_what_it_was_taught(student: Path) -> None:
     checkpoint = find_checkpoint(str(student))
     assert checkpoint.card is not None
     assert checkpoint.card.taught == Taught(teacher=GREY, times=tuple(range(50, 600)), guidance=2.0)
-    assert checkpoint.card.suggested == {"strength": 0.3, "steps": 7, "sampler": "ddim"}
+    assert checkpoint.card.suggested == {"strength": 0.3, "steps": 6, "sampler": "ddim"}
     assert checkpoint.card.classes == find_checkpoint(GREY).card.classes  # type: ignore[union-attr]
 
 
