@@ -7,8 +7,9 @@ All ways edit the same images from the same noise, told the class.
 
 - PSNR in dB and SSIM of the first 32 images to the exact result, which is what 200 calls of the
   guided teacher make, in float32.
-- Label kept: the share of edits that a classifier (`classifier.py`), which has seen no edit, gives
-  the class of their image. Two copies an image, in the dtype of a job here; the difference to the
+- Label kept: the share of edits that a classifier (`classifier.py`; for colours the residual
+  network of `evaluate` after 3,000 steps), which has seen no edit, gives the class of their image.
+  Two copies an image, in the dtype of a job here; the difference to the
   teacher's eight calls is paired by image.
 - Diversity: root mean square difference between these two copies, over that of the teacher.
 - Milliseconds an edit on this machine with one thread, rounds of all ways in turn.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,19 +37,24 @@ from rich.progress import track
 from diffaug import Recipe
 from diffaug.editor import Draft, Editor
 from diffaug.evaluation.statistics import difference
+from diffaug.evaluation.trials.classifier import Task, new_classifier
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
 from diffaug.pictures.grid import grid
 from tests.benchmarks.card import Judge, Results, read_pictures
 from tests.benchmarks.classifier import Images, Labels
 from tests.benchmarks.samplers import closeness
+from tests.benchmarks.smoothed import Given, noised, predicted, trained
 from tests.support.drafts import draft_copies
 
 STRENGTHS = (0.2, 0.3, 0.5)
 EXACT, NEAR = 200, 32
-PAIRED = {0.2: 300, 0.3: 2000, 0.5: 300}
-"""How many images are edited twice at each strength."""
+COMPARED, MANY, FEW = 0.3, 2000, 200
+"""How many images are edited twice: many by teacher and student at this strength, else few."""
 ROUNDS, TIMED = 5, 64
+
+
+TEACHER, STUDENTS = "teacher, 8 calls", ("student, 2 calls", "student, 1 call")
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,10 @@ def main() -> None:
     torch.set_num_threads(1)
     bench = Bench(given.guidance, *read_pictures(given.test, None))
     results = Results(given.results)
-    judge = Judge(given.train, given.results.with_suffix(".pt"))
+    judge = judge_of(given.train, given.results.with_suffix(".pt"), colour=bench.colour)
+    results.once("classifier, %", bench.rightly(judge))
     ways = {
-        "teacher, 8 calls": Way(given.teacher, 8),
+        TEACHER: Way(given.teacher, 8),
         "teacher, 8 calls, 4 with both conditions": Way(given.teacher, 8, 2),
         "teacher, 4 calls": Way(given.teacher, 4),
         "teacher, 2 calls": Way(given.teacher, 2),
@@ -107,10 +114,29 @@ def main() -> None:
             results.once(f"{name} rows {strength}", partial(bench.rows, way, strength))
     for strength in STRENGTHS:
         for name, way in ways.items():
-            paired = partial(bench.paired, way, strength, judge)
+            is_compared = strength == COMPARED and name in (TEACHER, *STUDENTS)
+            paired = partial(bench.paired, way, strength, judge, MANY if is_compared else FEW)
             results.once(f"{name} paired {strength}", paired)
     bench.draw(ways, given.results.with_suffix(".png"))
     print(table(results, list(ways)))
+
+
+Judging = Callable[[Images, Labels], NDArray[np.bool_]]
+"""Which of the images a classifier gives their labels."""
+
+
+def judge_of(train: list[str], path: Path, *, colour: bool) -> Judging:
+    """A classifier, trained once and kept at `path`."""
+    if not colour:
+        return Judge(train, path).agrees
+    if path.exists():
+        model = new_classifier("resnet", Task(3, 10, 32), 0)
+        model.load_state_dict(torch.load(path, weights_only=True))
+    else:
+        model = trained(*read_pictures(train, None), 3000, 0, Given())
+        torch.save(model.state_dict(), path)
+    model.eval()
+    return lambda images, labels: predicted(model, noised(images, 0, (0,))) == labels
 
 
 class Bench:
@@ -124,6 +150,11 @@ class Bench:
 
     def __init__(self, guidance: float, images: Images, labels: Labels) -> None:
         self._guidance, self._images, self._labels = guidance, images, labels
+        self.colour = images.ndim == 4
+
+    def rightly(self, judge: Judging) -> Callable[[], float]:
+        """How many of the images themselves are given their labels, in percent."""
+        return lambda: float(100 * judge(self._images, self._labels).mean())
 
     def near(self, way: Way, strength: float) -> list[NDArray[np.uint8]]:
         """The edits that are compared with the exact ones."""
@@ -138,11 +169,13 @@ class Bench:
         (draft,) = self._drafts(editor, 1, [0])
         return draft.edit.rows
 
-    def paired(self, way: Way, strength: float, judge: Judge) -> dict[str, list[float]]:
+    def paired(
+        self, way: Way, strength: float, judge: Judging, most: int
+    ) -> dict[str, list[float]]:
         """For each image: the share of its two edits that keep the label, and their distance."""
-        count = min(PAIRED[strength], len(self._images))
+        count = min(most, len(self._images))
         made = np.stack([*self._made(self._editor(way, strength), count, [0, 1])])
-        kept = judge.agrees(made, np.repeat(self._labels[:count], 2)).reshape(-1, 2).mean(axis=1)
+        kept = judge(made, np.repeat(self._labels[:count], 2)).reshape(-1, 2).mean(axis=1)
         first, second = made[::2].astype(float), made[1::2].astype(float)
         apart = np.sqrt(np.square(first - second).reshape(count, -1).mean(axis=1))
         return {"kept": kept.tolist(), "apart": apart.tolist()}
@@ -205,15 +238,16 @@ def table(results: Results, names: list[str]) -> str:
         first = results[f"{names[0]} paired {strength}"]
         for name in names:
             found = results[f"{name} paired {strength}"]
-            kept, base = (100 * np.array(one["kept"]) for one in (found, first))
+            count = min(len(found["kept"]), len(first["kept"]))
+            kept, base = (100 * np.array(one["kept"])[:count] for one in (found, first))
             against = "" if name == names[0] else str(difference(kept, base))
-            apart = np.mean(found["apart"]) / np.mean(first["apart"])
+            apart = np.mean(found["apart"][:count]) / np.mean(first["apart"][:count])
             ms = np.median(results["milliseconds"][name])
             cells = (
                 results[f"{name} rows {strength}"],
                 f"{ms:.1f}" if strength == 0.3 else "",
                 results[f"{name} near {strength}"],
-                f"{kept.mean():.1f}",
+                f"{kept.mean():.1f} of {2 * count}",
                 against,
                 f"{apart:.2f}",
             )
