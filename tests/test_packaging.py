@@ -262,7 +262,7 @@ def test_the_wheel_holds_the_package_and_its_data(wheel: Path) -> None:
     }
     assert held == here
     assert {"diffaug/py.typed", "diffaug/report/templates/page.css"} <= held
-    assert sum(name.endswith(".safetensors") for name in held) == 4
+    assert sum(name.endswith(".safetensors") for name in held) == 6
     assert f"Version: {diffaug.__version__}\n" in said
     assert "License-Expression: Apache-2.0\n" in said
     assert set(re.findall(r"^Provides-Extra: (.*)$", said, flags=re.MULTILINE)) == set(EXTRAS)

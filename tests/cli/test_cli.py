@@ -493,7 +493,7 @@ def test_a_broken_part_is_said_when_the_job_is_run_again(
 def test_models_lists_the_shipped_ones(name: str, licence: str, size: str, cli: Cli) -> None:
     said = cli("models")
     assert said.code == 0
-    (line,) = (line for line in said.out.splitlines() if line.startswith(name))
+    (line,) = (line for line in said.out.splitlines() if line.split()[:1] == [name])
     assert licence in line
     assert size in line
 
