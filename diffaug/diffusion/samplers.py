@@ -16,6 +16,7 @@ description of the column `sampler` (manifest/columns.py) and in docs/samplers.m
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -32,6 +33,9 @@ SamplerName = Literal["ddim", "ddpm", "dpmsolver++", "lcm", "one-step"]
 """The keys of SAMPLERS."""
 
 _Array = NDArray[np.float64]
+
+_TAUGHT_CALLS = 2
+"""The most calls of a distilled model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,23 +84,24 @@ class Sampler(ABC):
         of n happens at `round(t_start * (n - i) / n)`. No time is visited twice: n is at most
         t_start, and times that meet on a grid are one call.
 
-        A distilled model arrives with its first call, and further ones refine what is there: they
-        come late, at `round(t_start * ((n - i) / n)²)`, the quadratic times of Song et al. 2021.
+        A distilled model arrives with its first call, a second one refines what is there, and
+        more lead it astray (docs/samplers.md): n is at most two, and calls come late, at
+        `round(t_start * ((n - i) / n)²)`, the quadratic times of Song et al. 2021.
 
         Args:
             strength: how far a sample is taken into noise, in (0, 1].
             steps: calls that strength 1 would make.
             num_train_timesteps: T of the schedule.
-            grid: the times that a distilled model was taught at, not empty; each call is moved to
-                the nearest of them, to the earlier one listed of two as near. None: any time.
+            grid: the times that a distilled model was taught at, rising, not empty; each call is
+                moved to the nearest of them, to the earlier of two as near. None: any time.
         """
         t_start = round(strength * (num_train_timesteps - 1))
         calls = max(1, min(round(strength * steps), t_start))
         if grid is None:
             return tuple(round(t_start * (calls - i) / calls) for i in range(calls))
+        calls = min(calls, _TAUGHT_CALLS)
         times = [round(t_start * ((calls - i) / calls) ** 2) for i in range(calls)]
-        moved = [min(grid, key=lambda taught: abs(taught - time)) for time in times]
-        return tuple(dict.fromkeys(moved))
+        return tuple(dict.fromkeys(_nearest(grid, time) for time in times))
 
     @abstractmethod
     def weights(self, alpha: _Array, sigma: _Array, eta: float) -> _Array:
@@ -107,6 +112,11 @@ class Sampler(ABC):
             sigma: (calls,): noise at them.
             eta: how much of the posterior's noise is added, 0 to 1; only DDIM reads it.
         """
+
+
+def _nearest(grid: tuple[int, ...], time: int) -> int:
+    place = bisect_left(grid, time)
+    return min(grid[max(0, place - 1) : place + 1], key=lambda taught: abs(taught - time))
 
 
 class DDIM(Sampler):

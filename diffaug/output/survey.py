@@ -176,13 +176,15 @@ def _survey_listed(shards: Iterable[SourceShard], output: str, before: Survey | 
     for shard in shards:
         (found if shard.stem in versions else missing).append(shard)
 
+    known = before.versions if before is not None else {}
     is_kept = len(found) >= MANY and storage.is_local(output)
-    lines = kept_lines(output) if is_kept and before is None else {}
+    is_new = any(known.get(shard.stem) != versions[shard.stem] for shard in found)
+    lines = kept_lines(output) if is_kept and is_new else {}
     read: list[str] = []
 
     def report(shard: SourceShard) -> ShardReport:
         version = versions[shard.stem]
-        if before is not None and before.versions.get(shard.stem) == version:
+        if before is not None and known.get(shard.stem) == version:
             return before.committed[shard.stem]
         fields = report_in(lines.pop(shard.stem, b""), version)
         if fields is not None and fields.get("source") == shard.url:
@@ -194,7 +196,12 @@ def _survey_listed(shards: Iterable[SourceShard], output: str, before: Survey | 
     reports = several(report, found, Output(output).requests)
     committed = dict(zip((shard.stem for shard in found), reports, strict=True))
     if is_kept and read:
-        add_reports(output, ((stem, versions[stem], committed[stem].fields()) for stem in read))
+        anew = 2 * len(read) > len(committed)
+        kept = (
+            (stem, versions[stem], committed[stem].fields())
+            for stem in (committed if anew else read)
+        )
+        add_reports(output, kept, anew=anew)
     return Survey(committed, missing, {stem: versions[stem] for stem in committed})
 
 

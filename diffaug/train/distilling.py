@@ -85,8 +85,8 @@ class Teacher:
         for step in range(1, steps + 1):
             after = t - torch.round(t * (step / steps)).long()
             x_0 = self.estimate(x_t, before, classes)
-            x_t = ddim_step(self.denoiser.schedule, x_t, x_0, before, after)
-            before = after
+            x_s = ddim_step(self.denoiser.schedule, x_t, x_0, before, after)
+            x_t, before = torch.where(along(before, x_t) == 0, x_t, x_s), after
         return x_t
 
 

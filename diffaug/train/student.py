@@ -34,8 +34,9 @@ _MEASURED = 256
 _SUGGESTED = 0.3
 """The strength that a card suggests, or the nearest that was taught."""
 
-_STEPS = 6
-"""Calls of a whole trajectory that a card suggests: two at a strength of 0.3."""
+_STEPS = 20
+"""Calls of a whole trajectory that a card suggests: from a strength of 0.1 on, the two that a
+distilled model makes at most."""
 
 _TRAINED = ("DDPMPipeline", "DDIMPipeline", "LDMPipeline")
 

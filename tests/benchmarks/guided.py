@@ -35,6 +35,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffaug.execution import Execution
 from diffaug.job.job import Job
 from tests.benchmarks.arms import Rate, timed
 from tests.benchmarks.loops import load_network
@@ -96,7 +97,8 @@ class Bench:
         }
         if workload == "many":
             plain = load_network(torch.float32, torch.contiguous_format, "cpu", self._model)
-            tuned = load_network(torch.bfloat16, torch.channels_last, "cpu", self._model)
+            dtype = getattr(torch, Execution.choose(device="cpu").dtype)
+            tuned = load_network(dtype, torch.channels_last, "cpu", self._model)
             arms |= {"loop": partial(self._loop, plain), "tuned": partial(self._loop, tuned)}
         found: dict[str, list[Rate]] = {name: [] for name in arms}
         for number in range(rounds + 1):
@@ -116,7 +118,7 @@ class Bench:
         """From tar to tar, with scores, lineage, hashes and commits."""
         recipe = {"model": model, "condition": "label", "strength": STRENGTH, **fields}
         shards, output = self._shards[workload], self._folder / f"out-{next(self._numbers)}"
-        job = Job.plan(shards, str(output), recipe)
+        job = Job.plan(shards, str(output), recipe, device="cpu")
         made = sum(report.ok for report in job.run())
         assert made == sum(len(list(read_images([shard]))) for shard in shards)
 

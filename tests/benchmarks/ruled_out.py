@@ -27,7 +27,6 @@ SETTINGS = (
     ("fashion-mnist", 100, "reconstruct 0.3", "one-step 0.6"),
     ("fashion-mnist-half-labelled", 50, "filtered 0.5", "one-step 0.4"),
     ("cifar10", 50, "reconstruct 0.2", "one-step 0.6"),
-    ("cifar10", 250, "reconstruct 0.2", "one-step 0.4"),
     ("cifar10-250", 250, "reconstruct 0.3", "jitter+reconstruct 0.3"),
     ("clothes-20", 20, "jitter+reconstruct 0.3", "jitter+reconstruct 0.3"),
     ("clothes-50", 50, "jitter+reconstruct 0.3", "jitter+reconstruct 0.3"),

@@ -100,7 +100,6 @@ def main() -> None:
         "teacher, 4 calls": Way(given.teacher, 4),
         "teacher, 2 calls": Way(given.teacher, 2),
         "teacher, 1 call": Way(given.teacher, 1),
-        "student, 4 calls": Way(given.student, 4, sampler="ddim"),
         "student, 2 calls": Way(given.student, 2, sampler="ddim"),
         "student, 1 call": Way(given.student, 1, sampler="ddim"),
     }

@@ -115,6 +115,15 @@ def test_it_enlarges_in_one_step(tmp_path: Path) -> None:
     assert "aten::upsample_nearest2d" not in kinds
 
 
+def test_it_can_be_moved_with_all_that_it_prepared(tmp_path: Path) -> None:
+    theirs, ours = pair(tmp_path, torch.float32)
+    expected, found = predictions(theirs.double(), ours.double(), 2, torch.float64)
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+    elsewhere = ours.to("meta")  # as near to a GPU as any machine has
+    given = (torch.randn(2, 3, 8, 8), torch.tensor([3, 900]), torch.tensor([0, 4]))
+    assert elsewhere(*(one.to("meta") for one in given)).shape == (2, 3, 8, 8)
+
+
 def test_what_it_is_given_stays(tmp_path: Path) -> None:
     _, config = saved(tmp_path)
     network = lean_unet2d(tmp_path, config, torch.float32)

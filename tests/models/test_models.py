@@ -127,7 +127,7 @@ def test_the_shipped_students_are_called_as_their_cards_say(teacher: str) -> Non
     assert checkpoint.card is not None
     assert checkpoint.card.taught is not None
     assert checkpoint.card.taught.teacher == teacher
-    for strength in (0.25, 0.3, 0.35):
+    for strength in (0.1, 0.2, 0.4, 0.6):
         editor = Editor(recipe.model_copy(update={"strength": strength}), checkpoint, EXECUTION)
         (draft,) = draft_copies(editor, Image.new("RGB", (32, 32)), {"label": 3}, [0])
         assert draft.edit.rows == 2

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from diffaug.job import commit
+from diffaug.job.job import Job
 from diffaug.output import survey as surveys
+from diffaug.output.footers import add_report
 from diffaug.output.run import the_run
 from diffaug.output.survey import Survey, survey
+from diffaug.version import __version__
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import GREY, augmented
 
@@ -98,11 +102,35 @@ def test_where_nothing_can_be_kept_everything_is_read(output: Path) -> None:
 
 
 def test_a_job_keeps_what_it_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diffaug.job import commit
-
     for module in (surveys, commit):
         monkeypatch.setattr(module, "MANY", SHARDS)
-    sources = [write_samples(tmp_path / f"{name}.tar", fashion(1)) for name in "abc"]
-    augmented(sources, tmp_path / "out", model=GREY, sampler="one-step")
+    sources = [str(write_samples(tmp_path / f"{name}.tar", fashion(1))) for name in "abc"]
+    job = Job.plan(sources, str(tmp_path / "out"), {"model": GREY, "sampler": "one-step"})
+    assert len(list(job.run())) == SHARDS
+    lines = kept(tmp_path / "out").read_text().split()
+    job.finish()
+    assert kept(tmp_path / "out").read_text().split() == lines  # and no footer is read for it
     change(tmp_path / "out", lambda text: text.replace('"ok": 1', '"ok": 77'))
     assert [report.ok for report in found(tmp_path / "out").committed.values()] == [77] * SHARDS
+
+
+def test_a_part_that_is_gone_is_not_kept(output: Path) -> None:
+    expected = found(output)
+    add_report(str(output), "no-such-part", {"source": "x"})
+    assert found(output) == expected
+
+
+def test_lines_of_another_diffaug_do_not_count(output: Path) -> None:
+    expected = found(output)
+    change(output, lambda text: text.replace('"ok": 1', '"ok": 77').replace(__version__, "9.9"))
+    assert found(output) == expected
+
+
+def test_the_file_does_not_grow_with_every_copy_of_the_output(output: Path) -> None:
+    found(output)
+    size = kept(output).stat().st_size
+    for _ in range(3):
+        for part in output.glob("manifest/*.parquet"):
+            part.write_bytes(part.read_bytes())
+        found(output)
+    assert kept(output).stat().st_size < 1.1 * size

@@ -100,6 +100,8 @@ def test_of_normal_data_the_way_ends_where_it_began() -> None:
     x_t = torch.randn((3, 1, 4, 4), generator=torch.Generator().manual_seed(1))
     end = fine.arrive(x_t, t, torch.zeros_like(t))
     assert torch.allclose(end, x_t, atol=0.01)
+    early = fine.arrive(x_t, torch.tensor([600, 3, 1]), torch.zeros_like(t))
+    assert torch.allclose(early, x_t, atol=0.01)  # which are there long before the first is
 
 
 def test_what_progressive_teaches_is_where_the_teacher_arrives() -> None:
@@ -147,7 +149,7 @@ def test_its_card_says_what_it_was_taught(student: Path) -> None:
     checkpoint = find_checkpoint(str(student))
     assert checkpoint.card is not None
     assert checkpoint.card.taught == Taught(teacher=GREY, times=tuple(range(50, 600)), guidance=2.0)
-    assert checkpoint.card.suggested == {"strength": 0.3, "steps": 6, "sampler": "ddim"}
+    assert checkpoint.card.suggested == {"strength": 0.3, "steps": 20, "sampler": "ddim"}
     assert checkpoint.card.classes == find_checkpoint(GREY).card.classes  # type: ignore[union-attr]
 
 

@@ -147,7 +147,8 @@ class Enlarging(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self._folded: Tensor | None = None
+        self._folded: Tensor | None
+        self.register_buffer("_folded", None, persistent=False)
 
     def fold(self, weight: Tensor) -> None:
         """Prepare the convolution for this weight (C, C, 3, 3), which may be of more precision."""
@@ -161,8 +162,8 @@ class Enlarging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From (B, C, H, W) to (B, C, 2H, 2W)."""
-        folds = x.dtype != torch.bfloat16 or x.shape[2] * x.shape[3] >= _WORTH_FOLDING
-        if self._folded is not None and folds:
+        is_faster = x.dtype != torch.bfloat16 or x.shape[2] * x.shape[3] >= _WORTH_FOLDING
+        if self._folded is not None and is_faster and x.device.type == "cpu":
             return F.conv_transpose2d(x, self._folded, self.conv.bias, stride=2, padding=1)
         found: Tensor = self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
         return found
