@@ -249,6 +249,10 @@ def _pool(workers: int) -> Iterator[ProcessPoolTaskRunner]:
     others = set(multiprocessing.active_children())
     runner = ProcessPoolTaskRunner(workers, initializer=_begin, initargs=(_threads(workers),))
     with runner as pool:
+        # a worker that is killed may hold the lock of what workers tell the flow: then nothing is
+        # written there any more, and this process would wait for it before it ends
+        if (messages := pool._subprocess_message_queue) is not None:
+            messages.cancel_join_thread()
         try:
             yield pool
         except BaseException:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,16 @@ from tests.support.jobs import tree
 from tests.support.services import wait_until
 
 pytestmark = pytest.mark.services
+
+
+def test_a_flow_ends_whatever_a_killed_worker_held(environment: dict[str, str]) -> None:
+    """Such as the lock of the queue by which workers send logs and events to it."""
+    script = (
+        "from flows.runners import _pool\n"
+        "with _pool(1) as pool: pool._subprocess_message_queue._wlock.acquire()\n"
+    )
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=PATIENCE)
 
 
 def test_processes_one_killed(
