@@ -23,7 +23,7 @@ from diffaug.job.copy import Copy
 from diffaug.job.copytar import CopyTar, File
 from diffaug.job.rows import output_row
 from diffaug.manifest.part import Part, Row
-from diffaug.output.footers import MANY, add_report
+from diffaug.output.footers import add_report, are_kept
 from diffaug.output.layout import REJECTS, SHARDS, Output, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
@@ -176,7 +176,7 @@ class ShardSink:
         self._part.close()
         url = Output(self._output).part(self._shard.stem)
         if storage.create(self._part_path, url):
-            if len(self._run.sources) >= MANY and storage.is_local(self._output):
+            if are_kept(self._output, len(self._run.sources)):
                 add_report(self._output, self._shard.stem, report.fields())
             return report
         theirs = own_report(self._output, self._shard)

@@ -41,12 +41,8 @@ def refuse_unfit(recipe: Recipe, model: Pretrained) -> None:
     if model.grid is not None:
         _refuse_untaught(recipe, model)
     if model.embed_guidance is not None:
-        for field, default in _NEGATIVE:
-            if getattr(recipe, field) != default:
-                raise ConfigError(
-                    f"{field}: {name} takes guidance as an input and has no negative condition; "
-                    "leave it out"
-                )
+        why = f"{name} takes guidance as an input and has no negative condition; leave it out"
+        _refuse_negative(recipe, why)
     elif model.prompts and recipe.guidance != 1 and not (recipe.prompt or recipe.negative_prompt):
         raise ConfigError("guidance: there is no prompt to guide towards; give one, or guidance=1")
     if recipe.autoencoder and model.autoencoder is None:
@@ -73,11 +69,14 @@ def _refuse_untaught(recipe: Recipe, model: Pretrained) -> None:
             f"guidance: {name}, {told}, was taught {wanted:g} alone, got {recipe.guidance:g}: "
             "leave it out, or use its teacher"
         )
+    _refuse_negative(recipe, f"{name} makes one call for guidance and class: leave it out")
+
+
+def _refuse_negative(recipe: Recipe, why: str) -> None:
+    """Refuse the fields of `_NEGATIVE`."""
     for field, default in _NEGATIVE:
         if getattr(recipe, field) != default:
-            raise ConfigError(
-                f"{field}: {name} makes one call for guidance and class: leave it out"
-            )
+            raise ConfigError(f"{field}: {why}")
 
 
 def refuse_untaught_noise(reference: str, model: Pretrained, guidance: float) -> None:

@@ -19,10 +19,15 @@ from diffaug import storage
 from diffaug.output.layout import Output
 from diffaug.version import __version__
 
-__all__ = ["MANY", "add_report", "add_reports", "kept_lines", "report_in"]
+__all__ = ["add_report", "add_reports", "are_kept", "kept_lines", "report_in"]
 
 MANY = 1000
 """Parts from which on their reports are kept."""
+
+
+def are_kept(output: str, parts: int) -> bool:
+    """Whether the reports of an output with so many parts are kept."""
+    return parts >= MANY and storage.is_local(output)
 
 
 def kept_lines(output: str) -> dict[str, bytes]:

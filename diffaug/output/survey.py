@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass as checked
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.manifest.part import read_metadata
-from diffaug.output.footers import MANY, add_reports, kept_lines, report_in
+from diffaug.output.footers import add_reports, are_kept, kept_lines, report_in
 from diffaug.output.layout import Output, broken_part
 from diffaug.output.run import SourceShard
 from diffaug.threads import several
@@ -176,19 +176,19 @@ def _survey_listed(shards: Iterable[SourceShard], output: str, before: Survey | 
     for shard in shards:
         (found if shard.stem in versions else missing).append(shard)
 
-    known = before.versions if before is not None else {}
-    is_kept = len(found) >= MANY and storage.is_local(output)
+    known, done = (before.versions, before.committed) if before is not None else ({}, {})
+    is_kept = are_kept(output, len(found))
     is_new = any(known.get(shard.stem) != versions[shard.stem] for shard in found)
     lines = kept_lines(output) if is_kept and is_new else {}
     read: list[str] = []
 
     def report(shard: SourceShard) -> ShardReport:
         version = versions[shard.stem]
-        if before is not None and known.get(shard.stem) == version:
-            return before.committed[shard.stem]
+        if known.get(shard.stem) == version:
+            return done[shard.stem]
         fields = report_in(lines.pop(shard.stem, b""), version)
         if fields is not None and fields.get("source") == shard.url:
-            with suppress(ValueError):  # of another version of diffaug
+            with suppress(ValueError):  # what somebody else wrote there
                 return ShardReport.of(fields)
         read.append(shard.stem)
         return own_report(output, shard)

@@ -20,9 +20,7 @@ and of processor time.
 from __future__ import annotations
 
 import argparse
-import io
 import itertools
-import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -40,6 +38,7 @@ from diffaug.job.job import Job
 from tests.benchmarks.arms import Rate, timed
 from tests.benchmarks.loops import load_network
 from tests.benchmarks.workloads import FIXTURES, read_images
+from tests.support.hostile import encoded, write_samples
 
 MODELS = {"fashion-mnist-32": "L", "cifar10-32": "RGB"}
 GUIDANCE, STRENGTH, STEPS, BATCH = 3.0, 0.4, 20, 32
@@ -146,16 +145,15 @@ class Bench:
 
 def write(path: Path, pictures: Sequence[Image.Image]) -> str:
     """A shard of these pictures, with classes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for number, picture in enumerate(pictures):
-            png = io.BytesIO()
-            picture.save(png, "PNG")
-            for name, data in (("png", png.getvalue()), ("cls", str(number % CLASSES).encode())):
-                info = tarfile.TarInfo(f"{number:04}.{name}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-    return str(path)
+    samples = [
+        {
+            "__key__": f"{number:04}".encode(),
+            "png": encoded(picture, "PNG"),
+            "cls": str(number % CLASSES).encode(),
+        }
+        for number, picture in enumerate(pictures)
+    ]
+    return str(write_samples(path, samples))
 
 
 def to_model(images: Sequence[Image.Image]) -> Tensor:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from diffaug.job import commit
 from diffaug.job.job import Job
-from diffaug.output import survey as surveys
+from diffaug.output import footers
 from diffaug.output.footers import add_report
 from diffaug.output.run import the_run
 from diffaug.output.survey import Survey, survey
@@ -26,7 +25,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An output that counts as a large one, made by a job that did not know."""
     sources = [write_samples(tmp_path / f"{name}.tar", fashion(1)) for name in "abc"]
     augmented(sources, tmp_path / "out", model=GREY, sampler="one-step")
-    monkeypatch.setattr(surveys, "MANY", SHARDS)
+    monkeypatch.setattr(footers, "MANY", SHARDS)
     return tmp_path / "out"
 
 
@@ -102,8 +101,7 @@ def test_where_nothing_can_be_kept_everything_is_read(output: Path) -> None:
 
 
 def test_a_job_keeps_what_it_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (surveys, commit):
-        monkeypatch.setattr(module, "MANY", SHARDS)
+    monkeypatch.setattr(footers, "MANY", SHARDS)
     sources = [str(write_samples(tmp_path / f"{name}.tar", fashion(1))) for name in "abc"]
     job = Job.plan(sources, str(tmp_path / "out"), {"model": GREY, "sampler": "one-step"})
     assert len(list(job.run())) == SHARDS
