@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffaug.clips.medium import Clips
 from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.frames import FrameByFrame, clip_noise, correlation_of
 from diffaug.diffusion.guidance import reused_calls
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.diffusion.samplers import timesteps, trajectory
@@ -21,18 +23,18 @@ from diffaug.execution import Execution
 from diffaug.models import Checkpoint, load_model
 from diffaug.models.unfit import refuse_unfit
 from diffaug.pictures.colour import Transparency
-from diffaug.pictures.losses import Loss, losses
-from diffaug.pictures.medium import IMAGE, Fitted
+from diffaug.pictures.fit import Loss
+from diffaug.pictures.medium import IMAGE, Fitted, Medium, Value
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label, Reading
 from diffaug.shards.stream import Sample
 
-__all__ = ["Draft", "Editor", "Finish", "Source", "sample_id"]
+__all__ = ["Draft", "Editor", "Finish", "Source", "medium_of", "sample_id"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
-    """A picture that copies are made of, and the parts of its sample that matter.
+    """A picture or clip that copies are made of, and the parts of its sample that matter.
 
     Attributes:
         image: what the model sees of it: mode L or RGB, upright (see `codec.picture`).
@@ -47,8 +49,8 @@ class Source:
         defect: why nothing can be made of it, if that is known already.
     """
 
-    image: Image.Image
-    stored: Image.Image
+    image: Value
+    stored: Value
     label: Label = field(default_factory=Label)
     key: str | None = None
     transparency: Transparency | None = None
@@ -73,9 +75,9 @@ class Finish:
     """
 
     source: Source
-    fit: Fitted[Image.Image]
+    fit: Fitted[Value]
 
-    def picture(self, x_0: NDArray[np.float32]) -> Image.Image:
+    def picture(self, x_0: NDArray[np.float32]) -> Value:
         """The result as a picture; outside the mask it is the source, unchanged.
 
         Raises:
@@ -87,13 +89,13 @@ class Finish:
 
     def losses(self) -> tuple[Loss, ...]:
         """What the result loses of the source, since its detail is not kept."""
-        return losses(self.fit, self.source.image)
+        return self.fit.losses(self.source.image)
 
-    def seen(self) -> Image.Image:
+    def seen(self) -> Value:
         """The source as the result should be compared with it."""
         return self.fit.seen(self.source.image)
 
-    def shown(self, picture: Image.Image) -> Image.Image:
+    def shown(self, picture: Value) -> Value:
         """The result as it should be compared with the source."""
         return self.fit.shown(picture)
 
@@ -133,7 +135,7 @@ class Editor:
     def __init__(self, recipe: Recipe, checkpoint: Checkpoint, execution: Execution) -> None:
         self.recipe = recipe
         self.reading = Reading.of(recipe)
-        self.medium = IMAGE
+        self.medium = medium_of(recipe)
         self.execution = execution
         self.model = load_model(checkpoint, execution)
         self.recipe_digest = recipe.digest(checkpoint.digest, NOISE_VERSION)
@@ -220,7 +222,8 @@ class Editor:
 
     def steps(self) -> Steps[Any]:
         """New lanes over the model at the execution's batch size, whose results come in order."""
-        return self.model.steps(self.execution.batch_size)
+        steps = self.model.steps(self.execution.batch_size)
+        return FrameByFrame(steps) if self.recipe.medium == "clip" else steps
 
     def _label(self, label: int | None) -> int | None:
         """The class that conditions the model; None where none does."""
@@ -253,12 +256,14 @@ class Editor:
         total = denoiser.schedule.num_train_timesteps
         times = timesteps(strength, recipe.steps, recipe.sampler, total, self.model.grid)
         way = trajectory(recipe.sampler, denoiser.schedule, times, recipe.eta)
+        frames = self.medium.frames(finish.source.image)
         edit = Edit(
             x_0=x_0,
-            noise=random.noise(denoiser.shape, way.draws),
+            noise=self._noise(random, way.draws, frames),
             trajectory=way,
             condition=self.model.condition(label, prompt),
             mask=mask,
+            frames=frames,
         )
         source, detail = finish.source, finish.fit.detail
         lossy = recipe.format == "auto" and source.jpeg
@@ -273,6 +278,13 @@ class Editor:
             log_snr=denoiser.schedule.log_snr(times[0]),
             prompt=prompt,
         )
+
+    def _noise(self, random: SampleRandom, draws: int, frames: int | None) -> NDArray[np.float32]:
+        shape = self.model.denoiser.shape
+        if frames is None:
+            return random.noise(shape, draws)
+        correlation = correlation_of(self.recipe.noise_time or "shared")
+        return clip_noise(random, shape, draws, frames, correlation)
 
     def _guided(self, edit: Edit) -> Edit:
         """The edit with its guidance: a scale for each call, or one that the network is given."""
@@ -293,6 +305,11 @@ class Editor:
         last = self.model.denoiser.schedule.num_train_timesteps - 1
         scales = [self.recipe.scale_of(time / last) for time in times]
         return np.array(scales, np.float32), reused_calls(scales, self.recipe.guidance_every)
+
+
+def medium_of(recipe: Recipe) -> Medium[Value]:
+    """The medium of a recipe; undecided, it is the image."""
+    return Clips.of(recipe) if recipe.medium == "clip" else IMAGE
 
 
 def sample_id(

@@ -1,8 +1,8 @@
-"""The extensions of image files, lower-case and without the dot."""
+"""The extensions of image files and of clips, lower-case and without the dot."""
 
 from __future__ import annotations
 
-__all__ = ["FIRST", "READ", "USUAL", "is_picture", "is_read"]
+__all__ = ["ANIMATED", "CLIPS", "FIRST", "READ", "USUAL", "is_picture", "is_read"]
 
 FIRST = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
 """Those that version 0.1.0 read by default, by preference."""
@@ -16,6 +16,12 @@ READ = (
     *("j2k", "j2c", "jpc", "jpf", "jpx"),
 )
 """Every extension of the formats that the codec reads, by preference as members of a sample."""
+
+CLIPS = ("mp4", "webm", "mkv")
+"""Those of clips in any job."""
+
+ANIMATED = (*CLIPS, "gif", "apng", "webp", "npy", "npz")
+"""Those of clips where the medium is told to be that, by preference as members of a sample."""
 
 _NOT_READ = {
     *("heic", "heif", "hif", "jxl", "jxr", "svg", "psd", "tga", "exr", "hdr", "ico", "pcx"),

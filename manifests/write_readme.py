@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from diffaug.manifest.columns import ADDED, COLUMNS
-from diffaug.manifest.part import SCHEMA_VERSION
 
 README = Path(__file__).with_name("README.md")
 
-HEAD = f"""\
-# The manifest, version {SCHEMA_VERSION}
+HEAD = """\
+# The manifest, versions 1 and 2
 
 There is one row for every planned image, whatever happened to it. `OUTPUT/manifest/<stem>.parquet`
 is one part, that of a source shard. Its key-value metadata holds, as JSON, `diffaug.report` (the
@@ -33,8 +32,9 @@ plan. Parts contain the names and types of the columns; the descriptions are onl
 
 ## Further columns
 
-A job with `to_class` also has `to_label`, after `condition`, and one whose recipe names judges has
-their columns, after `score_psnr`.
+A job of clips has these five and `score_flicker`, each beside its like: that is version 2, and jobs
+of images go on writing version 1. A job with `to_class` also has `to_label`, after `condition`, and
+one whose recipe names judges has their columns, after the other scores.
 
 """
 

@@ -94,7 +94,7 @@ def rebuilt(
         return Replayed(row=row, verdict="differs", reason=reason, elsewhere=elsewhere)
     format = editor.recipe.format_for(finish.source.jpeg)
     data = editor.medium.write(image, format)
-    return judge(row, image, data, format, elsewhere, stored)
+    return judge(row, image, data, format, elsewhere, stored, editor.medium)
 
 
 def _same(recorded: Any, made: Any) -> bool:

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from diffaug.errors import DefectError, DiffaugError
 from diffaug.manifest.part import Row
 from diffaug.output.layout import copy_key
-from diffaug.pictures.codec import decode, pixel_sha256
+from diffaug.pictures.medium import IMAGE, Medium, Value
 
 __all__ = ["TOLERANCE", "MismatchError", "Replayed", "Verdicts", "judge"]
 
@@ -50,14 +49,14 @@ class Replayed:
             they do not.
         image: the rebuilt picture; None if it could not be rebuilt.
         data: the bytes of its file; None if it could not be rebuilt.
-        format: how that file stores it: png, jpg or webp; empty if it could not be rebuilt.
+        format: how that file stores it: an extension; empty if it could not be rebuilt.
     """
 
     row: Row
     verdict: Verdict
     reason: str = ""
     elsewhere: str = ""
-    image: Image.Image | None = None
+    image: Value | None = None
     data: bytes | None = None
     format: str = ""
 
@@ -100,11 +99,12 @@ class Verdicts:
 
 def judge(
     row: Row,
-    image: Image.Image,
+    image: Value,
     data: bytes,
     format: str,
     elsewhere: str,
     stored: Callable[[], bytes],
+    medium: Medium[Value] = IMAGE,
 ) -> Replayed:
     """Compare a rebuilt image with its row.
 
@@ -112,26 +112,31 @@ def judge(
         row: its manifest row.
         image: the rebuilt picture.
         data: the bytes of its file.
-        format: how that stores it: png, jpg or webp.
+        format: how that stores it, as an extension.
         elsewhere: how the row's device class and versions differ from this machine's; empty if
             they do not.
         stored: returns the file that was made then, whose sha256 is the row's, or raises
             MismatchError; called only if a distance has to be measured.
+        medium: what kind of sample it is.
     """
     same_bytes = hashlib.sha256(data).hexdigest() == row["output_sha256"]
-    same_pixels = pixel_sha256(image) == row["output_pixel_sha256"]
+    same_pixels = medium.digest(image) == row["output_pixel_sha256"]
     verdict: Verdict = "differs"
     if same_bytes and same_pixels:
         verdict = "near" if elsewhere else "equal"
         reason = f"made with {elsewhere}; bytes and pixels are the same" if elsewhere else ""
-    elif same_bytes and format != "jpg":
+    elif same_bytes and format not in ("jpg", "webm"):
         reason = "bytes are the same, but output_pixel_sha256 does not match their pixels"
     elif not elsewhere:
         what = "pixels are the same, bytes differ" if same_pixels else "pixels differ"
         reason = f"{what}, though device and versions are the same"
     else:
         try:
-            apart = 0.0 if same_pixels else _apart(image, data, stored())
+            apart = (
+                0.0
+                if same_pixels
+                else _apart(data, stored(), medium, row["output_width"] * row["output_height"])
+            )
         except MismatchError as error:
             reason = f"made with {elsewhere}; the result differs, and {error}"
         else:
@@ -153,14 +158,12 @@ def judge(
     )
 
 
-def _apart(image: Image.Image, data: bytes, stored: bytes) -> float:
-    """The distance of the stored picture from the rebuilt one: root mean square, levels of 255."""
+def _apart(data: bytes, stored: bytes, medium: Medium[Value], limit: int) -> float:
+    """The distance of a stored file from the rebuilt one: root mean square, in levels of 255."""
     try:
-        limit = image.width * image.height
-        pair = [decode(file, limit).shown.convert("RGB") for file in (stored, data)]
+        there, here = (medium.levels(medium.read_back(file, limit)) for file in (stored, data))
     except DefectError as defect:
         raise MismatchError(f"the stored image cannot be read: {defect.reason}") from None
-    if pair[0].size != pair[1].size:
-        raise MismatchError(f"its size is {pair[1].size}, not {pair[0].size}")
-    there, here = (np.asarray(picture, dtype=np.float64) for picture in pair)
-    return float(np.sqrt(np.mean((there - here) ** 2)))
+    if there.shape != here.shape:
+        raise MismatchError(f"its size is {here.shape}, not {there.shape}")
+    return float(np.sqrt(np.mean((there.astype(np.float64) - here) ** 2)))

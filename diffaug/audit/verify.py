@@ -237,5 +237,5 @@ def _image_digests(url: str) -> dict[str, tuple[int, str]]:
 
 
 def _is_picture(extension: str) -> bool:
-    """Whether a member is a picture by its extension: png, or aug0.png in the paired layout."""
-    return extension.rpartition(".")[2] in ("png", "jpg", "webp")
+    """Whether a member is a result by its extension: png, or aug0.png in the paired layout."""
+    return extension.rpartition(".")[2] in ("png", "jpg", "webp", "mp4", "apng", "webm")

@@ -36,6 +36,9 @@ class Edit:
         reused: (calls,): which guided calls reuse the difference between the two conditions of the
             last one that made both, and cost one row; the first may not. None: no call does.
         mask: (1, H, W), where the sample may change; elsewhere it stays as it is. None: everywhere.
+        frames: how many frames a clip has of which a model of pictures edits each in a lane of its
+            own: x_0 and noise then have a further first axis (see `frames.py`). None: it is one
+            sample.
     """
 
     x_0: NDArray[np.float32] | None
@@ -46,11 +49,13 @@ class Edit:
     scales: NDArray[np.float32] | None = None
     reused: NDArray[np.bool_] | None = None
     mask: NDArray[np.bool_] | None = None
+    frames: int | None = None
 
     @property
     def rows(self) -> int:
         """How many rows of network calls it takes: one a call, two where it makes both."""
-        return self.trajectory.calls + calls_of_both(self.scales, self.reused)
+        each = self.trajectory.calls + calls_of_both(self.scales, self.reused)
+        return each * (1 if self.frames is None else self.frames)
 
 
 def calls_of_both(scales: NDArray[np.float32] | None, reused: NDArray[np.bool_] | None) -> int:

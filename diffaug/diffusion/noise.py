@@ -37,13 +37,21 @@ class SampleRandom:
     pixel_sha256: str
     copy: int
 
-    def normal(self, shape: tuple[int, ...], draw: int = 0) -> NDArray[np.float32]:
-        """Standard normal float32 values; each `draw` (0, 1, …) is independent of the others."""
-        return self._generator(_NORMAL, draw).standard_normal(shape, dtype=np.float32)
+    def normal(
+        self, shape: tuple[int, ...], draw: int = 0, frame: int | None = None
+    ) -> NDArray[np.float32]:
+        """Standard normal float32 values; each `draw` (0, 1, …) is independent of the others.
 
-    def noise(self, shape: tuple[int, ...], draws: int) -> NDArray[np.float32]:
-        """The noise of an image, then that of `draws` steps: (1 + draws, *shape)."""
-        return np.stack([self.normal(shape, draw) for draw in range(1 + draws)])
+        So is each `frame` of a clip of the others, and of what all its frames share (None).
+        """
+        generator = self._generator(_NORMAL, draw, 0 if frame is None else 1 + frame)
+        return generator.standard_normal(shape, dtype=np.float32)
+
+    def noise(
+        self, shape: tuple[int, ...], draws: int, frame: int | None = None
+    ) -> NDArray[np.float32]:
+        """The noise of an image, or of a frame, then that of `draws` steps: (1 + draws, *shape)."""
+        return np.stack([self.normal(shape, draw, frame) for draw in range(1 + draws)])
 
     def uniform(self, draw: int = 0) -> float:
         """One uniform value in [0, 1)."""
@@ -63,8 +71,8 @@ class SampleRandom:
         """
         return float(self._generator(_CHOICE, 0).random())
 
-    def _generator(self, kind: int, draw: int) -> np.random.Generator:
+    def _generator(self, kind: int, draw: int, part: int = 0) -> np.random.Generator:
         identity = f"{NOISE_VERSION}|{self.seed}|{self.pixel_sha256}|{self.copy}"
         key = np.frombuffer(hashlib.sha256(identity.encode()).digest()[:16], dtype="<u8")
-        counter = np.array([0, 0, draw, kind], dtype=np.uint64)
+        counter = np.array([0, part, draw, kind], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -67,7 +67,8 @@ def augment_shards(
     editor = Binding.of_run(run).editor()
     panel = panel_of(run)
     left: list[Uncommitted] = []
-    count = _COPIES_AHEAD * run.execution.batch_size
+    lanes = run.execution.batch_size if run.recipe.medium != "clip" else 1
+    count = _COPIES_AHEAD * lanes  # a clip takes many lanes, and much memory
     copies = ahead(_planned(missing, editor, run), count)
     with storage.scratch(output) as folder, closing(copies):
         writer = Writer(run, output, editor.medium, panel, folder, tally or Tally())

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from diffaug.diffusion.noise import NOISE_VERSION
-from diffaug.editor import Editor
+from diffaug.editor import Editor, medium_of
 from diffaug.errors import ConfigError
 from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
 from diffaug.judges import Panel, load_panel
@@ -161,7 +161,7 @@ def panel_of(run: Run) -> Panel:
     Raises:
         ConfigError: one cannot be found, or is another one.
     """
-    panel = load_panel(run.recipe.judges, run.execution)
+    panel = load_panel(run.recipe.judges, run.execution, medium_of(run.recipe))
     if differ := different_judges(run, panel.digests):
         raise ConfigError(f"{', '.join(differ)}: a job ends with the judges it began with")
     return panel

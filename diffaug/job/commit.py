@@ -15,8 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from diffaug import storage
 from diffaug.execution import device_class, versions
 from diffaug.job.copy import Copy
@@ -27,9 +25,8 @@ from diffaug.output.footers import add_report, are_kept
 from diffaug.output.layout import REJECTS, SHARDS, Output, tar_path
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, own_report
-from diffaug.pictures.fit import GEOMETRIES
-from diffaug.pictures.losses import Loss
-from diffaug.pictures.medium import Medium
+from diffaug.pictures.fit import GEOMETRIES, Loss
+from diffaug.pictures.medium import Medium, Value
 from diffaug.shards import Sample, ShardWriter
 from diffaug.storage import Fingerprint
 
@@ -88,7 +85,7 @@ class ShardSink:
         shard: SourceShard,
         run: Run,
         output: str,
-        medium: Medium[Image.Image],
+        medium: Medium[Value],
         folder: Path,
     ) -> None:
         self._shard = shard
@@ -136,7 +133,7 @@ class ShardSink:
         self._part.add(row | output_row(image, file.data, place, self._medium))
         self._counts["filtered"] += 1
 
-    def _made(self, copy: Copy) -> tuple[Image.Image, Sample, Row]:
+    def _made(self, copy: Copy) -> tuple[Value, Sample, Row]:
         """The image, the source's sample and the row of a copy that has an image."""
         assert copy.image is not None
         assert copy.finish is not None

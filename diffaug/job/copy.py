@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from diffaug.editor import Draft, Finish, Source
 from diffaug.errors import DefectError
@@ -14,6 +13,7 @@ from diffaug.job.rows import draft_row, failed_row
 from diffaug.judges import Candidate
 from diffaug.manifest.part import Row
 from diffaug.output.run import SourceShard
+from diffaug.pictures.medium import Value
 from diffaug.storage import Fingerprint
 
 __all__ = ["Copy", "Item", "ShardEnd"]
@@ -35,7 +35,7 @@ class Copy:
     row: Row
     source: Source | None = None
     finish: Finish | None = None
-    image: Image.Image | None = None
+    image: Value | None = None
 
     @classmethod
     def planned(

@@ -16,7 +16,8 @@ from diffaug.editor import Editor
 from diffaug.errors import ConfigError, DefectError
 from diffaug.models import Card
 from diffaug.models.classes import Named, compare, described, refusal
-from diffaug.pictures.losses import Loss, are_asked_for, can_lose, losses, sentences, warn
+from diffaug.pictures.fit import Loss
+from diffaug.pictures.losses import are_asked_for, can_lose, sentences, warn
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
 from diffaug.shards.reading import TEXT, Reading
@@ -57,7 +58,7 @@ def look_at_pictures(url: str, editor: Editor, asked: Recipe) -> None:
                 except DefectError:
                     continue
                 seen += 1
-                found.update(losses(fit, image))
+                found.update(fit.losses(image))
     except OSError:
         return
     which = {loss: f"{count} of the first {seen}" for loss, count in found.items()}

@@ -17,10 +17,12 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.balance import Shown, count_classes
 from diffaug.job.binding import Binding, different_judges
+from diffaug.job.decided import with_medium
 from diffaug.job.look import look_at_classes, look_at_pictures
 from diffaug.job.shape import lanes_for
 from diffaug.job.sources import new_sources, without_copies
 from diffaug.judges import judge_digests, load_panel
+from diffaug.manifest.part import version_of
 from diffaug.models import Checkpoint, at_revision, checkpoint_of, placed, with_suggestions
 from diffaug.output.layout import Output
 from diffaug.output.run import ModelId, Run, SourceShard, column_types, read_run
@@ -86,6 +88,7 @@ def plan_run(
     recipe = placed(recipe)
     chosen = {"batch_size": batch_size, "dtype": dtype, "device": device}
     if begun is None:
+        recipe = with_medium(recipe, urls[0])
         lanes = lanes_for(urls, recipe) if batch_size is None else batch_size
         execution = Execution.choose(lanes, dtype, device)
         run = _new_run(urls, recipe, execution, classes_as_numbered)
@@ -168,6 +171,7 @@ def run_of(
     """
     recipe, execution = editor.recipe, editor.execution
     return Run(
+        schema_version=version_of(recipe.adds_columns),
         recipe=recipe,
         recipe_digest=editor.recipe_digest,
         model=ModelId(name=recipe.model, revision=checkpoint.revision, digest=checkpoint.digest),
@@ -238,10 +242,10 @@ def _refuse_undecodable(urls: list[str]) -> None:
 
 
 def _refuse_changes(begun: Run, recipe: Recipe, chosen: dict[str, Any], output: str) -> None:
-    was = placed(begun.recipe).model_dump() | begun.execution.model_dump()
+    was = dict(placed(begun.recipe)) | begun.execution.model_dump()
     checkpoint = Binding.of_run(begun).checkpoint()
     recipe = with_suggestions(_as_named(recipe, begun), checkpoint)
-    asked = recipe.model_dump() | {key: value for key, value in chosen.items() if value is not None}
+    asked = dict(recipe) | {key: value for key, value in chosen.items() if value is not None}
     differ = [
         f"{field} ({_show(was[field])} there, {_show(value)} asked)"
         for field, value in asked.items()

@@ -12,14 +12,12 @@ import json
 import math
 from dataclasses import dataclass
 
-from PIL import Image
-
 from diffaug.editor import Draft, Source
 from diffaug.errors import DefectError
 from diffaug.execution import device_class, versions
 from diffaug.manifest.part import Row
 from diffaug.output.run import Run
-from diffaug.pictures.medium import Medium
+from diffaug.pictures.medium import Medium, Value
 from diffaug.shards.reading import Reading
 from diffaug.shards.stream import Sample
 
@@ -67,6 +65,7 @@ _LINEAGE_COLUMNS = (
 def run_row(run: Run) -> Row:
     """The columns that all rows of a run share; device and versions are this process's."""
     found = versions()
+    clip = {"medium": run.recipe.medium, "noise_time": run.recipe.noise_time}
     return {
         "model": run.model.name,
         "model_revision": run.model.revision,
@@ -84,7 +83,7 @@ def run_row(run: Run) -> Row:
         "torch_version": found["torch"],
         "diffusers_version": found["diffusers"],
         "pillow_version": found["pillow"],
-    }
+    } | (clip if run.recipe.medium == "clip" else {})
 
 
 def source_row(sample: Sample, url: str, reading: Reading) -> Row:
@@ -100,9 +99,9 @@ def source_row(sample: Sample, url: str, reading: Reading) -> Row:
     return row | {"label": label.number, "label_text": label.text}
 
 
-def size_row(source: Source, medium: Medium[Image.Image]) -> Row:
+def size_row(source: Source, medium: Medium[Value]) -> Row:
     """The `from` columns that decoding adds."""
-    return {f"source_{name}": value for name, value in medium.facts(source.image).items()}
+    return medium.source_facts(source.image)
 
 
 def draft_row(draft: Draft) -> Row:
@@ -124,9 +123,7 @@ def failed_row(defect: DefectError, copy: int | None) -> Row:
     return {"copy": copy, "status": "failed", **reason}
 
 
-def output_row(
-    image: Image.Image, data: bytes, place: Place | None, medium: Medium[Image.Image]
-) -> Row:
+def output_row(image: Value, data: bytes, place: Place | None, medium: Medium[Value]) -> Row:
     """The `out` columns of an image, except the tar, whose name is not known until it is whole.
 
     Args:
@@ -141,7 +138,7 @@ def output_row(
         "output_offset": place and place.offset,
         "output_sha256": hashlib.sha256(data).hexdigest(),
         "output_pixel_sha256": medium.digest(image),
-        **{f"output_{name}": value for name, value in medium.facts(image).items()},
+        **medium.output_facts(image),
         "output_bytes": len(data),
     }
 

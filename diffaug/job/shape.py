@@ -34,6 +34,8 @@ def lanes_for(urls: Sequence[str], recipe: Recipe) -> int | None:
         urls: of the shards. One that cannot be read is left to the job.
         recipe: says how many copies, and whether a copy takes two rows a call.
     """
+    if recipe.medium == "clip":  # its frames fill the lanes
+        return None
     copies = recipe.copies if recipe.balance == "none" else recipe.max_copies
     rows = copies * (1 if recipe.guidance == 1 else 2)
     left, reading = _FEW // rows, Reading.of(recipe)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from PIL import Image
-
 from diffaug.diffusion.steps import Finished
 from diffaug.job.commit import ShardSink
 from diffaug.job.copy import Copy, Item
@@ -18,7 +16,7 @@ from diffaug.judges import Panel
 from diffaug.manifest.part import Row
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport
-from diffaug.pictures.medium import Medium
+from diffaug.pictures.medium import Medium, Value
 from diffaug.shards.reading import listed
 from diffaug.storage import Fingerprint
 
@@ -68,7 +66,7 @@ class Writer:
         self,
         run: Run,
         output: str,
-        medium: Medium[Image.Image],
+        medium: Medium[Value],
         panel: Panel,
         folder: Path,
         tally: Tally,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from PIL import Image
+from diffaug.pictures.medium import Value
 
 __all__ = ["Candidate", "Judge", "Scores"]
 
@@ -25,8 +25,8 @@ class Candidate:
         origin: the source's sample, one object that all its copies share.
     """
 
-    source: Image.Image
-    output: Image.Image
+    source: Value
+    output: Value
     label: int | None = None
     label_text: str | None = None
     origin: object = None

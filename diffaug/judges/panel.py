@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from diffaug.execution import Execution
@@ -10,7 +11,7 @@ from diffaug.judges.candidate import Candidate, Judge, Scores
 from diffaug.judges.classifier import label_digest, load_label_judge
 from diffaug.judges.clip import clip_digest, load_clip_judge
 from diffaug.judges.phash import PHASH_VERSION, PhashJudge
-from diffaug.pictures.medium import IMAGE
+from diffaug.pictures.medium import IMAGE, Medium, Value
 from diffaug.recipe.filters import judge_of
 
 __all__ = ["Panel", "judge_digests", "load_panel"]
@@ -25,10 +26,17 @@ class Panel:
     Args:
         judges: the further judges, by name.
         digests: what each of them is; see `judge_digests`.
+        medium: of what is judged. The further judges see pictures: of a clip, one frame.
     """
 
-    def __init__(self, judges: Mapping[str, Judge], digests: dict[str, str]) -> None:
+    def __init__(
+        self,
+        judges: Mapping[str, Judge],
+        digests: dict[str, str],
+        medium: Medium[Value] = IMAGE,
+    ) -> None:
         self._judges = judges
+        self._medium = medium
         self.digests = digests
 
     @property
@@ -38,9 +46,15 @@ class Panel:
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
         """All scores of each image; a score never depends on the images of other sources."""
-        found = IMAGE.compare([(one.source, one.output) for one in candidates])
+        still = self._medium.still
+        found = self._medium.compare([(one.source, one.output) for one in candidates])
+        seen: list[Candidate] = []
         for judge in self._judges.values():
-            found = [known | more for known, more in zip(found, judge(candidates), strict=True)]
+            seen = seen or [
+                replace(one, source=still(one.source), output=still(one.output))
+                for one in candidates
+            ]
+            found = [known | more for known, more in zip(found, judge(seen), strict=True)]
         return found
 
 
@@ -64,7 +78,7 @@ def judge_digests(judges: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def load_panel(judges: Sequence[str], execution: Execution) -> Panel:
+def load_panel(judges: Sequence[str], execution: Execution, medium: Medium[Value] = IMAGE) -> Panel:
     """Load the judges that a recipe names, to run at the execution's batch size.
 
     Raises:
@@ -75,7 +89,7 @@ def load_panel(judges: Sequence[str], execution: Execution) -> Panel:
         name: _network(name, reference, digests[name], execution) if reference else PhashJudge()
         for name, reference in map(judge_of, judges)
     }
-    return Panel(loaded, digests)
+    return Panel(loaded, digests, medium)
 
 
 @lru_cache(maxsize=4)

@@ -130,6 +130,21 @@ JUDGED: dict[str, dict[str, tuple[str, str]]] = {
 """The columns that a job adds for each judge that its recipe names."""
 
 ADDED: dict[str, dict[str, tuple[str, str]]] = {
+    "medium": {
+        "medium": ("string", "clip"),
+        "frames": ("int32", "frames of the source that are taken"),
+        "fps": ("double", "frames a second of them, on average"),
+        "noise_time": (
+            "string",
+            "what frames share of their noise: shared, independent or mixed:RHO",
+        ),
+        "output_frames": ("int32", "frames of the result"),
+        "score_flicker": (
+            "double",
+            "energy of the differences of neighbouring frames, of the result over the source's; "
+            "null where nothing moves in the source",
+        ),
+    },
     "to_class": {
         "to_label": (
             "int64",
@@ -139,20 +154,34 @@ ADDED: dict[str, dict[str, tuple[str, str]]] = {
     },
     **JUDGED,
 }
-"""The columns that a job adds for its judges and for the recipe's to_class."""
+"""The columns that a job adds for its judges and the recipe's to_class, and one of clips for its
+medium."""
+
+
+_BEHIND = {
+    "to_label": "condition",
+    "medium": "copy",
+    "frames": "source_height",
+    "fps": "source_height",
+    "noise_time": "log_snr",
+    "output_frames": "output_height",
+}
+"""The column behind which an added one stands, unless it is a score."""
 
 
 def columns_of(adding: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
-    """The columns of a job: judges' behind the other scores, others behind the condition.
+    """The columns of a job, those that it adds beside their like.
 
     Args:
         adding: what of its recipe adds columns (see `ADDED`).
     """
-    wanted, places = set(adding), {"to_class": "condition"}
+    wanted = set(adding)
+    behind: dict[str, dict[str, tuple[str, str]]] = {}
+    for adds, own in ADDED.items():
+        if adds in wanted:
+            for name, what in own.items():
+                behind.setdefault(_BEHIND.get(name, "score_psnr"), {})[name] = what
     found: dict[str, tuple[str, str]] = {}
     for name, what in COLUMNS.items():
-        found[name] = what
-        for adds, own in ADDED.items():
-            if adds in wanted and places.get(adds, "score_psnr") == name:
-                found |= own
+        found |= {name: what} | behind.get(name, {})
     return found

@@ -1,4 +1,4 @@
-"""The manifest, version 1: one row for every planned image, whatever its outcome.
+"""The manifest, versions 1 and 2: one row for every planned image, whatever its outcome.
 
 A part is one Parquet file for one source shard. Its key-value metadata holds JSON:
 
@@ -37,15 +37,22 @@ __all__ = [
     "iter_rows",
     "read_metadata",
     "schema_of",
+    "version_of",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest version, that of jobs of clips; jobs of images go on writing version 1."""
 
 Row = dict[str, Any]
 
 _ROWS_AT_ONCE = 512
 
 _PANDAS_INTEGERS = {"int32": "Int32", "int64": "Int64"}
+
+
+def version_of(adding: Iterable[str] = ()) -> int:
+    """The version of a job's manifest; `adding` is what of its recipe adds columns."""
+    return SCHEMA_VERSION if "medium" in adding else 1
 
 
 def schema_of(adding: Iterable[str] = ()) -> pa.Schema:
@@ -69,7 +76,7 @@ def _schema(adding: frozenset[str]) -> pa.Schema:
         for name, (kind, _) in named.items()
     ]
     pandas = {"index_columns": [], "column_indexes": [], "columns": columns}
-    metadata = {"pandas": json.dumps(pandas), "diffaug.schema": str(SCHEMA_VERSION)}
+    metadata = {"pandas": json.dumps(pandas), "diffaug.schema": str(version_of(adding))}
     return pa.schema(fields, metadata=metadata)
 
 

@@ -44,7 +44,7 @@ class Run(_Frozen):
     goes by that (see `Recipe.counts_classes`); otherwise it is not written.
     """
 
-    schema_version: int = Field(SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    schema_version: int = Field(1, ge=1, le=SCHEMA_VERSION)
     recipe: Annotated[Recipe, BeforeValidator(Recipe.recorded)]
     recipe_digest: str
     model: ModelId

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.pictures.colour import Transparency
-from diffaug.pictures.fit import Fit, Geometry, refuse_infinite
+from diffaug.pictures.fit import Fit, Geometry, Loss, refuse_infinite
 from diffaug.pictures.lift import Plane, Planes, keeps_shapes, lifted
 
 __all__ = ["LIFT", "KeepingDetail"]
@@ -77,6 +77,10 @@ class KeepingDetail:
         left, top, right, bottom = self._fit.part
         own = not self._fit.pad and keeps_shapes((right - left, bottom - top), self._fit.model_size)
         return "in_place" if own else "redrawn"
+
+    def losses(self, image: Image.Image) -> tuple[Loss, ...]:
+        """None, since detail is kept."""
+        return ()
 
     def seen(self, image: Image.Image) -> Image.Image:
         """The picture itself."""

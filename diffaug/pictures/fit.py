@@ -13,13 +13,19 @@ from PIL import Image
 from diffaug.errors import DefectError
 from diffaug.pictures.codec import picture, to_picture
 
-__all__ = ["GEOMETRIES", "Fit", "Geometry", "refuse_infinite"]
+__all__ = ["GEOMETRIES", "Fit", "Geometry", "Loss", "refuse_infinite"]
 
 Geometry = Literal["in_place", "redrawn", "moved"]
 GEOMETRIES: tuple[Geometry, ...] = get_args(Geometry)
 """Where a result has what its picture has at a place: see `Fit.geometry`."""
 
+Loss = Literal["colour", "sharpness"]
+"""What a result can lose of its picture: see `Fit.losses`."""
+
 _MAY_CHANGE = 128
+
+_MOST = 2.0
+"""A result may be enlarged so many times along an axis before it counts as blurred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,20 @@ class Fit:
         reduced = not self.pad and (right - left > width or bottom - top > height)
         cut = self.part != (0, 0, *self.size)
         return self.result == "source" and (reduced or cut or image.mode != self.mode)
+
+    def losses(self, image: Image.Image) -> tuple[Loss, ...]:
+        """What results lose of the picture: its colour to a model of greys; its sharpness, if they
+        are enlarged more than twice.
+        """
+        found: list[Loss] = []
+        if self.mode == "L" and image.mode != "L":
+            found.append("colour")
+        left, top, right, bottom = self.part
+        width, height = self.model_size
+        grown = 1.0 if self.pad else max((right - left) / width, (bottom - top) / height)
+        if self.result == "source" and grown > _MOST:
+            found.append("sharpness")
+        return tuple(found)
 
     def seen(self, image: Image.Image) -> Image.Image:
         """The picture in the result's geometry and its own colours, to compare with the result.

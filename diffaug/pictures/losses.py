@@ -9,41 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Literal
 
-from PIL import Image
-
-from diffaug.pictures.fit import Fit
+from diffaug.pictures.fit import Loss
 from diffaug.recipe import Recipe
 
-__all__ = ["Loss", "are_asked_for", "can_lose", "losses", "sentences", "warn"]
-
-Loss = Literal["colour", "sharpness"]
-
-_MOST = 2.0
-"""A result may be enlarged so many times along an axis before it counts as blurred."""
+__all__ = ["are_asked_for", "can_lose", "sentences", "warn"]
 
 _log = logging.getLogger(__name__)
-
-
-def losses(fit: object, image: Image.Image) -> tuple[Loss, ...]:
-    """What results of a picture lose.
-
-    Args:
-        fit: how the picture is fitted to the model, as `Medium.fit` returns it.
-        image: the picture, L or RGB.
-    """
-    if not isinstance(fit, Fit):  # it keeps the detail
-        return ()
-    found: list[Loss] = []
-    if fit.mode == "L" and image.mode != "L":
-        found.append("colour")
-    left, top, right, bottom = fit.part
-    width, height = fit.model_size
-    grown = 1.0 if fit.pad else max((right - left) / width, (bottom - top) / height)
-    if fit.result == "source" and grown > _MOST:
-        found.append("sharpness")
-    return tuple(found)
 
 
 def can_lose(recipe: Recipe) -> bool:

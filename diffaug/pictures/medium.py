@@ -1,14 +1,13 @@
 """The medium of a sample: how it is read, identified, fitted, written and compared.
 
-Shards, lanes and commits handle samples of any kind. So far there is one medium, the still image.
-A second one also concerns the columns of widths and heights, `online`, which takes pictures in
-hand, the judges, and `Pretrained.shape`.
+Shards, lanes and commits handle samples of any kind. Here is the medium `image`, and in
+`clips.medium` that of video.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +16,15 @@ from PIL import Image
 from diffaug.pictures.codec import Decoded, decode, decode_mask, encode, pixel_sha256
 from diffaug.pictures.colour import Transparency
 from diffaug.pictures.detail import KeepingDetail
-from diffaug.pictures.fit import Fit, Geometry
+from diffaug.pictures.fit import Fit, Geometry, Loss
 from diffaug.pictures.similarity import scores
 
-__all__ = ["IMAGE", "Fitted", "Medium"]
+__all__ = ["IMAGE", "Fitted", "Medium", "Value"]
 
 X = TypeVar("X")
+
+Value = Any
+"""A sample as its medium has it: a Pillow picture, or a `Clip`."""
 
 
 class Fitted(Protocol[X]):
@@ -42,16 +44,19 @@ class Fitted(Protocol[X]):
     def geometry(self) -> Geometry:
         """See above."""
 
+    def losses(self, x: X, /) -> tuple[Loss, ...]:
+        """What results lose of the sample, where its detail is not kept."""
+
     def to_model(self, x: X, /) -> NDArray[np.float32]:
         """The sample in the model's shape, in [-1, 1]."""
 
-    def mask_to_model(self, mask: X, /) -> NDArray[np.float32]:
+    def mask_to_model(self, mask: Image.Image, /) -> NDArray[np.float32]:
         """A mask in the model's shape with one channel: 1 where the sample may change, else 0."""
 
-    def from_model(self, x_0: NDArray[np.float32], mask: X | None = None, /) -> X:
+    def from_model(self, x_0: NDArray[np.float32], mask: Image.Image | None = None, /) -> X:
         """Convert a result of the model, made within the mask if there is one, to a sample."""
 
-    def keep(self, result: X, source: X, mask: X, /) -> X:
+    def keep(self, result: X, source: X, mask: Image.Image, /) -> X:
         """The result with the source's own values outside the mask."""
 
     def seen(self, x: X, /) -> X:
@@ -79,14 +84,23 @@ class Medium(Protocol[X]):
             DefectError: it cannot be decoded, or has more than `max_pixels` pixels.
         """
 
-    def read_mask(self, data: bytes, max_pixels: int) -> X:
+    def read_mask(self, data: bytes, max_pixels: int) -> Image.Image:
         """Decode a mask; raises what `read` raises."""
 
     def digest(self, x: X) -> str:
         """The sha256, in hex, that identifies a sample by its values, whatever its file."""
 
-    def facts(self, x: X) -> dict[str, int]:
-        """The size that the manifest records, by column name without the prefix `source_`."""
+    def source_facts(self, x: X) -> dict[str, Any]:
+        """What the manifest records of a source once it is decoded, by column."""
+
+    def output_facts(self, x: X) -> dict[str, Any]:
+        """What the manifest records of a result next to its digests, by column."""
+
+    def frames(self, x: X) -> int | None:
+        """How many samples of the model's shape it is made of; None: it is one."""
+
+    def still(self, x: X) -> Image.Image:
+        """The picture that stands for the sample where judges take pictures."""
 
     def fit(
         self,
@@ -114,6 +128,12 @@ class Medium(Protocol[X]):
     def write(self, x: X, format: str) -> bytes:
         """Encode the sample in this format; the bytes depend on the sample alone."""
 
+    def read_back(self, data: bytes, max_pixels: int) -> X:
+        """Decode what `write` made; raises what `read` raises."""
+
+    def levels(self, x: X) -> NDArray[np.uint8]:
+        """The sample's values in RGB, in which two samples of one size can be compared."""
+
     def compare(self, pairs: Sequence[tuple[X, X]]) -> list[dict[str, float | None]]:
         """The scores `score_<name>` that every job records, for each (source, output)."""
 
@@ -135,9 +155,20 @@ class _Image:
         """See `Medium`."""
         return pixel_sha256(x)
 
-    def facts(self, x: Image.Image) -> dict[str, int]:
+    def source_facts(self, x: Image.Image) -> dict[str, Any]:
         """See `Medium`."""
-        return {"width": x.width, "height": x.height}
+        return {"source_width": x.width, "source_height": x.height}
+
+    def output_facts(self, x: Image.Image) -> dict[str, Any]:
+        """See `Medium`."""
+        return {"output_width": x.width, "output_height": x.height}
+
+    def frames(self, x: Image.Image) -> None:
+        """See `Medium`."""
+
+    def still(self, x: Image.Image) -> Image.Image:
+        """See `Medium`."""
+        return x
 
     def fit(
         self,
@@ -157,6 +188,14 @@ class _Image:
     def write(self, x: Image.Image, format: str) -> bytes:
         """See `Medium`."""
         return encode(x, format)
+
+    def read_back(self, data: bytes, max_pixels: int) -> Image.Image:
+        """See `Medium`."""
+        return decode(data, max_pixels).shown
+
+    def levels(self, x: Image.Image) -> NDArray[np.uint8]:
+        """See `Medium`."""
+        return np.asarray(x.convert("RGB"))
 
     def compare(
         self, pairs: Sequence[tuple[Image.Image, Image.Image]]

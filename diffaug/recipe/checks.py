@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
+from diffaug.diffusion.frames import correlation_of
 from diffaug.recipe.fields import as_list
 from diffaug.recipe.filters import judge_of
 
-__all__ = ["check_interval", "check_judges", "interval_of", "names_of"]
+__all__ = [
+    "check_fps",
+    "check_interval",
+    "check_judges",
+    "check_noise_time",
+    "check_window",
+    "interval_of",
+    "names_of",
+]
 
 
 def interval_of(value: Any) -> tuple[float, float]:
@@ -28,6 +39,42 @@ def check_interval(value: Any) -> Any:
             f"got {value!r}"
         )
     return f"{lo}:{hi}"
+
+
+def check_noise_time(value: Any) -> Any:
+    """`shared`, `independent` or `mixed:RHO`."""
+    if value is not None:
+        correlation_of(str(value))
+    return value
+
+
+def check_window(value: Any) -> Any:
+    """`begin:end` in seconds."""
+    if value is None:
+        return None
+    begin, end = interval_of(value)
+    if not 0 <= begin < end < math.inf:
+        raise ValueError(
+            f"window must be begin:end in seconds with 0 <= begin < end, such as 2.5:4, got "
+            f"{value!r}"
+        )
+    return str(value).strip()
+
+
+def check_fps(value: Any) -> Any:
+    """A number of frames a second, such as 25 or 30000/1001."""
+    if value is None:
+        return None
+    try:
+        rate = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise ValueError(
+            f"fps must be a number above 0, at most 1000, or a fraction such as 30000/1001, got "
+            f"{value!r}"
+        )
+    return str(value).strip()
 
 
 def check_judges(value: Any) -> Any:

@@ -17,13 +17,29 @@ _COPY = re.compile(r"aug[0-9]+\..+")
 
 def conflicts(recipe: Recipe) -> Iterator[str]:
     """Sentences that each name a field, what is wrong, and the cure; none if all is well."""
-    for check in (_eta, _balance, _to_class, _keeping, _layout, _what_does_nothing):
+    for check in (_eta, _medium, _balance, _to_class, _keeping, _layout, _what_does_nothing):
         yield from check(recipe)
 
 
 def _eta(recipe: Recipe) -> Iterator[str]:
     if recipe.eta and recipe.sampler != "ddim":
         yield f"eta belongs to the sampler ddim: leave it out for {recipe.sampler}"
+
+
+def _medium(recipe: Recipe) -> Iterator[str]:
+    of_clips = recipe.format in ("mp4", "apng", "webm")
+    if recipe.medium == "clip" and not of_clips and recipe.format != "auto":
+        yield f"format={recipe.format} is for images: clips are stored as mp4, apng or webm"
+    if recipe.medium != "image":
+        return
+    if of_clips:
+        yield f"format={recipe.format} is for clips: images are stored as png, jpg or webp"
+    for field in ("noise_time", "frames", "fps", "window"):
+        if getattr(recipe, field) is not None:
+            yield f"{field} is for clips, and these are images: leave it out, or give medium=clip"
+    for field in (*recipe.filters, recipe.keep_best_by or ""):
+        if "score_flicker" in field:
+            yield "score_flicker is a score of clips, and these are images: leave it out"
 
 
 def _balance(recipe: Recipe) -> Iterator[str]:

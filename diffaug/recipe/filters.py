@@ -50,18 +50,18 @@ def _judges() -> str:
     return ", ".join(name if name in _ALONE else f"{name}=REFERENCE" for name in JUDGED)
 
 
-def scores_of(judges: Iterable[str]) -> list[str]:
-    """The score columns of a job with these judges."""
-    return [name for name in columns_of(judges) if name.startswith("score_")]
+def scores_of(adding: Iterable[str]) -> list[str]:
+    """The score columns of a job in which this adds columns (see `manifest.columns.ADDED`)."""
+    return [name for name in columns_of(adding) if name.startswith("score_")]
 
 
-def _known(field: str, name: str, judges: Iterable[str]) -> str:
+def _known(field: str, name: str, adding: Iterable[str]) -> str:
     """The column of a score that a judge of the recipe computes, or of SSIM or PSNR, always there.
 
     Raises:
         ValueError: no judge of the recipe computes it; the message names the judge that does.
     """
-    column, there = f"score_{name}", scores_of(judges)
+    column, there = f"score_{name}", scores_of(adding)
     if column in there:
         return column
     for judge, own in JUDGED.items():
@@ -87,8 +87,12 @@ class Bound:
     value: float
 
     @classmethod
-    def parse(cls, text: str, judges: Iterable[str]) -> Bound:
+    def parse(cls, text: str, adding: Iterable[str]) -> Bound:
         """Parse text such as `score_ssim >= 0.4`; the prefix `score_` is optional.
+
+        Args:
+            text: the bound.
+            adding: what adds scores: the names of judges, and `medium` of clips.
 
         Raises:
             ValueError: it is not a bound, or no judge computes its score.
@@ -103,7 +107,7 @@ class Bound:
                 f"filters: {text!r} is not a bound: write a score, one of < <= > >= == and a "
                 "number, such as score_ssim >= 0.4"
             )
-        return cls(_known("filters", found[1], judges), found[2], value)
+        return cls(_known("filters", found[1], adding), found[2], value)
 
     def passes(self, row: Mapping[str, Any]) -> bool:
         """Whether a row's score is within the bound; null never is."""
@@ -137,8 +141,12 @@ class Ranking:
     smaller: bool
 
     @classmethod
-    def parse(cls, text: str, judges: Iterable[str]) -> Ranking:
+    def parse(cls, text: str, adding: Iterable[str]) -> Ranking:
         """Parse `score_clip`, or `-score_phash_source` if smaller is better.
+
+        Args:
+            text: the score.
+            adding: see `Bound.parse`.
 
         Raises:
             ValueError: it is not a score, or no judge computes it.
@@ -149,7 +157,7 @@ class Ranking:
                 f"keep_best_by: {text!r} is not a score: write one such as score_ssim, with a "
                 "leading - if smaller is better"
             )
-        return cls(_known("keep_best_by", found[2], judges), bool(found[1]))
+        return cls(_known("keep_best_by", found[2], adding), bool(found[1]))
 
     def best(self, rows: Sequence[Mapping[str, Any]], number: int) -> list[int]:
         """The indices of the best rows, at most `number`; ties go to the first, never to a null."""

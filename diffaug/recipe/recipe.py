@@ -18,9 +18,17 @@ from pydantic import (
 
 from diffaug.diffusion.samplers import SamplerName
 from diffaug.errors import ConfigError
-from diffaug.recipe.checks import check_interval, check_judges, names_of
+from diffaug.extensions import ANIMATED
+from diffaug.recipe.checks import (
+    check_fps,
+    check_interval,
+    check_judges,
+    check_noise_time,
+    check_window,
+    names_of,
+)
 from diffaug.recipe.conflicts import conflicts
-from diffaug.recipe.fields import Names, ShardFields, as_list, as_name
+from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS, Names, ShardFields, as_list, as_name
 from diffaug.recipe.filters import Bound, Filters, Ranking
 from diffaug.recipe.prompts import Templates, prompt_of
 from diffaug.recipe.strength import Strength, strength_of
@@ -42,8 +50,19 @@ _FORMER_MODEL = "fashion-mnist-32"
 """The default model of 0.1.0."""
 
 
-_CONTINUED = ("detail", "format")
-"""Fields whose defaults changed after 0.1.0: what has begun goes on as it was."""
+_CONTINUED = ("detail", "format", "medium", "noise_time")
+"""Fields of which what has begun goes on as it was: their defaults changed after 0.1.0, or are
+decided when a job is planned."""
+
+
+def _scoring(info: ValidationInfo) -> tuple[str, ...]:
+    """What adds scores, as far as the fields before say: a medium that is not decided may."""
+    judges = names_of(info.data.get("judges", ()))
+    return judges if info.data.get("medium") == "image" else ("medium", *judges)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
@@ -94,6 +113,36 @@ class Recipe(ShardFields):
         ge=0,
         le=1,
         description="fresh noise in a step of ddim, from 0 (none) to 1 (as ddpm)",
+    )
+    medium: Literal["image", "clip"] | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="image or clip; by default clip in a job whose first sample has a video (mp4, "
+        "webm, mkv) and no image. An animated gif, apng or webp, and arrays in npy or npz, are "
+        "clips only if this says so",
+    )
+    noise_time: Annotated[str | None, BeforeValidator(check_noise_time)] = Field(
+        None,
+        exclude_if=_is_none,
+        description="what the frames of a clip share of their noise: shared (all of it, the "
+        "default), independent, or mixed:RHO, of which any two frames correlate by RHO",
+    )
+    frames: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=_is_none,
+        description="how many frames of a clip are taken at most, from the first on",
+    )
+    fps: Annotated[str | None, BeforeValidator(check_fps)] = Field(
+        None,
+        exclude_if=_is_none,
+        description="frames a second that are taken of a clip; by default those that it has (25 of "
+        "arrays)",
+    )
+    window: Annotated[str | None, BeforeValidator(check_window)] = Field(
+        None,
+        exclude_if=_is_none,
+        description="the part of a clip that is taken, in seconds: begin:end",
     )
     copies: int = Field(1, ge=1, le=10_000, description="augmented images per source image")
     balance: Literal["none", "classes"] = Field(
@@ -168,10 +217,11 @@ class Recipe(ShardFields):
         description="keep: where the model is smaller than the picture or has other channels, only "
         "its change is carried to the picture; none: its result is enlarged",
     )
-    format: Literal["auto", "png", "jpg", "webp"] = Field(
+    format: Literal["auto", "png", "jpg", "webp", "mp4", "apng", "webm"] = Field(
         "auto",
-        description="auto (jpg where the source is a JPEG, else png), png, jpg (quality 95, 4:4:4) "
-        "or webp (lossless)",
+        description="auto (jpg where the source is a JPEG, else png; of clips mp4), png, jpg "
+        "(quality 95, 4:4:4) or webp (lossless); of clips mp4 (lossless), apng (lossless) or webm "
+        "(not lossless)",
     )
     carry: Names = Field((), description="members copied to the output unchanged (txt,json)")
     judges: Annotated[tuple[str, ...], BeforeValidator(check_judges)] = Field(
@@ -202,14 +252,12 @@ class Recipe(ShardFields):
     @field_validator("filters")
     @classmethod
     def _check_filters(cls, bounds: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        judges = names_of(info.data.get("judges", ()))
-        return tuple(str(Bound.parse(bound, judges)) for bound in bounds)
+        return tuple(str(Bound.parse(bound, _scoring(info))) for bound in bounds)
 
     @field_validator("keep_best_by")
     @classmethod
     def _check_keep_best_by(cls, score: str | None, info: ValidationInfo) -> str | None:
-        judges = names_of(info.data.get("judges", ()))
-        return None if score is None else str(Ranking.parse(score, judges))
+        return None if score is None else str(Ranking.parse(score, _scoring(info)))
 
     @model_validator(mode="after")
     def _check_conflicts(self) -> Recipe:
@@ -245,7 +293,9 @@ class Recipe(ShardFields):
         return self.model_copy(update=update)
 
     def format_for(self, jpeg: bool) -> str:
-        """How a result is stored, png, jpg or webp; `jpeg` is whether its source is a JPEG."""
+        """How a result is stored, as an extension; `jpeg` is whether its source is a JPEG."""
+        if self.format == "auto" and self.medium == "clip":
+            return "mp4"
         if self.format == "auto":
             return "jpg" if jpeg else "png"
         return self.format
@@ -264,7 +314,15 @@ class Recipe(ShardFields):
     @property
     def adds_columns(self) -> tuple[str, ...]:
         """What of it adds columns to the manifest (see `manifest.columns.ADDED`)."""
-        return self.judge_names if self.to_class == "own" else ("to_class", *self.judge_names)
+        added = {"medium": self.medium == "clip", "to_class": self.to_class != "own"}
+        return (*(name for name, adds in added.items() if adds), *self.judge_names)
+
+    @property
+    def sample_keys(self) -> tuple[str, ...]:
+        """The members that hold the sample, by preference."""
+        if self.medium == "clip" and self.image_key == DEFAULT_IMAGE_KEYS:
+            return ANIMATED
+        return self.image_key
 
     @property
     def counts_classes(self) -> bool:
@@ -277,6 +335,10 @@ class Recipe(ShardFields):
         Raises:
             ConfigError: the recipe asks for it; the text names the field.
         """
+        if self.medium == "clip":
+            raise ConfigError(
+                "medium=clip: clips are augmented by jobs, so far: run diffaug augment"
+            )
         if self.to_class != "own":
             raise ConfigError(
                 "to_class gives copies a class of their own, which only a job does: run diffaug "
@@ -297,9 +359,9 @@ class Recipe(ShardFields):
         """The filters of this recipe."""
         by = self.keep_best_by
         return Filters(
-            bounds=tuple(Bound.parse(bound, self.judge_names) for bound in self.filters),
+            bounds=tuple(Bound.parse(bound, self.adds_columns) for bound in self.filters),
             keep_best=self.keep_best,
-            by=None if by is None else Ranking.parse(by, self.judge_names),
+            by=None if by is None else Ranking.parse(by, self.adds_columns),
         )
 
     @property
@@ -317,6 +379,8 @@ class Recipe(ShardFields):
         """
         fields = self.model_dump(mode="json", include=CHANGES_IMAGES)
         fields["format"] = self.format_for(jpeg=False)
+        if self.medium == "clip":
+            fields |= {"medium": "clip", "noise_time": self.noise_time or "shared"}
         for name in ("background", "guidance_every"):
             if (value := getattr(self, name)) != type(self).model_fields[name].default:
                 fields[name] = value

@@ -9,7 +9,7 @@ from operator import index
 from typing import Any, Protocol
 
 from diffaug.errors import DefectError
-from diffaug.extensions import is_picture, is_read
+from diffaug.extensions import CLIPS, is_picture, is_read
 from diffaug.manifest.columns import LONGEST_TEXT
 from diffaug.shards.stream import MOST_NAMES, Member, Sample, integer
 
@@ -26,7 +26,7 @@ class _Keys(Protocol):
     """Fields of a recipe that name members."""
 
     @property
-    def image_key(self) -> tuple[str, ...]: ...
+    def sample_keys(self) -> tuple[str, ...]: ...
     @property
     def label_key(self) -> str: ...
     @property
@@ -76,7 +76,7 @@ class Reading:
     @classmethod
     def of(cls, recipe: _Keys) -> Reading:
         """The reading that a recipe's fields ask for; the mask's member is never the image."""
-        images = tuple(key for key in recipe.image_key if key != recipe.mask_key)
+        images = tuple(key for key in recipe.sample_keys if key != recipe.mask_key)
         return cls(images, recipe.label_key, recipe.mask_key, recipe.carry)
 
     def reads(self, extension: str) -> bool:
@@ -194,6 +194,8 @@ _SHOWN = 5
 
 def _cure(names: Collection[str]) -> str:
     """What to do about a sample whose pictures no field names; nothing if it has no picture."""
+    if any(name in CLIPS for name in names):
+        return ". If its clip is meant, give medium=clip"
     pictures = [name for name in names if is_picture(name)]
     read = [name for name in pictures if is_read(name)]
     if not pictures:

@@ -31,7 +31,7 @@ from diffaug.recipe import Recipe
 from diffaug.shards import Member, Sample
 from tests.benchmarks.half_labelled import read, write
 
-SEED, VALIDATION, STEPS = 0, 100, 1500
+SEED, VALIDATION = 0, 100
 
 
 def main() -> None:
@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("source", nargs="+")
     parser.add_argument("output", type=Path)
     parser.add_argument("--labels", type=int, default=50, help="of each class")
+    parser.add_argument("--classifier", default="cnn", help="cnn or resnet")
+    parser.add_argument("--steps", type=int, default=1500)
     given = parser.parse_args()
     given.output.mkdir(parents=True)
     samples = read(storage.expand(given.source), {*Recipe().image_key, "cls"})
@@ -54,7 +56,7 @@ def main() -> None:
     known, classes = split.labelled, int(labels.max()) + 1
     variants = Changed(Labelled(images[known]), [jitter])
     lesson = Lesson(images[known], labels[known], classes, variants)
-    settings = Evaluation(train_steps=STEPS)
+    settings = Evaluation(train_steps=given.steps, classifier=given.classifier)
     model = train_classifier(lesson, settings, SEED, Execution.choose(device="cpu"))
     rest = np.delete(np.arange(len(samples)), np.concatenate([known, split.validation]))
     found = model.confidences(images[rest]).argmax(axis=1)

@@ -138,6 +138,7 @@ def test_every_recipe_field_is_a_flag(source: Path, tmp_path: Path, cli: Cli) ->
     flags = [part for name, value in asked.items() for part in (f"--{name}", value)]
     said = cli("augment", source, tmp_path / "out", *flags, "--dry-run")
     recipe = json.loads(said.out[said.out.index("{") : said.out.index("}") + 1])
+    assert not recipe.keys() & {"medium", "noise_time", "frames", "fps", "window"}  # of clips
     of_text = {"prompt", "negative_prompt", "lora", "lora_scale", "autoencoder", "embeddings"}
     assert recipe.keys() == {name.replace("-", "_") for name in asked} | of_text
     assert recipe["strength"] == [0.2, 0.4]

@@ -18,7 +18,6 @@ import diffaug
 from diffaug.models import Card, find_checkpoint
 from diffaug.models.classes import Named, compare, described
 from diffaug.pictures.fit import Fit
-from diffaug.pictures.losses import losses
 from diffaug.pictures.medium import IMAGE
 from diffaug.shards.reading import Label
 from tests.conftest import SHARDS, Cli
@@ -65,9 +64,9 @@ def test_what_is_lost(
     how = {"fit": "auto", "result": "source", "detail": "none"} | fields
     image = Image.new("RGB", size, "red")
     fit = IMAGE.fit(image, shape, how["fit"], how["result"], how["detail"])
-    assert losses(fit, image) == lost
+    assert fit.losses(image) == lost
     grey = image.convert("L")
-    assert "colour" not in losses(Fit.of(grey, shape, how["fit"], how["result"]), grey)
+    assert "colour" not in Fit.of(grey, shape, how["fit"], how["result"]).losses(grey)
 
 
 @pytest.mark.parametrize("also", [(), ("--dry-run",), ("--pilot", "2")])

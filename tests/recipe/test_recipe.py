@@ -34,6 +34,8 @@ CHANGES_AN_IMAGE: dict[str, Any] = {
     "mask_key": "mask.png",
     "result": "model",
     "background": "#808080",
+    "medium": "clip",
+    "noise_time": "mixed:0.5",
 }
 CHANGES_NO_IMAGE: dict[str, Any] = {
     "model": "another-name-of-the-same-weights",
@@ -55,6 +57,9 @@ CHANGES_NO_IMAGE: dict[str, Any] = {
     "keep_best_by": "score_ssim",
     "keep_rejects": False,
     "layout": "paired",
+    "frames": 8,  # which frames are taken, the identity of the clip covers
+    "fps": "12.5",
+    "window": "0:2",
 }
 
 NEEDS: dict[str, dict[str, Any]] = {
@@ -62,6 +67,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "guidance_interval": {"guidance": 2.0},
     "guidance_every": {"guidance": 2.0},
     "lora_scale": {"lora": "x.safetensors"},
+    "noise_time": {"medium": "clip"},
     "keep_rejects": {"filters": "ssim > 0"},
     "max_copies": {"balance": "classes"},
     "to_class": {"condition": "label", "detail": "none"},

@@ -48,10 +48,10 @@ WHO = ["source_shard", "source_key", "copy"]
 def planned(sources: Iterable[str | Path], output: str | Path, **fields: Any) -> Run:
     """A frozen job; of the small model of greys, one-step at strength 0.4 and a batch of 8, unless
     the fields say otherwise."""
-    batch_size = fields.pop("batch_size", BATCH)
+    batch_size, dtype = fields.pop("batch_size", BATCH), fields.pop("dtype", None)
     recipe = diffaug.Recipe(**(FIELDS | fields))
     run = diffaug.plan_run(
-        [str(url) for url in sources], str(output), recipe, batch_size=batch_size
+        [str(url) for url in sources], str(output), recipe, batch_size=batch_size, dtype=dtype
     )
     return diffaug.freeze(run, str(output))
 

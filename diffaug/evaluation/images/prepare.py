@@ -31,7 +31,6 @@ from diffaug.models import Checkpoint, checkpoint_of, load_model
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.pack.beside import keys_by_path
 from diffaug.pictures.fit import Fit
-from diffaug.pictures.losses import losses
 
 __all__ = ["prepare"]
 
@@ -90,7 +89,7 @@ def _refuse_losses(plan: EvaluationPlan, form: Form, checkpoint: Checkpoint) -> 
     if recipe.detail == "none":
         shape = load_model(checkpoint, plan.execution).shape
         image = Image.new(form.mode, (form.width, form.height))
-        found = losses(Fit.of(image, shape, recipe.fit), image)
+        found = Fit.of(image, shape, recipe.fit).losses(image)
         refuse_losses(dict.fromkeys(found, "all"), plan.recipe, shape)
 
 

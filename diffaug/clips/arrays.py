@@ -1,0 +1,89 @@
+"""Clips as arrays in npy and npz files."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from diffaug.clips.clip import Clip, Selection, Shown, clip_of, refuse_long
+from diffaug.errors import DefectError
+from diffaug.pictures.colour import narrowed
+
+__all__ = ["RATE", "array"]
+
+RATE = 25
+"""Frames a second of arrays, which say nothing of it, unless the recipe has fps."""
+
+
+def array(data: bytes, max_pixels: int, selection: Selection) -> Clip:
+    """Decode uint8 (frames, height, width, channels), channels 1 or 3; see `decode.decode_clip`.
+
+    An npz file must hold one array.
+    """
+    try:
+        frames = _read(data, max_pixels, selection)
+    except DefectError:
+        raise
+    except (ValueError, OSError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+        raise DefectError("unreadable_clip", f"the array cannot be read: {error}") from None
+    rate = selection.fps or Fraction(RATE)
+    return clip_of(Selection(selection.window, None, selection.frames).of(_shown(frames, rate)))
+
+
+def _read(data: bytes, max_pixels: int, selection: Selection) -> NDArray[np.uint8]:
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return _array(io.BytesIO(data), max_pixels, selection)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            raise DefectError(
+                "unreadable_clip", f"the npz file must hold one array, and holds {len(names)}"
+            )
+        with archive.open(names[0]) as stream:
+            return _array(stream, max_pixels, selection)
+
+
+def _array(stream: IO[bytes], max_pixels: int, selection: Selection) -> NDArray[np.uint8]:
+    """Read an array, whose header is checked before its values."""
+    version = np.lib.format.read_magic(stream)
+    header: Any = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        header = np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = header(stream)
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+        raise DefectError(
+            "unreadable_clip",
+            "a clip must be uint8 of the shape (frames, height, width, channels) with 1 or 3 "
+            f"channels, and the array is {dtype} {shape}",
+        )
+    count, height, width, _ = shape
+    if width * height > max_pixels:
+        raise DefectError(
+            "too_many_pixels",
+            f"the clip declares frames of {width}x{height} pixels, more than "
+            f"max_pixels={max_pixels}",
+        )
+    if selection.all:
+        refuse_long(count, (width, height))
+    size = int(np.prod(shape, dtype=np.int64))
+    values = stream.read(size)
+    if len(values) < size:
+        raise DefectError(
+            "truncated_clip", f"the array is cut short: {len(values)} of {size} bytes"
+        )
+    order = shape[::-1] if fortran else shape
+    found = np.frombuffer(values, np.uint8).reshape(order)
+    return found.transpose() if fortran else found
+
+
+def _shown(frames: NDArray[np.uint8], rate: Fraction) -> Iterator[Shown]:
+    for number, frame in enumerate(frames):
+        pixels = np.ascontiguousarray(frame[..., 0] if frame.shape[2] == 1 else frame)
+        yield Shown(number / rate, (number + 1) / rate, narrowed(Image.fromarray(pixels)))

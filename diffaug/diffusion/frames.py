@@ -1,0 +1,117 @@
+"""Frames: clips edited by a model of pictures, a lane for each frame.
+
+The frames of a clip share trajectory, condition and mask. What they share of their noise decides
+how they hang together: with noise of its own, each frame is changed in its own way, and the clip
+flickers. `mixed` noise is that of Ge et al. 2023 (https://arxiv.org/abs/2305.10474), written with
+the correlation of two frames instead of a ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.noise import SampleRandom
+from diffaug.diffusion.steps import Finished, Steps
+
+__all__ = ["FrameByFrame", "clip_noise", "correlation_of"]
+
+T = TypeVar("T")
+
+
+def correlation_of(noise_time: str) -> float:
+    """How the noise of two frames correlates: `shared` 1, `independent` 0, `mixed:RHO` RHO.
+
+    Raises:
+        ValueError: it is none of these, or RHO is not in [0, 1].
+    """
+    named = {"shared": 1.0, "independent": 0.0}
+    kind, colon, text = noise_time.partition(":")
+    try:
+        found = float(text) if kind == "mixed" and colon else named[noise_time]
+    except (KeyError, ValueError):
+        found = -1.0
+    if not 0 <= found <= 1:
+        raise ValueError(
+            f"noise_time must be shared, independent or mixed:RHO with 0 <= RHO <= 1, such as "
+            f"mixed:0.5, got {noise_time!r}"
+        )
+    return found
+
+
+def clip_noise(
+    random: SampleRandom, shape: tuple[int, ...], draws: int, frames: int, correlation: float
+) -> NDArray[np.float32]:
+    """The noise of a clip's frames, then that of `draws` steps: (frames, 1 + draws, *shape).
+
+    Args:
+        random: of the clip and copy.
+        shape: of a frame.
+        draws: how many steps add noise.
+        frames: how many there are.
+        correlation: of the noise of any two frames, at the same pixel.
+    """
+    shared = random.noise(shape, draws)
+    if correlation == 1:
+        return np.broadcast_to(shared, (frames, *shared.shape))
+    own = np.stack([random.noise(shape, draws, frame) for frame in range(frames)])
+    own *= np.float32(np.sqrt(1 - correlation))
+    own += np.float32(np.sqrt(correlation)) * shared
+    return own
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A frame's place in its clip."""
+
+    tag: Any
+    is_last: bool
+
+
+class FrameByFrame(Steps[T]):
+    """Steps that also run edits of clips, each frame as an edit of its own.
+
+    Args:
+        steps: what runs the frames.
+    """
+
+    def __init__(self, steps: Steps[Any]) -> None:
+        self._steps = steps
+
+    @property
+    def count(self) -> int:
+        """How many frames are worked on at the same time."""
+        return self._steps.count
+
+    def run_steps(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[Finished[T]]:
+        """See `Steps`. The sample of a clip is (frames, *), finished when its last frame is."""
+        made: list[NDArray[np.float32]] = []
+        for finished in self._steps.run_steps(_each_frame(edits)):
+            whole: Finished[T] = []
+            for part, x_0 in finished:
+                if x_0 is not None:
+                    made.append(x_0)
+                if part.is_last:
+                    whole.append((part.tag, np.stack(made) if made else None))
+                    made = []
+            if whole:
+                yield whole
+
+
+def _each_frame(
+    edits: Iterable[tuple[Any, Edit | None]],
+) -> Iterator[tuple[_Part, Edit | None]]:
+    for tag, edit in edits:
+        if edit is None:
+            yield _Part(tag, is_last=True), None
+            continue
+        assert edit.frames is not None
+        assert edit.x_0 is not None
+        for frame in range(edit.frames):
+            one = replace(edit, x_0=edit.x_0[frame], noise=edit.noise[frame], frames=None)
+            yield _Part(tag, is_last=frame + 1 == edit.frames), one

@@ -1,0 +1,243 @@
+"""Every way in which a clip arrives: the frames that a player shows, or why there are none."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffaug.clips.clip import MOST_PIXELS, Clip, Selection, clip_sha256
+from diffaug.clips.decode import decode_clip
+from diffaug.errors import DefectError
+from tests.support.clips import Frames, animated, container, decoded, moving, npy
+
+MOST = 1_000_000
+EVERY = Selection()
+
+
+def frames_of(clip: Clip) -> Frames:
+    return np.stack([np.asarray(frame.convert("RGB")) for frame in clip.frames])
+
+
+def read(data: bytes, selection: Selection = EVERY, background: str | None = None) -> Clip:
+    return decode_clip(data, MOST, background, selection)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        container(moving()),
+        container(moving(), format="matroska", codec="ffv1", pixels="bgr0", options={}),
+        container(moving(), format="mp4", options={"qp": "0", "bf": "2"}),
+        container(moving(), sound=True),
+        animated(moving(), "PNG"),
+        animated(moving(), "WEBP", lossless=True),
+        npy(moving()),
+        npy(np.asfortranarray(moving())),
+    ],
+    ids=["mp4", "mkv", "out-of-order", "sound", "apng", "webp", "npy", "fortran"],
+)
+def test_a_lossless_file_gives_its_frames(data: bytes) -> None:
+    clip = read(data)
+    np.testing.assert_array_equal(frames_of(clip), moving())
+    assert clip.size == (48, 40)
+    assert clip.times[0] == 0
+    assert len(clip.times) == 6
+    assert clip.end > clip.times[-1]
+
+
+def test_one_clip_has_one_identity_in_every_format() -> None:
+    files = [container(moving()), container(moving(), fps=25), animated(moving(), "PNG")]
+    assert len({clip_sha256(read(data)) for data in [*files, npy(moving())]}) == 1
+    assert clip_sha256(read(npy(moving(seed=1)))) != clip_sha256(read(npy(moving())))
+
+
+def test_its_identity_is_that_of_its_raw_bytes() -> None:
+    import hashlib
+
+    said = b"clip RGB 48x40 6\n" + moving().tobytes()
+    assert clip_sha256(read(npy(moving()))) == hashlib.sha256(said).hexdigest()
+
+
+def test_frames_are_shown_when_the_file_says() -> None:
+    times = [0.0, 0.1, 0.25, 0.6, 0.65, 1.0]
+    clip = read(container(moving(), times=times))
+    assert [float(time) for time in clip.times] == pytest.approx(times)
+    assert len(clip.frames) / clip.fps == pytest.approx(float(clip.end))
+
+
+def test_a_clip_begins_at_its_first_frame() -> None:
+    clip = read(container(moving(), times=[7 + n / 10 for n in range(6)], format="matroska"))
+    assert [float(time) for time in clip.times] == pytest.approx([n / 10 for n in range(6)])
+
+
+def test_greys_are_grey_unless_a_frame_has_colour() -> None:
+    grey = np.repeat(moving()[..., :1], 3, axis=3)
+    assert read(container(grey)).mode == "L"
+    grey[3, 5, 5] = [200, 0, 0]
+    clip = read(container(grey))
+    assert {frame.mode for frame in clip.frames} == {"RGB"}
+
+
+def test_a_turned_file_is_turned_upright() -> None:
+    data = bytearray(container(moving()))
+    matrix = data.index(b"tkhd") + 44  # ISO/IEC 14496-12, 8.3.2
+    quarter = [0, 0x00010000, 0, -0x00010000, 0, 0, 0, 0, 0x40000000]
+    data[matrix : matrix + 36] = b"".join(one.to_bytes(4, "big", signed=True) for one in quarter)
+    turned = frames_of(read(bytes(data)))
+    assert turned.shape == (6, 48, 40, 3)  # the matrix of a phone held upright: clockwise
+    np.testing.assert_array_equal(turned, np.rot90(moving(), -1, axes=(1, 2)))
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv444p", "yuv422p"])
+def test_colours_of_other_kinds_come_near(pixels: str) -> None:
+    codec = "libx264"
+    data = container(moving(), codec=codec, pixels=pixels)
+    apart = np.abs(frames_of(read(data)).astype(int) - moving())
+    assert apart.mean() < 4
+
+
+def test_a_transparent_animation_is_seen_over_the_background() -> None:
+    first = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
+    buffer = io.BytesIO()
+    first.save(buffer, "PNG", save_all=True, append_images=[Image.new("RGBA", (16, 16), "blue")])
+    black = read(buffer.getvalue(), background="black")
+    assert black.frames[0].convert("RGB").getpixel((3, 3)) == (0, 0, 0)
+    assert read(buffer.getvalue()).frames[0].convert("RGB").getpixel((3, 3)) == (255, 255, 255)
+
+
+# Which frames
+
+
+def test_a_window_takes_what_is_shown_in_it() -> None:
+    clip = read(container(moving()), Selection(window=(Fraction("0.15"), Fraction("0.4"))))
+    np.testing.assert_array_equal(frames_of(clip), moving()[1:4])
+    shown = [float(time) for time in clip.times]
+    assert shown == pytest.approx([0, 0.05, 0.15])
+    assert float(clip.end) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("fps", "places"), [(5, [0, 2, 4]), (20, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5])]
+)
+def test_another_rate_takes_the_frame_that_is_shown_then(fps: int, places: list[int]) -> None:
+    clip = read(container(moving()), Selection(fps=Fraction(fps)))
+    np.testing.assert_array_equal(frames_of(clip), moving()[places])
+    assert clip.fps == pytest.approx(fps)
+
+
+def test_at_most_so_many_frames() -> None:
+    np.testing.assert_array_equal(
+        frames_of(read(container(moving()), Selection(frames=2))), moving()[:2]
+    )
+    assert len(read(container(moving()), Selection(frames=99)).frames) == 6
+
+
+def test_what_is_not_all_of_a_clip_is_silent() -> None:
+    data = container(moving(), sound=True)
+    assert read(data).sound == data
+    assert read(data, Selection(frames=3)).sound is None
+
+
+# What cannot be used
+
+
+def refused(data: bytes, selection: Selection = EVERY, most: int = MOST) -> DefectError:
+    with pytest.raises(DefectError) as caught:
+        decode_clip(data, most, None, selection)
+    return caught.value
+
+
+def only_sound() -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as file:
+        voice = file.add_stream("aac", rate=8000)
+        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+        quiet.sample_rate = 8000
+        file.mux(voice.encode(quiet))
+        file.mux(voice.encode())
+    return buffer.getvalue()
+
+
+def no_frames() -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as file:
+        stream = file.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 40, "bgr0"
+        file.start_encoding()
+    return buffer.getvalue()
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "said"),
+    [
+        (b"", "empty_clip", "zero bytes"),
+        (b"this is no video at all", "unreadable_clip", "no known format of clips"),
+        (only_sound(), "no_video", "sound only"),
+        (no_frames(), "unreadable_clip", "cannot be decoded"),
+        (half(container(moving(30))), "unreadable_clip", "cannot be decoded"),
+        (half(container(moving(30), index_first=True)), "unreadable_clip", "cannot be decoded"),
+        (
+            half(container(moving(30), format="matroska")),
+            "truncated_clip",
+            "cut short",
+        ),
+        (npy(moving())[:-100], "truncated_clip", "bytes"),
+        (npy(moving()[..., 0]), "unreadable_clip", "(frames, height, width, channels)"),
+        (npy(moving().astype(np.float32)), "unreadable_clip", "must be uint8"),
+        (half(animated(moving(), "PNG")), "unreadable_clip", "cannot be decoded"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_words(data: bytes, code: str, said: str) -> None:
+    defect = refused(data)
+    assert (defect.code, said in defect.reason) == (code, True), defect.reason
+
+
+def test_a_window_behind_the_end() -> None:
+    defect = refused(container(moving()), Selection(window=(Fraction(5), Fraction(6))))
+    assert (defect.code, defect.reason) == ("no_frames", "the video has no frame in the window")
+
+
+def test_an_array_of_objects_is_not_unpickled() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([print], dtype=object), allow_pickle=True)
+    assert refused(buffer.getvalue()).code == "unreadable_clip"
+
+
+def test_a_frame_that_is_too_large_is_not_decoded() -> None:
+    for data in (container(moving()), animated(moving(), "PNG"), npy(moving())):
+        defect = refused(data, most=1000)
+        assert defect.code == "too_many_pixels"
+        assert "48x40 pixels, more than max_pixels=1000" in defect.reason
+
+
+def declared(frames: int) -> bytes:
+    """An array of 4,000 bytes that declares as many frames of 512x512."""
+    data = npy(np.zeros((1, 512, 512, 3), np.uint8))[:4000]
+    return data.replace(b"(1, 512, 512, 3)", f"({frames}, 512, 512, 3)".encode())
+
+
+def test_a_million_frames_are_not_decoded() -> None:
+    defect = refused(declared(10**6))
+    assert defect.code == "too_long"
+    assert f"more than {MOST_PIXELS // 512**2} frames of 512x512" in defect.reason
+
+
+def test_of_two_videos_the_first_is_read() -> None:
+    clip = read(container(moving(), second=True))
+    np.testing.assert_array_equal(frames_of(clip), moving())
+
+
+def test_hdr_is_refused() -> None:
+    options = {"qp": "0", "bf": "0", "x264-params": "transfer=smpte2084:colorprim=bt2020"}
+    data = container(moving(), codec="libx264", pixels="yuv420p10le", options=options)
+    assert decoded(data)[0].shape == moving().shape
+    assert refused(data).code == "hdr_clip"
