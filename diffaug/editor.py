@@ -202,7 +202,10 @@ class Editor:
                 recipe.detail,
                 source.transparency,
             )
+            self._refuse_length(source.image)
             x_0, pixels = fit.to_model(source.image), self.medium.digest(source.stored)
+            if self.model.frames is not None:
+                x_0 = x_0.reshape(self.model.denoiser.shape)
             mask = None
             if source.mask is not None:
                 mask = fit.mask_to_model(source.mask).astype(np.bool_)
@@ -223,7 +226,18 @@ class Editor:
     def steps(self) -> Steps[Any]:
         """New lanes over the model at the execution's batch size, whose results come in order."""
         steps = self.model.steps(self.execution.batch_size)
-        return FrameByFrame(steps) if self.recipe.medium == "clip" else steps
+        by_frame = self.recipe.medium == "clip" and self.model.frames is None
+        return FrameByFrame(steps) if by_frame else steps
+
+    def _refuse_length(self, x: Value) -> None:
+        """Refuse a clip that has more or fewer frames than the model takes."""
+        takes, frames = self.model.frames, self.medium.frames(x)
+        if takes is not None and frames != takes:
+            raise DefectError(
+                "other_length",
+                f"the clip has {frames} frames, and model {self.recipe.model} takes {takes}: take "
+                "as many by frames, fps or window, or use a model of pictures",
+            )
 
     def _label(self, label: int | None) -> int | None:
         """The class that conditions the model; None where none does."""
@@ -256,7 +270,8 @@ class Editor:
         total = denoiser.schedule.num_train_timesteps
         times = timesteps(strength, recipe.steps, recipe.sampler, total, self.model.grid)
         way = trajectory(recipe.sampler, denoiser.schedule, times, recipe.eta)
-        frames = self.medium.frames(finish.source.image)
+        whole = self.model.frames is not None
+        frames = None if whole else self.medium.frames(finish.source.image)
         edit = Edit(
             x_0=x_0,
             noise=self._noise(random, way.draws, frames),
@@ -283,7 +298,7 @@ class Editor:
         shape = self.model.denoiser.shape
         if frames is None:
             return random.noise(shape, draws)
-        correlation = correlation_of(self.recipe.noise_time or "shared")
+        correlation = correlation_of(str(self.recipe.noise_time))
         return clip_noise(random, shape, draws, frames, correlation)
 
     def _guided(self, edit: Edit) -> Edit:

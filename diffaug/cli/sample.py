@@ -83,6 +83,7 @@ def sample(
     from diffaug.models.generate import generate
     from diffaug.models.unfit import refuse_untaught_noise
     from diffaug.pictures.gallery import write_images
+    from diffaug.pictures.grid import strip
 
     execution = Execution.choose(batch_size, dtype, device)
     found = find_checkpoint(checkpoint)
@@ -116,7 +117,11 @@ def sample(
         seed=recipe.seed,
         batch_size=execution.batch_size,
     )
-    written = write_images(images, labels, output, columns or _COLUMNS)
+    if model.frames is not None and output.endswith(".tar"):
+        raise ConfigError(f"{checkpoint} draws clips, which are written as strips: name a .png")
+    strips = (strip(image, model.frames) for image in images)
+    usual = _COLUMNS if model.frames is None else 1
+    written = write_images(strips, labels, output, columns or usual)
     for _ in counted(written, number, "sampling images", err):
         pass
     out.print(f"{number} images in {output}")

@@ -52,8 +52,12 @@ class ClipFit:
         return self._fits[0].mask_to_model(mask)
 
     def from_model(self, x_0: NDArray[np.float32], mask: Image.Image | None = None) -> Clip:
-        """The model's (T, C, H, W) as a clip, whose frames are shown when the source's are."""
-        pairs = zip(self._fits, x_0, strict=True)
+        """The model's (T, C, H, W) as a clip, whose frames are shown when the source's are.
+
+        A model of whole clips gives (T * C, H, W).
+        """
+        frames = x_0.reshape(len(self._fits), -1, *x_0.shape[-2:])
+        pairs = zip(self._fits, frames, strict=True)
         return self._like(fit.from_model(frame, mask) for fit, frame in pairs)
 
     def keep(self, result: Clip, source: Clip, mask: Image.Image) -> Clip:

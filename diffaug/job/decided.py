@@ -1,9 +1,10 @@
-"""The medium of a new job where its recipe names none: that of the first sample."""
+"""The medium of a new job where its recipe names none: that of its model, or its first sample."""
 
 from __future__ import annotations
 
 from diffaug import storage
 from diffaug.extensions import CLIPS
+from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
 from diffaug.shards.reading import Reading
@@ -19,14 +20,16 @@ def with_medium(recipe: Recipe, url: str) -> Recipe:
         url: of the first shard. One that cannot be read is left to the job, as one of images.
 
     Raises:
-        ConfigError: a field asks for what the medium has not.
+        ConfigError: a field asks for what the medium has not, or the model cannot be found.
     """
-    medium = recipe.medium or _found(recipe, url)
+    card = checkpoint_of(recipe).card
+    frames = card.frames if card else None
+    medium = recipe.medium or ("clip" if frames else _found(recipe, url))
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     checked = Recipe.of(given | {"medium": medium})
     if medium == "image":
         return recipe
-    noise_time = checked.noise_time or "shared"
+    noise_time = checked.noise_time or (None if frames else "shared")
     return recipe.model_copy(update={"medium": medium, "noise_time": noise_time})
 
 

@@ -92,6 +92,8 @@ class Card:
         evaluated: the verdict of the evaluations made of it, such as `no evidence`; empty if there
             was none.
         taught: what it was distilled to; None if it was not.
+        frames: how many frames a clip has that it takes as one sample, their channels behind one
+            another; None if it takes pictures.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Card:
     note: str = ""
     evaluated: str = ""
     taught: Taught | None = None
+    frames: int | None = None
 
 
 def read_card(folder: Path) -> Card | None:
@@ -141,8 +144,15 @@ def read_card(folder: Path) -> Card | None:
         labels=labels if isinstance(labels, int) else 0,
         evaluated=fields.get("evaluated", ""),
         taught=Taught.of(fields.get("taught")),
+        frames=_frames(fields.get("frames")),
         run_here=folder.parent == SHIPPED,
     )
+
+
+def _frames(given: Any) -> int | None:
+    if given is None or (isinstance(given, int) and given > 0):
+        return given
+    raise ConfigError(f"a card's frames must be a number, at least 1, got {given!r}")
 
 
 def _family(folder: Path) -> str:

@@ -60,14 +60,22 @@ class DiffusionModel(nn.Module):
     Args:
         denoiser: network, schedule, prediction and bound; its network must be a torch module.
         class_names: the names of its classes, in order, if they have any.
+        frames: how many frames a clip has that is one sample, of (B, frames * C, H, W); None: its
+            samples are pictures.
     """
 
-    def __init__(self, denoiser: Denoiser, class_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        class_names: Sequence[str] = (),
+        frames: int | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(denoiser.network, nn.Module):
             raise TypeError("the denoiser's network must be a torch.nn.Module")
         self.network = denoiser.network
         self.class_names = tuple(class_names)
+        self.frames = frames
         self._parts = denoiser
 
     @classmethod
@@ -86,8 +94,9 @@ class DiffusionModel(nn.Module):
                 "diffaug.augment, or its teacher"
             )
         names = checkpoint.card.classes if checkpoint.card else ()
+        frames = checkpoint.card.frames if checkpoint.card else None
         execution = Execution.choose(dtype=dtype, device=device)
-        return cls(read_denoiser(checkpoint, execution.device, execution.dtype), names)
+        return cls(read_denoiser(checkpoint, execution.device, execution.dtype), names, frames)
 
     def save_pretrained(self, folder: str | Path, readme: str = "") -> None:
         """Write a folder that diffusers' `DDPMPipeline` and `--model` load, in the network's dtype.
@@ -104,7 +113,8 @@ class DiffusionModel(nn.Module):
 
         folder = local_path(folder)
         save(self.denoiser, folder)
-        write_card(folder, self.class_names, self._parts.null_class, readme)
+        more = {} if self.frames is None else {"frames": self.frames}
+        write_card(folder, self.class_names, self._parts.null_class, readme, more)
 
     @property
     def denoiser(self) -> Denoiser:

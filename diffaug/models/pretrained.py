@@ -77,7 +77,7 @@ class Pretrained:
 
     Attributes:
         denoiser: over pictures, or over latents.
-        shape: (C, H, W) of a picture, C 1 or 3.
+        shape: (C, H, W) of a picture, or of a frame, C 1 or 3.
         autoencoder: between pictures and latents; None if the denoiser works on pictures.
         prompts: the text encoders; None if the model takes no prompts.
         embed_guidance: from a guidance scale to the network's embedding of it, if the network was
@@ -86,6 +86,9 @@ class Pretrained:
             None if it can be guided by any.
         grid: the times at which a distilled model was trained, the only ones at which it is called;
             None if it can be called at any time.
+        frames: how many frames a clip has that the denoiser takes as one sample of (frames * C, H,
+            W), as Voleti et al. 2022 do (https://arxiv.org/abs/2205.09853); None: it takes
+            pictures.
     """
 
     denoiser: Denoiser
@@ -95,12 +98,20 @@ class Pretrained:
     embed_guidance: Callable[[float], Tensor] | None = None
     folded: float | None = None
     grid: tuple[int, ...] | None = None
+    frames: int | None = None
 
     @classmethod
-    def of_pictures(cls, denoiser: Denoiser) -> Pretrained:
-        """A model that is just a denoiser over pictures, unconditional or class-conditional."""
+    def of_pictures(cls, denoiser: Denoiser, frames: int | None = None) -> Pretrained:
+        """A model that is just a denoiser over pictures, unconditional or class-conditional.
+
+        Args:
+            denoiser: over pictures; with `frames`, over clips of so many.
+            frames: see the attribute.
+        """
         channels, height, width = denoiser.shape
-        return cls(denoiser=denoiser, shape=(channels, height, width))
+        return cls(
+            denoiser=denoiser, shape=(channels // (frames or 1), height, width), frames=frames
+        )
 
     def condition(self, label: int | None, prompt: str | None) -> Condition:
         """What conditions the network on a class or a prompt, or on neither."""

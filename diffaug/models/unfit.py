@@ -20,6 +20,13 @@ def refuse_unfit(recipe: Recipe, model: Pretrained) -> None:
         ConfigError: it does; the text names the field.
     """
     name, denoiser = f"model {recipe.model}", model.denoiser
+    if model.frames is not None and recipe.medium != "clip":
+        raise ConfigError(f"model: {name} takes clips of {model.frames} frames; give medium=clip")
+    if model.frames is not None and recipe.noise_time is not None:
+        raise ConfigError(
+            f"noise_time: {name} takes a clip as a whole, whose frames have noise of their own; "
+            "leave it out"
+        )
     if recipe.condition == "label" and not denoiser.classes:
         cure = "put it into a prompt" if model.prompts else "use condition=none"
         raise ConfigError(f"condition: {name} takes no class; {cure}")

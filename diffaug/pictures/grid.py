@@ -10,10 +10,21 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffaug.pictures.codec import to_picture
 
-__all__ = ["grid"]
+__all__ = ["grid", "strip"]
 
 _GAP, _CAPTION, _SIDE = 2, 16, 64
 _INK, _PAPER = "#1b1b1f", "#ffffff"
+
+
+def strip(x: NDArray[np.float32], frames: int | None) -> NDArray[np.float32]:
+    """The frames of a clip side by side: (frames * C, H, W) as (C, H, frames * W).
+
+    Where frames is None it is a picture, and stays as it is.
+    """
+    if frames is None:
+        return x
+    apart = x.reshape(frames, -1, *x.shape[1:])
+    return np.ascontiguousarray(np.concatenate([*apart], axis=2))
 
 
 def grid(

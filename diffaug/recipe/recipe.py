@@ -380,7 +380,7 @@ class Recipe(ShardFields):
         fields = self.model_dump(mode="json", include=CHANGES_IMAGES)
         fields["format"] = self.format_for(jpeg=False)
         if self.medium == "clip":
-            fields |= {"medium": "clip", "noise_time": self.noise_time or "shared"}
+            fields |= {"medium": "clip", "noise_time": self.noise_time}
         for name in ("background", "guidance_every"):
             if (value := getattr(self, name)) != type(self).model_fields[name].default:
                 fields[name] = value

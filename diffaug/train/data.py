@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import TypeVar
@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug import storage
+from diffaug.clips.clip import Selection
+from diffaug.clips.decode import decode_clip
 from diffaug.errors import ConfigError, DefectError
+from diffaug.extensions import ANIMATED
 from diffaug.pictures.codec import decode
 from diffaug.pictures.fit import Fit
+from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS
 from diffaug.shards import Sample, read_samples
 from diffaug.shards.census import Census
 from diffaug.shards.reading import Reading
@@ -64,7 +68,8 @@ class Batch:
     """The data of one step.
 
     Attributes:
-        x_0: float32 (B, C, H, W) in [-1, 1].
+        x_0: float32 (B, C, H, W) in [-1, 1]; of clips, the channels of their frames behind one
+            another.
         labels: int64 (B,); the number of classes means none; zeros if the model takes no class.
         position: position in the data after this batch.
         skips: number of samples skipped since the batch before.
@@ -105,7 +110,8 @@ def _images(shards: list[str], recipe: LoopRecipe) -> Iterator[Image.Image]:
     for shard in shards:
         for sample in _read(shard, recipe):
             with contextlib.suppress(DefectError):
-                yield _decode(sample, recipe)
+                frames = _decode(sample, recipe)
+                yield frames[0]
 
 
 def batches(shards: list[str], recipe: LoopRecipe, start: Position) -> Iterator[Batch]:
@@ -128,9 +134,8 @@ def batches(shards: list[str], recipe: LoopRecipe, start: Position) -> Iterator[
         for index, (shard, sample) in enumerate(
             islice(_shuffled(shards, recipe, epoch, census), begin, None), begin
         ):
-            place = (recipe.seed, epoch, index)
             try:
-                image, label = _prepare(sample, recipe, Variation.of(recipe, place))
+                image, label = _prepare(sample, recipe, (recipe.seed, epoch, index))
             except DefectError as defect:
                 skips += 1
                 if len(skipped) < NAMED:
@@ -181,7 +186,7 @@ def _shuffled(
 
 def _read(shard: str, recipe: LoopRecipe, census: Census | None = None) -> Iterator[Sample]:
     """The samples of a shard; without a census, also keys that are no sample."""
-    names = {*recipe.image_key, recipe.label_key} if recipe.class_count else {*recipe.image_key}
+    names = {*_keys(recipe), *([recipe.label_key] if recipe.class_count else [])}
     with storage.open_read(shard) as stream:
         if census is None:
             yield from read_samples(stream, names.__contains__)
@@ -190,19 +195,35 @@ def _read(shard: str, recipe: LoopRecipe, census: Census | None = None) -> Itera
 
 
 def _reading(recipe: LoopRecipe) -> Reading:
-    return Reading(recipe.image_key, recipe.label_key, needs_label=recipe.class_count > 0)
+    return Reading(_keys(recipe), recipe.label_key, needs_label=recipe.class_count > 0)
 
 
-def _decode(sample: Sample, recipe: LoopRecipe) -> Image.Image:
+def _keys(recipe: LoopRecipe) -> tuple[str, ...]:
+    of_clips = recipe.clip_length is not None and recipe.image_key == DEFAULT_IMAGE_KEYS
+    return ANIMATED if of_clips else recipe.image_key
+
+
+def _decode(sample: Sample, recipe: LoopRecipe) -> tuple[Image.Image, ...]:
+    """The picture of a sample, or the frames of its clip."""
     data = _reading(recipe).image(sample).data
-    return decode(data, recipe.max_pixels, recipe.background).shown
+    if recipe.clip_length is None:
+        return (decode(data, recipe.max_pixels, recipe.background).shown,)
+    return decode_clip(data, recipe.max_pixels, recipe.background, Selection()).frames
 
 
 def _prepare(
-    sample: Sample, recipe: LoopRecipe, variation: Variation | None = None
+    sample: Sample, recipe: LoopRecipe, place: Sequence[int] | None = None
 ) -> tuple[NDArray[np.float32], int]:
-    """The image (C, H, W) and class of a sample, as the model takes them."""
-    x_0 = _fitted(_decode(sample, recipe), recipe, variation)
+    """The image (C, H, W) and class of a sample, as the model takes them.
+
+    Args:
+        sample: what was read.
+        recipe: of the training.
+        place: in the training, which says how it is varied; None: not at all.
+    """
+    variation = None if place is None else Variation.of(recipe, place)
+    frames = _run_of(_decode(sample, recipe), recipe.clip_length or 1, place)
+    x_0 = np.concatenate([_fitted(frame, recipe, variation) for frame in frames])
     if not recipe.class_count:
         return x_0, 0
     if recipe.label_key not in sample.members and recipe.unlabelled == "keep":
@@ -213,6 +234,21 @@ def _prepare(
             "unknown_label", f"class {label} is not one of the {recipe.class_count} classes"
         )
     return x_0, label
+
+
+def _run_of(
+    frames: tuple[Image.Image, ...], length: int, place: Sequence[int] | None
+) -> tuple[Image.Image, ...]:
+    """So many frames in a row: the first ones, or those that a place in the training draws."""
+    spare = len(frames) - length
+    if spare < 0:
+        raise DefectError(
+            "too_few_frames", f"the clip has {len(frames)} frames, fewer than frames={length}"
+        )
+    begin = 0
+    if spare and place is not None:
+        begin = int(np.random.default_rng((*place, length)).integers(spare + 1))
+    return frames[begin : begin + length]
 
 
 def _fitted(

@@ -111,7 +111,7 @@ class DenoiserTask:
         model = self.trainer.ema_model
         sample_grid(model, folder / f"samples-{stem}.png", self._latents)
         path = folder / f"reconstructions-{stem}.png"
-        edit_grid(edits_of(model), shown, path, self._latents)
+        edit_grid(edits_of(model), shown, path, self._latents, frames=model.frames)
 
     def save(self, folder: Path, trained: str) -> None:
         """Write the averaged weights as a folder of diffusers."""
@@ -129,7 +129,7 @@ class DenoiserTask:
 
 def _new(recipe: TrainRecipe, latents: Latents | None) -> DiffusionModel:
     """An untrained model, after a trial run on two samples, at the first and the last time."""
-    shape = latents.shape if latents else recipe.shape
+    shape = latents.shape if latents else recipe.sample_shape
     with torch.random.fork_rng([]):
         torch.manual_seed(recipe.seed)
         try:
@@ -140,7 +140,7 @@ def _new(recipe: TrainRecipe, latents: Latents | None) -> DiffusionModel:
                 recipe.class_count,
                 bound=None if latents else 1.0,
             )
-            model = DiffusionModel(denoiser, recipe.class_names)
+            model = DiffusionModel(denoiser, recipe.class_names, recipe.frames)
             ends = torch.tensor([0, denoiser.schedule.num_train_timesteps - 1])
             with torch.inference_mode():
                 found = model.denoise(torch.zeros((2, *shape)), ends)

@@ -15,7 +15,7 @@ from torch import Tensor
 from diffaug import storage
 from diffaug.models.module import DiffusionModel
 from diffaug.pictures.codec import encode
-from diffaug.pictures.grid import grid
+from diffaug.pictures.grid import grid, strip
 from diffaug.train.latents import Latents
 
 __all__ = ["columns", "edit_grid", "edits_of", "sample_grid"]
@@ -33,7 +33,8 @@ def sample_grid(model: DiffusionModel, path: Path, latents: Latents | None = Non
     condition = [index % classes for index in range(_SAMPLES)] if classes else None
     made = model.sample(_SAMPLES, steps=_STEPS, condition=condition, batch_size=_BATCH_SIZE)
     images = latents.decoded(made) if latents else made
-    _write(grid([*images.cpu().numpy()], _SAMPLE_COLUMNS), path)
+    columns = 1 if model.frames else _SAMPLE_COLUMNS
+    _write(grid([strip(one, model.frames) for one in images.cpu().numpy()], columns), path)
 
 
 def edits_of(model: DiffusionModel) -> Callable[..., Tensor]:
@@ -47,6 +48,7 @@ def edit_grid(
     path: Path,
     latents: Latents | None = None,
     strengths: Sequence[float] = _STRENGTHS,
+    frames: int | None = None,
 ) -> None:
     """Draw images next to their reconstructions from several strengths.
 
@@ -58,6 +60,7 @@ def edit_grid(
         path: the PNG to write.
         latents: if it works on latents.
         strengths: how far they are noised.
+        frames: how many frames each has, if they are clips, whose channels are behind one another.
     """
     shown = {"image": torch.from_numpy(x_0)}
     clean = torch.from_numpy(latents.encoded(x_0)) if latents else shown["image"]
@@ -66,12 +69,20 @@ def edit_grid(
     for strength in strengths:
         edited = edit(clean, strength, batch_size=_BATCH_SIZE)
         shown[f"{strength:g}"] = latents.decoded(edited) if latents else edited
-    columns([*shown.values()], [*shown], path)
+    columns([*shown.values()], [*shown], path, frames)
 
 
-def columns(shown: Sequence[Tensor], captions: Sequence[str], path: Path) -> None:
-    """Draw batches of images (B, C, H, W) in [-1, 1] as columns under their captions."""
+def columns(
+    shown: Sequence[Tensor], captions: Sequence[str], path: Path, frames: int | None = None
+) -> None:
+    """Draw batches of images (B, C, H, W) in [-1, 1] as columns under their captions.
+
+    Clips of so many frames are drawn as strips, in one column, each above what was made of it.
+    """
     rows = torch.stack([images.cpu() for images in shown], dim=1).flatten(0, 1).numpy()
+    if frames is not None:
+        _write(grid([strip(one, frames) for one in rows], 1), path)
+        return
     _write(grid([*rows], len(shown), list(captions)), path)
 
 

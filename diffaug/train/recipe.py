@@ -127,6 +127,11 @@ class LoopRecipe(ShardFields):
         return self
 
     @property
+    def clip_length(self) -> int | None:
+        """How many frames the clips have that are trained on; None: it is pictures."""
+        return None
+
+    @property
     def class_count(self) -> int:
         """Number of classes that condition the model."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
@@ -140,7 +145,7 @@ class LoopRecipe(ShardFields):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image.
+        """(C, H, W) of an image or a frame.
 
         Raises:
             ValueError: size or channels is None (see `data.settle`).
@@ -177,6 +182,13 @@ class TrainRecipe(LoopRecipe):
         "does), with the same network, size, channels and number of classes; none starts from "
         "random weights",
     )
+    frames: Annotated[int | None, BeforeValidator(_or_none)] = Field(
+        None,
+        ge=2,
+        le=1024,
+        description="train on clips of so many frames, a clip being one sample; of longer ones, on "
+        "so many in a row, at a random place and each epoch anew; none trains on pictures",
+    )
     schedule: Literal["linear", "scaled-linear", "cosine"] = Field(
         "linear", description="noise schedule: linear, scaled-linear or cosine"
     )
@@ -196,12 +208,25 @@ class TrainRecipe(LoopRecipe):
                 "autoencoder: this is for a denoiser; to start an autoencoder from the weights of "
                 "another, give init"
             )
+        if self.frames is not None and (self.kind == "autoencoder" or self.autoencoder is not None):
+            raise ValueError("frames: clips are trained on as pixels; leave the autoencoder out")
         for name in OF_DENOISERS if self.kind == "autoencoder" else ():
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
                     f"{name} does nothing with kind autoencoder: leave one of them out"
                 )
         return self
+
+    @property
+    def clip_length(self) -> int | None:
+        """See `LoopRecipe`."""
+        return self.frames
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a sample: of a clip, the channels of its frames behind one another."""
+        channels, height, width = self.shape
+        return channels * (self.frames or 1), height, width
 
     def unet_config(self, shape: tuple[int, int, int]) -> dict[str, Any]:
         """Fields of the `UNet2DModel` to train, for samples of a shape (C, H, W)."""

@@ -15,7 +15,8 @@ SHAPE = (3, 32, 32)
 
 
 def noise(noise_time: str, frames: int = 4, draws: int = 0, **who: Any) -> NDArray[np.float32]:
-    random = SampleRandom(**({"seed": 0, "pixel_sha256": "ab" * 32, "copy": 0} | who))
+    given: dict[str, Any] = {"seed": 0, "pixel_sha256": "ab" * 32, "copy": 0}
+    random = SampleRandom(**(given | who))
     return clip_noise(random, SHAPE, draws, frames, correlation_of(noise_time))
 
 
@@ -34,7 +35,7 @@ def test_frames_correlate_as_they_are_told(noise_time: str, correlation: float) 
     assert drawn.dtype == np.float32
     assert drawn.shape == (6, 2, *SHAPE)
     for draw in (0, 1):
-        found = np.corrcoef(drawn[:, draw].reshape(6, -1))
+        found = np.asarray(np.corrcoef(drawn[:, draw].reshape(6, -1)))
         others = found[~np.eye(6, dtype=bool)]
         assert np.abs(others - correlation).max() < 5 / np.sqrt(np.prod(SHAPE))
     assert np.abs(drawn.std(axis=(2, 3, 4)) - 1).max() < 0.05

@@ -18,7 +18,7 @@ from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.families.lean import lean_unet2d
 from diffaug.models.pretrained import Pretrained
 
-__all__ = ["UNet2D", "check_inputs", "create", "load", "load_denoiser", "read"]
+__all__ = ["UNet2D", "channels_of", "check_inputs", "create", "load", "load_denoiser", "read"]
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
 _UNLOADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
@@ -119,7 +119,13 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     Raises:
         ConfigError: as for `read`.
     """
-    return Pretrained.of_pictures(load_denoiser(checkpoint, execution))
+    frames = checkpoint.card.frames if checkpoint.card else None
+    return Pretrained.of_pictures(load_denoiser(checkpoint, execution, channels_of(frames)), frames)
+
+
+def channels_of(frames: int | None) -> tuple[int, int]:
+    """The channels of a grey sample and of one in colour: a picture, or a clip of so many frames."""
+    return frames or 1, 3 * (frames or 1)
 
 
 def load_denoiser(
@@ -203,8 +209,11 @@ def check_inputs(checkpoint: Checkpoint, config: Any, channels: Collection[int] 
     """
     name = f"model {checkpoint.reference}"
     if config.in_channels not in channels:
-        pictures = set(channels) == {1, 3}
-        known = "grey (1) or RGB (3)" if pictures else f"{min(channels)}, as its latents have"
+        known = (
+            f"grey ({min(channels)}) or RGB ({max(channels)})"
+            if len(channels) > 1
+            else f"{min(channels)}, as its latents have"
+        )
         raise ConfigError(f"{name}: {config.in_channels} channels; must be {known}")
     if config.class_embed_type is not None:
         raise ConfigError(
