@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.clips.medium import Clips
+from diffaug.clips.medium import medium_of
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.frames import FrameByFrame, clip_noise, correlation_of
 from diffaug.diffusion.guidance import reused_calls
@@ -24,12 +24,12 @@ from diffaug.models import Checkpoint, load_model
 from diffaug.models.unfit import refuse_unfit
 from diffaug.pictures.colour import Transparency
 from diffaug.pictures.fit import Loss
-from diffaug.pictures.medium import IMAGE, Fitted, Medium, Value
+from diffaug.pictures.medium import IMAGE, Fitted, Value
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label, Reading
 from diffaug.shards.stream import Sample
 
-__all__ = ["Draft", "Editor", "Finish", "Source", "medium_of", "sample_id"]
+__all__ = ["Draft", "Editor", "Finish", "Source", "sample_id"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -320,11 +320,6 @@ class Editor:
         last = self.model.denoiser.schedule.num_train_timesteps - 1
         scales = [self.recipe.scale_of(time / last) for time in times]
         return np.array(scales, np.float32), reused_calls(scales, self.recipe.guidance_every)
-
-
-def medium_of(recipe: Recipe) -> Medium[Value]:
-    """The medium of a recipe; undecided, it is the image."""
-    return Clips.of(recipe) if recipe.medium == "clip" else IMAGE
 
 
 def sample_id(

@@ -17,10 +17,10 @@ from diffaug.clips.measures import clip_scores
 from diffaug.manifest.part import Row
 from diffaug.pictures.codec import Decoded, decode_mask
 from diffaug.pictures.colour import Transparency
-from diffaug.pictures.medium import IMAGE
+from diffaug.pictures.medium import IMAGE, Medium, Value
 from diffaug.recipe import Recipe
 
-__all__ = ["Clips"]
+__all__ = ["Clips", "medium_of"]
 
 
 class Clips:
@@ -99,9 +99,9 @@ class Clips:
         """See `Medium`."""
         return encode_clip(x, format)
 
-    def read_back(self, data: bytes, max_pixels: int) -> Clip:
+    def read_back(self, data: bytes, max_pixels: int, background: str | None = None) -> Clip:
         """See `Medium`."""
-        return decode_clip(data, max_pixels, None, Selection())
+        return decode_clip(data, max_pixels, background, Selection())
 
     def levels(self, x: Clip) -> NDArray[np.uint8]:
         """See `Medium`."""
@@ -110,3 +110,8 @@ class Clips:
     def compare(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[dict[str, float | None]]:
         """See `Medium`."""
         return clip_scores(pairs)
+
+
+def medium_of(recipe: Recipe) -> Medium[Value]:
+    """The medium of a recipe; undecided, it is the image."""
+    return Clips.of(recipe) if recipe.medium == "clip" else IMAGE

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from diffaug.clips.medium import medium_of
 from diffaug.diffusion.noise import NOISE_VERSION
-from diffaug.editor import Editor, medium_of
+from diffaug.editor import Editor
 from diffaug.errors import ConfigError
 from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
 from diffaug.judges import Panel, load_panel

@@ -128,7 +128,7 @@ class Medium(Protocol[X]):
     def write(self, x: X, format: str) -> bytes:
         """Encode the sample in this format; the bytes depend on the sample alone."""
 
-    def read_back(self, data: bytes, max_pixels: int) -> X:
+    def read_back(self, data: bytes, max_pixels: int, background: str | None = None) -> X:
         """Decode what `write` made; raises what `read` raises."""
 
     def levels(self, x: X) -> NDArray[np.uint8]:
@@ -189,9 +189,9 @@ class _Image:
         """See `Medium`."""
         return encode(x, format)
 
-    def read_back(self, data: bytes, max_pixels: int) -> Image.Image:
+    def read_back(self, data: bytes, max_pixels: int, background: str | None = None) -> Image.Image:
         """See `Medium`."""
-        return decode(data, max_pixels).shown
+        return decode(data, max_pixels, background).shown
 
     def levels(self, x: Image.Image) -> NDArray[np.uint8]:
         """See `Medium`."""

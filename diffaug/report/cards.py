@@ -10,6 +10,7 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.manifest.part import Row
+from diffaug.recipe import Recipe
 from diffaug.report.pictures import SIDE, Embedded, embed, output_picture, source_picture
 
 __all__ = ["Card", "Cards", "Strip"]
@@ -68,7 +69,7 @@ class Cards:
     Args:
         rows: all columns of each row, by its place.
         output: OUTPUT of the job.
-        background: of the job's recipe.
+        recipe: of the job.
         prefix: prefix of all names, for a page that shows several outputs.
         side: longest side of a picture, in pixels.
     """
@@ -77,7 +78,7 @@ class Cards:
         self,
         rows: Mapping[int, Row],
         output: str,
-        background: str | None,
+        recipe: Recipe,
         prefix: str = "",
         side: int = SIDE,
     ) -> None:
@@ -90,10 +91,10 @@ class Cards:
                 (row["source_shard"], row["source_key"]), f"{prefix}{len(names)}"
             )
             if name not in self._sources:
-                self._sources[name] = _source(row, background, side)
+                self._sources[name] = _source(row, recipe, side)
             made = Embedded()
             if row["output_shard"]:
-                made = embed(partial(output_picture, output, row, background), side)
+                made = embed(partial(output_picture, output, row, recipe), side)
             self._cards[place] = Card(f"{prefix}{place}", row, made, name)
 
     def of(self, places: Iterable[int]) -> list[Card]:
@@ -108,7 +109,7 @@ class Cards:
     def details(self) -> dict[str, Any]:
         """The data behind a click: rows, commands and source pictures."""
         return {
-            "sources": {name: source.uri for name, source in self._sources.items()},
+            "sources": {name: one.plays or one.uri for name, one in self._sources.items()},
             "cards": {
                 card.name: {
                     "source": card.source,
@@ -127,11 +128,11 @@ class Cards:
         return shlex.join(["diffaug", "replay", output, row["sample_id"]])
 
 
-def _source(row: Row, background: str | None, side: int) -> Embedded:
+def _source(row: Row, recipe: Recipe, side: int) -> Embedded:
     """The source picture of a row; a defective source has none."""
     if row["status"] == "failed":
         return Embedded(why="no picture")
-    return embed(partial(source_picture, row, background), side)
+    return embed(partial(source_picture, row, recipe), side)
 
 
 def _shown(value: object) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.output.evaluation import EvaluationOutput
+from diffaug.output.run import the_run
 from diffaug.report.cards import Cards, Strip
 from diffaug.report.pictures import data_uri
 from diffaug.report.render import render
@@ -84,5 +85,5 @@ def _pools(files: EvaluationOutput) -> Iterator[tuple[str, list[Strip], dict[str
         name, rows = PurePath(job).name, Rows(job)
         groups = rows.sources(_SOURCES, _COPIES)
         places = [place for group in groups for place in group]
-        cards = Cards(rows.whole(places), job, None, f"{name} ")
+        cards = Cards(rows.whole(places), job, the_run(job).recipe, f"{name} ")
         yield name, [cards.strip(group) for group in groups], cards.details()

@@ -49,7 +49,7 @@ def _job_page(output: str) -> str:
     filtered, failed = rows.of_status("filtered", _FILTERED), rows.of_status("failed", _FAILED)
     places = [place for group in groups for place in group] + filtered + failed
     places += [place for ends in extremes.values() for end in ends for place in end]
-    cards = Cards(rows.whole(places), output, run.recipe.background)
+    cards = Cards(rows.whole(places), output, run.recipe)
     bounds, classes = run.recipe.filtering().bounds, rows.classes()
     return render(
         "report.html",

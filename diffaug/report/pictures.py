@@ -1,4 +1,4 @@
-"""Pictures of rows, read from their shards and embedded in a page."""
+"""Pictures and clips of rows, read from their shards and embedded in a page."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from PIL import Image
 
 from diffaug import storage
-from diffaug.errors import DefectError
+from diffaug.clips.clip import Clip
+from diffaug.clips.medium import medium_of
+from diffaug.errors import ConfigError, DefectError
 from diffaug.manifest.part import Row
-from diffaug.pictures.codec import decode
+from diffaug.pictures.medium import Value
+from diffaug.recipe import Recipe
+from diffaug.report.moving import animation, frame_strip
 from diffaug.shards import read_member
 
 __all__ = ["SIDE", "Embedded", "data_uri", "embed", "output_picture", "source_picture"]
@@ -26,52 +30,58 @@ _PIXELS = 64
 pixel is seen."""
 
 
-def source_picture(row: Row, background: str | None) -> Image.Image:
-    """The source image of a row, as its job's model saw it.
+def source_picture(row: Row, recipe: Recipe) -> Value:
+    """The source of a row, as its job's model saw it.
 
     Args:
         row: of a source that could be read.
-        background: of the job's recipe.
+        recipe: the job's.
 
     Raises:
         OSError: its shard cannot be read.
-        DefectError: it is no longer an image.
+        DefectError: it is no longer an image, or a clip.
     """
     with storage.open_read(row["source_shard"]) as stream:
-        return decode(read_member(stream, row["source_offset"]), _MAX_PIXELS, background).shown
+        data = read_member(stream, row["source_offset"])
+    return medium_of(recipe).read(data, _MAX_PIXELS, recipe.background).shown
 
 
-def output_picture(output: str, row: Row, background: str | None) -> Image.Image:
-    """The image made for a row that has one.
+def output_picture(output: str, row: Row, recipe: Recipe) -> Value:
+    """The image or clip made for a row that has one.
 
     Args:
         output: OUTPUT.
         row: of the image.
-        background: of the job's recipe.
+        recipe: the job's.
 
     Raises:
         OSError: its tar cannot be read.
-        DefectError: it is no longer an image.
+        DefectError: it is no longer an image, or a clip.
     """
     with storage.open_read(storage.join(output, row["output_shard"])) as stream:
-        return decode(read_member(stream, row["output_offset"]), _MAX_PIXELS, background).shown
+        data = read_member(stream, row["output_offset"])
+    return medium_of(recipe).read_back(data, _MAX_PIXELS, recipe.background)
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A picture in a page.
+    """A picture or a clip in a page.
 
     Attributes:
-        uri: a data URI; empty if there is no picture.
+        uri: a data URI, of a clip that of one frame; empty if there is no picture.
         width: original width in pixels.
         height: original height in pixels.
         why: why there is no picture; empty if there is one.
+        plays: of a clip, the data URI of an animation; else empty.
+        strip: of a clip, the data URI of a few frames, for print; else empty.
     """
 
     uri: str = ""
     width: int = 0
     height: int = 0
     why: str = ""
+    plays: str = ""
+    strip: str = ""
 
     @property
     def large(self) -> bool:
@@ -79,26 +89,37 @@ class Embedded:
         return max(self.width, self.height) > _PIXELS
 
 
-def embed(picture: Callable[[], Image.Image], side: int = SIDE) -> Embedded:
-    """A picture that is read by `source_picture` or `output_picture`, or why it cannot be.
+def embed(picture: Callable[[], Value], side: int = SIDE) -> Embedded:
+    """What is read by `source_picture` or `output_picture`, or why it cannot be.
 
     Args:
         picture: reads it.
         side: its longest side in the page, in pixels, at least `SIDE`.
     """
     try:
-        image = picture()
-    except (OSError, DefectError) as error:
+        found = picture()
+    except (OSError, DefectError, ConfigError) as error:
         return Embedded(why=f"cannot be read: {error}")
-    stored, (width, height) = io.BytesIO(), image.size
+    if isinstance(found, Clip):
+        return Embedded(
+            _uri(found.frames[0], side),
+            *found.size,
+            plays=data_uri(animation(found, side), "webp"),
+            strip=_uri(frame_strip(found, SIDE // 2), 10 * side),
+        )
+    return Embedded(_uri(found, side), *found.size)
+
+
+def _uri(image: Image.Image, side: int) -> str:
+    """The data URI of a picture, reduced to a side if it is large."""
+    stored, kind = io.BytesIO(), "png"
     if max(image.size) > _PIXELS:
+        image, kind = image.copy(), "webp"
         image.thumbnail((side, side))
-        image.save(stored, "webp", quality=85)
-        kind = "webp"
+        image.save(stored, kind, quality=85)
     else:
-        image.save(stored, "png")
-        kind = "png"
-    return Embedded(data_uri(stored.getvalue(), kind), width, height)
+        image.save(stored, kind)
+    return data_uri(stored.getvalue(), kind)
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from diffaug import storage
+from diffaug.clips.medium import medium_of
 from diffaug.manifest.part import Row
 from diffaug.output.layout import Output
 from diffaug.output.run import the_run
+from diffaug.recipe import Recipe
 from diffaug.report.pictures import output_picture, source_picture
 from diffaug.report.rows import Rows
 
@@ -45,8 +47,8 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
     groups = _groups(output, sources)
     if not groups:
         return 0
-    background = the_run(output).recipe.background
-    strips = [_strip(output, rows, background) for rows in groups]
+    recipe = the_run(output).recipe
+    strips = [_strip(output, rows, recipe) for rows in groups]
     width, height = max(strip.width for strip in strips), max(strip.height for strip in strips)
     down = math.ceil(len(strips) / columns)
     sheet = Image.new(
@@ -73,13 +75,14 @@ def _groups(output: str, sources: int) -> list[list[Row]]:
     return [[whole[place] for place in group] for group in groups]
 
 
-def _strip(output: str, rows: list[Row], background: str | None) -> Image.Image:
+def _strip(output: str, rows: list[Row], recipe: Recipe) -> Image.Image:
     """One source and its copies, side by side, each with its caption."""
     first = rows[0]
     label = first["label_text"] if first["label_text"] is not None else first["label"]
     source = "source" if label is None else f"source: {label}"
-    pictures = [(source_picture(first, background), source, _INK)]
-    pictures += [(output_picture(output, row, background), *_caption(row)) for row in rows]
+    still = medium_of(recipe).still
+    pictures = [(still(source_picture(first, recipe)), source, _INK)]
+    pictures += [(still(output_picture(output, row, recipe)), *_caption(row)) for row in rows]
     width, height = _shown_size(pictures[0][0].size)
     strip = Image.new("RGB", (len(pictures) * (width + _GAP), height + _CAPTION), _PAPER)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)

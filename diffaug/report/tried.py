@@ -29,7 +29,7 @@ def try_page(output: str, title: str, *, command: str, cost: str, not_known: str
     rows, run = Rows(output), the_run(output)
     groups = rows.sources(len(rows.frame))
     places = [place for group in groups for place in group]
-    cards = Cards(rows.whole(places), output, run.recipe.background, side=_SIDE)
+    cards = Cards(rows.whole(places), output, run.recipe, side=_SIDE)
     strips = [cards.strip(group) for group in groups]
     recipe, model = run.recipe, run.model.name
     steps = "" if recipe.sampler == "one-step" else f" in {recipe.steps} steps"

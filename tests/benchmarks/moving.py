@@ -107,7 +107,7 @@ def edited(given: argparse.Namespace, strength: float, noise: str) -> tuple[Clip
         model=given.model,
         strength=strength,
         steps=given.steps,
-        noise_time=noise,
+        noise_time=None if noise == "none" else noise,
         medium="clip",
         carry=("direction",),
     )

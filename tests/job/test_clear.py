@@ -14,6 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import diffaug
 from diffaug.audit.replay import replay_rows
+from diffaug.recipe import Recipe
 from diffaug.report.pictures import output_picture, source_picture
 from tests.support.hostile import encoded, write_files
 from tests.support.jobs import BATCH, augmented, differences, manifest, output_bytes, part, pixels
@@ -174,8 +175,8 @@ def test_a_report_shows_source_and_image_over_one_background(folder: Path) -> No
         for name in ("clear", "grey"):
             row: Any = rows(folder / job).loc[name].to_dict()
             shown = [
-                source_picture(row, background),
-                output_picture(str(folder / job), row, background),
+                source_picture(row, Recipe(background=background)),
+                output_picture(str(folder / job), row, Recipe(background=background)),
             ]
             left = [np.asarray(one.convert("RGB"))[:, :20] for one in shown]  # wholly transparent
             assert len(np.unique(np.concatenate(left).reshape(-1, 3), axis=0)) == 1

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 import diffaug
 from diffaug.evaluation.images.pictures import LeftOut, each_picture
 from diffaug.pictures.codec import decode, picture, pixel_sha256
+from diffaug.recipe import Recipe
 from diffaug.report.pictures import source_picture
 from diffaug.train.data import usable
 from diffaug.train.recipe import TrainRecipe
@@ -133,7 +134,7 @@ def test_all_see_the_same_picture(name: str, tmp_path: Path) -> None:
     (one,) = each_picture([str(shard)], diffaug.Recipe(), LeftOut())
     assert same(one.image)
     assert one.pixels == pixel_sha256(found)  # so drawings of one hidden colour are several
-    assert same(source_picture(row, None))
+    assert same(source_picture(row, Recipe()))
     channels = 1 if found.mode == "L" else 3
     recipe = TrainRecipe(size=SIDE, channels=channels, fit="exact")
     ((x_0, _),) = usable([str(shard)], recipe)
@@ -154,7 +155,7 @@ def test_all_see_it_over_the_same_background(background: str, tmp_path: Path) ->
     fields = {"background": background}
     (one,) = each_picture([str(shard)], diffaug.Recipe(**fields), LeftOut())
     assert one.image.tobytes() == found.tobytes()
-    assert source_picture(row, background).tobytes() == found.tobytes()
+    assert source_picture(row, Recipe(background=background)).tobytes() == found.tobytes()
     recipe = TrainRecipe(size=SIDE, channels=3, fit="exact", **fields)
     ((x_0, _),) = usable([str(shard)], recipe)
     pixels = np.asarray(found, dtype=np.float32).transpose(2, 0, 1)

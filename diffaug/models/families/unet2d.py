@@ -124,7 +124,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
 
 
 def channels_of(frames: int | None) -> tuple[int, int]:
-    """The channels of a grey sample and of one in colour: a picture, or a clip of so many frames."""
+    """The channels of a grey sample and of one in colour: a picture, or a clip of such frames."""
     return frames or 1, 3 * (frames or 1)
 
 

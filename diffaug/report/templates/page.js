@@ -33,6 +33,23 @@ if (controls) {
   update();
 }
 
+// clips play while they are pointed at: a source and its copies together
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+for (const part of document.querySelectorAll(".strip, .cards .card")) {
+  const clips = [...part.querySelectorAll("img[data-plays]")].map((image) => [image, image.src]);
+  if (!clips.length) continue;
+  const play = () => {
+    if (!still.matches) for (const [image] of clips) image.src = image.dataset.plays;
+  };
+  const stop = () => {
+    for (const [image, first] of clips) image.src = first;
+  };
+  part.addEventListener("pointerenter", play);
+  part.addEventListener("focusin", play);
+  part.addEventListener("pointerleave", stop);
+  part.addEventListener("focusout", stop);
+}
+
 // an image's lineage
 const dialog = document.getElementById("lineage");
 let opener = null;
@@ -43,7 +60,7 @@ const show = (button) => {
   document.getElementById("lineage-title").textContent =
     `${row.source_key || row.source_shard}, copy ${row.copy || "none"}: ${row.status}`;
   const result = button.querySelector("img");
-  const pictures = { source: details.sources[source], result: result ? result.src : "" };
+  const pictures = { source: details.sources[source], result: result ? result.dataset.plays || result.src : "" };
   for (const image of dialog.querySelectorAll("[data-show]")) {
     const uri = pictures[image.dataset.show];
     image.closest("figure").hidden = !uri;
