@@ -16,7 +16,7 @@ from diffaug.clips.clip import Clip, Selection, Shown, clip_of, refuse_long
 from diffaug.errors import DefectError
 from diffaug.pictures.colour import narrowed
 
-__all__ = ["RATE", "array"]
+__all__ = ["RATE", "array", "clip_of_array"]
 
 RATE = 25
 """Frames a second of arrays, which say nothing of it, unless the recipe has fps."""
@@ -33,7 +33,15 @@ def array(data: bytes, max_pixels: int, selection: Selection) -> Clip:
         raise
     except (ValueError, OSError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
         raise DefectError("unreadable_clip", f"the array cannot be read: {error}") from None
-    rate = selection.fps or Fraction(RATE)
+    return clip_of_array(frames, selection.fps or Fraction(RATE), selection)
+
+
+def clip_of_array(frames: NDArray[np.uint8], rate: Fraction, selection: Selection) -> Clip:
+    """A clip of frames (T, H, W, C), of which there are as many a second as the rate says.
+
+    Raises:
+        DefectError: the selection takes none of them, or too many.
+    """
     return clip_of(Selection(selection.window, None, selection.frames).of(_shown(frames, rate)))
 
 

@@ -26,14 +26,14 @@ __all__ = ["Clips", "medium_of"]
 class Clips:
     """Video clips: frames of pictures, compared by SSIM, PSNR and flicker. See `Medium`.
 
-    Args:
+    Attributes:
         selection: which frames of a file make the clip.
     """
 
     name = "clip"
 
     def __init__(self, selection: Selection) -> None:
-        self._selection = selection
+        self.selection = selection
 
     @classmethod
     def of(cls, recipe: Recipe) -> Clips:
@@ -49,7 +49,7 @@ class Clips:
 
     def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[Clip]:
         """See `Medium`. What is transparent is seen over the background, and stays opaque."""
-        clip = decode_clip(data, max_pixels, background, self._selection)
+        clip = decode_clip(data, max_pixels, background, self.selection)
         return Decoded(clip, clip)
 
     def read_mask(self, data: bytes, max_pixels: int) -> Image.Image:

@@ -15,6 +15,7 @@ from typing import Any
 import webdataset as wds
 
 from diffaug import storage
+from diffaug.clips.medium import medium_of
 from diffaug.dataset.decode import Decoder, Skips
 from diffaug.dataset.index import Index
 from diffaug.dataset.mixing import Mixing
@@ -42,7 +43,8 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
 
     Yields dicts: `image`, a PIL image of mode `mode`; `label`, the integer class, or its text, or
     None; `augmented`, a bool; `__key__`, which for an augmented image is `<source key>-a<copy>`.
-    With `soft_labels` also `strength`, a float in [0, 1], and `target`, float32 (classes,).
+    With `soft_labels` also `strength`, a float in [0, 1], and `target`, float32 (classes,). Where
+    the OUTPUT holds clips, there is `clip`, a uint8 tensor (T, C, H, W), in place of `image`.
 
     In training each rank yields the same number of samples, so with equal loaders each rank has
     the same number of batches. Every epoch has its own order of shards, and no shard comes again
@@ -116,7 +118,14 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         layout = Output(_place("OUTPUT", output))
         recipe = the_run(layout.url).recipe
         self._skips = Skips()
-        decoder = Decoder(self._skips, mode, recipe.max_pixels, recipe.background, soft_labels)
+        decoder = Decoder(
+            self._skips,
+            mode,
+            recipe.max_pixels,
+            recipe.background,
+            soft_labels,
+            medium_of(recipe),
+        )
         index = Index(layout.url, Query(where))
         self.chosen = sum(index.tars.values())
         shards = _real_shards(layout, real, recipe, index)
@@ -201,7 +210,7 @@ def _reading(
     """How real samples are read: as the job did, unless the user names other members."""
     named = {"image_key": image_key, "label_key": label_key}
     given = {name: value for name, value in named.items() if value is not None}
-    fields = recipe.model_dump(include={"image_key", "label_key", "mask_key"}) | given
+    fields = recipe.model_dump(include={"image_key", "label_key", "mask_key", "medium"}) | given
     reading = Reading.of(Recipe.of(fields, where="AugmentedDataset"))
     return replace(reading, mask_key=None)
 

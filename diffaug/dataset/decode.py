@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,9 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from diffaug import storage
+from diffaug.clips.clip import Clip
 from diffaug.dataset.sides import Raw
 from diffaug.errors import ConfigError, DefectError
 from diffaug.pictures.codec import decode
+from diffaug.pictures.medium import IMAGE, Medium, Value
 
 __all__ = ["Decoder", "Skips"]
 
@@ -58,6 +60,7 @@ class Decoder:
         max_pixels: the most pixels an image may have.
         background: the colour behind transparent pixels; None as in `codec.picture`.
         classes: the number of classes of soft labels; None for no soft labels.
+        medium: of the samples.
 
     Raises:
         ConfigError: `mode` or `classes` is invalid.
@@ -68,6 +71,7 @@ class Decoder:
     max_pixels: int
     background: str | None
     classes: int | None
+    medium: Medium[Value] = IMAGE
 
     def __post_init__(self) -> None:
         if self.classes is not None and (type(self.classes) is not int or self.classes < 2):
@@ -85,9 +89,10 @@ class Decoder:
             try:
                 if raw.defect is not None:
                     raise raw.defect
+                shown = self._shown(raw)
                 sample: dict[str, Any] = {
                     "__key__": raw.key,
-                    "image": self._image(raw.image),
+                    **({"clip": _frames(shown)} if isinstance(shown, Clip) else {"image": shown}),
                     "label": raw.label,
                     "augmented": raw.augmented,
                 }
@@ -99,9 +104,27 @@ class Decoder:
                 continue
             yield sample
 
-    def _image(self, data: bytes) -> Image.Image:
-        found = decode(data, self.max_pixels, self.background, whole=False).shown
-        return found if found.mode == self.mode else found.convert(self.mode)
+    def _shown(self, raw: Raw) -> Image.Image | Clip:
+        if self.medium is IMAGE:
+            return self._in_mode(
+                decode(raw.image, self.max_pixels, self.background, whole=False).shown
+            )
+        read = self.medium.read_back if raw.augmented else self._read
+        clip: Clip = read(raw.image, self.max_pixels, self.background)
+        return replace(clip, frames=tuple(map(self._in_mode, clip.frames)))
+
+    def _read(self, data: bytes, max_pixels: int, background: str | None) -> Value:
+        return self.medium.read(data, max_pixels, background).shown
+
+    def _in_mode(self, image: Image.Image) -> Image.Image:
+        return image if image.mode == self.mode else image.convert(self.mode)
+
+
+def _frames(clip: Clip) -> Tensor:
+    """(T, C, H, W), uint8."""
+    frames = np.stack([np.asarray(frame) for frame in clip.frames])
+    channels_last = frames[..., None] if frames.ndim == 3 else frames
+    return torch.from_numpy(channels_last).permute(0, 3, 1, 2).contiguous()
 
 
 def _target(raw: Raw, classes: int) -> Tensor:

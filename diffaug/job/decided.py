@@ -13,7 +13,7 @@ __all__ = ["with_medium"]
 
 
 def with_medium(recipe: Recipe, url: str) -> Recipe:
-    """The recipe with all that a job of clips freezes; of images, the recipe itself.
+    """The recipe with the medium, if that is clips; of images, the recipe itself.
 
     Args:
         recipe: as the user gave it.
@@ -23,14 +23,11 @@ def with_medium(recipe: Recipe, url: str) -> Recipe:
         ConfigError: a field asks for what the medium has not, or the model cannot be found.
     """
     card = checkpoint_of(recipe).card
-    frames = card.frames if card else None
-    medium = recipe.medium or ("clip" if frames else _found(recipe, url))
+    of_clips = card is not None and card.frames is not None
+    medium = recipe.medium or ("clip" if of_clips else _found(recipe, url))
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
-    checked = Recipe.of(given | {"medium": medium})
-    if medium == "image":
-        return recipe
-    noise_time = checked.noise_time or (None if frames else "shared")
-    return recipe.model_copy(update={"medium": medium, "noise_time": noise_time})
+    Recipe.of(given | {"medium": medium})
+    return recipe if medium == "image" else recipe.model_copy(update={"medium": medium})
 
 
 def _found(recipe: Recipe, url: str) -> str:

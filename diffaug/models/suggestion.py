@@ -64,7 +64,7 @@ def suggestion_for(recipe: Recipe, checkpoint: Checkpoint) -> Suggestion:
 
 
 def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Recipe:
-    """The recipe with strength, steps and sampler set, as a digest requires.
+    """The recipe with strength, steps and sampler set, and for the frames of a clip noise_time.
 
     A field that it does not set becomes the card's suggestion or, without one, the field's default.
     A recipe that sets all of them is returned unchanged, and a second call changes nothing.
@@ -76,12 +76,14 @@ def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Re
     Raises:
         ConfigError: there is no such model, or its card suggests what no recipe can have.
     """
-    unset = _unset(recipe)
-    if not unset and not _asks_for_guidance(recipe):
+    unset, shares = _unset(recipe), recipe.medium == "clip" and recipe.noise_time is None
+    if not unset and not shares and not _asks_for_guidance(recipe):
         return recipe
     checkpoint = checkpoint or checkpoint_of(recipe)
     fields = suggestion_for(recipe, checkpoint).fields
     update = {name: getattr(recipe, name) for name in unset} | {**fields}
+    if shares and (checkpoint.card is None or checkpoint.card.frames is None):
+        update["noise_time"] = "shared"
     return recipe.model_copy(update=update) if update else recipe
 
 

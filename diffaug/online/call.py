@@ -55,6 +55,7 @@ def augment(
         ValueError: a tensor has another shape or range.
     """
     recipe = Recipe.taken(recipe)
+    recipe.refuse_clips("diffaug.augment")
     if recipe.mask_key is not None:
         raise ConfigError("mask_key: bare images have no members: use Augmenter, or leave it out")
     engine = Engine(recipe, Execution.choose(batch_size, dtype, device))

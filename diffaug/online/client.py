@@ -77,6 +77,7 @@ class Remote:
             ConfigError: something of it cannot be, or httpx is not installed.
         """
         require_extra("augmenting by a server", "remote", "httpx")
+        recipe.refuse_clips("a server")
         if recipe.mask_key is not None:
             raise ConfigError(
                 "mask_key: a picture goes to a server alone, without its mask: leave it out, or "

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
+from diffaug.clips.clip import clip_sha256
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.editor import Draft, Editor, Finish, Source, sample_id
@@ -20,6 +21,7 @@ from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.models.classes import Named, compare
 from diffaug.online.cache import Cache
+from diffaug.online.clips import clip_like, to_clip
 from diffaug.online.images import like, to_pil
 from diffaug.pictures.codec import picture, pixel_sha256
 from diffaug.pictures.detail import LIFT
@@ -86,6 +88,8 @@ class Engine:
 
     def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
         recipe.refuse_outside_jobs()
+        if cache is not None:
+            recipe.refuse_clips("a cache")
         self._checkpoint = checkpoint_of(recipe)
         self._recipe = with_suggestions(recipe, self._checkpoint)
         self._execution = execution
@@ -134,16 +138,7 @@ class Engine:
         for one, copies in images:
             self._look_at_class(one.label)
             with naming(one.name):
-                found = picture(to_pil(one.image), self._recipe.background)
-                mask = None if one.mask is None else picture(to_pil(one.mask, "masks")).stored
-                source = Source(
-                    image=found.shown,
-                    stored=found.stored,
-                    transparency=found.transparency_in(self._recipe.format),
-                    label=one.label,
-                    key=one.key,
-                    mask=mask,
-                )
+                source = self._source(one)
                 keys = {copy: self._key(source, copy) for copy in copies}
                 cached = {copy: self._read(key) for copy, key in keys.items()}
                 missing = [copy for copy in copies if cached[copy] is None]
@@ -152,6 +147,21 @@ class Engine:
                 draft = drafts.pop(copy, None)
                 finish, edit = (draft.finish, draft.edit) if draft else (None, None)
                 yield _Copy(one, copy, keys[copy], cached[copy], finish), edit
+
+    def _source(self, one: Given[T]) -> Source:
+        mask = None if one.mask is None else picture(to_pil(one.mask, "masks")).stored
+        if self._recipe.medium == "clip":
+            clip = to_clip(one.image, self._recipe)
+            return Source(image=clip, stored=clip, label=one.label, key=one.key, mask=mask)
+        found = picture(to_pil(one.image), self._recipe.background)
+        return Source(
+            image=found.shown,
+            stored=found.stored,
+            transparency=found.transparency_in(self._recipe.format),
+            label=one.label,
+            key=one.key,
+            mask=mask,
+        )
 
     def _look_at_class(self, label: Label) -> None:
         """Compare the classes of the first images with the model's, where their texts name them."""
@@ -194,18 +204,23 @@ class Engine:
         assert copy.finish is not None
         with naming(copy.of.name):
             result = copy.finish.picture(x_0)
+        if self._recipe.medium == "clip":
+            return clip_like(result, copy.of.image, self._recipe)
         if self._cache is not None:
             self._cache.write(copy.key, result)
         return like(result, copy.of.image)
 
 
-def is_drawn(image: Given[T], seed: int, copy: int, p: float) -> bool:
+def is_drawn(image: Given[T], recipe: Recipe, copy: int, p: float) -> bool:
     """Whether to augment an image, drawn with probability p from its pixels and the copy."""
     if p in (0, 1):
         return p == 1
     with naming(image.name):
-        pixels = pixel_sha256(picture(to_pil(image.image)).stored)
-    return SampleRandom(seed, pixels, copy).chance() < p
+        if recipe.medium == "clip":
+            pixels = clip_sha256(to_clip(image.image, recipe))
+        else:
+            pixels = pixel_sha256(picture(to_pil(image.image)).stored)
+    return SampleRandom(recipe.seed, pixels, copy).chance() < p
 
 
 def cache_key(

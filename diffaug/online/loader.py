@@ -28,8 +28,9 @@ class Augment(Stage):
     """Augments one image at a time, at batch shape 1: simple, but slower than `Augmenter`.
 
     Use it as a transform, in torchvision's `Compose` or webdataset's `map`. A PIL image or a tensor
-    (see `augment`) becomes one of the same kind. A sample, a dict, becomes a new one with its image
-    replaced and everything else unchanged, including `__key__`.
+    (see `augment`) becomes one of the same kind; with medium=clip, a clip does (see `Augmenter`). A
+    sample, a dict, becomes a new one with its image replaced and everything else unchanged,
+    including `__key__`.
 
     One image gives one image: the epoch acts as the copy's number, so the recipe's `copies` has no
     effect, and lists of strengths or prompts are cycled over epochs. Epoch 0 gives what a job of
@@ -94,7 +95,7 @@ class Augment(Stage):
             self._loaded = self._engine()
         epoch = self._epoch.get()
         one = given(sample, self.recipe) if isinstance(sample, dict) else self._bare(sample)
-        if not is_drawn(one, self.recipe.seed, epoch, self.p):
+        if not is_drawn(one, self.recipe, epoch, self.p):
             return sample
         result = self._loaded.one(one, epoch)
         if isinstance(sample, dict):
@@ -129,7 +130,9 @@ class Augmenter(StreamStage):
 
     Use it with `webdataset`'s `compose` after `decode("pil")` or `decode("torchrgb")`, or on any
     iterable of dicts. For each sample it yields the copies as samples of the same form, in order,
-    with a `__key__` that ends in `-a<copy>`. It reads two batches ahead. Like a job, it passes over
+    with a `__key__` that ends in `-a<copy>`. With medium=clip a sample holds a clip: the bytes of a
+    file, a tensor (T, C, H, W), an array (T, H, W, C) or a list of pictures. It reads two batches
+    ahead. Like a job, it passes over
     what is no sample, such as a README.txt in a tar, and logs that.
 
     Args:

@@ -13,8 +13,10 @@ from itertools import islice
 
 from PIL import Image
 
+from diffaug.clips.clip import Selection
+from diffaug.clips.decode import decode_clip
 from diffaug.errors import DefectError, as_os_error
-from diffaug.extensions import USUAL
+from diffaug.extensions import CLIPS, USUAL
 from diffaug.pack.source import Listed
 from diffaug.pictures.codec import decode
 
@@ -86,9 +88,11 @@ def _check(picture: Listed, max_pixels: int) -> Checked:
     if picture.defect is not None:
         return Checked(picture, picture.defect)
     try:
-        data = _load(picture)
+        data, named = _load(picture), picture.extension
+        if named in CLIPS:
+            clip = decode_clip(data, max_pixels, None, Selection())
+            return Checked(picture, None, data, named, clip.mode, clip.size)
         image = decode(data, max_pixels).shown
-        named = picture.extension
         extension = named if named in USUAL else _extension(data)
     except DefectError as defect:
         return Checked(picture, defect)

@@ -1,4 +1,4 @@
-"""Folders of images: one folder for each class, or images without classes."""
+"""Folders of images, or of clips: one folder for each class, or all without classes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import copy
 import posixpath
 from collections.abc import Collection, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.extensions import READ
+from diffaug.extensions import CLIPS, READ
 from diffaug.output.evaluation import PLAN_JSON
 from diffaug.output.layout import RUN_JSON, SHARDS
 from diffaug.pack.source import Listed, class_numbers, file_system, order, printable, renumbered
@@ -23,6 +24,8 @@ __all__ = ["FolderSource"]
 
 class FolderSource:
     """The images at any depth below a folder's class folders, or those directly in the folder.
+
+    In a folder without any image, what is said of images here holds of clips.
 
     A class folder counts as a class even if it holds no image, so that two sources with the same
     folders number them the same way. Names that begin with a dot are skipped. Memory holds the
@@ -47,12 +50,13 @@ class FolderSource:
         self._root = root.rstrip("/")
         outputs: list[str] = []
         files = _scan(self._fs, self._root, outputs)
-        images = {folder: list(filter(_is_image, paths)) for folder, paths in files.items()}
+        taken = _is_image if any(map(_is_image, chain(*files.values()))) else _is_clip
+        images = {folder: list(filter(taken, paths)) for folder, paths in files.items()}
         if self._root in outputs:
             raise ConfigError(
                 f"{self._where} is an output of diffaug: its shards are packed already"
             )
-        others = [path for paths in files.values() for path in paths if not _is_image(path)]
+        others = [path for path in chain(*files.values()) if not taken(path)]
         self.notes = _count_others(others)
         self.tables = list(filter(_is_table, others))
         self.notes += [f"left out {printable(path)}, an output of diffaug" for path in outputs]
@@ -180,6 +184,10 @@ def _refuse_loop(link: Path) -> None:
 
 def _is_image(path: str) -> bool:
     return _extension(path) in READ
+
+
+def _is_clip(path: str) -> bool:
+    return _extension(path) in CLIPS
 
 
 def _is_table(path: str) -> bool:

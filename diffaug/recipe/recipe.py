@@ -335,14 +335,25 @@ class Recipe(ShardFields):
         Raises:
             ConfigError: the recipe asks for it; the text names the field.
         """
-        if self.medium == "clip":
-            raise ConfigError(
-                "medium=clip: clips are augmented by jobs, so far: run diffaug augment"
-            )
         if self.to_class != "own":
             raise ConfigError(
                 "to_class gives copies a class of their own, which only a job does: run diffaug "
                 "augment, or leave it out"
+            )
+
+    def refuse_clips(self, where: str) -> None:
+        """Refuse clips where only images are taken.
+
+        Args:
+            where: what takes them, such as "diffaug.augment".
+
+        Raises:
+            ConfigError: the recipe is of clips.
+        """
+        if self.medium == "clip":
+            raise ConfigError(
+                f"medium=clip: {where} takes images only; clips are augmented by diffaug augment, "
+                "and by Augmenter and Augment in a loader"
             )
 
     @property

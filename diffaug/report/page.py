@@ -107,7 +107,8 @@ def _asked(run: Run) -> str:
     """The recipe as a sentence."""
     recipe = run.recipe
     copies = "one copy" if recipe.copies == 1 else f"{recipe.copies} copies"
-    whose = "each image" if recipe.balance == "none" else "each image, more of rarer classes"
+    whose = "each clip" if recipe.medium == "clip" else "each image"
+    whose += "" if recipe.balance == "none" else ", more of rarer classes"
     text = f"{copies} of {whose}, noised to strength {_shown(recipe.strength)} "
     text += f"and denoised with {recipe.sampler}"
     if recipe.sampler != "one-step":

@@ -110,6 +110,7 @@ class Recipes:
 
 def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
     recipe.refuse_outside_jobs()
+    recipe.refuse_clips("diffaug serve")
     checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
     editor = Editor(recipe, checkpoint, execution)

@@ -223,13 +223,13 @@ def test_what_was_passed_over_is_not_decoded(folder: Path, monkeypatch: pytest.M
     dataset, decoded = mixed(folder, shuffle=9), list[int]()
     list(islice(iter(dataset), 70))
     state = dataset.state_dict()
-    image = type(dataset._mixture.decoder)._image
+    shown = type(dataset._mixture.decoder)._shown
 
-    def counting(self: Any, data: bytes) -> Any:
-        decoded.append(len(data))
-        return image(self, data)
+    def counting(self: Any, raw: Any) -> Any:
+        decoded.append(len(raw.image))
+        return shown(self, raw)
 
-    monkeypatch.setattr(type(dataset._mixture.decoder), "_image", counting)
+    monkeypatch.setattr(type(dataset._mixture.decoder), "_shown", counting)
     again = mixed(folder, shuffle=9)
     again.load_state_dict(state)
     assert len(list(again)) == 20

@@ -1,0 +1,87 @@
+"""Conversion between the forms a clip is given in, and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diffaug.clips.arrays import RATE, clip_of_array
+from diffaug.clips.clip import Clip
+from diffaug.clips.encode import encode_clip
+from diffaug.clips.medium import Clips
+from diffaug.online.images import to_pil
+from diffaug.recipe import Recipe
+
+__all__ = ["clip_like", "to_clip"]
+
+
+def to_clip(given: Any, recipe: Recipe) -> Clip:
+    """A clip of what a sample holds, of which the recipe's frames are taken.
+
+    Args:
+        given: the bytes of a file; a tensor (T, C, H, W), uint8 or floating in [0, 1]; an array
+            (T, H, W, C), uint8; or a list of pictures of one size. C is 1 or 3.
+        recipe: says which frames are taken, and at which rate they are of what has none.
+
+    Raises:
+        DefectError: the file cannot be used.
+        TypeError: it is none of these.
+        ValueError: a tensor or an array has another shape, type or range.
+    """
+    medium = Clips.of(recipe)
+    if isinstance(given, (bytes, bytearray)):
+        return medium.read(bytes(given), recipe.max_pixels, recipe.background).shown
+    if isinstance(given, np.ndarray):
+        frames = _checked(given)
+    elif isinstance(given, Tensor) and given.ndim == 4:
+        frames = _stacked([*given])
+    elif isinstance(given, Sequence) and not isinstance(given, str) and given:
+        frames = _stacked(given)
+    else:
+        raise TypeError(
+            "a clip must be the bytes of a file, a tensor (T, C, H, W), an array (T, H, W, C) or a "
+            f"list of pictures, got {type(given).__name__}"
+        )
+    rate = Fraction(recipe.fps) if recipe.fps else Fraction(RATE)
+    return clip_of_array(frames, rate, medium.selection)
+
+
+def _checked(given: NDArray[Any]) -> NDArray[np.uint8]:
+    if given.dtype != np.uint8 or given.ndim != 4 or given.shape[3] not in (1, 3):
+        raise ValueError(
+            f"a clip as an array must be uint8 (T, H, W, 1 or 3), got {given.dtype} {given.shape}"
+        )
+    return given
+
+
+def _stacked(given: Sequence[Any]) -> NDArray[np.uint8]:
+    frames = [to_pil(frame, "frames").convert("RGB") for frame in given]
+    if len({frame.size for frame in frames}) > 1:
+        raise ValueError("the frames of a clip must be of one size")
+    return np.stack([np.asarray(frame) for frame in frames])
+
+
+def clip_like(result: Clip, given: Any, recipe: Recipe) -> Any:
+    """The result in the form of what was given: bytes as a file in the recipe's format."""
+    if isinstance(given, (bytes, bytearray)):
+        return encode_clip(result, recipe.format_for(jpeg=False))
+    if isinstance(given, Tensor):
+        grey = given.shape[1] == 1
+        frames = _array(result, "L" if grey else "RGB")
+        tensor = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous().to(given.device)
+        return (tensor.float() / 255).to(given.dtype) if given.is_floating_point() else tensor
+    if isinstance(given, np.ndarray):
+        return _array(result, "L" if given.shape[3] == 1 else "RGB")
+    mode = "L" if all(frame.mode == "L" for frame in given) else "RGB"
+    return [frame.convert(mode) for frame in result.frames]
+
+
+def _array(clip: Clip, mode: str) -> NDArray[np.uint8]:
+    frames = np.stack([np.asarray(frame.convert(mode)) for frame in clip.frames])
+    return frames[..., None] if frames.ndim == 3 else frames
