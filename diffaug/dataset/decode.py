@@ -105,7 +105,7 @@ class Decoder:
             yield sample
 
     def _shown(self, raw: Raw) -> Image.Image | Clip:
-        if self.medium is IMAGE:
+        if self.medium.name == IMAGE.name:
             return self._in_mode(
                 decode(raw.image, self.max_pixels, self.background, whole=False).shown
             )

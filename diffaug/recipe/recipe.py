@@ -50,9 +50,11 @@ _FORMER_MODEL = "fashion-mnist-32"
 """The default model of 0.1.0."""
 
 
-_CONTINUED = ("detail", "format", "medium", "noise_time")
-"""Fields of which what has begun goes on as it was: their defaults changed after 0.1.0, or are
-decided when a job is planned."""
+_CONTINUED = ("detail", "format")
+"""Fields whose defaults changed after 0.1.0: what has begun goes on as it was."""
+
+_DECIDED = ("medium", "noise_time")
+"""Fields that are none until a job is planned: what has begun goes on as was decided then."""
 
 
 def _scoring(info: ValidationInfo) -> tuple[str, ...]:
@@ -284,12 +286,13 @@ class Recipe(ShardFields):
         return self.guidance if low <= time <= high else 1.0
 
     def continuing(self, begun: Recipe) -> Recipe:
-        """This recipe with the detail and the format of one that has begun, and its model if that
-        is a former default, where the user named none."""
+        """This recipe with the detail, the format and the medium of one that has begun, and its
+        model if that is a former default, where the user named none."""
         kept: dict[str, str] = {name: getattr(begun, name) for name in _CONTINUED}
         if begun.model == _FORMER_MODEL:
             kept["model"] = begun.model
         update = {name: kept[name] for name in kept if name not in self.model_fields_set}
+        update |= {name: getattr(begun, name) for name in _DECIDED if getattr(self, name) is None}
         return self.model_copy(update=update)
 
     def format_for(self, jpeg: bool) -> str:
