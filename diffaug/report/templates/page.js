@@ -35,7 +35,7 @@ if (controls) {
 
 // clips play while they are pointed at: a source and its copies together
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-for (const part of document.querySelectorAll(".strip, .cards .card")) {
+for (const part of document.querySelectorAll(".strip, .cards .card, .tried li")) {
   const clips = [...part.querySelectorAll("img[data-plays]")].map((image) => [image, image.src]);
   if (!clips.length) continue;
   const play = () => {
