@@ -31,6 +31,7 @@ SETTINGS = (
     ("clothes-20", 20, "jitter+reconstruct 0.3", "jitter+reconstruct 0.3"),
     ("clothes-50", 50, "jitter+reconstruct 0.3", "jitter+reconstruct 0.3"),
     ("cifar10-transfer", 50, "trivial-augment+reconstruct 0.9", "trivial-augment+reconstruct 0.9"),
+    ("cifar10-told", 50, "jitter+reconstruct 0.9", "jitter+reconstruct 0.3"),
 )
 """Folder, labels a class, and the arms chosen for clean and for corrupted images."""
 
