@@ -35,6 +35,7 @@ class SettingsFlags(Flags, of=Evaluation, group="Settings (override --settings)"
 _FIELDS = (
     *("model", "condition", "to_class", "guidance", "steps", "sampler", "copies", "seed"),
     *("detail", "label_key", "background"),
+    *("medium", "noise_time", "frames", "fps", "window"),
 )
 
 

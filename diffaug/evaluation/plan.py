@@ -9,8 +9,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from diffaug import storage
 from diffaug.errors import ConfigError, explain
-from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation, named
+from diffaug.evaluation.settings import DEFAULT_RECIPE, SMALL, Evaluation, named
 from diffaug.execution import Execution, device_class, versions
+from diffaug.job.decided import with_medium
 from diffaug.models import checkpoint_of
 from diffaug.models.suggestion import with_taught_guidance
 from diffaug.output.evaluation import EvaluationOutput
@@ -99,6 +100,10 @@ def plan_evaluation(
         recipe = recipe.continuing(begun.recipe)
         if "arms" not in settings.model_fields_set:  # their default grows
             settings = settings.model_copy(update={"arms": begun.settings.arms})
+    urls = source_shards(sources, output)
+    recipe = with_medium(recipe, urls[0])
+    if recipe.medium == "clip" and settings.classifier not in SMALL:
+        raise ConfigError(f"classifier: of clips it must be {' or '.join(SMALL)}")
     checkpoint = checkpoint_of(recipe)
     recipe = with_taught_guidance(recipe, checkpoint)
     if settings.model_saw is None:
@@ -111,7 +116,7 @@ def plan_evaluation(
         model_digest=checkpoint.digest,
         model_labels=checkpoint.card.labels if checkpoint.card else 0,
         execution=execution,
-        sources=tuple(source_shards(sources, output)),
+        sources=tuple(urls),
         validation=tuple(source_shards(validation, output) if validation else ()),
         test=tuple(source_shards(test, output) if test else ()),
         device_class=device_class(execution.device),

@@ -22,6 +22,7 @@ __all__ = [
     "FIXED",
     "MATCHED",
     "SEVERITIES",
+    "SMALL",
     "UNEQUAL",
     "Evaluation",
     "budget",
@@ -42,6 +43,9 @@ ALL = 0
 """The budget of all images of the source, as many of each class as there are."""
 
 DEFAULT_RECIPE = Recipe(copies=10, steps=10)
+
+SMALL = ("cnn", "resnet")
+"""The classifiers that are trained from scratch."""
 """The recipe of an evaluation that is given none."""
 
 FAMILIES = {
@@ -267,7 +271,7 @@ class Evaluation(Fields):
     @property
     def rate(self) -> float:
         """The learning rate."""
-        return self.learning_rate or (0.004 if self.classifier in ("cnn", "resnet") else 0.0001)
+        return self.learning_rate or (0.004 if self.classifier in SMALL else 0.0001)
 
     @property
     def made_elsewhere(self) -> dict[str, str]:

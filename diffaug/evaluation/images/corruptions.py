@@ -17,7 +17,7 @@ from PIL import Image
 __all__ = ["Images", "as_bytes", "corrupt", "generator"]
 
 Images = NDArray[np.uint8]
-"""(N, H, W, C) with C 1 or 3."""
+"""(N, H, W, C) with C 1 or 3; of clips, the channels of their frames behind one another."""
 
 _NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation, where white is 1
 _BLUR = (0.02, 0.03, 0.045, 0.065, 0.09)  # standard deviation, as a share of the width
@@ -26,18 +26,24 @@ _OCCLUSION = (0.2, 0.3, 0.4, 0.5, 0.6)  # side of a black square, as a share of 
 _JPEG = (25, 18, 15, 10, 7)  # quality
 
 
-def corrupt(images: Images, pixels: Sequence[str], kind: str, severity: int) -> Images:
-    """Corrupt images.
+def corrupt(
+    images: Images, pixels: Sequence[str], kind: str, severity: int, channels: int | None = None
+) -> Images:
+    """Corrupt images, or all frames of a clip in the same way, but for noise, which is their own.
 
     Args:
         images: uint8 (N, H, W, C).
         pixels: the N digests of their pixels.
         kind: one of `settings.CORRUPTIONS`.
         severity: from 1 to 5.
+        channels: of each frame, if these are clips.
 
     Returns:
         uint8 (N, H, W, C).
     """
+    if kind == "jpeg":
+        frames = np.split(images, images.shape[3] // (channels or images.shape[3]), axis=3)
+        return np.concatenate([_jpeg(frame, pixels, severity - 1) for frame in frames], axis=3)
     return _CORRUPTIONS[kind](images, pixels, severity - 1)
 
 
@@ -97,5 +103,4 @@ _CORRUPTIONS: dict[str, Callable[[Images, Sequence[str], int], Images]] = {
     "blur": _blur,
     "contrast": _contrast,
     "occlusion": _occlusion,
-    "jpeg": _jpeg,
 }

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug import storage
+from diffaug.clips.medium import medium_of
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.found import Found
 from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture
@@ -37,6 +38,7 @@ class _Listing:
     keys: list[str] = field(default_factory=list)
     sizes: set[tuple[int, int]] = field(default_factory=set)
     modes: set[str] = field(default_factory=set)
+    lengths: set[int | None] = field(default_factory=set)
 
     @classmethod
     def of(
@@ -49,6 +51,7 @@ class _Listing:
             listing.keys.append(picture.key)
             listing.sizes.add(picture.image.size)
             listing.modes.add(picture.image.mode)
+            listing.lengths.add(medium_of(plan.recipe).frames(picture.image))
         if not listing.labels:
             why = f": the first one, {left_out.first[0]}" if left_out.first else ""
             names = ", ".join(map(storage.public_url, urls))
@@ -109,6 +112,7 @@ class Drawn:
             settings.size,
             (size for listing in listings for size in listing.sizes),
             (mode for listing in listings for mode in listing.modes),
+            (length for listing in listings for length in listing.lengths),
         )
         most = None if settings.labels[-1] == ALL else settings.labels[-1]
         each, seeds = settings.validation, range(settings.seeds)

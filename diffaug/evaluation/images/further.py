@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug import storage
+from diffaug.clips.medium import medium_of
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.corruptions import Images
 from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture, write_shard
@@ -44,6 +45,7 @@ def take_further(
     path: Path,
     classes: Collection[int],
     tested: Collection[str],
+    recipe: Recipe,
 ) -> None:
     """Write the images of an arm as a shard of OUTPUT.
 
@@ -54,6 +56,7 @@ def take_further(
         path: the shard to write.
         classes: of the source.
         tested: digests of the pixels of what it is scored on.
+        recipe: says how they are read, by its medium alone.
 
     Raises:
         ConfigError: no image can be used, one has a class that the source lacks or cannot be
@@ -61,7 +64,8 @@ def take_further(
         OSError: a shard cannot be read.
     """
     left_out = LeftOut()
-    pictures = list(each_picture(storage.expand([place]), Recipe(), left_out))
+    read = Recipe.of(recipe.model_dump(include={"medium", "frames", "fps", "window"}))
+    pictures = list(each_picture(storage.expand([place]), read, left_out))
     if left_out.count or not pictures:
         why = f": {left_out.first[0]}" if left_out.first else ""
         raise ConfigError(
@@ -75,4 +79,6 @@ def take_further(
             f"{name}: {found} of its images are test images or, on trial, validation images, pixel "
             "for pixel: leave them out"
         )
+    if any(medium_of(recipe).frames(picture.image) != form.frames for picture in pictures):
+        raise ConfigError(f"{name}: its clips must have {form.frames} frames, as the source's have")
     write_shard(pictures, form, path)

@@ -82,11 +82,14 @@ def generate(
 
 def _recipe(recipe: Recipe, arm: Arm, seed: int) -> Recipe:
     """The plan's recipe at the arm's strength, for shards that the evaluation wrote itself."""
-    changes: dict[str, object] = {"strength": arm.strength, "image_key": "png", "label_key": "cls"}
+    clips = recipe.medium == "clip"
+    key, format = ("npy", "mp4") if clips else ("png", "png")
+    changes: dict[str, object] = {"strength": arm.strength, "image_key": key, "label_key": "cls"}
+    changes |= dict.fromkeys(("frames", "fps", "window"))  # they were taken already
     changes |= {"seed": recipe.seed + seed, "result": "source"}
     if arm.family == "one-step":
         changes |= {"sampler": "one-step", "eta": 0.0}
-    changes |= {"format": "png", "mask_key": None, "carry": (), "layout": "each"}
+    changes |= {"format": format, "mask_key": None, "carry": (), "layout": "each"}
     changes |= {"background": None}  # the evaluation's own pictures are opaque
     changes |= {"keep_rejects": True}  # other arms draw from rejected images too
     return Recipe.of(recipe.model_dump() | changes)

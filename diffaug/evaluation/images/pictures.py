@@ -1,7 +1,8 @@
-"""Labelled pictures: read from shards one by one, or held in memory as arrays."""
+"""Labelled pictures or clips: read from shards one by one, or held in memory as arrays."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug import storage
+from diffaug.clips.clip import Clip
+from diffaug.clips.medium import medium_of
 from diffaug.errors import ConfigError, DefectError
-from diffaug.pictures.codec import decode, encode, pixel_sha256
+from diffaug.pictures.codec import encode
+from diffaug.pictures.medium import Value
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, ShardWriter, read_samples
 from diffaug.shards.census import Census
@@ -33,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture of a source.
+    """One picture or clip of a source.
 
     Attributes:
         image: as a model sees it, mode L or RGB, at its own size.
@@ -43,7 +47,7 @@ class Picture:
         key: its sample's key.
     """
 
-    image: Image.Image
+    image: Value
     label: int
     text: bytes | None
     pixels: str
@@ -52,42 +56,60 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The size and mode that all pictures of an evaluation are brought to.
+    """The size and mode that all pictures of an evaluation are brought to, or all frames of clips.
 
     Attributes:
         width: in pixels.
         height: in pixels.
         mode: L or RGB.
+        frames: how many frames every clip has; None of pictures.
     """
 
     width: int
     height: int
     mode: str
+    frames: int | None = None
 
     @classmethod
-    def of(cls, size: int | None, sizes: Iterable[tuple[int, int]], modes: Iterable[str]) -> Form:
+    def of(
+        cls,
+        size: int | None,
+        sizes: Iterable[tuple[int, int]],
+        modes: Iterable[str],
+        lengths: Iterable[int | None] = (),
+    ) -> Form:
         """The form that pictures of these sizes and modes are brought to.
 
         Args:
             size: width and height; None takes the size that all pictures share.
             sizes: width and height of every picture.
             modes: mode of every picture.
+            lengths: how many frames every clip has.
 
         Raises:
-            ConfigError: the pictures differ in size, and `size` is None.
+            ConfigError: the pictures differ in size, and `size` is None; or clips in length.
         """
         found, mode = set(sizes), "RGB" if "RGB" in set(modes) else "L"
+        frames, *others = set(lengths) or {None}
+        if others:
+            least = min(one for one in (frames, *others) if one is not None)
+            raise ConfigError(
+                f"frames: the clips differ in length ({1 + len(others)} lengths): give how many "
+                f"frames are taken of each, such as {least}"
+            )
         if size is not None:
-            return cls(size, size, mode)
+            return cls(size, size, mode, frames)
         if len(found) > 1:
             raise ConfigError(
                 f"size: the images differ in size ({len(found)} sizes): give the width and height "
                 "to resize them to, such as 64"
             )
-        return cls(*found.pop(), mode)
+        return cls(*found.pop(), mode, frames)
 
-    def bring(self, image: Image.Image) -> Image.Image:
-        """The picture in this form."""
+    def bring(self, image: Value) -> Value:
+        """The picture, or the clip, in this form."""
+        if isinstance(image, Clip):
+            return replace(image, frames=tuple(map(self.bring, image.frames)))
         image = image.convert(self.mode)
         size = (self.width, self.height)
         return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
@@ -98,7 +120,8 @@ class Pictures:
     """N pictures of one form and their classes.
 
     Attributes:
-        images: uint8 (N, H, W, C), C 1 or 3.
+        images: uint8 (N, H, W, C), C 1 or 3; of clips, the channels of their frames behind one
+            another.
         labels: int64 (N,).
         pixels: the N digests of their pixels.
     """
@@ -171,10 +194,11 @@ def each_picture(
 
 
 def _picture(sample: Sample, reading: Reading, recipe: Recipe) -> Picture:
-    image = decode(reading.image(sample).data, recipe.max_pixels, recipe.background).shown
+    medium, data = medium_of(recipe), reading.image(sample).data
+    image = medium.read(data, recipe.max_pixels, recipe.background).shown
     label, text = reading.class_number(sample), sample.members.get(TEXT)
     text_bytes = None if text is None else text.data
-    return Picture(image, label, text_bytes, pixel_sha256(image), sample.key or "")
+    return Picture(image, label, text_bytes, medium.digest(image), sample.key or "")
 
 
 def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
@@ -183,7 +207,7 @@ def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
     with path.open("wb") as stream:
         tar = ShardWriter(stream)
         for place, picture in enumerate(pictures):
-            tar.add(f"{place:06d}.png", encode(form.bring(picture.image), "png"))
+            tar.add(*_file(f"{place:06d}", form.bring(picture.image), form.mode))
             tar.add(f"{place:06d}.cls", str(picture.label).encode())
             tar.add(f"{place:06d}.{_KEY}", picture.key.encode())
             if picture.text is not None:
@@ -191,14 +215,30 @@ def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
         tar.close()
 
 
+def _file(key: str, image: Value, mode: str) -> tuple[str, bytes]:
+    """Name and bytes of a member: a PNG, or of a clip an array (T, H, W, C)."""
+    if not isinstance(image, Clip):
+        return f"{key}.png", encode(image, "png")
+    stored = io.BytesIO()
+    np.save(stored, np.stack([as_array(frame, mode) for frame in image.frames]))
+    return f"{key}.npy", stored.getvalue()
+
+
 def read_pictures(shard: Path, mode: str) -> Pictures:
     """Read a shard that `write_shard` wrote; `mode` is that of its form."""
-    found = list(each_picture([str(shard)], Recipe()))
+    found = list(each_picture([str(shard)], _recipe_of(shard)))
     return Pictures(
         np.stack([as_array(picture.image, mode) for picture in found]),
         np.array([picture.label for picture in found], dtype=np.int64),
         tuple(picture.pixels for picture in found),
     )
+
+
+def _recipe_of(shard: Path) -> Recipe:
+    """How a shard that `write_shard` wrote is read: it holds arrays where it holds clips."""
+    with storage.open_read(str(shard)) as stream:
+        first = next(read_samples(stream, lambda _: False))
+    return Recipe(medium="clip") if "npy" in first.names else Recipe()
 
 
 def read_keys(shard: Path) -> list[str]:
@@ -208,6 +248,11 @@ def read_keys(shard: Path) -> list[str]:
     return [sample.members[_KEY].data.decode() for sample in samples if _KEY in sample.members]
 
 
-def as_array(image: Image.Image, mode: str) -> NDArray[np.uint8]:
-    """A picture as uint8 (H, W, C), C 1 or 3; in mode RGB a grey one has three equal channels."""
+def as_array(image: Value, mode: str) -> NDArray[np.uint8]:
+    """A picture as uint8 (H, W, C), C 1 or 3; in mode RGB a grey one has three equal channels.
+
+    Of a clip, the channels of its frames are behind one another.
+    """
+    if isinstance(image, Clip):
+        return np.concatenate([as_array(frame, mode) for frame in image.frames], axis=2)
     return np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)

@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffaug import storage
+from diffaug.clips.medium import medium_of
 from diffaug.evaluation.images.corruptions import Images
 from diffaug.evaluation.images.pictures import Pictures, as_array
 from diffaug.output.layout import Output
 from diffaug.output.run import the_run
-from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
 
@@ -105,7 +105,8 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
     pool = Pool(
         np.zeros(shape, dtype=np.uint8), np.zeros(shape[:2], dtype=bool), np.full(shape[:2], np.nan)
     )
-    passed, mode = np.zeros(shape[:2], dtype=bool), "L" if shape[-1] == 1 else "RGB"
+    passed, recipe = np.zeros(shape[:2], dtype=bool), the_run(output).recipe
+    medium, wanted = medium_of(recipe), recipe.format_for(jpeg=False)
     rows = rows[rows["status"] != "failed"]
     if towards:
         classes = np.repeat(of.labels[:, None], shape[1], axis=1)
@@ -119,10 +120,11 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
     }
     for tar in sorted(set(rows["output_shard"])):
         with storage.open_read(storage.join(output, tar)) as stream:
-            for sample in read_samples(stream, {"png"}.__contains__):
+            for sample in read_samples(stream, {wanted}.__contains__):
                 place, copy, psnr, status = places[str(sample.key)]
-                image = decode(sample.members["png"].data, Recipe().max_pixels).shown
-                pool.copies[place, copy] = as_array(image, mode)
+                image = medium.read_back(sample.members[wanted].data, Recipe().max_pixels)
+                frames = medium.frames(image) or 1
+                pool.copies[place, copy] = as_array(image, "L" if shape[-1] == frames else "RGB")
                 pool.there[place, copy] = True
                 pool.psnr[place, copy] = psnr
                 passed[place, copy] = status == "ok"

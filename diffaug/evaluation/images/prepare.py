@@ -98,6 +98,8 @@ def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str, output: str
     elsewhere = plan.settings.made_elsewhere
     if not elsewhere:
         return
+    if drawn.form.frames is not None:
+        raise ConfigError("augmented: clips that were made elsewhere are not taken: leave it out")
     labelled = [EvaluationOutput(folder).labelled(seed) for seed in range(plan.settings.seeds)]
     keys, paths = [read_keys(shard) for shard in labelled], keys_by_path(output, plan.sources)
     for name, place in elsewhere.items():
@@ -117,7 +119,7 @@ def _take_further(plan: EvaluationPlan, drawn: Drawn, folder: str) -> None:
             # an arm on trial must not be chosen on what it trained on
             apart = tested | validation if arm.is_on_trial else tested
             place = EvaluationOutput(folder).further(arm.family)
-            take_further(arm.family, arm.images, drawn.form, place, classes, apart)
+            take_further(arm.family, arm.images, drawn.form, place, classes, apart, plan.recipe)
 
 
 def _write(plan: EvaluationPlan, drawn: Drawn, folder: Path, passed: Passed) -> None:

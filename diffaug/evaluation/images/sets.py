@@ -88,7 +88,8 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
     for corruption, severity in _corruptions(settings):
         images = pictures.images
         if (corruption, severity) != _CLEAN:
-            images = corrupt(images, pictures.pixels, corruption, severity)
+            channels = 1 if mode == "L" else 3
+            images = corrupt(images, pictures.pixels, corruption, severity, channels)
         path = _path(shard, corruption, severity)
         with writing(path):
             np.save(path, images)

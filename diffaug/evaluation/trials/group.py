@@ -33,7 +33,15 @@ from diffaug.evaluation.trials.scores import by_preference, scores_table
 from diffaug.evaluation.trials.scoring import hits_of, score_of
 from diffaug.evaluation.trials.seeds import seeds_needed
 from diffaug.evaluation.trials.training import Lesson, Trained, train_classifier
-from diffaug.evaluation.trials.variants import CHANGED, Changed, Labelled, Variants, fixed
+from diffaug.evaluation.trials.variants import (
+    CHANGED,
+    Change,
+    Changed,
+    Labelled,
+    Variants,
+    fixed,
+    held,
+)
 from diffaug.output.evaluation import EvaluationOutput
 
 __all__ = ["run_group"]
@@ -143,7 +151,7 @@ class _Group:
         if _copies(pool) == 0:
             pool = None
         variants: Variants | None = pool
-        if changes := [CHANGED[part] for part in parts if part in CHANGED]:
+        if changes := [self._change(part) for part in parts if part in CHANGED]:
             variants = Changed(variants or Labelled(images), changes)
         lesson = Lesson(
             images=images,
@@ -158,6 +166,11 @@ class _Group:
         )
         settings, execution = self._plan.settings, self._plan.execution
         return train_classifier(lesson, settings, self._seed, execution, self._longer(arm))
+
+    def _change(self, name: str) -> Change:
+        if self._plan.recipe.medium != "clip":
+            return CHANGED[name]
+        return held(CHANGED[name], 1 if read_found(self._output).mode == "L" else 3)
 
     def _longer(self, arm: Arm) -> float:
         return self._plan.settings.longer if arm.family == "longer" else 1.0
@@ -182,7 +195,7 @@ class _Group:
             made = load_elsewhere(self._output, self._seed, arm.family)
             return made.first(len(self._pictures))
         if arm.family in FIXED:
-            change = CHANGED[arm.family.removeprefix("fixed-")]
+            change = self._change(arm.family.removeprefix("fixed-"))
             random = np.random.default_rng(self._seed)
             return fixed(self._pictures.images, change, self._plan.recipe.copies, random)
         if arm.made is None:

@@ -15,11 +15,13 @@ from diffaug.evaluation.trials.trivial_augment import away_from, trivial_augment
 
 __all__ = [
     "CHANGED",
+    "Change",
     "Changed",
     "Labelled",
     "Variants",
     "fixed",
     "flips_and_crops",
+    "held",
     "jitter",
 ]
 
@@ -136,6 +138,25 @@ def _hue(turn: NDArray[np.float64]) -> NDArray[np.float32]:
 
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _LUMA = _YIQ[0].astype(np.float32)
+
+
+def held(change: Change, channels: int) -> Change:
+    """The change for clips, which changes all frames of one in the same way.
+
+    Args:
+        change: of images.
+        channels: of each frame, which are behind one another.
+    """
+
+    def changed(clips: Images, random: np.random.Generator) -> Images:
+        state, made = random.bit_generator.state, []
+        for frame in np.split(clips, clips.shape[3] // channels, axis=3):
+            random.bit_generator.state = state
+            made.append(change(frame, random))
+        return np.concatenate(made, axis=3)
+
+    return changed
+
 
 CHANGED: dict[str, Change] = {"trivial-augment": trivial_augment, "jitter": jitter}
 """The changes, by the names of their arms."""
