@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,6 +31,10 @@ from diffaug.shards.reading import Label, Reading
 from diffaug.shards.stream import Sample
 
 __all__ = ["Draft", "Editor", "Finish", "Source", "sample_id"]
+
+
+MOST_VALUES = 1 << 27
+"""How many values the frames of a clip may have at a model's size: half a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -230,8 +235,15 @@ class Editor:
         return FrameByFrame(steps) if by_frame else steps
 
     def _refuse_length(self, x: Value) -> None:
-        """Refuse a clip that has more or fewer frames than the model takes."""
+        """Refuse a clip that has too many frames, or others than the model takes."""
         takes, frames = self.model.frames, self.medium.frames(x)
+        most = MOST_VALUES // math.prod(self.model.shape)
+        if frames is not None and frames > most:
+            raise DefectError(
+                "too_long",
+                f"the clip has {frames} frames, and at the size of model {self.recipe.model} "
+                f"{most} fit into memory: take fewer (frames, window, fps)",
+            )
         if takes is not None and frames != takes:
             raise DefectError(
                 "other_length",

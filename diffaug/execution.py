@@ -14,10 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from diffaug.errors import ConfigError
 from diffaug.version import __version__
 
-__all__ = ["CHANGES_PIXELS", "DEFAULT_BATCH_SIZE", "Execution", "device_class", "versions"]
+__all__ = [
+    "CHANGES_CLIPS",
+    "CHANGES_PIXELS",
+    "DEFAULT_BATCH_SIZE",
+    "Execution",
+    "device_class",
+    "versions",
+]
 
 CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "libjpeg", "numpy", "scipy")
 """What can change a pixel with its version; with a prompt, transformers is another."""
+
+CHANGES_CLIPS = ("av", "libavcodec")
+"""What else can change a clip."""
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -137,8 +147,12 @@ def _libjpeg() -> str:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """The versions that can change a pixel or a byte, by package or library."""
+def versions(clips: bool = False) -> dict[str, str]:
+    """The versions that can change a pixel or a byte, by package or library.
+
+    Args:
+        clips: whether it is of clips, which FFmpeg reads and writes through PyAV.
+    """
     packages = ["torch", "diffusers", "pillow", "numpy", "scipy", "pyarrow"]
     if find_spec("transformers") is not None:
         packages.append("transformers")
@@ -147,4 +161,15 @@ def versions() -> dict[str, str]:
         **{package: installed(package) for package in packages},
         "libjpeg": _libjpeg(),
         "python": platform.python_version(),
+        **(_ffmpeg() if clips else {}),
     }
+
+
+def _ffmpeg() -> dict[str, str]:
+    """The versions of what reads and writes clips; none where it is not installed."""
+    if find_spec("av") is None:
+        return {}
+    import av
+
+    codecs = ".".join(map(str, av.library_versions["libavcodec"]))
+    return {"av": installed("av"), "libavcodec": codecs}

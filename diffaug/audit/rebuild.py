@@ -87,13 +87,13 @@ def rebuilt(
         elsewhere: see `judge`.
         stored: see `judge`.
     """
+    format = editor.recipe.format_for(finish.source.jpeg)
     try:
         image = finish.picture(x_0)
+        data = editor.medium.write(image, format)
     except DefectError as defect:
         reason = f"it cannot be rebuilt: {defect.reason}"
         return Replayed(row=row, verdict="differs", reason=reason, elsewhere=elsewhere)
-    format = editor.recipe.format_for(finish.source.jpeg)
-    data = editor.medium.write(image, format)
     return judge(row, image, data, format, elsewhere, stored, editor.medium)
 
 

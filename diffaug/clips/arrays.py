@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import IO, Any
 
@@ -28,12 +29,22 @@ def array(data: bytes, max_pixels: int, selection: Selection) -> Clip:
     An npz file must hold one array.
     """
     try:
-        frames = _read(data, max_pixels, selection)
-    except DefectError:
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            return _clip(io.BytesIO(data), max_pixels, selection)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            if len(names) != 1:
+                raise DefectError(
+                    "unreadable_clip", f"the npz file must hold one array, and holds {len(names)}"
+                )
+            with archive.open(names[0]) as stream:
+                return _clip(stream, max_pixels, selection)
+    except (DefectError, MemoryError):
         raise
-    except (ValueError, OSError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
-        raise DefectError("unreadable_clip", f"the array cannot be read: {error}") from None
-    return clip_of_array(frames, selection.fps or Fraction(RATE), selection)
+    except Exception as error:  # zipfile and numpy raise nearly anything on broken bytes
+        raise DefectError(
+            "unreadable_clip", f"the array cannot be read: {type(error).__name__}: {error}"
+        ) from None
 
 
 def clip_of_array(frames: NDArray[np.uint8], rate: Fraction, selection: Selection) -> Clip:
@@ -45,27 +56,14 @@ def clip_of_array(frames: NDArray[np.uint8], rate: Fraction, selection: Selectio
     return clip_of(Selection(selection.window, None, selection.frames).of(_shown(frames, rate)))
 
 
-def _read(data: bytes, max_pixels: int, selection: Selection) -> NDArray[np.uint8]:
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        return _array(io.BytesIO(data), max_pixels, selection)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = archive.namelist()
-        if len(names) != 1:
-            raise DefectError(
-                "unreadable_clip", f"the npz file must hold one array, and holds {len(names)}"
-            )
-        with archive.open(names[0]) as stream:
-            return _array(stream, max_pixels, selection)
-
-
-def _array(stream: IO[bytes], max_pixels: int, selection: Selection) -> NDArray[np.uint8]:
-    """Read an array, whose header is checked before its values."""
+def _clip(stream: IO[bytes], max_pixels: int, selection: Selection) -> Clip:
+    """Read an array, whose header is checked before its values, as far as it is taken."""
     version = np.lib.format.read_magic(stream)
     header: Any = np.lib.format.read_array_header_1_0
     if version != (1, 0):
         header = np.lib.format.read_array_header_2_0
     shape, fortran, dtype = header(stream)
-    if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
+    if dtype != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or min(shape) < 1:
         raise DefectError(
             "unreadable_clip",
             "a clip must be uint8 of the shape (frames, height, width, channels) with 1 or 3 "
@@ -78,20 +76,33 @@ def _array(stream: IO[bytes], max_pixels: int, selection: Selection) -> NDArray[
             f"the clip declares frames of {width}x{height} pixels, more than "
             f"max_pixels={max_pixels}",
         )
-    if selection.all:
+    if selection.all or fortran:
         refuse_long(count, (width, height))
-    size = int(np.prod(shape, dtype=np.int64))
-    values = stream.read(size)
-    if len(values) < size:
-        raise DefectError(
-            "truncated_clip", f"the array is cut short: {len(values)} of {size} bytes"
-        )
-    order = shape[::-1] if fortran else shape
-    found = np.frombuffer(values, np.uint8).reshape(order)
-    return found.transpose() if fortran else found
+    rate = selection.fps or Fraction(RATE)
+    frames = _whole(stream, shape) if fortran else _each(stream, shape)
+    return clip_of(Selection(selection.window, None, selection.frames).of(_shown(frames, rate)))
 
 
-def _shown(frames: NDArray[np.uint8], rate: Fraction) -> Iterator[Shown]:
+def _whole(stream: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The frames of an array whose first axis comes last in the file."""
+    return (
+        np.frombuffer(_bytes(stream, math.prod(shape)), np.uint8).reshape(shape[::-1]).transpose()
+    )
+
+
+def _each(stream: IO[bytes], shape: tuple[int, ...]) -> Iterator[NDArray[np.uint8]]:
+    for _ in range(shape[0]):
+        yield np.frombuffer(_bytes(stream, math.prod(shape[1:])), np.uint8).reshape(shape[1:])
+
+
+def _bytes(stream: IO[bytes], count: int) -> bytes:
+    found = stream.read(count)
+    if len(found) < count:
+        raise DefectError("truncated_clip", "the array is cut short: bytes are missing at its end")
+    return found
+
+
+def _shown(frames: Iterable[NDArray[np.uint8]], rate: Fraction) -> Iterator[Shown]:
     for number, frame in enumerate(frames):
         pixels = np.ascontiguousarray(frame[..., 0] if frame.shape[2] == 1 else frame)
         yield Shown(number / rate, (number + 1) / rate, narrowed(Image.fromarray(pixels)))

@@ -6,17 +6,33 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from PIL import Image
 
 from diffaug.errors import DefectError
 
-__all__ = ["MOST_PIXELS", "Clip", "Selection", "Shown", "clip_of", "clip_sha256"]
+__all__ = [
+    "MOST_PIXELS",
+    "Clip",
+    "Selection",
+    "Shown",
+    "Sound",
+    "clip_of",
+    "clip_sha256",
+    "refuse_long",
+]
 
 MOST_PIXELS = 250_000_000
 """How many pixels the frames of one clip may have together: 270 frames of 1280x720."""
+
+
+FINEST = 1_000_000
+"""How many parts of a second are told apart."""
+
+_LARGEST_SIDE = 16384
+"""The most pixels of a side that the encoders take."""
 
 
 class Shown(NamedTuple):
@@ -28,22 +44,35 @@ class Shown(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """What is heard with a clip.
+
+    Attributes:
+        data: a file with the sound.
+        format: of that file, as FFmpeg names it.
+    """
+
+    data: bytes
+    format: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """The frames of a video.
 
     Attributes:
         frames: at least one, all of one size, and all of mode L or all RGB.
-        times: when each is first shown, in seconds; the first at 0.
+        times: when each is first shown, in seconds, rising; the first at 0.
         end: when the last one ends, in seconds.
         aspect: width / height of a pixel as it is to be shown.
-        sound: the file whose sound accompanies the frames; None without sound.
+        sound: what accompanies the frames; None without sound.
     """
 
     frames: tuple[Image.Image, ...]
     times: tuple[Fraction, ...]
     end: Fraction
     aspect: Fraction = Fraction(1)
-    sound: bytes | None = None
+    sound: Sound | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -146,18 +175,30 @@ def refuse_long(count: int, size: tuple[int, int]) -> None:
         raise DefectError(
             "too_long",
             f"more than {MOST_PIXELS // (size[0] * size[1])} frames of {size[0]}x{size[1]}, which "
-            "are too many for one clip: take a part of it by window or frames, or fewer by fps",
+            "are too many for one clip: cut it, or take a part of it (window, frames, fps)",
         )
 
 
 def clip_of(
-    shown: Sequence[Shown], aspect: Fraction = Fraction(1), sound: bytes | None = None
+    shown: Sequence[Shown], aspect: Fraction = Fraction(1), sound: Sound | None = None
 ) -> Clip:
     """A clip of frames that may be L and RGB in turn, as a film that fades from black is.
 
     Raises:
-        DefectError: the frames are of different sizes.
+        DefectError: the frames are of different sizes, too large to be stored again, or not shown
+            one after the other.
     """
+    times = [round(time * FINEST) for time in (*(one.begin for one in shown), shown[-1].end)]
+    if any(after <= time for time, after in pairwise(times)):
+        raise DefectError(
+            "unordered_frames", "two frames are to be shown at the same time, or in another order"
+        )
+    if max(shown[0].frame.size) > _LARGEST_SIDE:
+        raise DefectError(
+            "too_many_pixels",
+            f"its frames are {shown[0].frame.width}x{shown[0].frame.height}, and a clip's side has "
+            f"at most {_LARGEST_SIDE} pixels",
+        )
     pictures = [one.frame for one in shown]
     sizes = dict.fromkeys(picture.size for picture in pictures)
     if len(sizes) > 1:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffaug.clips.clip import Clip
-from diffaug.clips.containers import pyav
+from diffaug.clips.clip import FINEST, Clip, Sound
+from diffaug.clips.containers import pyav, said
+from diffaug.errors import DefectError
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -31,15 +32,12 @@ _CODECS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 """Of each format: the encoder, its pixels, and its options."""
 
-_FINEST = 1_000_000
-"""The smallest unit of time, as parts of a second; what is finer is rounded."""
-
-_HEARD_IN_MP4 = ("aac", "ac3", "alac", "eac3", "flac", "mp3", "opus")
-"""Codecs of sound that MP4 files hold."""
-
 
 def encode_clip(clip: Clip, format: str) -> bytes:
     """Encode a clip.
+
+    Raises:
+        DefectError: the encoder does not take it.
 
     Args:
         clip: the clip.
@@ -48,6 +46,15 @@ def encode_clip(clip: Clip, format: str) -> bytes:
             the number.
     """
     av = pyav()
+    try:
+        return _encoded(av, clip, format)
+    except av.error.FFmpegError as error:
+        raise DefectError(
+            "unwritable_clip", f"the clip cannot be stored as {format}: {said(error)}"
+        ) from None
+
+
+def _encoded(av: Any, clip: Clip, format: str) -> bytes:
     codec, pixels, options = _CODECS[format]
     unit = _unit(clip)
     buffer = io.BytesIO()
@@ -62,7 +69,7 @@ def encode_clip(clip: Clip, format: str) -> bytes:
         context.thread_count = 1
         context.flags |= av.codec.context.Flags.bitexact
         context.sample_aspect_ratio = clip.aspect
-        sound = iter(()) if clip.sound is None or format != "mp4" else _sound(clip.sound, file)
+        sound = _sound(clip.sound, file) if clip.sound and format == "mp4" else iter(())
         times = [round(time / unit) for time in (*clip.times, clip.end)]
         lasts = {begin: end - begin for begin, end in pairwise(times)}
         for begin, frame in zip(lasts, clip.frames, strict=True):
@@ -85,20 +92,17 @@ def _lasting(packets: list[Any], lasts: dict[int, int]) -> list[Any]:
 def _unit(clip: Clip) -> Fraction:
     """A unit of time of which every frame's time is a multiple, unless that were very small."""
     parts = lcm(*(time.denominator for time in (*clip.times, clip.end)))
-    return Fraction(1, min(parts, _FINEST))
+    return Fraction(1, min(parts, FINEST))
 
 
 def _rate(clip: Clip) -> Fraction:
     return Fraction(len(clip.frames) / clip.end).limit_denominator(1001)
 
 
-def _sound(sound: bytes, file: Any) -> Iterator[Packet[AudioStream]]:
+def _sound(sound: Sound, file: Any) -> Iterator[Packet[AudioStream]]:
     """The packets of a file's sound, for another file, which is given a stream for them at once."""
-    source = pyav().open(io.BytesIO(sound))
+    source = pyav().open(io.BytesIO(sound.data), format=sound.format)
     heard = source.streams.audio[0]
-    if heard.codec_context.name not in _HEARD_IN_MP4:
-        source.close()
-        return iter(())
     stream = file.add_stream_from_template(heard)
     video = source.streams.video[0]
 

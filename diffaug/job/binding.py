@@ -15,7 +15,13 @@ from diffaug.clips.medium import medium_of
 from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.editor import Editor
 from diffaug.errors import ConfigError
-from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
+from diffaug.execution import (
+    CHANGES_CLIPS,
+    CHANGES_PIXELS,
+    Execution,
+    device_class,
+    versions,
+)
 from diffaug.judges import Panel, load_panel
 from diffaug.manifest.part import Row
 from diffaug.models import Checkpoint, at_revision, checkpoint_of
@@ -140,13 +146,14 @@ class PartRecord:
 
     def elsewhere(self, row: Row, execution: Execution) -> str:
         """How device class and versions here differ from the row's, in words; empty if equal."""
-        here: dict[str, str] = versions()
+        clips = self.recipe.medium == "clip"
+        here: dict[str, str] = versions(clips)
         device = device_class(execution.device)
         differ = []
         if row["device"] != device:
             differ.append(f"{row['device']} ({device} here)")
         prompted = () if row["prompt"] is None else ("transformers",)
-        for name in (*CHANGES_PIXELS, *prompted):
+        for name in (*CHANGES_PIXELS, *(CHANGES_CLIPS if clips else ()), *prompted):
             of_part = self._versions.get(name)
             if of_part is None and f"{name}_version" not in row:
                 continue  # 0.1.0 did not record it

@@ -109,9 +109,13 @@ class ShardSink:
         self._counts["failed"] += 1
 
     def add_image(self, copy: Copy) -> None:
-        """Add the image of a copy that is kept, its short lineage, and its row."""
-        image, sample, row = self._made(copy)
+        """Add the image of a copy that is kept, its short lineage, and its row.
+
+        Raises:
+            DefectError: the image cannot be stored; nothing was added.
+        """
         file = self._file(copy)
+        image, sample, row = self._made(copy)
         place = self._kept.add(row, file, sample)
         self._part.add(row | output_row(image, file.data, place, self._medium) | {"status": "ok"})
         self._counts["ok"] += 1
@@ -124,9 +128,13 @@ class ShardSink:
         Args:
             copy: the copy.
             verdict: the columns that give the reason.
+
+        Raises:
+            DefectError: as `add_image`.
         """
+        file = self._file(copy)
         image, sample, row = self._made(copy)
-        row, file = row | verdict, self._file(copy)
+        row |= verdict
         self._kept.add_source(sample)
         keep = self._run.recipe.keep_rejects
         place = self._turned_away.add_each(row, file, sample) if keep else None
@@ -225,7 +233,7 @@ class ShardSink:
 def environment(run: Run) -> dict[str, Any]:
     """What a part's metadata says of where its images were made: in this process."""
     return {
-        "versions": versions(),
+        "versions": versions(run.recipe.medium == "clip"),
         "noise": run.noise,
         "execution": run.execution.model_dump(),
         "device_class": device_class(run.execution.device),

@@ -71,7 +71,12 @@ class Copy:
         try:
             self.image = self.finish.picture(x_0)
         except DefectError as defect:
-            self.row |= failed_row(defect, self.row["copy"])
+            self.fail(defect)
+
+    def fail(self, defect: DefectError) -> None:
+        """Have no image after all."""
+        self.image = None
+        self.row |= failed_row(defect, self.row["copy"])
 
     def candidate(self) -> Candidate:
         """What the judges are given of a copy that has an image."""

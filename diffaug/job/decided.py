@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diffaug import storage
+from diffaug.clips.containers import pyav
 from diffaug.extensions import CLIPS
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
@@ -20,14 +21,19 @@ def with_medium(recipe: Recipe, url: str) -> Recipe:
         url: of the first shard. One that cannot be read is left to the job, as one of images.
 
     Raises:
-        ConfigError: a field asks for what the medium has not, or the model cannot be found.
+        ConfigError: a field asks for what the medium has not, the model cannot be found, or what
+            reads clips is not installed.
     """
     card = checkpoint_of(recipe).card
     of_clips = card is not None and card.frames is not None
     medium = recipe.medium or ("clip" if of_clips else _found(recipe, url))
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     Recipe.of(given | {"medium": medium})
-    return recipe if medium == "image" else recipe.model_copy(update={"medium": medium})
+    if medium == "clip":
+        pyav()
+        return recipe.model_copy(update={"medium": medium})
+    # as recipes said it when there were only images
+    return recipe if recipe.medium is None else recipe.model_copy(update={"medium": None})
 
 
 def _found(recipe: Recipe, url: str) -> str:

@@ -32,6 +32,9 @@ __all__ = ["Estimate", "estimate", "hours", "megabytes"]
 _SHARDS, _SAMPLES = 3, 200
 """How many shards are read, and how many samples of each at most."""
 
+_CLIPS = 4
+"""The same of clips, which are held in memory whole."""
+
 _SECONDS = 2.0
 """How long the network is timed, at least."""
 
@@ -98,12 +101,15 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     ahead = 0.0  # seconds of decoding, fitting and drawing noise
     drafts: list[Draft] = []  # to time the network on
     enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
+    if run.recipe.medium == "clip":
+        enough = _CLIPS
     planned = calls = 0
     carried = 0.0  # bytes of the members that go with the drafts
     census, targets = Census(editor.reading), targets_in(run)
     for shard in (missing[place] for place in evenly(len(missing), _SHARDS)):
         with storage.open_whole(shard.url) as source:
-            for sample in islice(census.of(shard.url).samples(source.stream), _SAMPLES):
+            looked_at = _CLIPS if run.recipe.medium == "clip" else _SAMPLES
+            for sample in islice(census.of(shard.url).samples(source.stream), looked_at):
                 if sample.key is None:
                     continue
                 copies = copies_of(editor.reading.label(sample))
@@ -219,12 +225,12 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> _Rates:
     for draft, x_0 in (results[place] for place in evenly(len(results), _ENCODED)):
         try:
             picture = draft.finish.picture(x_0)
+            format = editor.recipe.format_for(draft.finish.source.jpeg)
+            sizes.append(_in_tar(len(editor.medium.write(picture, format))))
         except DefectError:
             continue
         shown = draft.finish.shown(picture)
         editor.medium.compare([(draft.finish.seen(), shown)])
-        format = editor.recipe.format_for(draft.finish.source.jpeg)
-        sizes.append(_in_tar(len(editor.medium.write(picture, format))))
         pictures.append(shown)
     behind = (time.monotonic() - began) / max(1, len(pictures))
     return _Rates(

@@ -178,7 +178,7 @@ def run_of(
         noise=NOISE_VERSION,
         execution=execution,
         device_class=device_class(execution.device),
-        versions=versions(),
+        versions=versions(recipe.medium == "clip"),
         columns=column_types(recipe),
         judges=dict(judges),
         sources=sources,
@@ -285,7 +285,8 @@ def refuse_mixing(begun: Run, output: str) -> None:
     Raises:
         ConfigError: its device class or a major version is another.
     """
-    _refuse_unlike(begun, device_class(begun.execution.device), versions(), output)
+    here = versions(begun.recipe.medium == "clip")
+    _refuse_unlike(begun, device_class(begun.execution.device), here, output)
 
 
 def _refuse_unlike(begun: Run, device: str, installed: dict[str, str], output: str) -> None:

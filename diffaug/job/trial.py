@@ -14,6 +14,7 @@ import pandas as pd
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
+from diffaug.job.decided import with_medium
 from diffaug.job.handful import OF_A_JOB, augment_handful, look, spread, write_handful
 from diffaug.models import with_suggestions
 from diffaug.output.layout import Output
@@ -135,7 +136,7 @@ def _spread_first(names: list[str]) -> list[str]:
 
 
 def _of_shards(urls: list[str], recipe: Recipe, tar: Path) -> Handful:
-    reading = Reading.of(recipe)
+    reading = Reading.of(with_medium(recipe, urls[0]))
     looked = look(urls, reading, PICTURES)
     chosen = spread(looked.shards, PICTURES)
     if not chosen:

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from diffaug.diffusion.steps import Finished
+from diffaug.errors import DefectError
 from diffaug.job.commit import ShardSink
 from diffaug.job.copy import Copy, Item
 from diffaug.job.settling import score, verdicts
@@ -150,14 +151,18 @@ class Writer:
 
     def _add(self, sink: ShardSink, copy: Copy, verdict: Row) -> None:
         self._tally.images += 1
-        if copy.image is None:
-            self._tally.failed += 1
-            sink.add_failed(copy)
-        elif verdict:
-            self._tally.filtered += 1
-            sink.add_filtered(copy, verdict)
-        else:
-            sink.add_image(copy)
+        try:
+            if copy.image is not None and verdict:
+                sink.add_filtered(copy, verdict)
+                self._tally.filtered += 1
+                return
+            if copy.image is not None:
+                sink.add_image(copy)
+                return
+        except DefectError as defect:  # it cannot be stored
+            copy.fail(defect)
+        self._tally.failed += 1
+        sink.add_failed(copy)
 
 
 def _origin(item: Item) -> object:

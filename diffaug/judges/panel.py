@@ -17,6 +17,10 @@ from diffaug.recipe.filters import judge_of
 __all__ = ["Panel", "judge_digests", "load_panel"]
 
 
+_CLIPS = 4
+"""How many clips wait for a judge at most, since they are held in memory whole."""
+
+
 class Panel:
     """SSIM and PSNR, which every job has, and the job's further judges.
 
@@ -42,7 +46,8 @@ class Panel:
     @property
     def rows(self) -> int:
         """How many images fill one call of every judge."""
-        return max((judge.rows for judge in self._judges.values()), default=1)
+        most = max((judge.rows for judge in self._judges.values()), default=1)
+        return min(most, _CLIPS) if self._medium.name == "clip" else most
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
         """All scores of each image; a score never depends on the images of other sources."""

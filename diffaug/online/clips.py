@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from diffaug.clips.arrays import RATE, clip_of_array
@@ -16,6 +17,7 @@ from diffaug.clips.clip import Clip
 from diffaug.clips.encode import encode_clip
 from diffaug.clips.medium import Clips
 from diffaug.online.images import to_pil
+from diffaug.pictures.codec import picture
 from diffaug.recipe import Recipe
 
 __all__ = ["clip_like", "to_clip"]
@@ -40,9 +42,9 @@ def to_clip(given: Any, recipe: Recipe) -> Clip:
     if isinstance(given, np.ndarray):
         frames = _checked(given)
     elif isinstance(given, Tensor) and given.ndim == 4:
-        frames = _stacked([*given])
+        frames = _stacked([to_pil(frame, "frames") for frame in given], None)
     elif isinstance(given, Sequence) and not isinstance(given, str) and given:
-        frames = _stacked(given)
+        frames = _stacked([to_pil(frame, "frames") for frame in given], recipe.background)
     else:
         raise TypeError(
             "a clip must be the bytes of a file, a tensor (T, C, H, W), an array (T, H, W, C) or a "
@@ -60,8 +62,8 @@ def _checked(given: NDArray[Any]) -> NDArray[np.uint8]:
     return given
 
 
-def _stacked(given: Sequence[Any]) -> NDArray[np.uint8]:
-    frames = [to_pil(frame, "frames").convert("RGB") for frame in given]
+def _stacked(given: Sequence[Image.Image], background: str | None) -> NDArray[np.uint8]:
+    frames = [picture(frame, background).shown.convert("RGB") for frame in given]
     if len({frame.size for frame in frames}) > 1:
         raise ValueError("the frames of a clip must be of one size")
     return np.stack([np.asarray(frame) for frame in frames])

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from PIL import Image
 
 from diffaug.clips.clip import clip_sha256
+from diffaug.clips.containers import pyav
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.editor import Draft, Editor, Finish, Source, sample_id
@@ -88,7 +89,9 @@ class Engine:
 
     def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
         recipe.refuse_outside_jobs()
-        if cache is not None:
+        if recipe.medium == "clip" and cache is None:
+            pyav()  # says what to install
+        else:
             recipe.refuse_clips("a cache")
         self._checkpoint = checkpoint_of(recipe)
         self._recipe = with_suggestions(recipe, self._checkpoint)
@@ -204,8 +207,8 @@ class Engine:
         assert copy.finish is not None
         with naming(copy.of.name):
             result = copy.finish.picture(x_0)
-        if self._recipe.medium == "clip":
-            return clip_like(result, copy.of.image, self._recipe)
+            if self._recipe.medium == "clip":
+                return clip_like(result, copy.of.image, self._recipe)
         if self._cache is not None:
             self._cache.write(copy.key, result)
         return like(result, copy.of.image)

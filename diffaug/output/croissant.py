@@ -24,7 +24,14 @@ __all__ = ["FILE", "export_croissant"]
 
 FILE = "croissant.json"
 
-_MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+_MEDIA = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "mp4": "video/mp4",
+    "apng": "image/apng",
+    "webm": "video/webm",
+}
 
 _ROWS, _PICTURES, _PARTS, _IMAGES = "rows", "pictures", "manifest", "images"
 

@@ -39,6 +39,9 @@ _EXTENSIONS = {
 }
 """The usual extension of each format that the codec reads, by Pillow's name of the format."""
 
+_FIRST = Selection(frames=1)
+"""Of a clip one frame is decoded, since jobs may take a part of it."""
+
 _NO_FILE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
@@ -90,7 +93,7 @@ def _check(picture: Listed, max_pixels: int) -> Checked:
     try:
         data, named = _load(picture), picture.extension
         if named in CLIPS:
-            clip = decode_clip(data, max_pixels, None, Selection())
+            clip = decode_clip(data, max_pixels, None, _FIRST)
             return Checked(picture, None, data, named, clip.mode, clip.size)
         image = decode(data, max_pixels).shown
         extension = named if named in USUAL else _extension(data)

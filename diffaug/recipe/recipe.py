@@ -291,8 +291,12 @@ class Recipe(ShardFields):
         kept: dict[str, str] = {name: getattr(begun, name) for name in _CONTINUED}
         if begun.model == _FORMER_MODEL:
             kept["model"] = begun.model
-        update = {name: kept[name] for name in kept if name not in self.model_fields_set}
+        update: dict[str, Any] = {
+            name: kept[name] for name in kept if name not in self.model_fields_set
+        }
         update |= {name: getattr(begun, name) for name in _DECIDED if getattr(self, name) is None}
+        if begun.medium is None and self.medium == "image":
+            update["medium"] = None  # which is how jobs of images say it
         return self.model_copy(update=update)
 
     def format_for(self, jpeg: bool) -> str:
@@ -351,13 +355,15 @@ class Recipe(ShardFields):
             where: what takes them, such as "diffaug.augment".
 
         Raises:
-            ConfigError: the recipe is of clips.
+            ConfigError: the recipe is of clips, or a field is for clips alone.
         """
         if self.medium == "clip":
             raise ConfigError(
                 f"medium=clip: {where} takes images only; clips are augmented by diffaug augment, "
                 "and by Augmenter and Augment in a loader"
             )
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        self.of(given | {"medium": "image"})
 
     @property
     def from_key(self) -> str:

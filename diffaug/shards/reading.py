@@ -195,7 +195,7 @@ _SHOWN = 5
 def _cure(names: Collection[str]) -> str:
     """What to do about a sample whose pictures no field names; nothing if it has no picture."""
     if any(name in CLIPS for name in names):
-        return ". If its clip is meant, give medium=clip"
+        return ". If its clip is meant, give medium=clip (in a training, frames)"
     pictures = [name for name in names if is_picture(name)]
     read = [name for name in pictures if is_read(name)]
     if not pictures:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffaug.clips.clip import MOST_PIXELS, Clip, Selection, clip_sha256
+from diffaug.clips.clip import MOST_PIXELS, Clip, Selection, Shown, clip_of, clip_sha256
 from diffaug.clips.decode import decode_clip
 from diffaug.errors import DefectError
 from tests.support.clips import Frames, animated, container, decoded, moving, npy
@@ -139,8 +139,31 @@ def test_at_most_so_many_frames() -> None:
 
 def test_what_is_not_all_of_a_clip_is_silent() -> None:
     data = container(moving(), sound=True)
-    assert read(data).sound == data
+    sound = read(data).sound
+    assert sound is not None
+    assert (sound.data, sound.format) == (data, "mov")
     assert read(data, Selection(frames=3)).sound is None
+
+
+OUT_OF_ORDER = container(
+    moving(8),
+    times=[0, 0.05, 0.07, 0.2, 0.3, 0.33, 0.5, 0.6],
+    codec="libx264rgb",
+    options={"qp": "0", "bf": "3", "b-adapt": "0"},
+)
+"""Frames stored in another order, and shown for different times."""
+
+
+@pytest.mark.parametrize(("fps", "places"), [(10, [0, 2, 3, 4, 5, 6, 7]), (50, [0, 0, 0, 1, 2])])
+def test_each_is_the_last_frame_that_was_shown_by_then(fps: int, places: list[int]) -> None:
+    clip = read(OUT_OF_ORDER, Selection(fps=Fraction(fps), frames=len(places)))
+    np.testing.assert_array_equal(frames_of(clip), moving(8)[places])
+
+
+def test_a_window_of_frames_that_are_stored_out_of_order() -> None:
+    clip = read(OUT_OF_ORDER, Selection(window=(Fraction("0.075"), Fraction("0.4"))))
+    np.testing.assert_array_equal(frames_of(clip), moving(8)[2:6])
+    assert [float(time) for time in clip.times] == pytest.approx([0, 0.125, 0.225, 0.255])
 
 
 # What cannot be used
@@ -229,6 +252,51 @@ def test_a_million_frames_are_not_decoded() -> None:
     defect = refused(declared(10**6))
     assert defect.code == "too_long"
     assert f"more than {MOST_PIXELS // 512**2} frames of 512x512" in defect.reason
+
+
+def test_a_dimension_below_one_is_refused() -> None:
+    data = npy(moving()).replace(b"(6, 40, 48, 3), }  ", b"(-1, 40, 48, 3), } ")
+    assert b"(-1," in data
+    assert refused(data).code == "unreadable_clip"
+
+
+def test_only_what_is_taken_of_an_array_is_read() -> None:
+    assert refused(declared(10**6), Selection(frames=2)).code == "truncated_clip"
+    cut = npy(moving())[: 128 + 2 * 40 * 48 * 3]
+    np.testing.assert_array_equal(frames_of(read(cut, Selection(frames=2))), moving()[:2])
+
+
+def test_an_index_of_more_samples_than_bytes_is_refused() -> None:
+    data = bytearray(container(moving()))
+    place = data.index(b"stsz") + 8
+    data[place : place + 4] = (100).to_bytes(4, "big")  # all samples of one size
+    data[place + 4 : place + 8] = (2**31).to_bytes(4, "big")
+    defect = refused(bytes(data))
+    assert defect.code == "unreadable_clip"
+    assert "declares 2147483648 samples" in defect.reason
+
+
+def test_a_damaged_file_is_always_the_same() -> None:
+    data = bytearray(container(moving(40), options={"qp": "20", "bf": "2", "g": "40"}))
+    data[len(data) // 2] ^= 0xFF
+    found = set()
+    for _ in range(8):
+        try:
+            found.add(clip_sha256(read(bytes(data))))
+        except DefectError as defect:
+            found.add(defect.reason)
+    assert len(found) == 1
+
+
+def test_two_frames_at_one_time_are_refused() -> None:
+    frames = [Shown(Fraction(0), Fraction(1), Image.new("L", (8, 8)))] * 2
+    with pytest.raises(DefectError, match="two frames are to be shown at the same time"):
+        clip_of(frames)
+
+
+def test_a_side_that_no_encoder_takes_is_refused() -> None:
+    with pytest.raises(DefectError, match="a clip's side has at most 16384 pixels"):
+        clip_of([Shown(Fraction(0), Fraction(1), Image.new("L", (20000, 2)))])
 
 
 def test_of_two_videos_the_first_is_read() -> None:

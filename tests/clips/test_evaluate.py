@@ -30,12 +30,10 @@ def shard(path: Path, begin: int) -> Path:
 def test_an_evaluation_of_clips(tmp_path: Path, cli: Cli) -> None:
     source, test = shard(tmp_path / "source.tar", 0), shard(tmp_path / "test.tar", 100)
     out = tmp_path / "out"
-    said = cli(
-        *("evaluate", source, out, "--test", test, "--model", GREY, "--labels", "2", "--seeds", "2"),
-        *("--validation", "2", "--strengths", "0.3", "--copies", "2", "--train-steps", "4"),
-        *("--severities", "3", "--noise-time", "shared"),
-        *("--arms", "trivial-augment,jitter,blur,noise,field,reconstruct,trivial-augment+reconstruct"),
-    )  # fmt: skip
+    arms = "trivial-augment,jitter,blur,noise,field,reconstruct,trivial-augment+reconstruct"
+    few = ("--labels=2", "--seeds=2", "--validation=2", "--copies=2", "--train-steps=4")
+    how = ("--model", GREY, "--strengths=0.3", "--severities=3", "--noise-time=shared")
+    said = cli("evaluate", source, out, "--test", test, *few, *how, "--arms", arms)
     assert said.code == 0, said
     results = json.loads((out / "results/results.json").read_text())
     assert len(results["verdicts"]) == 2
@@ -48,28 +46,13 @@ def test_an_evaluation_of_clips(tmp_path: Path, cli: Cli) -> None:
 
 
 def test_clips_of_several_lengths_are_refused(tmp_path: Path, cli: Cli) -> None:
-    files = [
-        (f"{n}.{kind}", data)
-        for n in range(8)
-        for kind, data in (
-            ("mp4", container(moving(2 + n % 2, (16, 16), n))),
-            ("cls", b"%d" % (n % 2)),
-        )
-    ]
-    source = write_files(tmp_path / "source.tar", files)
-    asked = (
-        "evaluate",
-        source,
-        tmp_path / "out",
-        "--test",
-        source,
-        "--labels",
-        "1",
-        "--seeds",
-        "2",
-    )
-    other = write_files(tmp_path / "test.tar", files)
-    said = cli(*asked[:3], "--test", other, *asked[5:], "--validation", "1", "--model", GREY)
+    files = []
+    for n in range(8):
+        clip = container(moving(2 + n % 2, (16, 16), n))
+        files += [(f"{n}.mp4", clip), (f"{n}.cls", str(n % 2).encode())]
+    source, test = (write_files(tmp_path / f"{name}.tar", files) for name in ("source", "test"))
+    few = ("--labels=1", "--seeds=2", "--validation=1", "--model", GREY)
+    said = cli("evaluate", source, tmp_path / "out", "--test", test, *few)
     said.assert_mistake("the clips differ in length (2 lengths)")
 
 

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import av
 import diffusers
 import numpy as np
 import pytest
@@ -15,12 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 import diffaug
+from diffaug import editor
 from diffaug.audit.replay import replay_parts
+from diffaug.clips import encode
 from diffaug.clips.clip import Selection, clip_sha256
 from diffaug.clips.decode import decode_clip
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.errors import ConfigError
 from diffaug.manifest.columns import COLUMNS
+from diffaug.manifest.part import read_metadata
 from diffaug.output.run import the_run
 from diffaug.output.select import picked_rows
 from diffaug.shards import read_samples
@@ -272,6 +276,58 @@ def test_fields_of_clips_are_refused_for_pictures(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             planned([tar], tmp_path / "out", **fields)
+
+
+def test_what_reads_and_writes_clips_is_on_record(output: Path, source: Path) -> None:
+    run = the_run(str(output))
+    assert run.versions["av"] == av.__version__
+    (part,) = (output / "manifest").glob("*.parquet")
+    (found,) = replay_parts(picked_rows(str(output), {part.stem: [0]}), str(output))
+    assert found.verdict == "equal"
+    metadata = read_metadata(part)
+    metadata["environment"]["versions"]["libavcodec"] = "1.2.3"
+    (other,) = replay_parts([(metadata, [found.row])], str(output))
+    assert (other.verdict, "libavcodec 1.2.3" in other.reason) == ("near", True)
+
+
+def test_a_clip_that_cannot_be_stored_is_a_failed_row(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = encode._CODECS["mp4"][2] | {"x264-params": "crop-rect=1"}
+    monkeypatch.setitem(encode._CODECS, "mp4", ("libx264rgb", "yuv420p", options))
+    rows = augmented([source], tmp_path, strength=0.2)
+    assert set(rows["status"]) == {"failed"}
+    assert "cannot be stored as mp4" in " ".join(rows["reason"])
+    assert differences(tmp_path) == []
+
+
+def test_images_go_on_as_images(tmp_path: Path) -> None:
+    tar = write_files(tmp_path / "one.tar", [("a.png", png(0))])
+    planned([tar], tmp_path / "out", medium="image")
+    assert '"medium"' not in (tmp_path / "out/run.json").read_text()
+    planned([tar], tmp_path / "out", medium="image")
+    planned([tar], tmp_path / "out")
+
+
+def test_an_output_of_clips_is_exported(output: Path, cli: Cli) -> None:
+    assert cli("export", output, "--format", "croissant").code == 0
+    assert "video/mp4" in (output / "croissant.json").read_text()
+
+
+def test_clips_of_a_shard_are_tried(source: Path, tmp_path: Path, cli: Cli) -> None:
+    said = cli("try", source, "-o", tmp_path / "try.html", "--model", GREY)
+    assert said.code == 0, said
+    assert "data-plays" in (tmp_path / "try.html").read_text()
+
+
+def test_frames_that_do_not_fit_are_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(editor, "MOST_VALUES", 6 * 32 * 32)
+    rows = augmented([source], tmp_path, strength=0.2)
+    reasons = rows.set_index("source_key")["reason"]
+    assert "the clip has 9 frames, and at the size of model" in reasons["b"]
+    assert rows[rows["source_key"] == "a"]["status"].tolist() == ["ok"]
 
 
 def test_flicker_can_be_filtered_by(source: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.errors import ConfigError, DefectError
+from diffaug.online.clips import to_clip
 from tests.support.clips import container, decoded, moving, npy, write_clips
 from tests.support.jobs import GREY, augmented, output_bytes
 
@@ -130,6 +131,18 @@ def test_where_only_images_are_taken(tmp_path: Path) -> None:
         list(diffaug.Augmenter(FIELDS, cache=tmp_path)(samples("array")))
     with pytest.raises(ConfigError, match="medium=clip: a server takes images only"):
         diffaug.RemoteAugmenter("http://localhost:1", FIELDS)
+
+
+def test_what_is_transparent_is_seen_over_the_background() -> None:
+    clear = [Image.new("RGBA", (32, 32), (255, 0, 0, 0))] * 2
+    recipe = diffaug.Recipe(medium="clip", background="black")
+    assert to_clip(clear, recipe).frames[0].convert("RGB").getpixel((5, 5)) == (0, 0, 0)
+
+
+def test_fields_of_clips_are_refused_where_images_are() -> None:
+    for given in ({"noise_time": "shared"}, {"fps": "5"}, {"format": "mp4"}):
+        with pytest.raises(ConfigError, match="for clips"):
+            diffaug.augment(Image.new("L", (8, 8)), {"model": GREY, **given})
 
 
 def test_an_output_mixed_with_its_source(source: Path, output: Path, made: dict[str, Any]) -> None:
