@@ -40,8 +40,10 @@ DISTRIBUTIONS = {
 
 USES = {
     "diffaug/cli/pilot.py": "report",
+    "diffaug/clips": "video",
     "diffaug/dataset": "loader",
     "diffaug/evaluation": "evaluate text",
+    "diffaug/execution.py": "video",
     "diffaug/job/pilot.py": "report",
     "diffaug/job/trial.py": "report",
     "diffaug/judges": "text",
@@ -61,7 +63,17 @@ NEVER_IMPORTED = {"fastapi", "s3fs", "aiohttp", "peft"}
 """What an extra brings for another package to import."""
 
 OPTIONAL = (
-    *("aiohttp", "fastapi", "httpx", "matplotlib", "mlcroissant", "pandas", "peft", "prefect"),
+    *(
+        "aiohttp",
+        "av",
+        "fastapi",
+        "httpx",
+        "matplotlib",
+        "mlcroissant",
+        "pandas",
+        "peft",
+        "prefect",
+    ),
     *("prefect_ray", "ray", "s3fs", "tensorboardX", "transformers", "webdataset"),
 )
 

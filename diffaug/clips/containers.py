@@ -17,7 +17,7 @@ from PIL import Image
 
 from diffaug.clips.boxes import refuse_fabricated
 from diffaug.clips.clip import Clip, Selection, Shown, Sound, clip_of, refuse_long
-from diffaug.errors import ConfigError, DefectError
+from diffaug.errors import DefectError, require_extra
 from diffaug.pictures.codec import picture
 
 if TYPE_CHECKING:
@@ -51,13 +51,9 @@ def pyav() -> Any:
     Raises:
         ConfigError: the extra that has it is not installed.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise ConfigError(
-            "clips require PyAV: install diffaug[video] (its wheels hold FFmpeg with codecs under "
-            f"the GPL): {error}"
-        ) from None
+    require_extra("a clip", "video", "av")
+    import av
+
     return av
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -359,3 +360,14 @@ def test_from_the_command_line(source: Path, tmp_path: Path, cli: Cli) -> None:
     file = tmp_path / "again.mp4"
     assert cli("replay", out, row["sample_id"], "-o", file).code == 0
     assert file.read_bytes() == output_bytes(out, row)
+
+
+def test_without_its_extra(
+    source: Path, output: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    sentence = "a clip requires av: pip install 'diffaug[video]'"
+    cli("augment", source, tmp_path / "out", "--model", GREY).assert_mistake(sentence)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="a clip requires av"):
+        list(diffaug.Augmenter({"medium": "clip", "model": GREY})([]))
