@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 import diffaug
 from diffaug import storage
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--train-steps", type=int, default=2000)
     parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--picture", type=Path, help="strips of two clips at strength 0.4")
     given = parser.parse_args()
     train, learned = read(storage.expand(given.source))
     test, truth = read(storage.expand(given.test))
@@ -78,6 +80,8 @@ def main() -> None:
             print(json.dumps(row), flush=True)
     (given.results / "moving.json").write_text(json.dumps(table, indent=1) + "\n")
     print(pd.DataFrame(table).round(3).to_string(index=False))
+    if given.picture:
+        draw(given, test)
 
 
 def read(urls: list[str]) -> tuple[Clips, dict[str, NDArray[np.int64]]]:
@@ -116,6 +120,15 @@ def edited(given: argparse.Namespace, strength: float, noise: str) -> tuple[Clip
         pass
     made, _ = read([f"{output}/shards/{path.name}" for path in Path(output, "shards").iterdir()])
     return made, pd.read_parquet(f"{output}/manifest")
+
+
+def draw(given: argparse.Namespace, test: Clips) -> None:
+    """Every second frame of two clips, and below each its copies by what they share of noise."""
+    made = [test, *(edited(given, 0.4, noise)[0] for noise in given.noise.split(","))]
+    strips = [np.concatenate([*clips[place][::2]], axis=1) for place in (0, 1) for clips in made]
+    picture = Image.fromarray(np.concatenate(strips))
+    scaled = picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST)
+    scaled.save(given.picture)
 
 
 def judge(clips: Clips, targets: NDArray[np.int64], classes: int, steps: int) -> Trained:
