@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,10 +30,6 @@ from diffaug.shards.reading import Label, Reading
 from diffaug.shards.stream import Sample
 
 __all__ = ["Draft", "Editor", "Finish", "Source", "sample_id"]
-
-
-MOST_VALUES = 1 << 27
-"""How many values the frames of a clip may have at a model's size: half a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,7 +202,7 @@ class Editor:
                 recipe.detail,
                 source.transparency,
             )
-            self._refuse_length(source.image)
+            self.medium.refuse_length(source.image, self.model.shape, self.model.frames)
             x_0, pixels = fit.to_model(source.image), self.medium.digest(source.stored)
             if self.model.frames is not None:
                 x_0 = x_0.reshape(self.model.denoiser.shape)
@@ -233,23 +228,6 @@ class Editor:
         steps = self.model.steps(self.execution.batch_size)
         by_frame = self.recipe.medium == "clip" and self.model.frames is None
         return FrameByFrame(steps) if by_frame else steps
-
-    def _refuse_length(self, x: Value) -> None:
-        """Refuse a clip that has too many frames, or others than the model takes."""
-        takes, frames = self.model.frames, self.medium.frames(x)
-        most = MOST_VALUES // math.prod(self.model.shape)
-        if frames is not None and frames > most:
-            raise DefectError(
-                "too_long",
-                f"the clip has {frames} frames, and at the size of model {self.recipe.model} "
-                f"{most} fit into memory: take fewer (frames, window, fps)",
-            )
-        if takes is not None and frames != takes:
-            raise DefectError(
-                "other_length",
-                f"the clip has {frames} frames, and model {self.recipe.model} takes {takes}: take "
-                "as many by frames, fps or window, or use a model of pictures",
-            )
 
     def _label(self, label: int | None) -> int | None:
         """The class that conditions the model; None where none does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -14,6 +15,7 @@ from diffaug.clips.decode import decode_clip
 from diffaug.clips.encode import encode_clip
 from diffaug.clips.fit import ClipFit
 from diffaug.clips.measures import clip_scores
+from diffaug.errors import DefectError
 from diffaug.manifest.part import Row
 from diffaug.pictures.codec import Decoded, decode_mask
 from diffaug.pictures.colour import Transparency
@@ -21,6 +23,10 @@ from diffaug.pictures.medium import IMAGE, Medium, Value
 from diffaug.recipe import Recipe
 
 __all__ = ["Clips", "medium_of"]
+
+
+MOST_VALUES = 1 << 27
+"""How many values the frames of a clip may have at a model's size: half a gigabyte."""
 
 
 class Clips:
@@ -78,6 +84,22 @@ class Clips:
     def frames(self, x: Clip) -> int:
         """See `Medium`."""
         return len(x.frames)
+
+    def refuse_length(self, x: Clip, shape: tuple[int, ...], takes: int | None) -> None:
+        """See `Medium`."""
+        frames, most = len(x.frames), MOST_VALUES // math.prod(shape)
+        if frames > most:
+            raise DefectError(
+                "too_long",
+                f"the clip has {frames} frames, and at the size of the model {most} fit into "
+                "memory: take fewer (frames, window, fps)",
+            )
+        if takes is not None and frames != takes:
+            raise DefectError(
+                "other_length",
+                f"the clip has {frames} frames, and the model takes {takes}: take as many by "
+                "frames, fps or window, or use a model of pictures",
+            )
 
     def still(self, x: Clip) -> Image.Image:
         """See `Medium`."""

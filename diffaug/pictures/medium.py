@@ -99,6 +99,18 @@ class Medium(Protocol[X]):
     def frames(self, x: X) -> int | None:
         """How many samples of the model's shape it is made of; None: it is one."""
 
+    def refuse_length(self, x: X, shape: tuple[int, ...], takes: int | None) -> None:
+        """Refuse a sample of more or fewer frames than a model takes, or than fit into memory.
+
+        Args:
+            x: the sample.
+            shape: of the model's picture, or frame.
+            takes: how many frames the model takes as one sample; None: it takes pictures.
+
+        Raises:
+            DefectError: it is so.
+        """
+
     def still(self, x: X) -> Image.Image:
         """The picture that stands for the sample where judges take pictures."""
 
@@ -164,6 +176,9 @@ class _Image:
         return {"output_width": x.width, "output_height": x.height}
 
     def frames(self, x: Image.Image) -> None:
+        """See `Medium`."""
+
+    def refuse_length(self, x: Image.Image, shape: tuple[int, ...], takes: int | None) -> None:
         """See `Medium`."""
 
     def still(self, x: Image.Image) -> Image.Image:

@@ -18,17 +18,10 @@ from pydantic import (
 
 from diffaug.diffusion.samplers import SamplerName
 from diffaug.errors import ConfigError
-from diffaug.extensions import ANIMATED
-from diffaug.recipe.checks import (
-    check_fps,
-    check_interval,
-    check_judges,
-    check_noise_time,
-    check_window,
-    names_of,
-)
+from diffaug.recipe.checks import check_interval, check_judges, names_of
+from diffaug.recipe.clips import ClipFields
 from diffaug.recipe.conflicts import conflicts
-from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS, Names, ShardFields, as_list, as_name
+from diffaug.recipe.fields import Names, as_list, as_name
 from diffaug.recipe.filters import Bound, Filters, Ranking
 from diffaug.recipe.prompts import Templates, prompt_of
 from diffaug.recipe.strength import Strength, strength_of
@@ -63,10 +56,6 @@ def _scoring(info: ValidationInfo) -> tuple[str, ...]:
     return judges if info.data.get("medium") == "image" else ("medium", *judges)
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
     """Drop the defaults of fields of which it matters whether the user set them: a form would send
     them as if."""
@@ -74,7 +63,7 @@ def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
         del schema["properties"][name]["default"]
 
 
-class Recipe(ShardFields):
+class Recipe(ClipFields):
     """What diffaug does to each image. Immutable; a wrong value raises, with a message.
 
     If strength, steps or sampler is not set, jobs and loaders take what the model's card suggests,
@@ -115,36 +104,6 @@ class Recipe(ShardFields):
         ge=0,
         le=1,
         description="fresh noise in a step of ddim, from 0 (none) to 1 (as ddpm)",
-    )
-    medium: Literal["image", "clip"] | None = Field(
-        None,
-        exclude_if=_is_none,
-        description="image or clip; by default clip in a job whose first sample has a video (mp4, "
-        "webm, mkv) and no image. An animated gif, apng or webp, and arrays in npy or npz, are "
-        "clips only if this says so",
-    )
-    noise_time: Annotated[str | None, BeforeValidator(check_noise_time)] = Field(
-        None,
-        exclude_if=_is_none,
-        description="what the frames of a clip share of their noise: shared (all of it, the "
-        "default), independent, or mixed:RHO, of which any two frames correlate by RHO",
-    )
-    frames: int | None = Field(
-        None,
-        ge=1,
-        exclude_if=_is_none,
-        description="how many frames of a clip are taken at most, from the first on",
-    )
-    fps: Annotated[str | None, BeforeValidator(check_fps)] = Field(
-        None,
-        exclude_if=_is_none,
-        description="frames a second that are taken of a clip; by default those that it has (25 of "
-        "arrays)",
-    )
-    window: Annotated[str | None, BeforeValidator(check_window)] = Field(
-        None,
-        exclude_if=_is_none,
-        description="the part of a clip that is taken, in seconds: begin:end",
     )
     copies: int = Field(1, ge=1, le=10_000, description="augmented images per source image")
     balance: Literal["none", "classes"] = Field(
@@ -325,13 +284,6 @@ class Recipe(ShardFields):
         return (*(name for name, adds in added.items() if adds), *self.judge_names)
 
     @property
-    def sample_keys(self) -> tuple[str, ...]:
-        """The members that hold the sample, by preference."""
-        if self.medium == "clip" and self.image_key == DEFAULT_IMAGE_KEYS:
-            return ANIMATED
-        return self.image_key
-
-    @property
     def counts_classes(self) -> bool:
         """Whether a job counts the images of each class when it is planned."""
         return self.balance == "classes" or self.to_class == "rarer"
@@ -347,23 +299,6 @@ class Recipe(ShardFields):
                 "to_class gives copies a class of their own, which only a job does: run diffaug "
                 "augment, or leave it out"
             )
-
-    def refuse_clips(self, where: str) -> None:
-        """Refuse clips where only images are taken.
-
-        Args:
-            where: what takes them, such as "diffaug.augment".
-
-        Raises:
-            ConfigError: the recipe is of clips, or a field is for clips alone.
-        """
-        if self.medium == "clip":
-            raise ConfigError(
-                f"medium=clip: {where} takes images only; clips are augmented by diffaug augment, "
-                "and by Augmenter and Augment in a loader"
-            )
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        self.of(given | {"medium": "image"})
 
     @property
     def from_key(self) -> str:

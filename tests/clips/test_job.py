@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 import diffaug
-from diffaug import editor
 from diffaug.audit.replay import replay_parts
-from diffaug.clips import encode
+from diffaug.clips import encode, medium
 from diffaug.clips.clip import Selection, clip_sha256
 from diffaug.clips.decode import decode_clip
 from diffaug.diffusion.noise import SampleRandom
@@ -324,10 +323,10 @@ def test_clips_of_a_shard_are_tried(source: Path, tmp_path: Path, cli: Cli) -> N
 def test_frames_that_do_not_fit_are_refused(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(editor, "MOST_VALUES", 6 * 32 * 32)
+    monkeypatch.setattr(medium, "MOST_VALUES", 6 * 32 * 32)
     rows = augmented([source], tmp_path, strength=0.2)
     reasons = rows.set_index("source_key")["reason"]
-    assert "the clip has 9 frames, and at the size of model" in reasons["b"]
+    assert "the clip has 9 frames, and at the size of the model" in reasons["b"]
     assert rows[rows["source_key"] == "a"]["status"].tolist() == ["ok"]
 
 

@@ -1,0 +1,80 @@
+"""The fields of a recipe that are about its medium."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from diffaug.errors import ConfigError
+from diffaug.extensions import ANIMATED
+from diffaug.recipe.checks import check_fps, check_noise_time, check_window
+from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS, ShardFields
+
+__all__ = ["ClipFields"]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class ClipFields(ShardFields):
+    """Whether samples are images or clips, and what is done to clips alone.
+
+    A field that is none is not written down: recipes of images look as if there were no clips.
+    """
+
+    medium: Literal["image", "clip"] | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="image or clip; by default clip in a job whose first sample has a video (mp4, "
+        "webm, mkv) and no image. An animated gif, apng or webp, and arrays in npy or npz, are "
+        "clips only if this says so",
+    )
+    noise_time: Annotated[str | None, BeforeValidator(check_noise_time)] = Field(
+        None,
+        exclude_if=_is_none,
+        description="what the frames of a clip share of their noise: shared (all of it, the "
+        "default), independent, or mixed:RHO, of which any two frames correlate by RHO",
+    )
+    frames: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=_is_none,
+        description="how many frames of a clip are taken at most, from the first on",
+    )
+    fps: Annotated[str | None, BeforeValidator(check_fps)] = Field(
+        None,
+        exclude_if=_is_none,
+        description="frames a second that are taken of a clip; by default those that it has (25 of "
+        "arrays)",
+    )
+    window: Annotated[str | None, BeforeValidator(check_window)] = Field(
+        None,
+        exclude_if=_is_none,
+        description="the part of a clip that is taken, in seconds: begin:end",
+    )
+
+    @property
+    def sample_keys(self) -> tuple[str, ...]:
+        """The members that hold the sample, by preference."""
+        if self.medium == "clip" and self.image_key == DEFAULT_IMAGE_KEYS:
+            return ANIMATED
+        return self.image_key
+
+    def refuse_clips(self, where: str) -> None:
+        """Refuse clips where only images are taken.
+
+        Args:
+            where: what takes them, such as "diffaug.augment".
+
+        Raises:
+            ConfigError: the recipe is of clips, or a field is for clips alone.
+        """
+        if self.medium == "clip":
+            raise ConfigError(
+                f"medium=clip: {where} takes images only; clips are augmented by diffaug augment, "
+                "and by Augmenter and Augment in a loader"
+            )
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        self.of(given | {"medium": "image"})
