@@ -33,6 +33,10 @@ _CODECS: dict[str, tuple[str, str, dict[str, str]]] = {
 """Of each format: the encoder, its pixels, and its options."""
 
 
+_SLOWEST = Fraction(1, 1001)
+"""The lowest rate that is declared; when frames are shown, their own times say."""
+
+
 def encode_clip(clip: Clip, format: str) -> bytes:
     """Encode a clip.
 
@@ -48,7 +52,7 @@ def encode_clip(clip: Clip, format: str) -> bytes:
     av = pyav()
     try:
         return _encoded(av, clip, format)
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, ArithmeticError, ValueError) as error:
         raise DefectError(
             "unwritable_clip", f"the clip cannot be stored as {format}: {said(error)}"
         ) from None
@@ -96,7 +100,7 @@ def _unit(clip: Clip) -> Fraction:
 
 
 def _rate(clip: Clip) -> Fraction:
-    return Fraction(len(clip.frames) / clip.end).limit_denominator(1001)
+    return max(_SLOWEST, Fraction(len(clip.frames) / clip.end).limit_denominator(1001))
 
 
 def _sound(sound: Sound, file: Any) -> Iterator[Packet[AudioStream]]:

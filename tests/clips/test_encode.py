@@ -73,6 +73,12 @@ def test_a_rate_that_varies_is_kept() -> None:
     assert (found.times, found.end) == (times, Fraction("1.1"))
 
 
+def test_a_frame_that_is_shown_for_an_hour() -> None:
+    hour = Clip(clip().frames[:1], (Fraction(0),), Fraction(3600))
+    found = decode_clip(encode_clip(hour, "mp4"), 10**6, None, Selection())
+    assert (len(found.frames), found.end) == (1, Fraction(3600))
+
+
 def test_sound_is_carried_as_it_is() -> None:
     data = container(moving(), sound=True)
     source = decode_clip(data, 10**6, None, Selection())
