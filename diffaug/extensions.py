@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["ANIMATED", "CLIPS", "FIRST", "READ", "USUAL", "is_picture", "is_read"]
+__all__ = [
+    "ANIMATED",
+    "CLIPS",
+    "FIRST",
+    "MADE",
+    "MADE_CLIPS",
+    "READ",
+    "USUAL",
+    "is_picture",
+    "is_read",
+]
 
 FIRST = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
 """Those that version 0.1.0 read by default, by preference."""
@@ -22,6 +32,12 @@ CLIPS = ("mp4", "webm", "mkv")
 
 ANIMATED = (*CLIPS, "gif", "apng", "webp", "npy", "npz")
 """Those of clips where the medium is told to be that, by preference as members of a sample."""
+
+MADE = ("png", "jpg", "webp")
+"""Those of results that are images."""
+
+MADE_CLIPS = ("mp4", "apng", "webm")
+"""Those of results that are clips."""
 
 _NOT_READ = {
     *("heic", "heif", "hif", "jxl", "jxr", "svg", "psd", "tga", "exr", "hdr", "ico", "pcx"),

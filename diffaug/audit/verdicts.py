@@ -132,11 +132,7 @@ def judge(
         reason = f"{what}, though device and versions are the same"
     else:
         try:
-            apart = (
-                0.0
-                if same_pixels
-                else _apart(data, stored(), medium, row["output_width"] * row["output_height"])
-            )
+            apart = 0.0 if same_pixels else _apart(row, data, stored(), medium)
         except MismatchError as error:
             reason = f"made with {elsewhere}; the result differs, and {error}"
         else:
@@ -158,8 +154,9 @@ def judge(
     )
 
 
-def _apart(data: bytes, stored: bytes, medium: Medium[Value], limit: int) -> float:
+def _apart(row: Row, data: bytes, stored: bytes, medium: Medium[Value]) -> float:
     """The distance of a stored file from the rebuilt one: root mean square, in levels of 255."""
+    limit = row["output_width"] * row["output_height"]
     try:
         there, here = (medium.levels(medium.read_back(file, limit)) for file in (stored, data))
     except DefectError as defect:

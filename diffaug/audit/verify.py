@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
+from diffaug.extensions import MADE, MADE_CLIPS
 from diffaug.manifest.part import Row, check_part
 from diffaug.output.compact import stale
 from diffaug.output.layout import Output, part_path, stem_of_tar
@@ -238,4 +239,4 @@ def _image_digests(url: str) -> dict[str, tuple[int, str]]:
 
 def _is_picture(extension: str) -> bool:
     """Whether a member is a result by its extension: png, or aug0.png in the paired layout."""
-    return extension.rpartition(".")[2] in ("png", "jpg", "webp", "mp4", "apng", "webm")
+    return extension.rpartition(".")[2] in (*MADE, *MADE_CLIPS)

@@ -17,7 +17,7 @@ from diffaug.clips.clip import Clip, Selection, Shown, clip_of, refuse_long
 from diffaug.errors import DefectError
 from diffaug.pictures.colour import narrowed
 
-__all__ = ["RATE", "array", "clip_of_array"]
+__all__ = ["array", "clip_of_array"]
 
 RATE = 25
 """Frames a second of arrays, which say nothing of it, unless the recipe has fps."""
@@ -47,13 +47,14 @@ def array(data: bytes, max_pixels: int, selection: Selection) -> Clip:
         ) from None
 
 
-def clip_of_array(frames: NDArray[np.uint8], rate: Fraction, selection: Selection) -> Clip:
-    """A clip of frames (T, H, W, C), of which there are as many a second as the rate says.
+def clip_of_array(frames: Iterable[NDArray[np.uint8]], selection: Selection) -> Clip:
+    """A clip of frames (H, W, C), at the selection's fps or at RATE.
 
     Raises:
         DefectError: the selection takes none of them, or too many.
     """
-    return clip_of(Selection(selection.window, None, selection.frames).of(_shown(frames, rate)))
+    shown = _shown(frames, selection.fps or Fraction(RATE))
+    return clip_of(Selection(selection.window, None, selection.frames).of(shown))
 
 
 def _clip(stream: IO[bytes], max_pixels: int, selection: Selection) -> Clip:
@@ -78,9 +79,7 @@ def _clip(stream: IO[bytes], max_pixels: int, selection: Selection) -> Clip:
         )
     if selection.all or fortran:
         refuse_long(count, (width, height))
-    rate = selection.fps or Fraction(RATE)
-    frames = _whole(stream, shape) if fortran else _each(stream, shape)
-    return clip_of(Selection(selection.window, None, selection.frames).of(_shown(frames, rate)))
+    return clip_of_array(_whole(stream, shape) if fortran else _each(stream, shape), selection)
 
 
 def _whole(stream: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.uint8]:

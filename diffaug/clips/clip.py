@@ -9,6 +9,8 @@ from fractions import Fraction
 from itertools import islice, pairwise
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.errors import DefectError
@@ -26,7 +28,6 @@ __all__ = [
 
 MOST_PIXELS = 250_000_000
 """How many pixels the frames of one clip may have together: 270 frames of 1280x720."""
-
 
 FINEST = 1_000_000
 """How many parts of a second are told apart."""
@@ -93,6 +94,12 @@ class Clip:
     def still(self) -> Image.Image:
         """The frame in the middle, which stands for the clip where one picture is asked for."""
         return self.frames[len(self.frames) // 2]
+
+    def array(self, mode: str) -> NDArray[np.uint8]:
+        """The frames in mode L or RGB: uint8 (T, H, W, C), C 1 or 3."""
+        alike = (one if one.mode == mode else one.convert(mode) for one in self.frames)
+        frames = np.stack([np.asarray(frame) for frame in alike])
+        return frames[..., None] if frames.ndim == 3 else frames
 
 
 def clip_sha256(clip: Clip) -> str:

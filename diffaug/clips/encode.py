@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.packet import Packet
 
-__all__ = ["FORMATS", "encode_clip"]
-
-FORMATS = ("mp4", "apng", "webm")
+__all__ = ["encode_clip"]
 
 _CODECS: dict[str, tuple[str, str, dict[str, str]]] = {
     # lossless; without frames out of order, every player starts at 0
@@ -32,7 +30,6 @@ _CODECS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 """Of each format: the encoder, its pixels, and its options."""
 
-
 _SLOWEST = Fraction(1, 1001)
 """The lowest rate that is declared; when frames are shown, their own times say."""
 
@@ -40,14 +37,14 @@ _SLOWEST = Fraction(1, 1001)
 def encode_clip(clip: Clip, format: str) -> bytes:
     """Encode a clip.
 
-    Raises:
-        DefectError: the encoder does not take it.
-
     Args:
         clip: the clip.
         format: `mp4`, lossless H.264 in RGB with the clip's sound, as it is; `apng`, lossless; or
             `webm`, VP9, which is not. The encoders run in one thread, since their bytes depend on
             the number.
+
+    Raises:
+        DefectError: the encoder does not take it.
     """
     av = pyav()
     try:

@@ -24,7 +24,6 @@ from diffaug.recipe import Recipe
 
 __all__ = ["Clips", "medium_of"]
 
-
 MOST_VALUES = 1 << 27
 """How many values the frames of a clip may have at a model's size: half a gigabyte."""
 
@@ -127,7 +126,7 @@ class Clips:
 
     def levels(self, x: Clip) -> NDArray[np.uint8]:
         """See `Medium`."""
-        return np.stack([np.asarray(frame.convert("RGB")) for frame in x.frames])
+        return x.array("RGB")
 
     def compare(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[dict[str, float | None]]:
         """See `Medium`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -92,7 +92,7 @@ class Decoder:
                 shown = self._shown(raw)
                 sample: dict[str, Any] = {
                     "__key__": raw.key,
-                    **({"clip": _frames(shown)} if isinstance(shown, Clip) else {"image": shown}),
+                    **self._given(shown),
                     "label": raw.label,
                     "augmented": raw.augmented,
                 }
@@ -106,25 +106,20 @@ class Decoder:
 
     def _shown(self, raw: Raw) -> Image.Image | Clip:
         if self.medium.name == IMAGE.name:
-            return self._in_mode(
-                decode(raw.image, self.max_pixels, self.background, whole=False).shown
-            )
+            return decode(raw.image, self.max_pixels, self.background, whole=False).shown
         read = self.medium.read_back if raw.augmented else self._read
         clip: Clip = read(raw.image, self.max_pixels, self.background)
-        return replace(clip, frames=tuple(map(self._in_mode, clip.frames)))
+        return clip
 
     def _read(self, data: bytes, max_pixels: int, background: str | None) -> Value:
         return self.medium.read(data, max_pixels, background).shown
 
-    def _in_mode(self, image: Image.Image) -> Image.Image:
-        return image if image.mode == self.mode else image.convert(self.mode)
-
-
-def _frames(clip: Clip) -> Tensor:
-    """(T, C, H, W), uint8."""
-    frames = np.stack([np.asarray(frame) for frame in clip.frames])
-    channels_last = frames[..., None] if frames.ndim == 3 else frames
-    return torch.from_numpy(channels_last).permute(0, 3, 1, 2).contiguous()
+    def _given(self, shown: Image.Image | Clip) -> dict[str, Image.Image | Tensor]:
+        """An image in the mode, or a clip as uint8 (T, C, H, W)."""
+        if isinstance(shown, Clip):
+            frames = torch.from_numpy(shown.array(self.mode))
+            return {"clip": frames.permute(0, 3, 1, 2).contiguous()}
+        return {"image": shown if shown.mode == self.mode else shown.convert(self.mode)}
 
 
 def _target(raw: Raw, classes: int) -> Tensor:

@@ -43,10 +43,10 @@ ALL = 0
 """The budget of all images of the source, as many of each class as there are."""
 
 DEFAULT_RECIPE = Recipe(copies=10, steps=10)
+"""The recipe of an evaluation that is given none."""
 
 SMALL = ("cnn", "resnet")
 """The classifiers that are trained from scratch."""
-"""The recipe of an evaluation that is given none."""
 
 FAMILIES = {
     "real": "the labelled images, unaugmented",

@@ -24,11 +24,9 @@ def with_medium(recipe: Recipe, url: str) -> Recipe:
         ConfigError: a field asks for what the medium has not, the model cannot be found, or what
             reads clips is not installed.
     """
-    card = checkpoint_of(recipe).card
-    of_clips = card is not None and card.frames is not None
+    of_clips = checkpoint_of(recipe).frames is not None
     medium = recipe.medium or ("clip" if of_clips else _found(recipe, url))
-    given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
-    Recipe.of(given | {"medium": medium})
+    recipe.check_medium(medium)
     if medium == "clip":
         pyav()
         return recipe.model_copy(update={"medium": medium})

@@ -157,7 +157,6 @@ ADDED: dict[str, dict[str, tuple[str, str]]] = {
 """The columns that a job adds for its judges and the recipe's to_class, and one of clips for its
 medium."""
 
-
 _BEHIND = {
     "to_label": "condition",
     "medium": "copy",

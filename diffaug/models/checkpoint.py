@@ -78,6 +78,11 @@ class Checkpoint:
         """The model's card, if its README has one."""
         return read_card(self.folder)
 
+    @property
+    def frames(self) -> int | None:
+        """How many frames of a clip the model takes, by its card; None: it takes pictures."""
+        return self.card.frames if self.card else None
+
     def part(self, name: str) -> Path:
         """The folder of a component: its own, or in the oldest pipelines the model's folder."""
         return self.folder if is_flat(self.folder, self.index) else self.folder / name

@@ -129,5 +129,4 @@ def read_denoiser(checkpoint: Checkpoint, device: str, dtype: str) -> Denoiser:
             f"here; only {' and '.join(_UNET2D)} can. To augment with it, use diffaug.augment or "
             "`diffaug augment`"
         )
-    frames = checkpoint.card.frames if checkpoint.card else None
-    return unet2d.read(checkpoint, device, dtype, unet2d.channels_of(frames))
+    return unet2d.read(checkpoint, device, dtype, unet2d.channels_of(checkpoint.frames))

@@ -94,9 +94,9 @@ class DiffusionModel(nn.Module):
                 "diffaug.augment, or its teacher"
             )
         names = checkpoint.card.classes if checkpoint.card else ()
-        frames = checkpoint.card.frames if checkpoint.card else None
         execution = Execution.choose(dtype=dtype, device=device)
-        return cls(read_denoiser(checkpoint, execution.device, execution.dtype), names, frames)
+        denoiser = read_denoiser(checkpoint, execution.device, execution.dtype)
+        return cls(denoiser, names, checkpoint.frames)
 
     def save_pretrained(self, folder: str | Path, readme: str = "") -> None:
         """Write a folder that diffusers' `DDPMPipeline` and `--model` load, in the network's dtype.

@@ -82,7 +82,7 @@ def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Re
     checkpoint = checkpoint or checkpoint_of(recipe)
     fields = suggestion_for(recipe, checkpoint).fields
     update = {name: getattr(recipe, name) for name in unset} | {**fields}
-    if shares and (checkpoint.card is None or checkpoint.card.frames is None):
+    if shares and checkpoint.frames is None:
         update["noise_time"] = "shared"
     return recipe.model_copy(update=update) if update else recipe
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from diffaug.clips.arrays import RATE, clip_of_array
+from diffaug.clips.arrays import clip_of_array
 from diffaug.clips.clip import Clip
 from diffaug.clips.encode import encode_clip
 from diffaug.clips.medium import Clips
@@ -50,8 +49,7 @@ def to_clip(given: Any, recipe: Recipe) -> Clip:
             "a clip must be the bytes of a file, a tensor (T, C, H, W), an array (T, H, W, C) or a "
             f"list of pictures, got {type(given).__name__}"
         )
-    rate = Fraction(recipe.fps) if recipe.fps else Fraction(RATE)
-    return clip_of_array(frames, rate, medium.selection)
+    return clip_of_array(frames, medium.selection)
 
 
 def _checked(given: NDArray[Any]) -> NDArray[np.uint8]:
@@ -75,15 +73,10 @@ def clip_like(result: Clip, given: Any, recipe: Recipe) -> Any:
         return encode_clip(result, recipe.format_for(jpeg=False))
     if isinstance(given, Tensor):
         grey = given.shape[1] == 1
-        frames = _array(result, "L" if grey else "RGB")
+        frames = result.array("L" if grey else "RGB")
         tensor = torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous().to(given.device)
         return (tensor.float() / 255).to(given.dtype) if given.is_floating_point() else tensor
     if isinstance(given, np.ndarray):
-        return _array(result, "L" if given.shape[3] == 1 else "RGB")
+        return result.array("L" if given.shape[3] == 1 else "RGB")
     mode = "L" if all(frame.mode == "L" for frame in given) else "RGB"
     return [frame.convert(mode) for frame in result.frames]
-
-
-def _array(clip: Clip, mode: str) -> NDArray[np.uint8]:
-    frames = np.stack([np.asarray(frame.convert(mode)) for frame in clip.frames])
-    return frames[..., None] if frames.ndim == 3 else frames

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from diffaug.clips.clip import clip_sha256
 from diffaug.clips.containers import pyav
+from diffaug.clips.medium import medium_of
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.editor import Draft, Editor, Finish, Source, sample_id
@@ -24,9 +24,10 @@ from diffaug.models.classes import Named, compare
 from diffaug.online.cache import Cache
 from diffaug.online.clips import clip_like, to_clip
 from diffaug.online.images import like, to_pil
-from diffaug.pictures.codec import picture, pixel_sha256
+from diffaug.pictures.codec import Decoded, picture, pixel_sha256
 from diffaug.pictures.detail import LIFT
 from diffaug.pictures.losses import warn
+from diffaug.pictures.medium import Value
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label
 
@@ -153,10 +154,7 @@ class Engine:
 
     def _source(self, one: Given[T]) -> Source:
         mask = None if one.mask is None else picture(to_pil(one.mask, "masks")).stored
-        if self._recipe.medium == "clip":
-            clip = to_clip(one.image, self._recipe)
-            return Source(image=clip, stored=clip, label=one.label, key=one.key, mask=mask)
-        found = picture(to_pil(one.image), self._recipe.background)
+        found = _decoded(one.image, self._recipe)
         return Source(
             image=found.shown,
             stored=found.stored,
@@ -219,11 +217,16 @@ def is_drawn(image: Given[T], recipe: Recipe, copy: int, p: float) -> bool:
     if p in (0, 1):
         return p == 1
     with naming(image.name):
-        if recipe.medium == "clip":
-            pixels = clip_sha256(to_clip(image.image, recipe))
-        else:
-            pixels = pixel_sha256(picture(to_pil(image.image)).stored)
+        pixels = medium_of(recipe).digest(_decoded(image.image, recipe).stored)
     return SampleRandom(recipe.seed, pixels, copy).chance() < p
+
+
+def _decoded(given: Any, recipe: Recipe) -> Decoded[Value]:
+    """The clip or the image in what a caller gave."""
+    if recipe.medium != "clip":
+        return picture(to_pil(given), recipe.background)
+    clip = to_clip(given, recipe)
+    return Decoded(clip, clip)
 
 
 def cache_key(

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from diffaug.errors import ConfigError
-from diffaug.extensions import ANIMATED
 from diffaug.recipe.checks import check_fps, check_noise_time, check_window
-from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS, ShardFields
+from diffaug.recipe.fields import ShardFields
 
 __all__ = ["ClipFields"]
 
@@ -58,9 +57,7 @@ class ClipFields(ShardFields):
     @property
     def sample_keys(self) -> tuple[str, ...]:
         """The members that hold the sample, by preference."""
-        if self.medium == "clip" and self.image_key == DEFAULT_IMAGE_KEYS:
-            return ANIMATED
-        return self.image_key
+        return self.clip_keys if self.medium == "clip" else self.image_key
 
     def refuse_clips(self, where: str) -> None:
         """Refuse clips where only images are taken.
@@ -76,5 +73,13 @@ class ClipFields(ShardFields):
                 f"medium=clip: {where} takes images only; clips are augmented by diffaug augment, "
                 "and by Augmenter and Augment in a loader"
             )
+        self.check_medium("image")
+
+    def check_medium(self, medium: str) -> None:
+        """Check the fields that were given as those of a recipe with this medium.
+
+        Raises:
+            ConfigError: one asks for what the medium has not.
+        """
         given = {name: getattr(self, name) for name in self.model_fields_set}
-        self.of(given | {"medium": "image"})
+        self.of(given | {"medium": medium})

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from diffaug.extensions import MADE_CLIPS
+
 if TYPE_CHECKING:
     from diffaug.recipe.recipe import Recipe
 
@@ -27,7 +29,7 @@ def _eta(recipe: Recipe) -> Iterator[str]:
 
 
 def _medium(recipe: Recipe) -> Iterator[str]:
-    of_clips = recipe.format in ("mp4", "apng", "webm")
+    of_clips = recipe.format in MADE_CLIPS
     if recipe.medium == "clip" and not of_clips and recipe.format != "auto":
         yield f"format={recipe.format} is for images: clips are stored as mp4, apng or webm"
     if recipe.medium != "image":

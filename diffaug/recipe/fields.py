@@ -186,6 +186,11 @@ class ShardFields(Fields):
         "or black where the file stores greys",
     )
 
+    @property
+    def clip_keys(self) -> tuple[str, ...]:
+        """The members that hold a clip, by preference: by default all that can."""
+        return extensions.ANIMATED if self.image_key == DEFAULT_IMAGE_KEYS else self.image_key
+
     @field_validator("image_key")
     @classmethod
     def _of_today(cls, keys: tuple[str, ...]) -> tuple[str, ...]:

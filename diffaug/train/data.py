@@ -19,10 +19,8 @@ from diffaug import storage
 from diffaug.clips.clip import Selection
 from diffaug.clips.decode import decode_clip
 from diffaug.errors import ConfigError, DefectError
-from diffaug.extensions import ANIMATED
 from diffaug.pictures.codec import decode
 from diffaug.pictures.fit import Fit
-from diffaug.recipe.fields import DEFAULT_IMAGE_KEYS
 from diffaug.shards import Sample, read_samples
 from diffaug.shards.census import Census
 from diffaug.shards.reading import Reading
@@ -199,8 +197,7 @@ def _reading(recipe: LoopRecipe) -> Reading:
 
 
 def _keys(recipe: LoopRecipe) -> tuple[str, ...]:
-    of_clips = recipe.clip_length is not None and recipe.image_key == DEFAULT_IMAGE_KEYS
-    return ANIMATED if of_clips else recipe.image_key
+    return recipe.image_key if recipe.clip_length is None else recipe.clip_keys
 
 
 def _decode(sample: Sample, recipe: LoopRecipe) -> tuple[Image.Image, ...]:

@@ -64,7 +64,7 @@ def settled(recipe: DistillRecipe, dtype: str | None, device: str | None) -> Dis
             f"teacher {recipe.teacher}: it is a student itself, taught at few times: give its "
             "teacher"
         )
-    if checkpoint.card is not None and checkpoint.card.frames is not None:
+    if checkpoint.frames is not None:
         raise ConfigError(f"teacher {recipe.teacher}: it takes clips, and students take pictures")
     model = load_model(checkpoint, Execution.choose(recipe.batch_size, dtype, device))
     denoiser, (channels, height, width) = model.denoiser, model.shape

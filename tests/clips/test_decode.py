@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +12,19 @@ from PIL import Image
 from diffaug.clips.clip import MOST_PIXELS, Clip, Selection, Shown, clip_of, clip_sha256
 from diffaug.clips.decode import decode_clip
 from diffaug.errors import DefectError
-from tests.support.clips import Frames, animated, container, decoded, moving, npy
+from tests.support.clips import (
+    Frames,
+    a_million,
+    animated,
+    container,
+    decoded,
+    half,
+    moving,
+    no_frames,
+    npy,
+    only_sound,
+    turned,
+)
 
 MOST = 1_000_000
 EVERY = Selection()
@@ -84,13 +95,9 @@ def test_greys_are_grey_unless_a_frame_has_colour() -> None:
 
 
 def test_a_turned_file_is_turned_upright() -> None:
-    data = bytearray(container(moving()))
-    matrix = data.index(b"tkhd") + 44  # ISO/IEC 14496-12, 8.3.2
-    quarter = [0, 0x00010000, 0, -0x00010000, 0, 0, 0, 0, 0x40000000]
-    data[matrix : matrix + 36] = b"".join(one.to_bytes(4, "big", signed=True) for one in quarter)
-    turned = frames_of(read(bytes(data)))
-    assert turned.shape == (6, 48, 40, 3)  # the matrix of a phone held upright: clockwise
-    np.testing.assert_array_equal(turned, np.rot90(moving(), -1, axes=(1, 2)))
+    upright = frames_of(read(turned(container(moving()))))
+    assert upright.shape == (6, 48, 40, 3)
+    np.testing.assert_array_equal(upright, np.rot90(moving(), -1, axes=(1, 2)))
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv444p", "yuv422p"])
@@ -175,30 +182,6 @@ def refused(data: bytes, selection: Selection = EVERY, most: int = MOST) -> Defe
     return caught.value
 
 
-def only_sound() -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as file:
-        voice = file.add_stream("aac", rate=8000)
-        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
-        quiet.sample_rate = 8000
-        file.mux(voice.encode(quiet))
-        file.mux(voice.encode())
-    return buffer.getvalue()
-
-
-def no_frames() -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="matroska") as file:
-        stream = file.add_stream("ffv1", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 48, 40, "bgr0"
-        file.start_encoding()
-    return buffer.getvalue()
-
-
-def half(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
 @pytest.mark.parametrize(
     ("data", "code", "said"),
     [
@@ -242,14 +225,8 @@ def test_a_frame_that_is_too_large_is_not_decoded() -> None:
         assert "48x40 pixels, more than max_pixels=1000" in defect.reason
 
 
-def declared(frames: int) -> bytes:
-    """An array of 4,000 bytes that declares as many frames of 512x512."""
-    data = npy(np.zeros((1, 512, 512, 3), np.uint8))[:4000]
-    return data.replace(b"(1, 512, 512, 3)", f"({frames}, 512, 512, 3)".encode())
-
-
 def test_a_million_frames_are_not_decoded() -> None:
-    defect = refused(declared(10**6))
+    defect = refused(a_million())
     assert defect.code == "too_long"
     assert f"more than {MOST_PIXELS // 512**2} frames of 512x512" in defect.reason
 
@@ -261,7 +238,7 @@ def test_a_dimension_below_one_is_refused() -> None:
 
 
 def test_only_what_is_taken_of_an_array_is_read() -> None:
-    assert refused(declared(10**6), Selection(frames=2)).code == "truncated_clip"
+    assert refused(a_million(), Selection(frames=2)).code == "truncated_clip"
     cut = npy(moving())[: 128 + 2 * 40 * 48 * 3]
     np.testing.assert_array_equal(frames_of(read(cut, Selection(frames=2))), moving()[:2])
 

@@ -29,9 +29,8 @@ from diffaug.output.run import the_run
 from diffaug.output.select import picked_rows
 from diffaug.shards import read_samples
 from tests.conftest import Cli
-from tests.support.clips import Frames, animated, container, decoded, moving, npy, write_clips
+from tests.support.clips import Frames, container, decoded, moving, write_clips
 from tests.support.forks import Forks
-from tests.support.hostile import png, write_files
 from tests.support.jobs import (
     GREY,
     augmented,
@@ -196,42 +195,6 @@ def test_frames_that_are_alike_stay_alike_where_noise_is_shared(tmp_path: Path) 
         assert all(np.array_equal(first, other) for other in others) is alike
 
 
-@pytest.mark.parametrize(
-    ("extension", "data"),
-    [
-        ("gif", animated(moving(), "GIF")),
-        ("apng", animated(moving(), "PNG")),
-        ("npy", npy(moving())),
-    ],
-)
-def test_animations_are_clips_only_if_the_recipe_says_so(
-    extension: str, data: bytes, tmp_path: Path
-) -> None:
-    tar = write_clips(tmp_path / "clips.tar", {"a": data}, extension)
-    rows = augmented([tar], tmp_path / "clips", medium="clip", format="apng")
-    assert rows["output_frames"].tolist() == [6]
-    assert rows["output_member"].tolist() == ["a-a0.apng"]
-    if extension != "npy":
-        still = augmented([tar], tmp_path / "images")
-        assert "frames" not in still
-        assert still["output_member"].tolist() == ["a-a0.png"]
-
-
-def test_a_sample_with_a_picture_and_a_video_is_a_picture(tmp_path: Path) -> None:
-    tar = write_files(tmp_path / "both.tar", [("a.png", png(0)), ("a.mp4", CLIPS["a"])])
-    rows = augmented([tar], tmp_path / "out")
-    assert rows["source_member"].tolist() == ["a.png"]
-    assert the_run(str(tmp_path / "out")).schema_version == 1
-    assert '"medium"' not in (tmp_path / "out/run.json").read_text()
-
-
-def test_a_video_among_pictures_says_what_to_do(tmp_path: Path) -> None:
-    files = [("a.png", png(0)), ("b.mp4", CLIPS["a"]), ("b.cls", b"1")]
-    rows = augmented([write_files(tmp_path / "mixed.tar", files)], tmp_path / "out")
-    assert rows["status"].tolist() == ["ok", "failed"]
-    assert "If its clip is meant, give medium=clip" in rows["reason"].tolist()[1]
-
-
 def test_which_frames_are_taken_is_on_record(source: Path, tmp_path: Path) -> None:
     rows = augmented([source], tmp_path, window="0.05:0.35", fps="20", frames=4, strength=0.2)
     made = rows[(rows["status"] == "ok") & (rows["source_key"] == "b")].iloc[0]
@@ -249,33 +212,6 @@ def test_a_job_of_clips_goes_on_and_refuses_another_recipe(
         planned([source], output, **FIELDS, noise_time="independent")
     with pytest.raises(ConfigError, match="medium"):
         planned([source], output, **FIELDS, medium="image")
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"medium": "image", "fps": 5}, "fps is for clips, and these are images"),
-        ({"medium": "image", "format": "mp4"}, "format=mp4 is for clips"),
-        ({"medium": "clip", "format": "png"}, "format=png is for images"),
-        ({"noise_time": "own"}, "noise_time must be shared, independent or mixed:RHO"),
-        ({"window": "3:1"}, "window must be begin:end in seconds"),
-        ({"fps": "0"}, "fps must be a number above 0"),
-        ({"medium": "image", "filters": "flicker < 2"}, "no score score_flicker"),
-    ],
-)
-def test_what_contradicts_itself_is_refused(fields: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        diffaug.Recipe.of(fields)
-
-
-def test_fields_of_clips_are_refused_for_pictures(tmp_path: Path) -> None:
-    tar = write_files(tmp_path / "one.tar", [("a.png", png(0))])
-    for fields, said in (
-        ({"frames": 3}, "frames is for clips"),
-        ({"filters": "flicker < 2"}, "flicker"),
-    ):
-        with pytest.raises(ConfigError, match=said):
-            planned([tar], tmp_path / "out", **fields)
 
 
 def test_what_reads_and_writes_clips_is_on_record(output: Path, source: Path) -> None:
@@ -299,14 +235,6 @@ def test_a_clip_that_cannot_be_stored_is_a_failed_row(
     assert set(rows["status"]) == {"failed"}
     assert "cannot be stored as mp4" in " ".join(rows["reason"])
     assert differences(tmp_path) == []
-
-
-def test_images_go_on_as_images(tmp_path: Path) -> None:
-    tar = write_files(tmp_path / "one.tar", [("a.png", png(0))])
-    planned([tar], tmp_path / "out", medium="image")
-    assert '"medium"' not in (tmp_path / "out/run.json").read_text()
-    planned([tar], tmp_path / "out", medium="image")
-    planned([tar], tmp_path / "out")
 
 
 def test_an_output_of_clips_is_exported(output: Path, cli: Cli) -> None:

@@ -17,45 +17,24 @@ import pandas as pd
 from PIL import Image
 
 from tests.conftest import ROOT
-from tests.support.clips import animated, container, moving, npy, write_clips
+from tests.support.clips import (
+    a_million,
+    animated,
+    container,
+    half,
+    moving,
+    no_frames,
+    npy,
+    only_sound,
+    turned,
+    write_clips,
+)
 from tests.support.jobs import augmented
 
 PAGE = ROOT / "docs/clips.md"
 BEGIN, END = "<!-- hostile -->\n", "<!-- /hostile -->\n"
 CASES: dict[str, tuple[str, bytes]] = {}
 """Of each clip: what it is, and its bytes."""
-
-TURNED = b"".join(
-    one.to_bytes(4, "big", signed=True)
-    for one in (0, 0x00010000, 0, -0x00010000, 0, 0, 0, 0, 0x40000000)
-)
-"""The matrix of a phone held upright: to be shown turned by a quarter, clockwise."""
-
-
-def turned(data: bytes) -> bytes:
-    """An MP4 that is to be shown turned: ISO/IEC 14496-12, 8.3.2."""
-    matrix = data.index(b"tkhd") + 44
-    return data[:matrix] + TURNED + data[matrix + 36 :]
-
-
-def only_sound() -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as file:
-        voice = file.add_stream("aac", rate=8000)
-        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
-        quiet.sample_rate = 8000
-        file.mux(voice.encode(quiet))
-        file.mux(voice.encode())
-    return buffer.getvalue()
-
-
-def no_frames() -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="matroska") as file:
-        stream = file.add_stream("ffv1", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 48, 40, "bgr0"
-        file.start_encoding()
-    return buffer.getvalue()
 
 
 def without_first_frame(data: bytes) -> bytes:
@@ -68,16 +47,6 @@ def without_first_frame(data: bytes) -> bytes:
                 packet.stream = stream
                 file.mux(packet)
     return buffer.getvalue()
-
-
-def half(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
-def a_million(frames: int = 10**6) -> bytes:
-    """An array of 4 kB that declares as many frames of 512x512."""
-    data = npy(np.zeros((1, 512, 512, 3), np.uint8))[:4000]
-    return data.replace(b"(1, 512, 512, 3)", f"({frames}, 512, 512, 3)".encode())
 
 
 def declares_a_million() -> bytes:

@@ -16,7 +16,7 @@ from diffaug.clips.clip import Clip
 from diffaug.clips.medium import medium_of
 from diffaug.errors import ConfigError, DefectError
 from diffaug.pictures.codec import encode
-from diffaug.pictures.medium import Value
+from diffaug.pictures.medium import Medium, Value
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, ShardWriter, read_samples
 from diffaug.shards.census import Census
@@ -177,7 +177,7 @@ def each_picture(
         OSError: a shard cannot be read.
     """
     reading = replace(Reading.of(recipe), mask_key=None, carry=(), needs_label=True)
-    census = Census(reading)
+    census, medium = Census(reading), medium_of(recipe)
     for url in urls:
         with storage.open_read(url) as stream:
             if left_out is None:
@@ -186,16 +186,15 @@ def each_picture(
                 samples = census.of(url).samples(stream)
             for sample in samples:
                 try:
-                    yield _picture(sample, reading, recipe)
+                    yield _picture(sample, reading, recipe, medium)
                 except DefectError as defect:
                     if left_out is not None:
                         name = f"{storage.public_url(url)} {sample.key or ''}".rstrip()
                         left_out.add(f"{name}: {defect.reason}")
 
 
-def _picture(sample: Sample, reading: Reading, recipe: Recipe) -> Picture:
-    medium, data = medium_of(recipe), reading.image(sample).data
-    image = medium.read(data, recipe.max_pixels, recipe.background).shown
+def _picture(sample: Sample, reading: Reading, recipe: Recipe, medium: Medium[Value]) -> Picture:
+    image = medium.read(reading.image(sample).data, recipe.max_pixels, recipe.background).shown
     label, text = reading.class_number(sample), sample.members.get(TEXT)
     text_bytes = None if text is None else text.data
     return Picture(image, label, text_bytes, medium.digest(image), sample.key or "")
@@ -220,7 +219,7 @@ def _file(key: str, image: Value, mode: str) -> tuple[str, bytes]:
     if not isinstance(image, Clip):
         return f"{key}.png", encode(image, "png")
     stored = io.BytesIO()
-    np.save(stored, np.stack([as_array(frame, mode) for frame in image.frames]))
+    np.save(stored, image.array(mode))
     return f"{key}.npy", stored.getvalue()
 
 

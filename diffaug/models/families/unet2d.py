@@ -119,7 +119,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     Raises:
         ConfigError: as for `read`.
     """
-    frames = checkpoint.card.frames if checkpoint.card else None
+    frames = checkpoint.frames
     return Pretrained.of_pictures(load_denoiser(checkpoint, execution, channels_of(frames)), frames)
 
 
