@@ -8,6 +8,7 @@ __all__ = [
     "FIRST",
     "MADE",
     "MADE_CLIPS",
+    "MEDIA_TYPES",
     "READ",
     "USUAL",
     "is_picture",
@@ -38,6 +39,16 @@ MADE = ("png", "jpg", "webp")
 
 MADE_CLIPS = ("mp4", "apng", "webm")
 """Those of results that are clips."""
+
+MEDIA_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "apng": "image/apng",
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+}
+"""Of results, over HTTP."""
 
 _NOT_READ = {
     *("heic", "heif", "hif", "jxl", "jxr", "svg", "psd", "tga", "exr", "hdr", "ico", "pcx"),

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.clips.clip import Clip, Selection, clip_sha256
+from diffaug.clips.clip import MOST_PIXELS, Clip, Selection, clip_sha256
 from diffaug.clips.decode import decode_clip
 from diffaug.clips.encode import encode_clip
 from diffaug.clips.fit import ClipFit
 from diffaug.clips.measures import clip_scores
 from diffaug.errors import DefectError
+from diffaug.extensions import MADE_CLIPS
 from diffaug.manifest.part import Row
 from diffaug.pictures.codec import Decoded, decode_mask
 from diffaug.pictures.colour import Transparency
@@ -35,7 +36,7 @@ class Clips:
         selection: which frames of a file make the clip.
     """
 
-    name = "clip"
+    name, offered = "clip", MADE_CLIPS
 
     def __init__(self, selection: Selection) -> None:
         self.selection = selection
@@ -51,6 +52,14 @@ class Clips:
                 frames=recipe.frames,
             )
         )
+
+    def declared(self, data: bytes, max_pixels: int) -> int:
+        """See `Medium`. What files say of it need not be so."""
+        return MOST_PIXELS
+
+    def pixels(self, x: Clip) -> int:
+        """See `Medium`."""
+        return len(x.frames) * x.size[0] * x.size[1]
 
     def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[Clip]:
         """See `Medium`. What is transparent is seen over the background, and stays opaque."""

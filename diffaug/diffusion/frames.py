@@ -19,7 +19,7 @@ from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.diffusion.steps import Finished, Steps
 
-__all__ = ["FrameByFrame", "clip_noise", "correlation_of"]
+__all__ = ["FrameByFrame", "clip_noise", "correlation_of", "frames_of"]
 
 T = TypeVar("T")
 
@@ -63,6 +63,16 @@ def clip_noise(
     own *= np.float32(np.sqrt(1 - correlation))
     own += np.float32(np.sqrt(correlation)) * shared
     return own
+
+
+def frames_of(edit: Edit) -> Iterator[Edit]:
+    """The edit of each frame, where a model of pictures edits a clip; else the edit itself."""
+    if edit.frames is None:
+        yield edit
+        return
+    assert edit.x_0 is not None
+    for x_0, noise in zip(edit.x_0, edit.noise, strict=True):
+        yield replace(edit, x_0=x_0, noise=noise, frames=None)
 
 
 @dataclass(slots=True, eq=False)
@@ -110,8 +120,5 @@ def _each_frame(
         if edit is None:
             yield _Part(tag, is_last=True), None
             continue
-        assert edit.frames is not None
-        assert edit.x_0 is not None
-        for frame in range(edit.frames):
-            one = replace(edit, x_0=edit.x_0[frame], noise=edit.noise[frame], frames=None)
-            yield _Part(tag, is_last=frame + 1 == edit.frames), one
+        for number, one in enumerate(frames_of(edit), start=1):
+            yield _Part(tag, is_last=number == edit.frames), one

@@ -1,4 +1,4 @@
-"""`augment`: one image or a batch, in memory."""
+"""`augment`: one image or clip, or a batch, in memory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
+from diffaug.online.clips import as_clips
 from diffaug.online.engine import Engine, Given
 from diffaug.online.images import not_pictures
 from diffaug.recipe import Recipe
@@ -29,12 +31,14 @@ def augment(
     dtype: str | None = None,
     device: str | None = None,
 ) -> Any:
-    """Noise and reconstruct images (SDEdit, Meng et al. 2022), as a job with this recipe would.
+    """Noise and reconstruct images or clips (SDEdit, Meng et al. 2022), as a job would.
 
     Args:
         images: a PIL image, a tensor (C, H, W), or a batch: a list of either, or a tensor
             (B, C, H, W). C is 1 or 3. Tensors are uint8 in [0, 255], or floating point in
-            [0, 1], which are rounded to 8 bits.
+            [0, 1], which are rounded to 8 bits. With medium=clip, a clip as `Augmenter` takes it
+            (bytes, a tensor (T, C, H, W), an array (T, H, W, C), or a list of pictures), or a
+            batch: a list of such clips, a tensor (B, T, C, H, W) or an array (B, T, H, W, C).
         recipe: what to do to each image, or a dict of its fields.
         labels: the classes, one for a single image, else one per image: integers, or words, which
             become a prompt's {label_text}. Required if the recipe's condition or prompt uses them.
@@ -43,9 +47,9 @@ def augment(
         device: cpu, cuda or cuda:N; by default cuda if available.
 
     Returns:
-        The images, augmented, in the form they were given: PIL for PIL, tensors of the same dtype
-        for tensors, a batch tensor for a batch tensor. With `copies` above 1, each image becomes a
-        list of its copies.
+        The images or clips, augmented, in the form they were given: PIL for PIL, tensors of the
+        same dtype for tensors, a batch tensor for a batch tensor. With `copies` above 1, each
+        becomes a list of its copies.
 
     Raises:
         ConfigError: the recipe cannot be run here.
@@ -55,21 +59,27 @@ def augment(
         ValueError: a tensor has another shape or range.
     """
     recipe = Recipe.taken(recipe)
-    recipe.refuse_clips("diffaug.augment")
     if recipe.mask_key is not None:
         raise ConfigError("mask_key: bare images have no members: use Augmenter, or leave it out")
     engine = Engine(recipe, Execution.choose(batch_size, dtype, device))
-    batch, single = _as_list(images)
-    known = _labels(labels, len(batch))
+    what = recipe.medium or "image"
+    batch, single = as_clips(images) if what == "clip" else _as_list(images)
+    given = _given(what, batch, _labels(labels, what, len(batch)))
     results: list[list[Any]] = [[] for _ in batch]
-    for position, _, result in engine.run(_given(batch, known), range(recipe.copies)):
+    for position, _, result in engine.run(given, range(recipe.copies)):
         results[position].append(result)
     if recipe.copies > 1:
         return results[0] if single else results
     flat = [copies[0] for copies in results]
     if single:
         return flat[0]
-    return torch.stack(flat) if isinstance(images, Tensor) and flat else (flat or images)
+    if isinstance(images, (Tensor, np.ndarray)):
+        return _stacked(flat) if flat else images
+    return flat
+
+
+def _stacked(results: list[Any]) -> Any:
+    return np.stack(results) if isinstance(results[0], np.ndarray) else torch.stack(results)
 
 
 def _as_list(images: Any) -> tuple[list[Any], bool]:
@@ -83,7 +93,7 @@ def _as_list(images: Any) -> tuple[list[Any], bool]:
     raise not_pictures(images)
 
 
-def _labels(labels: Any, count: int) -> list[Label]:
+def _labels(labels: Any, what: str, count: int) -> list[Label]:
     if labels is None:
         return [Label()] * count
     if isinstance(labels, Tensor):
@@ -92,13 +102,13 @@ def _labels(labels: Any, count: int) -> list[Label]:
         raise TypeError(f"labels must be a class or a list of them, got {type(labels).__name__}")
     given = [labels] if isinstance(labels, (Integral, str)) else list(labels)
     if len(given) != count:
-        raise ValueError(f"{count} images need {count} labels, got {len(given)}")
+        raise ValueError(f"{count} {what}s need {count} labels, got {len(given)}")
     try:
         return list(map(label_of, given))
     except TypeError:
         raise TypeError(f"labels must be whole numbers or words, got {given!r}") from None
 
 
-def _given(batch: list[Any], labels: list[Label]) -> Iterator[Given[int]]:
-    for position, (image, label) in enumerate(zip(batch, labels, strict=True)):
-        yield Given(position, f"image {position}", image, label)
+def _given(what: str, batch: list[Any], labels: list[Label]) -> Iterator[Given[int]]:
+    for position, (one, label) in enumerate(zip(batch, labels, strict=True)):
+        yield Given(position, f"{what} {position}", one, label)

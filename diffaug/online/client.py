@@ -13,16 +13,20 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from diffaug.clips.containers import pyav
+from diffaug.clips.medium import Clips
 from diffaug.errors import ConfigError, DiffaugError, require_extra
 from diffaug.execution import Execution
+from diffaug.extensions import MEDIA_TYPES
 from diffaug.models import Checkpoint, checkpoint_of
 from diffaug.models.card import is_shipped
 from diffaug.online.address import Address, addresses
+from diffaug.online.clips import clip_like, pack_clip
 from diffaug.online.crew import Crew
 from diffaug.online.engine import Engine, Given, naming
 from diffaug.online.images import like, to_pil
 from diffaug.online.offer import Wanted
-from diffaug.online.wire import Packed, pack
+from diffaug.online.wire import Packed, pack, unpack
 from diffaug.recipe import Recipe
 from diffaug.recipe.prompts import named_by
 from diffaug.storage import local_path
@@ -77,7 +81,10 @@ class Remote:
             ConfigError: something of it cannot be, or httpx is not installed.
         """
         require_extra("augmenting by a server", "remote", "httpx")
-        recipe.refuse_clips("a server")
+        if recipe.medium == "clip":
+            pyav()  # says what to install
+        else:
+            recipe.check_medium("image")
         if recipe.mask_key is not None:
             raise ConfigError(
                 "mask_key: a picture goes to a server alone, without its mask: leave it out, or "
@@ -115,18 +122,40 @@ class Remote:
 
 
 class _Picture(Generic[T]):
-    """An image on its way: converted once, for all its copies, by the first thread to need it."""
+    """An image or clip on its way: converted once for all its copies, by the first thread to need
+    it."""
 
-    def __init__(self, given: Given[T], background: str | None) -> None:
-        self.given, self._background = given, background
+    def __init__(self, given: Given[T], recipe: Recipe) -> None:
+        self.given, self._recipe = given, recipe
         self._packed: Packed | None = None
         self._lock = threading.Lock()
 
     def packed(self) -> Packed:
         with self._lock:
             if self._packed is None:
-                self._packed = pack(to_pil(self.given.image), self._background)
+                image, recipe = self.given.image, self._recipe
+                if recipe.medium == "clip":
+                    self._packed = pack_clip(image, recipe)
+                else:
+                    self._packed = pack(to_pil(image), recipe.background)
             return self._packed
+
+    @property
+    def accept(self) -> str:
+        """The media type of the answer: a file's copy is a file as the recipe stores it."""
+        if self._recipe.medium != "clip":
+            return MEDIA_TYPES["png"]
+        is_file = isinstance(self.given.image, (bytes, bytearray))
+        return MEDIA_TYPES[self._recipe.format_for(jpeg=False) if is_file else "apng"]
+
+    def like(self, answer: bytes) -> Any:
+        """The copy in an answer, in the form of what was given."""
+        given, recipe = self.given.image, self._recipe
+        if recipe.medium != "clip":
+            return like(unpack(answer), given)
+        if isinstance(given, (bytes, bytearray)):
+            return answer
+        return clip_like(Clips.of(recipe).read_back(answer, recipe.max_pixels), given, recipe)
 
 
 class _GivenUpError(DiffaugError):
@@ -164,7 +193,7 @@ class RemoteEngine:
             DefectError: an image or its condition is unusable; the message names it.
             UnansweredError: no server answered for too long, and there is no fallback.
         """
-        pictures = (_Picture(one, self._recipe.background) for one in images)
+        pictures = (_Picture(one, self._recipe) for one in images)
         asked = ((picture, copy) for picture in pictures for copy in copies)
         under_way: deque[tuple[_Picture[T], int, Future[Any]]] = deque()
         wanted = self._wanted()
@@ -202,7 +231,7 @@ class RemoteEngine:
             servers = self._servers(self._wanted())
             self._kept[process] = servers
             weakref.finalize(self, servers.close)
-        return self._made(self._kept[process], _Picture(image, self._recipe.background), copy)
+        return self._made(self._kept[process], _Picture(image, self._recipe), copy)
 
     def _wanted(self) -> Wanted:
         """What the servers must agree on, in all passes of this process."""
@@ -227,8 +256,9 @@ class RemoteEngine:
             packed = picture.packed()
             values = {"label": given.label.number, "label_text": given.label.text, "key": given.key}
             query = {name: str(values[name]) for name in self._sent if values[name] is not None}
-            request = Request(packed, query | {"copy": str(copy)}, f"{packed.pixels} {copy}")
-            return like(servers.ask(request), given.image)
+            query |= {"copy": str(copy)}
+            request = Request(packed, picture.accept, query, f"{packed.pixels} {copy}")
+            return picture.like(servers.ask(request))
 
     def _first(self, under_way: deque[tuple[_Picture[T], int, Future[Any]]]) -> tuple[T, int, Any]:
         """The oldest request's result, once it is there; the request stays listed until then."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +18,11 @@ from diffaug.clips.clip import Clip
 from diffaug.clips.encode import encode_clip
 from diffaug.clips.medium import Clips
 from diffaug.online.images import to_pil
+from diffaug.online.wire import Packed
 from diffaug.pictures.codec import picture
 from diffaug.recipe import Recipe
 
-__all__ = ["clip_like", "to_clip"]
+__all__ = ["as_clips", "clip_like", "pack_clip", "to_clip"]
 
 
 def to_clip(given: Any, recipe: Recipe) -> Clip:
@@ -38,18 +41,36 @@ def to_clip(given: Any, recipe: Recipe) -> Clip:
     medium = Clips.of(recipe)
     if isinstance(given, (bytes, bytearray)):
         return medium.read(bytes(given), recipe.max_pixels, recipe.background).shown
+    return clip_of_array(_array(given, recipe.background), medium.selection)
+
+
+def pack_clip(given: Any, recipe: Recipe) -> Packed:
+    """A clip as a file that loses nothing, from which a server makes the clip that `to_clip` does.
+
+    Raises:
+        TypeError: see `to_clip`.
+        ValueError: see there.
+    """
+    data = given
+    if not isinstance(given, (bytes, bytearray)):
+        buffer = io.BytesIO()
+        np.save(buffer, _array(given, recipe.background))
+        data = buffer.getvalue()
+    return Packed(bytes(data), "application/octet-stream", hashlib.sha256(data).hexdigest())
+
+
+def _array(given: Any, background: str | None) -> NDArray[np.uint8]:
+    """The frames of what is no file: (T, H, W, C)."""
     if isinstance(given, np.ndarray):
-        frames = _checked(given)
-    elif isinstance(given, Tensor) and given.ndim == 4:
-        frames = _stacked([to_pil(frame, "frames") for frame in given], None)
-    elif isinstance(given, Sequence) and not isinstance(given, str) and given:
-        frames = _stacked([to_pil(frame, "frames") for frame in given], recipe.background)
-    else:
-        raise TypeError(
-            "a clip must be the bytes of a file, a tensor (T, C, H, W), an array (T, H, W, C) or a "
-            f"list of pictures, got {type(given).__name__}"
-        )
-    return clip_of_array(frames, medium.selection)
+        return _checked(given)
+    if isinstance(given, Tensor) and given.ndim == 4:
+        return _stacked([to_pil(frame, "frames") for frame in given], None)
+    if isinstance(given, Sequence) and not isinstance(given, (str, bytes, bytearray)) and given:
+        return _stacked([to_pil(frame, "frames") for frame in given], background)
+    raise TypeError(
+        "a clip must be the bytes of a file, a tensor (T, C, H, W), an array (T, H, W, C) or a "
+        f"list of pictures, got {type(given).__name__}"
+    )
 
 
 def _checked(given: NDArray[Any]) -> NDArray[np.uint8]:
@@ -65,6 +86,20 @@ def _stacked(given: Sequence[Image.Image], background: str | None) -> NDArray[np
     if len({frame.size for frame in frames}) > 1:
         raise ValueError("the frames of a clip must be of one size")
     return np.stack([np.asarray(frame) for frame in frames])
+
+
+def as_clips(given: Any) -> tuple[list[Any], bool]:
+    """A clip or a batch of clips as a list, and whether it is a single one (see `augment`)."""
+    if isinstance(given, (Tensor, np.ndarray)):
+        return ([given], True) if given.ndim == 4 else (list(given), False)
+    if isinstance(given, Sequence) and not isinstance(given, (str, bytes, bytearray)):
+        return ([given], True) if _are_frames(given) else (list(given), False)
+    return [given], True
+
+
+def _are_frames(given: Sequence[Any]) -> bool:
+    pictures = (isinstance(one, Image.Image) or getattr(one, "ndim", 0) == 3 for one in given)
+    return bool(given) and all(pictures)
 
 
 def clip_like(result: Clip, given: Any, recipe: Recipe) -> Any:

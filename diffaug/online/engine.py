@@ -24,7 +24,7 @@ from diffaug.models.classes import Named, compare
 from diffaug.online.cache import Cache
 from diffaug.online.clips import clip_like, to_clip
 from diffaug.online.images import like, to_pil
-from diffaug.pictures.codec import Decoded, picture, pixel_sha256
+from diffaug.pictures.codec import Decoded, picture
 from diffaug.pictures.detail import LIFT
 from diffaug.pictures.losses import warn
 from diffaug.pictures.medium import Value
@@ -237,12 +237,13 @@ def cache_key(
     Args:
         recipe: with its model's suggestions.
         recipe_digest: of recipe and weights, in hex.
-        source: the picture.
+        source: the picture or clip.
         copy: which copy.
         execution: where it is made.
     """
     label = source.label.number if recipe.condition == "label" else None
-    prompt, pixels = recipe.prompt_of(copy, source.fields), pixel_sha256(source.stored)
+    prompt = recipe.prompt_of(copy, source.fields)
+    pixels = medium_of(recipe).digest(source.stored)
     detail = LIFT if recipe.detail == "keep" else None  # whether it acts, the model decides
     identity = sample_id(recipe_digest, source, pixels, copy, label, prompt, detail)
     return Cache.key(identity, execution)

@@ -18,7 +18,7 @@ class RemoteAugmenter(StreamStage):
     It stands in for `Augmenter`: the same samples in, the same copies out, in order, pixel for
     pixel what an `Augmenter` with the servers' batch size makes. This process loads no model. A
     picture travels as a file that loses nothing, and so does its copy, whatever format the recipe
-    stores.
+    stores. With medium=clip, a clip's file travels as it is.
 
     Of several servers, each copy has its own first choice, so that their caches are hit; if that
     one does not answer, the next is asked. Before a server is used, and after it was away, it must

@@ -12,12 +12,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 import httpx
-from PIL import Image
 
 from diffaug.errors import ConfigError, DefectError, DiffaugError
 from diffaug.online.address import Address
 from diffaug.online.offer import Offer, Wanted, read_offers
-from diffaug.online.wire import Packed, unpack
+from diffaug.online.wire import Packed
 
 __all__ = ["AwayError", "BusyError", "Request", "Server"]
 
@@ -56,15 +55,17 @@ class BusyError(DiffaugError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One copy of one picture.
+    """One copy of one picture or clip.
 
     Attributes:
         picture: its file.
+        accept: the media type of the answer.
         parameters: of the query, but for the recipe.
         identity: of the copy, whichever server makes it.
     """
 
     picture: Packed
+    accept: str
     parameters: Mapping[str, str]
     identity: str
 
@@ -106,8 +107,8 @@ class Server:
             return _FIRST_REST / 10
         return self._up_at - time.monotonic()
 
-    def ask(self, request: Request) -> Image.Image:
-        """A copy.
+    def ask(self, request: Request) -> bytes:
+        """A copy, as a file.
 
         Raises:
             AwayError: the server does not answer; it is to be left alone for a while.
@@ -122,11 +123,11 @@ class Server:
                 "/v1/augment",
                 params={**request.parameters, "recipe": offer.digest},
                 content=request.picture.data,
-                headers={"Content-Type": request.picture.media_type, "Accept": "image/png"},
+                headers={"Content-Type": request.picture.media_type, "Accept": request.accept},
             )
             if answer.status_code != 200:
                 self._refuse(answer, request)
-            found = self._taken(answer, offer)
+            found = self._taken(answer, offer, request.accept)
         except BusyError as busy:
             self.failure = str(busy)
             raise
@@ -195,8 +196,8 @@ class Server:
             f"{self.url} does not answer as `diffaug serve` does ({said}): check the address"
         )
 
-    def _taken(self, answer: httpx.Response, offer: Offer) -> Image.Image:
-        """The picture in an answer, after its row is compared with it and with the offer."""
+    def _taken(self, answer: httpx.Response, offer: Offer, accept: str) -> bytes:
+        """The file in an answer, after its row is compared with it and with the offer."""
         try:
             row = json.loads(answer.headers["diffaug-row"])
             digest = row["output_sha256"]
@@ -209,13 +210,11 @@ class Server:
             raise AwayError("its answer was torn: its bytes are not those that its row names")
         if names := offer.denied_by(row):
             raise AwayError(f"its answer was made otherwise than it offered: {', '.join(names)}")
-        try:
-            return unpack(answer.content)
-        except OSError:
+        if (stated := answer.headers.get("content-type")) != accept:
             raise ConfigError(
-                f"{self.url} answers with {answer.headers.get('content-type')} instead of "
-                "image/png: is it of another version?"
-            ) from None
+                f"{self.url} answers with {stated} instead of {accept}: is it of another version?"
+            )
+        return answer.content
 
 
 def _problem(answer: httpx.Response) -> tuple[str, str]:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
-from PIL import Image
 
 from diffaug.errors import DiffaugError
 from diffaug.online.address import Address
@@ -82,7 +81,7 @@ class Servers:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
 
-    def ask(self, request: Request) -> Image.Image:
+    def ask(self, request: Request) -> bytes:
         """A copy, from whichever server makes it, however long that takes.
 
         Raises:

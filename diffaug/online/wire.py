@@ -23,12 +23,12 @@ _TIFF: dict[str, Any] = {"format": "TIFF", "compression": "tiff_adobe_deflate"}
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A picture as a file.
+    """A picture or a clip as a file.
 
     Attributes:
         data: its bytes.
-        media_type: image/png or image/tiff.
-        pixels: the picture's identity (see `pixel_sha256`).
+        media_type: of the file.
+        pixels: the picture's identity (see `pixel_sha256`), or the digest of a clip's file.
     """
 
     data: bytes

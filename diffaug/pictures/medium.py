@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffaug.pictures.codec import Decoded, decode, decode_mask, encode, pixel_sha256
+from diffaug.pictures.codec import (
+    Decoded,
+    declared_pixels,
+    decode,
+    decode_mask,
+    encode,
+    pixel_sha256,
+)
 from diffaug.pictures.colour import Transparency
 from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit, Geometry, Loss
@@ -71,11 +78,23 @@ class Medium(Protocol[X]):
 
     Attributes:
         name: its name in a recipe.
+        offered: formats of results that a client of a service may ask for, whatever the recipe
+            stores.
     """
 
     @property
     def name(self) -> str:
         """See above."""
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """See above."""
+
+    def declared(self, data: bytes, max_pixels: int) -> int:
+        """How many pixels `read` makes of a member at most, as far as that can be told before."""
+
+    def pixels(self, x: X) -> int:
+        """How many pixels a sample has."""
 
     def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[X]:
         """Decode a member, with this colour behind what is transparent (see `codec.picture`).
@@ -153,7 +172,16 @@ class Medium(Protocol[X]):
 class _Image:
     """Still images: Pillow pictures, compared by SSIM and PSNR. See `Medium`."""
 
-    name = "image"
+    name, offered = "image", ("png",)
+
+    def declared(self, data: bytes, max_pixels: int) -> int:
+        """See `Medium`."""
+        found = declared_pixels(data)
+        return found if found <= max_pixels else 0
+
+    def pixels(self, x: Image.Image) -> int:
+        """See `Medium`."""
+        return x.width * x.height
 
     def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[Image.Image]:
         """See `Medium`."""

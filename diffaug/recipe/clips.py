@@ -63,15 +63,15 @@ class ClipFields(ShardFields):
         """Refuse clips where only images are taken.
 
         Args:
-            where: what takes them, such as "diffaug.augment".
+            where: what takes them, such as "a cache".
 
         Raises:
             ConfigError: the recipe is of clips, or a field is for clips alone.
         """
         if self.medium == "clip":
             raise ConfigError(
-                f"medium=clip: {where} takes images only; clips are augmented by diffaug augment, "
-                "and by Augmenter and Augment in a loader"
+                f"medium=clip: {where} takes images only; clips are augmented by diffaug augment "
+                "and diffaug serve, and by diffaug.augment, Augmenter and Augment"
             )
         self.check_medium("image")
 

@@ -7,8 +7,8 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from diffaug.errors import DiffaugError
@@ -145,6 +145,31 @@ class Admission:
         with self._lock:
             self._rows = max(0.0, self._rows - rows)
             self._let_in()
+
+    @asynccontextmanager
+    async def instead(self, place: float, rows: float, owner: str) -> AsyncIterator[None]:
+        """A place for work that turns out to be more than was let in.
+
+        It waits for one as a shard's copy does, and has none while it waits.
+
+        Args:
+            place: the rows that were let in, and are again when the context ends.
+            rows: those of the work; if they are no more, the place will do.
+            owner: whose work it is.
+        """
+        if rows <= place:
+            yield
+            return
+        self.leave(place)
+        try:
+            await self.enter_of_shard(rows, owner)
+            try:
+                yield
+            finally:
+                self.leave_of_shard(rows)
+        finally:
+            with self._lock:
+                self._rows += place
 
     async def enter_of_shard(self, rows: float, owner: str) -> None:
         """Take a place for a copy of a shard, once there is one.

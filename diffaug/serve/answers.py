@@ -8,14 +8,13 @@ from typing import Any
 
 from fastapi.responses import JSONResponse, Response
 
+from diffaug.extensions import MEDIA_TYPES
 from diffaug.job.commit import environment
 from diffaug.job.rows import finite
 from diffaug.serve.recipes import Registered
 from diffaug.serve.store import Stored
 
 __all__ = ["answer", "described", "matches", "picture", "tag"]
-
-_MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 _TEXTS = ("label_text", "prompt", "reason")
 """Columns that hold whatever their author wrote, and are left out of a header."""
@@ -42,8 +41,8 @@ def answer(made: Stored, recipe: Registered, accept: str) -> Response:
     if "application/json" not in accept:
         return picture(made)
     body = {
-        "image": base64.b64encode(made.data).decode(),
-        "media_type": _MEDIA_TYPES[made.format],
+        recipe.editor.medium.name: base64.b64encode(made.data).decode(),
+        "media_type": MEDIA_TYPES[made.format],
         "row": finite(made.row),
         "recipe": recipe.run.recipe.model_dump(mode="json"),
         "environment": environment(recipe.run),
@@ -60,7 +59,7 @@ def picture(made: Stored) -> Response:
     }
     header = json.dumps(short)
     headers = tag(made.etag) | ({"Diffaug-Row": header} if len(header) <= _HEADER else {})
-    return Response(made.data, media_type=_MEDIA_TYPES[made.format], headers=headers)
+    return Response(made.data, media_type=MEDIA_TYPES[made.format], headers=headers)
 
 
 def described(one: Registered) -> dict[str, Any]:

@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from diffaug.extensions import MEDIA_TYPES
 from diffaug.serve.answers import answer, described, matches, picture, tag
 from diffaug.serve.bodies import length_of, read_body
 from diffaug.serve.gone import unless_gone
@@ -19,6 +21,7 @@ from diffaug.serve.openapi import openapi
 from diffaug.serve.page import add_pages
 from diffaug.serve.parameters import Copy, Key, LabelNumber, LabelText
 from diffaug.serve.problems import PROBLEMS, ProblemError, problem_of, problem_response
+from diffaug.serve.recipes import Registered
 from diffaug.serve.service import Asked, Service
 from diffaug.serve.state import State
 from diffaug.serve.store import Stored
@@ -95,9 +98,9 @@ def _add_work(app: FastAPI, state: State) -> None:
                     label=Label(label, label_text),
                     key=key,
                     owner=owner,
-                    format="png" if _is_png_alone(accept) else None,
+                    format=_format(accept, chosen),
                 )
-                made = await unless_gone(request, _made(service, asked, if_none_match))
+                made = await unless_gone(request, _made(state, asked, if_none_match))
         state.metrics.served(chosen.name, time.monotonic() - began)
         return answer(made, chosen, accept)
 
@@ -154,12 +157,18 @@ def _add_errors(app: FastAPI, state: State) -> None:
         app.add_exception_handler(kind, problem)
 
 
-async def _made(service: Service, asked: Asked, if_none_match: str | None) -> Stored:
-    async with service.room(asked):
+async def _made(state: State, asked: Asked, if_none_match: str | None) -> Stored:
+    service = state.service
+    async with service.room(asked) as held:
         planned = await service.plan(asked)
+        held.keep(planned.held)
         if matches(if_none_match, planned.etag):
             raise ProblemError(412, "not_changed", "you have it already", tag(planned.etag))
-        return await service.answer(planned)
+        if (made := await service.found(planned)) is None:
+            place, rows = asked.recipe.rows, planned.edit.rows  # of all frames of a clip
+            async with state.admission.instead(place, rows, asked.owner):
+                made = await service.made(planned)
+    return replace(made, row=made.row | planned.row)  # another's names its own key and texts
 
 
 def _media_type(request: Request) -> str:
@@ -168,15 +177,20 @@ def _media_type(request: Request) -> str:
 
 def _refuse_type(request: Request) -> None:
     kind = _media_type(request)
-    if not kind.startswith("image/") and kind != "application/octet-stream":
+    if not kind.startswith(("image/", "video/")) and kind != "application/octet-stream":
         raise ProblemError(
             415,
             "media_type",
             f"Content-Type: {kind or 'none'} is not taken: send a picture's file as image/png, "
-            f"image/jpeg, image/webp or another image type, or a tar of samples as {TAR}",
+            "image/jpeg, image/webp or another image type, a clip's as video/mp4 or "
+            f"application/octet-stream, or a tar of samples as {TAR}",
         )
 
 
-def _is_png_alone(accept: str) -> bool:
-    """Whether a client takes PNG and nothing else, such as one that must not lose a bit."""
-    return {one.partition(";")[0].strip() for one in accept.lower().split(",")} == {"image/png"}
+def _format(accept: str, recipe: Registered) -> str | None:
+    """The format of a client that takes nothing else, such as one that must not lose a bit."""
+    taken = {one.partition(";")[0].strip() for one in accept.lower().split(",")}
+    for format in recipe.editor.medium.offered:
+        if taken == {MEDIA_TYPES[format]}:
+            return format
+    return None

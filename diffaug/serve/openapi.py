@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from diffaug.manifest.columns import COLUMNS
+from diffaug.manifest.columns import columns_of
 from diffaug.recipe import Recipe
 from diffaug.version import __version__
 
@@ -75,13 +75,13 @@ def _problem(status: int, code: str, detail: str) -> dict[str, Any]:
 
 
 def _row() -> dict[str, Any]:
-    """A manifest row, as JSON can hold it: null where a number is not finite."""
+    """A manifest row, of a picture or a clip, as JSON can hold it: null where it is not finite."""
     return {
         "type": "object",
         "description": "A row of the manifest; its columns are null where they are left out.",
         "properties": {
             name: {"type": [_TYPES[kind], "null"], "description": what}
-            for name, (kind, what) in COLUMNS.items()
+            for name, (kind, what) in columns_of(["medium"]).items()
         },
         "additionalProperties": False,
         "required": ["sample_id", "copy", "source_sha256", "output_sha256", "status"],

@@ -40,7 +40,7 @@ class Registered:
         name: the stem of its file; `default` without one.
         run: everything frozen about it, as a job's run.json has it.
         editor: plans its copies.
-        rows: network rows that a copy takes at most.
+        rows: network rows that a copy takes at most, or a frame of one.
     """
 
     name: str
@@ -110,7 +110,6 @@ class Recipes:
 
 def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
     recipe.refuse_outside_jobs()
-    recipe.refuse_clips("diffaug serve")
     checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
     editor = Editor(recipe, checkpoint, execution)
@@ -120,7 +119,7 @@ def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
 
 
 def _rows(editor: Editor) -> int:
-    """Network rows of a copy at the recipe's highest strength (see `Edit.rows`)."""
+    """Network rows of a copy, or of its frame, at the highest strength (see `Edit.rows`)."""
     recipe, model = editor.recipe, editor.model
     total = model.denoiser.schedule.num_train_timesteps
     strength = highest(recipe.strength)

@@ -6,8 +6,28 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-__all__ = ["Room"]
+__all__ = ["Held", "Room"]
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """What one of those that share a room has of it.
+
+    Attributes:
+        room: of all.
+        units: how many of them it has.
+    """
+
+    room: Room
+    units: int
+
+    def keep(self, units: int) -> None:
+        """Give back what is beyond so many, once it turns out that they will do."""
+        if units < self.units:
+            more, self.units = self.units - units, units
+            self.room.give(more)
 
 
 class Room:
@@ -25,14 +45,19 @@ class Room:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def of(self, units: int) -> AsyncIterator[None]:
+    async def of(self, units: int) -> AsyncIterator[Held]:
         """So many of them, for as long as the context lasts; what needs more than all gets all."""
-        units = min(units, self._total)
-        await self._take(units)
+        held = Held(self, min(units, self._total))
+        await self._take(held.units)
         try:
-            yield
+            yield held
         finally:
-            self._give(units)
+            self.give(held.units)
+
+    def give(self, units: int) -> None:
+        """Give so many back."""
+        self.free += units
+        self._admit()
 
     async def _take(self, units: int) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -42,12 +67,8 @@ class Room:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._give(units)
+                self.give(units)
             raise
-
-    def _give(self, units: int) -> None:
-        self.free += units
-        self._admit()
 
     def _admit(self) -> None:
         while self._waiting:

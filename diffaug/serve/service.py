@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -14,9 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from diffaug.diffusion.edit import Edit
+from diffaug.diffusion.frames import frames_of
 from diffaug.diffusion.samplers import Trajectory
 from diffaug.editor import Draft, Finish, Source
 from diffaug.errors import DefectError
@@ -24,11 +25,11 @@ from diffaug.execution import Execution
 from diffaug.job.rows import draft_row, output_row, run_row, size_row
 from diffaug.manifest.part import Row
 from diffaug.online.engine import cache_key
-from diffaug.pictures.codec import declared_pixels
 from diffaug.serve.recipes import Recipes, Registered
-from diffaug.serve.room import Room
+from diffaug.serve.room import Held, Room
 from diffaug.serve.store import Store, Stored
-from diffaug.serve.worker import Worker
+from diffaug.serve.warm import nothing
+from diffaug.serve.worker import Pending, Worker
 from diffaug.shards.reading import Label
 
 __all__ = ["Asked", "Planned", "Service", "Watch"]
@@ -52,16 +53,16 @@ _PIXELS = 400_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Asked:
-    """One copy of one picture.
+    """One copy of one picture or clip.
 
     Attributes:
-        data: the bytes of the picture's file.
+        data: the bytes of its file.
         recipe: what to do.
         copy: which copy.
         label: its class.
         key: its webdataset key.
         owner: whose request it is.
-        format: how to answer, whatever the recipe stores: png, jpg or webp; None: as it stores.
+        format: how to answer, whatever the recipe stores; None: as it stores.
     """
 
     data: bytes
@@ -81,10 +82,11 @@ class Planned:
         recipe: what to do.
         edit: what goes into the lanes.
         finish: how what comes out becomes a picture.
-        format: of the result's file: png, jpg or webp.
+        format: of the result's file, such as png.
         etag: the name of its result (see `Service.etag`).
         row: the columns of its manifest row known so far.
         owner: whose request it is.
+        held: what source and edit take in memory, in pixels of four bytes.
     """
 
     recipe: Registered
@@ -94,6 +96,7 @@ class Planned:
     etag: str
     row: Row
     owner: str
+    held: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -133,6 +136,7 @@ class Service:
         self.worker = Worker(model.lanes(size), model.stages(size))
         self._threads = ThreadPoolExecutor(_THREADS, "diffaug-serve")
         self._room = Room(_PIXELS)
+        self._whole_frames = 0.0
         self.watch = Watch()
         self._has_warned = False
         self._under_way: dict[str, _Making] = {}
@@ -140,22 +144,20 @@ class Service:
     def warm_up(self) -> None:
         """Fill the lanes for a few calls, so that the first request finds threads and a pace."""
         editor = self.recipes.registered[0].editor
-        channels, height, width = editor.model.shape
-        picture = Image.new("L" if channels == 1 else "RGB", (width, height), "gray")
-        source = Source(image=picture, stored=picture, label=Label(0, "nothing"), key="nothing")
         lanes = self.worker.load().lanes
-        drafts = editor.plan(source, range(lanes))
-        futures = [self.worker.submit(_end(one.edit)) for one in drafts if isinstance(one, Draft)]
+        drafts = editor.plan(nothing(editor), range(lanes))
+        edits = [frame for one in drafts if isinstance(one, Draft) for frame in frames_of(one.edit)]
+        futures = [self.worker.submit(_end(edit)) for edit in edits]
         for future in futures:
             future.result()
 
     @asynccontextmanager
-    async def room(self, asked: Asked) -> AsyncIterator[None]:
+    async def room(self, asked: Asked) -> AsyncIterator[Held]:
         """Wait until there is memory for a picture, which is held while the context lasts."""
-        pixels = await self.apart(partial(declared_pixels, asked.data))
-        most = asked.recipe.editor.recipe.max_pixels  # what has more is not decoded
-        async with self._room.of(pixels if pixels <= most else 0):
-            yield
+        editor = asked.recipe.editor
+        declared = partial(editor.medium.declared, asked.data, editor.recipe.max_pixels)
+        async with self._room.of(await self.apart(declared)) as held:
+            yield held
 
     async def plan(self, asked: Asked) -> Planned:
         """Decode the picture, for which there is `room`, and plan its copy.
@@ -164,16 +166,6 @@ class Service:
             DefectError: the picture or its class is unusable.
         """
         return await self.apart(partial(self._planned, asked))
-
-    async def answer(self, planned: Planned) -> Stored:
-        """The copy: from the store, or as `made` has it.
-
-        Raises:
-            DefectError: the model gave values that are not finite.
-            OutOfMemoryError: a network call does not fit into memory.
-        """
-        made = await self.found(planned) or await self.made(planned)
-        return replace(made, row=made.row | planned.row)  # another's names its own key and texts
 
     async def found(self, planned: Planned) -> Stored | None:
         """The copy from the store; None if it is not there."""
@@ -212,13 +204,28 @@ class Service:
         Raises:
             OutOfMemoryError: a network call does not fit into memory.
         """
-        pending = self.worker.submit(edit, owner)
+        began, each = time.monotonic(), edit.rows / (edit.frames or 1)
+        pending: list[Pending] = []
+        made: list[NDArray[np.float32]] = []
         try:
-            result = await asyncio.wrap_future(pending)
+            for frame in frames_of(edit):
+                pending.append(self.worker.submit(frame, owner))
+            for one in pending:
+                made.append(await asyncio.wrap_future(one))
+                self._whole_frames += each
         finally:
-            pending.is_wanted = False
-        self.watch.ran(recipe.name, pending.waited, pending.took)
-        return result
+            self._whole_frames -= each * len(made)
+            for one in pending:
+                one.is_wanted = False
+                one.cancel()
+        waited = pending[0].waited
+        self.watch.ran(recipe.name, waited, time.monotonic() - began - waited)
+        return made[0] if edit.frames is None else np.stack(made)
+
+    @property
+    def progress(self) -> float:
+        """Rows of network calls that are done of edits under way, and that someone wants."""
+        return self.worker.progress + self._whole_frames
 
     @property
     def under_way(self) -> list[_Making]:
@@ -275,6 +282,7 @@ class Service:
             etag=self.etag(asked.recipe, source, asked.copy, format),
             row=row,
             owner=asked.owner,
+            held=max(editor.medium.pixels(source.image), len(asked.data) // 4, _values(draft.edit)),
         )
 
     def _finished(self, planned: Planned, x_0: NDArray[np.float32]) -> Stored:
@@ -297,6 +305,10 @@ class Service:
             if not self._has_warned:
                 _log.warning("--cache: results cannot be kept: %s", error)
             self._has_warned = True
+
+
+def _values(edit: Edit) -> int:
+    return 0 if edit.x_0 is None else edit.x_0.size
 
 
 def _end(edit: Edit) -> Edit:

@@ -12,7 +12,6 @@ from diffaug.errors import DefectError
 from diffaug.job.copies import copies_of
 from diffaug.job.rows import run_row
 from diffaug.output.run import SourceShard
-from diffaug.pictures.codec import declared_pixels
 from diffaug.serve.inflow import Inflow
 from diffaug.serve.making import Item, Making
 from diffaug.serve.outgoing import Outgoing
@@ -149,7 +148,8 @@ class Shard:
         """Begin the work on each copy of a sample, once there is memory for it, which it then has
         until they have left the order."""
         last: Item | None = None
-        async with self._state.shard_memory.of(await self._apart(partial(self._bytes, sample))):
+        memory = self._state.shard_memory.of(await self._apart(partial(self._bytes, sample)))
+        async with memory as held:
             editor = self.recipe.editor
             copies = copies_of(sample, _BODY, self._shared, editor, editor.recipe.copies)
             while True:
@@ -160,6 +160,9 @@ class Shard:
                     break
                 self._hold(1)
                 copy, edit = planned
+                if copy.source is not None:
+                    pixels = editor.medium.pixels(copy.source.image)
+                    held.keep(_members(sample) + _PIXEL * pixels)
                 last = await self._making.begin(copy, edit, number, group)
                 await self._queue.put(last)
             handed.set()
@@ -175,8 +178,8 @@ class Shard:
         editor = self.recipe.editor
         image = editor.reading.image_member(sample)
         most = editor.recipe.max_pixels
-        pixels = 0 if image is None else min(declared_pixels(image.data), most)
-        return sum(len(one.data) for one in sample.members.values()) + _PIXEL * pixels
+        pixels = 0 if image is None else editor.medium.declared(image.data, most)
+        return _members(sample) + _PIXEL * pixels
 
     async def _groups(self) -> AsyncIterator[list[Item]]:
         """The copies in order, each once it is made; those of a sample together if they compete."""
@@ -200,3 +203,7 @@ class Shard:
     async def _apart(self, call: Callable[[], T]) -> T:
         """The result of a call in the shard's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _members(sample: Sample) -> int:
+    return sum(len(one.data) for one in sample.members.values())

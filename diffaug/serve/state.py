@@ -45,7 +45,7 @@ class State:
         self.admission = Admission(
             limits.wait,
             pace=lambda: service.worker.pace,
-            progress=lambda: service.worker.progress,
+            progress=lambda: service.progress,
         )
         self.metrics = service.watch = Metrics(service, self.admission)
         self.ready = self.draining = False

@@ -18,7 +18,7 @@ from diffaug.manifest.part import Row
 
 __all__ = ["Store", "Stored"]
 
-_NAME = re.compile(r"[0-9A-Za-z]+(-[a-z]+)?")
+_NAME = re.compile(r"[0-9A-Za-z]+(-[a-z0-9]+)?")
 """A key, and the format of what is no PNG."""
 
 
@@ -28,7 +28,7 @@ class Stored:
 
     Attributes:
         etag: its name, which stands for everything that determines its pixels.
-        format: of its file: png, jpg or webp.
+        format: of its file, such as png.
         row: its manifest row.
         data: the bytes of its file.
     """

@@ -75,6 +75,31 @@ def test_a_clip_comes_back_as_it_was_given(form: str, made: dict[str, Any]) -> N
         np.testing.assert_array_equal(as_frames(one["mp4"]), made[one["__key__"]])
 
 
+@pytest.mark.parametrize("form", ["bytes", "tensor", "float", "array", "pictures"])
+def test_a_clip_without_a_sample(form: str, made: dict[str, Any]) -> None:
+    clips = [one["mp4"] for one in samples(form)]
+    for batch in (clips, tuple(clips)):
+        found = diffaug.augment(batch, FIELDS, batch_size=8)
+        for key, copies in zip(CLIPS, found, strict=True):
+            for copy, clip in enumerate(copies):
+                assert type(clip) is type(clips[0])
+                np.testing.assert_array_equal(as_frames(clip), made[f"{key}-a{copy}"])
+    first, _ = diffaug.augment(clips[0], FIELDS, batch_size=8)
+    np.testing.assert_array_equal(as_frames(first), made["a-a0"])
+
+
+@pytest.mark.parametrize("form", ["tensor", "float", "array"])
+def test_clips_of_one_size_are_a_batch(form: str, made: dict[str, Any]) -> None:
+    one = samples(form)[0]["mp4"]
+    batch = np.stack([one] * 2) if isinstance(one, np.ndarray) else torch.stack([one] * 2)
+    found = diffaug.augment(batch, FIELDS | {"copies": 1}, labels=[0, 1], batch_size=8)
+    assert type(found) is type(batch)
+    assert found.shape == batch.shape
+    for clip in found:
+        np.testing.assert_array_equal(as_frames(clip), made["a-a0"])
+    assert diffaug.augment(batch[:0], FIELDS | {"copies": 1}).shape == batch[:0].shape
+
+
 def test_webdataset_hands_over_the_bytes(source: Path, made: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -125,12 +150,8 @@ def test_what_is_no_clip(clip: Any, error: type[Exception], said: str) -> None:
 
 
 def test_where_only_images_are_taken(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"medium=clip: diffaug\.augment takes images only"):
-        diffaug.augment(Image.new("L", (8, 8)), FIELDS)
     with pytest.raises(ConfigError, match="medium=clip: a cache takes images only"):
         list(diffaug.Augmenter(FIELDS, cache=tmp_path)(samples("array")))
-    with pytest.raises(ConfigError, match="medium=clip: a server takes images only"):
-        diffaug.RemoteAugmenter("http://localhost:1", FIELDS)
 
 
 def test_what_is_transparent_is_seen_over_the_background() -> None:

@@ -94,3 +94,20 @@ def test_who_no_longer_waits_keeps_nobody_waiting(turned: bool) -> None:
         assert room.free == 10
 
     run(main())
+
+
+def test_what_is_not_needed_is_given_back_early() -> None:
+    async def main() -> None:
+        room = Room(10)
+        async with room.of(100) as held:
+            held.keep(20)
+            assert room.free == 0
+            waiting = asyncio.create_task(room.of(7).__aenter__())
+            await turns()
+            assert not waiting.done()
+            held.keep(3)
+            await waiting
+            assert room.free == 0
+        assert room.free == 3
+
+    run(main())

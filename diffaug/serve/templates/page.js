@@ -100,10 +100,10 @@ const clear = () => {
 };
 
 const show = (picture, answer, query) => {
-  const data = Uint8Array.from(atob(answer.image), (letter) => letter.charCodeAt(0));
+  const data = Uint8Array.from(atob(answer.image ?? answer.clip), (letter) => letter.charCodeAt(0));
   const made = new Blob([data], { type: answer.media_type });
   const name = `${stem(picture.name)}-a${answer.row.copy}`;
-  const file = `${name}.${answer.media_type.replace("image/", "").replace("jpeg", "jpg")}`;
+  const file = `${name}.${answer.media_type.replace(/^\w+\//, "").replace("jpeg", "jpg")}`;
   sized(at("made"), made, "result");
 
   const whole = new Blob([JSON.stringify(answer)], { type: "application/json" });
@@ -151,7 +151,7 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const [picture] = fields.picture.files;
   choose();
-  if (!type(picture).match(/^image\/|\/octet-stream$/)) {
+  if (!type(picture).match(/^(image|video)\/|\/octet-stream$/)) {
     complain("No picture", `${picture.name} is of type ${picture.type}: choose a picture's file.`);
     return;
   }
