@@ -205,7 +205,7 @@ class Editor:
             self.medium.refuse_length(source.image, self.model.shape, self.model.frames)
             x_0, pixels = fit.to_model(source.image), self.medium.digest(source.stored)
             if self.model.frames is not None:
-                x_0 = x_0.reshape(self.model.denoiser.shape)
+                x_0 = x_0.reshape(-1, *x_0.shape[2:])
             mask = None
             if source.mask is not None:
                 mask = fit.mask_to_model(source.mask).astype(np.bool_)

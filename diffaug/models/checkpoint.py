@@ -17,7 +17,10 @@ from diffaug.models.card import SHIPPED, Card, is_shipped, read_card, shipped_ca
 from diffaug.models.layout import check_file, check_parts, contents, is_flat, read_index
 from diffaug.storage import local_path
 
-__all__ = ["Addons", "Checkpoint", "find_checkpoint"]
+__all__ = ["OF_CLIPS", "Addons", "Checkpoint", "find_checkpoint"]
+
+OF_CLIPS = dict.fromkeys(("AnimateDiffPipeline", "AnimateDiffVideoToVideoPipeline"), 16)
+"""Pipelines of video, and how many frames the public ones learned from."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,12 @@ class Checkpoint:
 
     @property
     def frames(self) -> int | None:
-        """How many frames of a clip the model takes, by its card; None: it takes pictures."""
-        return self.card.frames if self.card else None
+        """How many frames of a clip the model takes; None: it takes pictures.
+
+        A card says so; without one, models of video take as many as the public ones learned from.
+        """
+        usual = OF_CLIPS.get(self.pipeline)
+        return (self.card.frames if self.card else None) or usual
 
     def part(self, name: str) -> Path:
         """The folder of a component: its own, or in the oldest pipelines the model's folder."""
@@ -92,7 +99,7 @@ class Checkpoint:
         """sha256, in hex, of the weights and the configurations that affect images.
 
         Add-ons enter by their content and their kind, not by where they lie; so does what a student
-        was taught, which is on its card.
+        was taught, which is on its card, and how many frames a model of video is given.
         """
         total = hashlib.sha256()
         added = _added(self.lora, self.autoencoder, self.embeddings)
@@ -106,6 +113,8 @@ class Checkpoint:
         if self.card is not None and (taught := self.card.taught) is not None:
             decides = (taught.times, taught.guidance)
             total.update(f"taught {decides}\n".encode())
+        if self.pipeline in OF_CLIPS:
+            total.update(f"frames {self.frames}\n".encode())
         return total.hexdigest()
 
 

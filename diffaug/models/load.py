@@ -10,7 +10,7 @@ from diffaug.diffusion.denoiser import Denoiser
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.card import is_shipped
-from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
+from diffaug.models.checkpoint import OF_CLIPS, Addons, Checkpoint, find_checkpoint
 from diffaug.models.pretrained import Pretrained
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import judge_of
@@ -36,6 +36,7 @@ _FAMILIES = (
         ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"), "stable_diffusion_3"
     )
     | dict.fromkeys(("FluxPipeline", "FluxImg2ImgPipeline"), "flux")
+    | dict.fromkeys(OF_CLIPS, "animatediff")
     | {
         "DiTPipeline": "dit",
         "ConsistencyModelPipeline": "consistency",

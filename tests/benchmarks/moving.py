@@ -8,8 +8,9 @@ Two classifiers, whose input is the frames of a clip as channels, learn from cle
 moves, one where to. Then the test clips are edited by jobs, and of those that a classifier gets
 right, the table has the share whose copy it still does. Flicker is the energy of the differences
 of neighbouring frames, out over in; warp the error of each frame to the one before it, moved along
-the optical flow of the source (TV-L1, Zach et al. 2007), out over in. FOLDER keeps the jobs; run
-again, it goes on.
+the optical flow of the source (TV-L1, Zach et al. 2007), out over in. `--smooth 0.7` has a row more
+for each, in which the change that the model makes is smoothed along that flow. FOLDER keeps the
+jobs; run again, it goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +28,10 @@ from PIL import Image
 
 import diffaug
 from diffaug import storage
+from diffaug.clips.arrays import clip_of_array
 from diffaug.clips.clip import Clip, Selection
 from diffaug.clips.decode import decode_clip
+from diffaug.clips.measures import clip_scores
 from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.trials.training import Lesson, Trained, train_classifier
 from diffaug.execution import Execution
@@ -39,6 +43,8 @@ ASKED = {"what moves": ("cls", 10), "direction": ("direction", 8)}
 
 Clips = NDArray[np.uint8]
 """(N, T, H, W) of greys."""
+Flow = NDArray[np.float32]
+"""(2, H, W): where each pixel of a frame is in another, down and right."""
 
 
 def main() -> None:
@@ -50,6 +56,7 @@ def main() -> None:
     parser.add_argument("--noise", default="shared,mixed:0.8,mixed:0.5,independent")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--train-steps", type=int, default=2000)
+    parser.add_argument("--smooth", type=float, help="the share of a change that comes from before")
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--picture", type=Path, help="strips of two clips at strength 0.4")
     given = parser.parse_args()
@@ -59,25 +66,30 @@ def main() -> None:
         name: judge(train, learned[name], classes, given.train_steps)
         for name, (_, classes) in ASKED.items()
     }
-    flows = [flow(clip) for clip in test[:: max(1, len(test) // 40)]]
+    flows = [flow(clip) for clip in (test if given.smooth else test[:: len(test) // 40 or 1])]
     table = []
+
+    def add(strength: float, noise: str, made: Clips) -> None:
+        row: dict[str, Any] = {"strength": strength, "noise": noise}
+        for name, one in judges.items():
+            right = asked(one, test) == truth[name]
+            kept = (asked(one, made) == truth[name])[right]
+            row |= {name: 100 * float(kept.mean()), f"{name}, clean": 100 * right.mean()}
+        every = len(test) // len(flows)
+        row["warp"] = warped(made[::every], flows) / warped(test[::every], flows)
+        row |= means(test, made)
+        table.append(row)
+        print(json.dumps(row), flush=True)
+
+    ways = [flow(clip[::-1])[::-1] for clip in test] if given.smooth else []
     for strength in map(float, given.strengths.split(",")):
         for noise in given.noise.split(","):
-            made, rows = edited(given, strength, noise)
-            row = {"strength": strength, "noise": noise}
-            for name, one in judges.items():
-                right = asked(one, test) == truth[name]
-                kept = (asked(one, made) == truth[name])[right]
-                row |= {name: 100 * float(kept.mean()), f"{name}, clean": 100 * right.mean()}
-            row |= {
-                "flicker": float(rows["score_flicker"].mean()),
-                "warp": warped(made[:: max(1, len(test) // 40)], flows)
-                / warped(test[:: max(1, len(test) // 40)], flows),
-                "ssim": float(rows["score_ssim"].mean()),
-                "psnr": float(rows["score_psnr"].mean()),
-            }
-            table.append(row)
-            print(json.dumps(row), flush=True)
+            made = edited(given, strength, noise)
+            add(strength, noise, made)
+            if given.smooth:
+                every = zip(test, made, flows, ways, strict=True)
+                found = np.stack([smoothed(*one, given.smooth) for one in every])
+                add(strength, f"{noise}, smoothed", found)
     (given.results / "moving.json").write_text(json.dumps(table, indent=1) + "\n")
     print(pd.DataFrame(table).round(3).to_string(index=False))
     if given.picture:
@@ -104,8 +116,8 @@ def greys(clip: Clip) -> Clips:
     return np.stack([np.asarray(frame.convert("L")) for frame in clip.frames])
 
 
-def edited(given: argparse.Namespace, strength: float, noise: str) -> tuple[Clips, pd.DataFrame]:
-    """The test clips as a job edits them, and its manifest."""
+def edited(given: argparse.Namespace, strength: float, noise: str) -> Clips:
+    """The test clips as a job edits them."""
     output = str(given.results / f"{strength}-{noise}")
     recipe = diffaug.Recipe(
         model=given.model,
@@ -119,12 +131,44 @@ def edited(given: argparse.Namespace, strength: float, noise: str) -> tuple[Clip
     for _ in diffaug.augment_shards(run.sources, output, run=run):
         pass
     made, _ = read([f"{output}/shards/{path.name}" for path in Path(output, "shards").iterdir()])
-    return made, pd.read_parquet(f"{output}/manifest")
+    return made
+
+
+def means(before: Clips, after: Clips) -> dict[str, float]:
+    """Flicker, SSIM and PSNR, as the manifest has them, over all clips."""
+    pairs = [(whole(one), whole(other)) for one, other in zip(before, after, strict=True)]
+    scores = pd.DataFrame(clip_scores(pairs)).mean()
+    return {name: float(scores[f"score_{name}"]) for name in ("flicker", "ssim", "psnr")}
+
+
+def whole(frames: Clips) -> Clip:
+    return clip_of_array(frames[..., None], Selection())
+
+
+def smoothed(
+    before: Clips, after: Clips, onward: list[Flow], backward: list[Flow], share: float
+) -> Clips:
+    """A copy whose change is smoothed along the motion, from both ends.
+
+    Args:
+        before: (T, H, W), the source.
+        after: its copy.
+        onward: from each frame of the source to the next one.
+        backward: from each but the first to the one before it.
+        share: how much of a frame's change comes from its neighbour's, moved along the motion.
+    """
+    change = after.astype(np.float32) - before
+    one, other = change.copy(), change.copy()
+    for at, way in enumerate(backward, start=1):
+        one[at] += share * (moved(one[at - 1], way) - one[at])
+    for at, way in reversed(list(enumerate(onward))):
+        other[at] += share * (moved(other[at + 1], way) - other[at])
+    return (before + (one + other) / 2).round().clip(0, 255).astype(np.uint8)
 
 
 def draw(given: argparse.Namespace, test: Clips) -> None:
     """Every second frame of two clips, and below each its copies by what they share of noise."""
-    made = [test, *(edited(given, 0.4, noise)[0] for noise in given.noise.split(","))]
+    made = [test, *(edited(given, 0.4, noise) for noise in given.noise.split(","))]
     strips = [np.concatenate([*clips[place][::2]], axis=1) for place in (0, 1) for clips in made]
     picture = Image.fromarray(np.concatenate(strips))
     scaled = picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST)
@@ -147,24 +191,29 @@ def channels(clips: Clips) -> Clips:
     return np.ascontiguousarray(clips.transpose(0, 2, 3, 1))
 
 
-def flow(clip: Clips) -> list[NDArray[np.float32]]:
-    """From each frame to the next: (2, H, W), down and right."""
+def flow(clip: Clips) -> list[Flow]:
+    """From each frame to the next."""
     from skimage.registration import optical_flow_tvl1
 
     pairs = pairwise(clip.astype(np.float32) / 255)
     return [np.asarray(optical_flow_tvl1(one, after)) for one, after in pairs]
 
 
-def warped(clips: Clips, flows: list[list[NDArray[np.float32]]]) -> float:
-    """The mean squared error of a frame to the one behind it, moved back along the flow."""
+def moved(picture: NDArray[np.float32], way: Flow) -> NDArray[np.float32]:
+    """A picture (H, W) moved back along the flow that leads to it."""
     from scipy.ndimage import map_coordinates
 
+    grid = np.indices(picture.shape, dtype=np.float32)
+    found: NDArray[np.float32] = map_coordinates(picture, grid + way, order=1, mode="nearest")
+    return found
+
+
+def warped(clips: Clips, flows: list[list[Flow]]) -> float:
+    """The mean squared error of a frame to the one behind it, moved back along the flow."""
     errors = []
     for clip, ways in zip(clips.astype(np.float32), flows, strict=True):
-        grid = np.indices(clip.shape[1:], dtype=np.float32)
         for (one, after), way in zip(pairwise(clip), ways, strict=True):
-            back = map_coordinates(after, grid + way, order=1, mode="nearest")
-            errors.append(np.square(back - one).mean())
+            errors.append(np.square(moved(after, way) - one).mean())
     return float(np.mean(errors))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AnimateDiffVideoToVideoPipeline,
     AutoencoderKL,
     AutoencoderTiny,
     CMStochasticIterativeScheduler,
@@ -23,6 +24,7 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
     LCMScheduler,
+    MotionAdapter,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -41,6 +43,7 @@ from transformers import (
 )
 
 __all__ = [
+    "animatediff",
     "consistency",
     "dit",
     "flux",
@@ -76,6 +79,30 @@ def stable_diffusion(folder: Path, prediction: str = "epsilon", **unet: Any) -> 
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
+    return folder
+
+
+def animatediff(folder: Path, frames: int, prediction: str = "epsilon", **unet: Any) -> Path:
+    """A model of clips of so many frames, as its card says, whose frames heed one another."""
+    torch.manual_seed(2)
+    own: Any = _unet(32, **unet)
+    adapter = MotionAdapter(
+        block_out_channels=(16, 32),
+        motion_layers_per_block=1,
+        motion_mid_block_layers_per_block=1,
+        motion_num_attention_heads=4,
+        motion_norm_num_groups=8,
+    )
+    pipeline: Any = AnimateDiffVideoToVideoPipeline(
+        vae=_autoencoder(),
+        text_encoder=CLIPTextModel(_text(32)),
+        tokenizer=_tokenizer(),
+        unet=own,
+        motion_adapter=adapter,
+        scheduler=DDIMScheduler(**SD_SCHEDULE, prediction_type=prediction),
+    )
+    pipeline.save_pretrained(folder)
+    (folder / "README.md").write_text(f"---\ndiffaug:\n  frames: {frames}\n---\n")
     return folder
 
 

@@ -5,7 +5,7 @@ The checks refuse parts that load and then fail, or are ignored, in the middle o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from diffaug.diffusion.schedule import Schedule
 from diffaug.errors import ConfigError
 from diffaug.models.checkpoint import Checkpoint
 from diffaug.models.families.taef2 import TAEF2
+from diffaug.models.pretrained import Condition
 
 __all__ = [
     "activate_in_place",
@@ -26,6 +27,7 @@ __all__ = [
     "check_encoders",
     "check_width",
     "coder",
+    "first_prompts",
     "latent_diffusion",
 ]
 
@@ -117,6 +119,16 @@ def check_encoders(checkpoint: Checkpoint, pipe: Any, needed: Iterable[str]) -> 
             f"model {checkpoint.reference}: it lacks its {', '.join(lacking)}, without which no "
             "prompt can be encoded"
         )
+
+
+def first_prompts(pipe: Any) -> Callable[[str | None], Condition]:
+    """How the pipelines of Stable Diffusion 1 and 2 encode; no prompt means the empty one."""
+
+    def encode(prompt: str | None) -> Condition:
+        tokens, _ = pipe.encode_prompt(prompt or "", pipe.device, 1, False)
+        return (tokens[0],)
+
+    return encode
 
 
 def check_width(

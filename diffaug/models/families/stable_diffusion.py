@@ -24,6 +24,7 @@ from diffaug.models.families.parts import (
     autoencoder,
     check_encoders,
     check_width,
+    first_prompts,
     latent_diffusion,
 )
 from diffaug.models.families.pipeline import pipeline
@@ -94,7 +95,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
         ),
         shape=shape,
         autoencoder=coder,
-        prompts=Prompts(_xl(pipe, shape) if _is_xl(pipe) else _first(pipe), device),
+        prompts=Prompts(_xl(pipe, shape) if _is_xl(pipe) else first_prompts(pipe), device),
         embed_guidance=_embed(pipe, guided_within) if guided_within else None,
     )
 
@@ -188,16 +189,6 @@ def _boundary(config: dict[str, Any], schedule: Schedule, device: torch.device) 
 
 def _is_xl(pipe: Any) -> bool:
     return getattr(pipe, "text_encoder_2", None) is not None
-
-
-def _first(pipe: Any) -> Any:
-    """Prompts of Stable Diffusion 1 and 2; no prompt means the empty one."""
-
-    def encode(prompt: str | None) -> Condition:
-        tokens, _ = pipe.encode_prompt(prompt or "", pipe.device, 1, False)
-        return (tokens[0],)
-
-    return encode
 
 
 def _xl(pipe: Any, shape: tuple[int, int, int]) -> Any:
