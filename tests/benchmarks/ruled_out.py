@@ -30,6 +30,7 @@ SETTINGS = (
     ("cifar10-250", 250, "reconstruct 0.3", "jitter+reconstruct 0.3"),
     ("clothes-20", 20, "jitter+reconstruct 0.3", "jitter+reconstruct 0.3"),
     ("clothes-50", 50, "jitter+reconstruct 0.3", "jitter+reconstruct 0.3"),
+    ("moving-clothes", 20, "trivial-augment+reconstruct 0.2", "trivial-augment+reconstruct 0.2"),
     ("cifar10-transfer", 50, "trivial-augment+reconstruct 0.9", "trivial-augment+reconstruct 0.9"),
     ("cifar10-told", 50, "jitter+reconstruct 0.9", "jitter+reconstruct 0.3"),
 )
