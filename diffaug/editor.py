@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -202,7 +203,7 @@ class Editor:
                 recipe.detail,
                 source.transparency,
             )
-            self.medium.refuse_length(source.image, self.model.shape, self.model.frames)
+            self.medium.refuse_length(source.image, self._values_of_frame(), self.model.frames)
             x_0, pixels = fit.to_model(source.image), self.medium.digest(source.stored)
             if self.model.frames is not None:
                 x_0 = x_0.reshape(-1, *x_0.shape[2:])
@@ -283,6 +284,13 @@ class Editor:
             log_snr=denoiser.schedule.log_snr(times[0]),
             prompt=prompt,
         )
+
+    def _values_of_frame(self) -> int:
+        """How many values a clip's frame and its own noise have, at most."""
+        recipe = self.recipe
+        draws = recipe.steps if recipe.eta or recipe.sampler in ("ddpm", "lcm") else 0
+        own = 0 if recipe.noise_time == "shared" else 1 + draws
+        return math.prod(self.model.shape) * (1 + own)
 
     def _noise(self, random: SampleRandom, draws: int, frames: int | None) -> NDArray[np.float32]:
         shape = self.model.denoiser.shape

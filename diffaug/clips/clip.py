@@ -29,6 +29,9 @@ __all__ = [
 MOST_PIXELS = 250_000_000
 """How many pixels the frames of one clip may have together: 270 frames of 1280x720."""
 
+_LEAST = 4096
+"""What a frame counts for at least, in pixels: small ones take memory, too."""
+
 FINEST = 1_000_000
 """How many parts of a second are told apart."""
 
@@ -178,10 +181,11 @@ def refuse_long(count: int, size: tuple[int, int]) -> None:
     Raises:
         DefectError: they have more than MOST_PIXELS together.
     """
-    if count * size[0] * size[1] > MOST_PIXELS:
+    most = MOST_PIXELS // max(_LEAST, size[0] * size[1])
+    if count > most:
         raise DefectError(
             "too_long",
-            f"more than {MOST_PIXELS // (size[0] * size[1])} frames of {size[0]}x{size[1]}, which "
+            f"more than {most} frames of {size[0]}x{size[1]}, which "
             "are too many for one clip: cut it, or take a part of it (window, frames, fps)",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -26,7 +26,7 @@ from diffaug.recipe import Recipe
 __all__ = ["Clips", "medium_of"]
 
 MOST_VALUES = 1 << 27
-"""How many values the frames of a clip may have at a model's size: half a gigabyte."""
+"""How many values frames and noise of a clip may have at a model's size: half a gigabyte."""
 
 
 class Clips:
@@ -61,6 +61,12 @@ class Clips:
         """See `Medium`."""
         return len(x.frames) * x.size[0] * x.size[1]
 
+    def kept(self, x: Clip) -> str:
+        """See `Medium`: when frames are shown, how wide a pixel is, and the sound."""
+        sound = b"" if x.sound is None else x.sound.data
+        shown = f"{list(map(str, x.times))} {x.end} {x.aspect} {hashlib.sha256(sound).hexdigest()}"
+        return hashlib.sha256(shown.encode()).hexdigest()
+
     def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[Clip]:
         """See `Medium`. What is transparent is seen over the background, and stays opaque."""
         clip = decode_clip(data, max_pixels, background, self.selection)
@@ -93,9 +99,9 @@ class Clips:
         """See `Medium`."""
         return len(x.frames)
 
-    def refuse_length(self, x: Clip, shape: tuple[int, ...], takes: int | None) -> None:
+    def refuse_length(self, x: Clip, values: int, takes: int | None) -> None:
         """See `Medium`."""
-        frames, most = len(x.frames), MOST_VALUES // math.prod(shape)
+        frames, most = len(x.frames), MOST_VALUES // values
         if frames > most:
             raise DefectError(
                 "too_long",

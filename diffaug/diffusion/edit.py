@@ -57,6 +57,13 @@ class Edit:
         each = self.trajectory.calls + calls_of_both(self.scales, self.reused)
         return each * (1 if self.frames is None else self.frames)
 
+    @property
+    def values(self) -> int:
+        """How many values sample and noise have in memory; noise that frames share counts once."""
+        shared = self.frames is not None and not self.noise.strides[0]
+        noise = self.noise[0] if shared else self.noise
+        return noise.size + (0 if self.x_0 is None else self.x_0.size)
+
 
 def calls_of_both(scales: NDArray[np.float32] | None, reused: NDArray[np.bool_] | None) -> int:
     """How many of a trajectory's calls are made with both conditions (see `Edit`)."""

@@ -180,13 +180,14 @@ class Wanted:
         weights = self._checkpoint.digest if self._checkpoint else offer.model.digest
         same = recipe.digest(weights, NOISE_VERSION) == offer.digest
         names = {"detail"} if same else {*CHANGES_IMAGES, "background", "detail"}
+        names |= {"frames", "fps", "window", "medium", "noise_time"}  # of clips
         if self._checkpoint is None:
             names |= {*_REFERENCES} - ({"model"} if _is_named(recipe.model, offer.model) else set())
         asked, found = recipe.model_dump(mode="json"), offer.recipe
         differ = [
-            f"{name} ({_shown(found.get(name))} there, {_shown(asked[name])} asked)"
-            for name in asked
-            if name in names and asked[name] != found.get(name)
+            f"{name} ({_shown(found.get(name))} there, {_shown(asked.get(name))} asked)"
+            for name in {**asked, **found}
+            if name in names and asked.get(name) != found.get(name)
         ]
         if weights != offer.model.digest:
             model = f"{offer.model.digest[:8]}… there, {weights[:8]}… here"
@@ -200,6 +201,8 @@ class Wanted:
     def _completed(self, offer: Offer) -> Recipe:
         """The recipe, with an offer's values where the card of a model would suggest them."""
         unset = [name for name in Recipe.suggested if name not in self._recipe.model_fields_set]
+        if self._recipe.noise_time is None:  # which clips share where nothing is said
+            unset.append("noise_time")
         theirs = {name: offer.recipe[name] for name in unset if name in offer.recipe}
         try:
             return Recipe.of(self._recipe.model_dump() | theirs)

@@ -96,6 +96,9 @@ class Medium(Protocol[X]):
     def pixels(self, x: X) -> int:
         """How many pixels a sample has."""
 
+    def kept(self, x: X) -> str:
+        """A digest of what results have of a sample besides its values; empty if they have none."""
+
     def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[X]:
         """Decode a member, with this colour behind what is transparent (see `codec.picture`).
 
@@ -118,12 +121,12 @@ class Medium(Protocol[X]):
     def frames(self, x: X) -> int | None:
         """How many samples of the model's shape it is made of; None: it is one."""
 
-    def refuse_length(self, x: X, shape: tuple[int, ...], takes: int | None) -> None:
+    def refuse_length(self, x: X, values: int, takes: int | None) -> None:
         """Refuse a sample of more or fewer frames than a model takes, or than fit into memory.
 
         Args:
             x: the sample.
-            shape: of the model's picture, or frame.
+            values: those that a frame and its noise have at the model's size.
             takes: how many frames the model takes as one sample; None: it takes pictures.
 
         Raises:
@@ -183,6 +186,10 @@ class _Image:
         """See `Medium`."""
         return x.width * x.height
 
+    def kept(self, x: Image.Image) -> str:
+        """See `Medium`."""
+        return ""
+
     def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[Image.Image]:
         """See `Medium`."""
         return decode(data, max_pixels, background)
@@ -206,7 +213,7 @@ class _Image:
     def frames(self, x: Image.Image) -> None:
         """See `Medium`."""
 
-    def refuse_length(self, x: Image.Image, shape: tuple[int, ...], takes: int | None) -> None:
+    def refuse_length(self, x: Image.Image, values: int, takes: int | None) -> None:
         """See `Medium`."""
 
     def still(self, x: Image.Image) -> Image.Image:

@@ -7,8 +7,8 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from diffaug.errors import DiffaugError
@@ -56,9 +56,9 @@ class Admission:
     """A queue that is bounded in seconds of work.
 
     A picture that finds no room is refused; a copy of a shard waits for it, as the shard is then
-    read more slowly. Room is kept for the copy that has waited longest, owner by owner, so that
-    pictures cannot starve shards; and shards hold no more than half of the queue, so that they
-    cannot starve pictures.
+    read more slowly, and so does a frame of a clip. Room is kept for the copy that has waited
+    longest, owner by owner, so that pictures cannot starve shards; and shards hold no more than
+    half of the queue, so that they cannot starve pictures.
 
     What is refused is promised a place at the time when, by the pace of the network, half of the
     queue will be free after all that was promised before. Until then newcomers find the queue that
@@ -82,7 +82,7 @@ class Admission:
         self._most, self._pace, self._clock = most, pace, clock
         self._progress = progress
         self._lock = threading.Lock()
-        self._rows = self._of_shards = 0.0
+        self._rows = self._of_shards = self._of_clips = 0.0
         self._waiting: Turns[_Waiting] = Turns()
         self._first: _Waiting | None = None  # of those that wait
         self._promises = Promises()
@@ -146,30 +146,28 @@ class Admission:
             self._rows = max(0.0, self._rows - rows)
             self._let_in()
 
-    @asynccontextmanager
-    async def instead(self, place: float, rows: float, owner: str) -> AsyncIterator[None]:
-        """A place for work that turns out to be more than was let in.
+    @contextmanager
+    def clip(self, rows: float) -> Iterator[None]:
+        """Announce a clip, whose frames then enter one by one as the copies of a shard do.
 
-        It waits for one as a shard's copy does, and has none while it waits.
+        Clips that are announced have as much work as the queue, together; one alone may have any.
 
         Args:
-            place: the rows that were let in, and are again when the context ends.
-            rows: those of the work; if they are no more, the place will do.
-            owner: whose work it is.
+            rows: network rows of all its frames.
+
+        Raises:
+            FullError: there are others, and too much work with it.
         """
-        if rows <= place:
-            yield
-            return
-        self.leave(place)
+        with self._lock:
+            seconds = (self._of_clips + rows) * self._pace()
+            if self._of_clips and seconds > self._most:
+                raise FullError(max(1, math.ceil(seconds - self._most)))
+            self._of_clips += rows
         try:
-            await self.enter_of_shard(rows, owner)
-            try:
-                yield
-            finally:
-                self.leave_of_shard(rows)
+            yield
         finally:
             with self._lock:
-                self._rows += place
+                self._of_clips = max(0.0, self._of_clips - rows)
 
     async def enter_of_shard(self, rows: float, owner: str) -> None:
         """Take a place for a copy of a shard, once there is one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Annotated
 
@@ -90,7 +90,8 @@ def _add_work(app: FastAPI, state: State) -> None:
         state.admission.check(chosen.rows, who)
         with state.working():
             data = await read_body(request, limits.body)
-            with state.admission.place(chosen.rows, who):
+            with ExitStack() as place:
+                place.enter_context(state.admission.place(chosen.rows, who))
                 asked = Asked(
                     data=data,
                     recipe=chosen,
@@ -100,7 +101,7 @@ def _add_work(app: FastAPI, state: State) -> None:
                     owner=owner,
                     format=_format(accept, chosen),
                 )
-                made = await unless_gone(request, _made(state, asked, if_none_match))
+                made = await unless_gone(request, _made(state, asked, if_none_match, place))
         state.metrics.served(chosen.name, time.monotonic() - began)
         return answer(made, chosen, accept)
 
@@ -157,7 +158,7 @@ def _add_errors(app: FastAPI, state: State) -> None:
         app.add_exception_handler(kind, problem)
 
 
-async def _made(state: State, asked: Asked, if_none_match: str | None) -> Stored:
+async def _made(state: State, asked: Asked, if_none_match: str | None, place: ExitStack) -> Stored:
     service = state.service
     async with service.room(asked) as held:
         planned = await service.plan(asked)
@@ -165,8 +166,9 @@ async def _made(state: State, asked: Asked, if_none_match: str | None) -> Stored
         if matches(if_none_match, planned.etag):
             raise ProblemError(412, "not_changed", "you have it already", tag(planned.etag))
         if (made := await service.found(planned)) is None:
-            place, rows = asked.recipe.rows, planned.edit.rows  # of all frames of a clip
-            async with state.admission.instead(place, rows, asked.owner):
+            with state.admission.clip(service.frames_to_make(planned)):
+                if planned.edit.frames is not None:
+                    place.close()  # its frames have places of their own
                 made = await service.made(planned)
     return replace(made, row=made.row | planned.row)  # another's names its own key and texts
 

@@ -101,6 +101,9 @@ class Making:
                 item.file = File(found.format, found.data)
                 return item
             work = self._shared(item, planned)
+        if edit.frames is not None:  # which are let in one by one
+            item.work = group.create_task(_told(item, work))
+            return item
         try:
             await self._state.admission.enter_of_shard(edit.rows, self._owner)
         except asyncio.CancelledError:

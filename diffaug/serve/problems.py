@@ -37,6 +37,9 @@ _STATUS = {
     "not_exact_size": 422,
     "too_large_to_pad": 422,
     "too_many_pixels": 413,
+    "too_long": 413,
+    "other_length": 422,
+    "unwritable_clip": 422,
     "non_finite": 500,
 }
 """The status of a defect by its code; of any other, which the picture's bytes have, it is 400."""

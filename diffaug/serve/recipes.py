@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from diffaug.clips.containers import pyav
 from diffaug.diffusion.edit import calls_of_both
 from diffaug.diffusion.samplers import timesteps
 from diffaug.editor import Editor
@@ -40,7 +41,7 @@ class Registered:
         name: the stem of its file; `default` without one.
         run: everything frozen about it, as a job's run.json has it.
         editor: plans its copies.
-        rows: network rows that a copy takes at most, or a frame of one.
+        rows: network rows that a copy takes, or a frame of one, at the highest strength.
     """
 
     name: str
@@ -85,8 +86,9 @@ class Recipes:
         for one in self.registered:
             if digests.count(one.digest) > 1:
                 raise ConfigError(
-                    f"recipe {one.name}: another one has the same digest, since they differ in "
-                    "detail at most: start a server for each"
+                    f"recipe {one.name}: another one has the same digest, since they differ at "
+                    "most in detail, or in which frames of a clip are taken: start a server for "
+                    "each"
                 )
 
     def find(self, asked: str | None) -> Registered:
@@ -110,6 +112,10 @@ class Recipes:
 
 def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
     recipe.refuse_outside_jobs()
+    if recipe.medium == "clip":
+        pyav()  # says what to install
+    else:
+        recipe.check_medium("image")
     checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
     editor = Editor(recipe, checkpoint, execution)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -25,16 +24,19 @@ from diffaug.execution import Execution
 from diffaug.job.rows import draft_row, output_row, run_row, size_row
 from diffaug.manifest.part import Row
 from diffaug.online.engine import cache_key
+from diffaug.serve.admission import Admission
+from diffaug.serve.frames import run_frames
 from diffaug.serve.recipes import Recipes, Registered
 from diffaug.serve.room import Held, Room
 from diffaug.serve.store import Store, Stored
 from diffaug.serve.warm import nothing
-from diffaug.serve.worker import Pending, Worker
+from diffaug.serve.worker import Worker
 from diffaug.shards.reading import Label
 
 __all__ = ["Asked", "Planned", "Service", "Watch"]
 
 T = TypeVar("T")
+
 
 _OWN = ("source_key", "source_sha256", "label_text")
 """Columns of the request, not of the result: the cache keeps none of them."""
@@ -48,7 +50,8 @@ _THREADS = 2
 """Threads that decode, plan, finish and encode, beside the worker's network calls."""
 
 _PIXELS = 400_000_000
-"""Pixels of all pictures that are decoded and not done: a file of a kilobyte may have millions."""
+"""Pixels of all pictures that are decoded and not done: a file of a kilobyte may have millions. As
+many are those of all clips."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,6 +130,7 @@ class Service:
 
     Attributes:
         watch: is told what happens.
+        admission: lets in the frames of clips; an application sets it.
     """
 
     def __init__(self, recipes: Recipes, execution: Execution, store: Store | None = None) -> None:
@@ -135,8 +139,8 @@ class Service:
         size = execution.batch_size
         self.worker = Worker(model.lanes(size), model.stages(size))
         self._threads = ThreadPoolExecutor(_THREADS, "diffaug-serve")
-        self._room = Room(_PIXELS)
-        self._whole_frames = 0.0
+        self._rooms = {medium: Room(_PIXELS) for medium in ("image", "clip")}
+        self.admission: Admission | None = None
         self.watch = Watch()
         self._has_warned = False
         self._under_way: dict[str, _Making] = {}
@@ -156,7 +160,7 @@ class Service:
         """Wait until there is memory for a picture, which is held while the context lasts."""
         editor = asked.recipe.editor
         declared = partial(editor.medium.declared, asked.data, editor.recipe.max_pixels)
-        async with self._room.of(await self.apart(declared)) as held:
+        async with self._rooms[editor.medium.name].of(await self.apart(declared)) as held:
             yield held
 
     async def plan(self, asked: Asked) -> Planned:
@@ -204,28 +208,22 @@ class Service:
         Raises:
             OutOfMemoryError: a network call does not fit into memory.
         """
-        began, each = time.monotonic(), edit.rows / (edit.frames or 1)
-        pending: list[Pending] = []
-        made: list[NDArray[np.float32]] = []
+        if edit.frames is not None:
+            assert self.admission is not None
+            ran = partial(self.watch.ran, recipe.name)
+            return await run_frames(edit, self.worker, self.admission, owner, ran)
+        pending = self.worker.submit(edit, owner)
         try:
-            for frame in frames_of(edit):
-                pending.append(self.worker.submit(frame, owner))
-            for one in pending:
-                made.append(await asyncio.wrap_future(one))
-                self._whole_frames += each
+            result = await asyncio.wrap_future(pending)
         finally:
-            self._whole_frames -= each * len(made)
-            for one in pending:
-                one.is_wanted = False
-                one.cancel()
-        waited = pending[0].waited
-        self.watch.ran(recipe.name, waited, time.monotonic() - began - waited)
-        return made[0] if edit.frames is None else np.stack(made)
+            pending.is_wanted = False
+        self.watch.ran(recipe.name, pending.waited, pending.took)
+        return result
 
-    @property
-    def progress(self) -> float:
-        """Rows of network calls that are done of edits under way, and that someone wants."""
-        return self.worker.progress + self._whole_frames
+    def frames_to_make(self, planned: Planned) -> float:
+        """Network rows of a clip's frames; 0 of a picture, and of a clip that is being made."""
+        is_new = planned.edit.frames is not None and planned.etag not in self._under_way
+        return planned.edit.rows if is_new else 0
 
     @property
     def under_way(self) -> list[_Making]:
@@ -247,9 +245,14 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def etag(self, recipe: Registered, source: Source, copy: int, format: str) -> str:
-        """The name of a copy's result: its `cache_key` and, unless it is a PNG, its format."""
+        """The name of a copy's result: its `cache_key` and, unless it is a PNG, its format.
+
+        What else a result has of its source counts, too.
+        """
         editor = recipe.editor
         key = cache_key(editor.recipe, editor.recipe_digest, source, copy, self._execution)
+        if more := editor.medium.kept(source.image):
+            key = hashlib.sha256(f"{key} {more}".encode()).hexdigest()[:32]
         return key if format == "png" else f"{key}-{format}"
 
     async def _made(self, planned: Planned) -> Stored:
@@ -282,7 +285,7 @@ class Service:
             etag=self.etag(asked.recipe, source, asked.copy, format),
             row=row,
             owner=asked.owner,
-            held=max(editor.medium.pixels(source.image), len(asked.data) // 4, _values(draft.edit)),
+            held=draft.edit.values + editor.medium.pixels(source.image) + len(asked.data) // 4,
         )
 
     def _finished(self, planned: Planned, x_0: NDArray[np.float32]) -> Stored:
@@ -305,10 +308,6 @@ class Service:
             if not self._has_warned:
                 _log.warning("--cache: results cannot be kept: %s", error)
             self._has_warned = True
-
-
-def _values(edit: Edit) -> int:
-    return 0 if edit.x_0 is None else edit.x_0.size
 
 
 def _end(edit: Edit) -> Edit:

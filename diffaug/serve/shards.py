@@ -148,9 +148,9 @@ class Shard:
         """Begin the work on each copy of a sample, once there is memory for it, which it then has
         until they have left the order."""
         last: Item | None = None
-        memory = self._state.shard_memory.of(await self._apart(partial(self._bytes, sample)))
-        async with memory as held:
-            editor = self.recipe.editor
+        editor = self.recipe.editor
+        memory = self._state.shard_memory[editor.medium.name]
+        async with memory.of(await self._apart(partial(self._bytes, sample))) as held:
             copies = copies_of(sample, _BODY, self._shared, editor, editor.recipe.copies)
             while True:
                 await self._room.acquire()
@@ -160,9 +160,8 @@ class Shard:
                     break
                 self._hold(1)
                 copy, edit = planned
-                if copy.source is not None:
-                    pixels = editor.medium.pixels(copy.source.image)
-                    held.keep(_members(sample) + _PIXEL * pixels)
+                pixels = 0 if copy.source is None else editor.medium.pixels(copy.source.image)
+                held.keep(_members(sample) + _PIXEL * (pixels + (edit.values if edit else 0)))
                 last = await self._making.begin(copy, edit, number, group)
                 await self._queue.put(last)
             handed.set()

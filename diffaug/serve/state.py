@@ -23,8 +23,8 @@ _SHARDS = 4
 _STALLED = 120.0
 """Seconds without a step, though something waits for one, after which a server counts as dead."""
 
-_MEMORY = 2**30
-"""Bytes of all samples of shards that were read and are not done: members and decoded pictures."""
+_MEMORY = {"image": 2**30, "clip": 2**31}
+"""Bytes of all samples of shards that were read and are not done: members, and what was decoded."""
 
 
 class State:
@@ -36,7 +36,7 @@ class State:
         draining: whether the server is about to end.
         active: how many requests for work are under way.
         reads_until: the time of the loop until which bodies of shards are read; None: no end yet.
-        shard_memory: bytes for the samples of shards.
+        shard_memory: bytes for the samples of shards, by their medium.
         shard_copies: how many copies of shards are planned, and have not left their order.
     """
 
@@ -45,15 +45,16 @@ class State:
         self.admission = Admission(
             limits.wait,
             pace=lambda: service.worker.pace,
-            progress=lambda: service.progress,
+            progress=lambda: service.worker.progress,
         )
+        service.admission = self.admission
         self.metrics = service.watch = Metrics(service, self.admission)
         self.ready = self.draining = False
         self.failure: Exception | None = None
         self.active = 0
         self.reads_until: float | None = None
         self.shard_copies = 0
-        self.shard_memory = Room(_MEMORY)
+        self.shard_memory = {medium: Room(most) for medium, most in _MEMORY.items()}
         self._shards: dict[str, asyncio.Semaphore] = {}
 
     def end(self, seconds: float) -> None:

@@ -26,7 +26,7 @@ from diffaug.diffusion.transfer import Arrival
 from diffaug.errors import DiffaugError
 from diffaug.serve.turns import Turns
 
-__all__ = ["ClosedError", "Load", "Pending", "Worker"]
+__all__ = ["ClosedError", "Load", "Pending", "Result", "Worker"]
 
 _NEWEST = 0.02
 """Weight of the newest step in the moving average of the seconds a row, once there were so many of

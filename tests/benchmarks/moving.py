@@ -66,7 +66,8 @@ def main() -> None:
         name: judge(train, learned[name], classes, given.train_steps)
         for name, (_, classes) in ASKED.items()
     }
-    flows = [flow(clip) for clip in (test if given.smooth else test[:: len(test) // 40 or 1])]
+    every = 1 if given.smooth else max(1, len(test) // 40)
+    flows = [flow(clip) for clip in test[::every]]
     table = []
 
     def add(strength: float, noise: str, made: Clips) -> None:
@@ -75,7 +76,6 @@ def main() -> None:
             right = asked(one, test) == truth[name]
             kept = (asked(one, made) == truth[name])[right]
             row |= {name: 100 * float(kept.mean()), f"{name}, clean": 100 * right.mean()}
-        every = len(test) // len(flows)
         row["warp"] = warped(made[::every], flows) / warped(test[::every], flows)
         row |= means(test, made)
         table.append(row)
@@ -87,8 +87,8 @@ def main() -> None:
             made = edited(given, strength, noise)
             add(strength, noise, made)
             if given.smooth:
-                every = zip(test, made, flows, ways, strict=True)
-                found = np.stack([smoothed(*one, given.smooth) for one in every])
+                both = zip(test, made, flows, ways, strict=True)
+                found = np.stack([smoothed(*one, given.smooth) for one in both])
                 add(strength, f"{noise}, smoothed", found)
     (given.results / "moving.json").write_text(json.dumps(table, indent=1) + "\n")
     print(pd.DataFrame(table).round(3).to_string(index=False))

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from tests.conftest import ROOT, Cli, Python, blocks, commands
+from tests.support.clips import container, decoded, moving
 from tests.support.forks import Forks
 from tests.support.serving import PATIENCE, Server, serving
 
@@ -21,9 +22,12 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("curl") is None, reason="requires curl"),
 ]
 
-PAGE = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+BEFORE, _, AFTER = (ROOT / "docs/serving.md").read_text(encoding="utf-8").partition("### Clips\n")
+CLIPS, _, AFTER = AFTER.partition("### Several recipes\n")
+PAGE = BEFORE + AFTER
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 URL = "http://127.0.0.1:8321"
+URL_OF_CLIPS = "http://127.0.0.1:8322"
 STAMPS = ROOT / "tests/fixtures/stamps-000000.tar"
 
 
@@ -50,7 +54,8 @@ def typed(server: Server, text: str, folder: Path) -> None:
     """Every curl command of a text, to this server."""
     for words in commands(text):
         if words[0] == "curl":
-            words = [word.replace(URL, server.url) for word in words]
+            for url in (URL, URL_OF_CLIPS):
+                words = [word.replace(url, server.url) for word in words]
             done = subprocess.run(
                 [words[0], "--fail-with-body", "--silent", "--show-error", *words[1:]],
                 cwd=folder,
@@ -83,6 +88,18 @@ def test_the_page_and_the_readme(
         count = sum(name.endswith(".cls") for name in sources.getnames())
         assert sum(name.endswith(".cls") for name in made.getnames()) == count > 0
     assert printed.endswith("-a0\n")
+
+
+def test_clips(checkout: Path, forked: Forks) -> None:
+    (checkout / "clips/right").mkdir(parents=True)
+    (checkout / "clips/right/chelsea.mp4").write_bytes(container(moving(6)))
+    *arguments, port, number = started(CLIPS)
+    assert (port, number) == ("--port", URL_OF_CLIPS.rpartition(":")[2])
+    with serving(forked, *arguments) as server:
+        typed(server, CLIPS, checkout)
+    made, _ = decoded((checkout / "chelsea-a0.mp4").read_bytes())
+    assert made.shape == moving(6).shape
+    assert (made != moving(6)).any()
 
 
 def test_the_command_of_compose(tmp_path: Path, forked: Forks) -> None:

@@ -143,7 +143,7 @@ def test_without_a_card_it_takes_sixteen_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frames", "unet", "said"),
     [
-        (33, {}, "takes 33 frames, and its UNet takes at most 32"),
+        (33, {}, "given 33 frames, and its UNet takes at most 32"),
         (FRAMES, {"in_channels": 9}, "takes 9 channels, returns 4, and latents have 4"),
         (FRAMES, {"cross_attention_dim": 48}, "prompts that are 48 wide"),
     ],

@@ -190,3 +190,18 @@ def test_all_servers_are_like_the_first(other: Offer, said: str | None) -> None:
         return
     with pytest.raises(ConfigError, match=said):
         wanted.choose("B", [other])
+
+
+def test_of_clips_the_frames_that_are_taken_count_too() -> None:
+    served = SERVED.model_copy(update={"medium": "clip", "noise_time": "shared"})
+    asked = Recipe(**HUB, medium="clip")  # which share their noise unless they say otherwise
+    assert Wanted(asked, None).choose("A", [offer(served)]).name
+    for field, value in {"frames": 3, "fps": "5", "window": "0:1"}.items():
+        other = Recipe(**HUB, medium="clip", **{field: value})
+        with pytest.raises(ConfigError, match=rf"differs in {field} \(None there, {value} asked\)"):
+            Wanted(other, None).choose("A", [offer(served)])
+        fewer = served.model_copy(update={field: value})
+        with pytest.raises(ConfigError, match=rf"differs in {field} \({value} there, None asked\)"):
+            Wanted(asked, None).choose("A", [offer(fewer)])
+    with pytest.raises(ConfigError, match=r"differs in .*medium \(clip there, None asked\)"):
+        Wanted(Recipe(**HUB), None).choose("A", [offer(served)])

@@ -385,39 +385,14 @@ def test_newcomers_are_let_in_before_the_lanes_are_idle(clock: Clock) -> None:
     assert refused(queue, 1, "another") > 10
 
 
-def test_more_than_was_let_in_waits_without_a_place(clock: Clock) -> None:
-    """Or two that are each too long for the queue would wait for each other for good."""
-
-    async def talk() -> None:
-        queue, order = admission(clock), list[str]()
-
-        async def clip(who: str) -> None:
-            async with queue.instead(1, 50, "a"):
-                order.append(who)
-                await asyncio.sleep(0)
-                assert 50 <= queue.seconds <= 52
-
-        with queue.place(1, "first"), queue.place(1, "second"):
-            queue.enter(1, "picture")
-            clips = [asyncio.create_task(clip(who)) for who in ("first", "second")]
-            for _ in range(5):
-                await asyncio.sleep(0)
-            assert order == []
-            queue.leave(1)
-            await asyncio.gather(*clips)
-            assert order == ["first", "second"]
-            assert queue.seconds == 2
-        assert queue.seconds == 0
-
-    asyncio.run(talk())
-
-
-def test_a_place_that_will_do_is_not_given_up(clock: Clock) -> None:
-    async def talk() -> None:
-        queue = admission(clock)
-        with queue.place(5, "picture"):
-            async with queue.instead(5, 4, "a"):
-                assert queue.seconds == 5
-        assert queue.seconds == 0
-
-    asyncio.run(talk())
+def test_clips_have_as_much_work_as_the_queue_or_are_alone(clock: Clock) -> None:
+    queue = admission(clock)
+    with queue.clip(100):
+        with pytest.raises(FullError) as error, queue.clip(1):
+            pass
+        assert error.value.retry_after == 91
+        queue.enter(5, "picture")
+    with queue.clip(4), queue.clip(6), pytest.raises(FullError), queue.clip(1):
+        pass
+    with queue.clip(100):
+        pass

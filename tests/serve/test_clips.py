@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import numpy as np
 import pandas as pd
@@ -20,7 +22,10 @@ from PIL import Image, ImageSequence
 import diffaug
 from tests.conftest import SHARDS
 from tests.support.clips import container, decoded, moving, npy, write_clips
+from tests.support.conversations import Conversation, House, until
 from tests.support.forks import Forks
+from tests.support.hostile_clips import CASES
+from tests.support.hostile_clips import rows as hostile_rows
 from tests.support.jobs import GREY, augmented, by_identity, members, output_bytes, tars
 from tests.support.serving import Server, recipe_file, serving
 
@@ -162,18 +167,79 @@ def test_what_is_no_clip(server: Server, data: bytes, recipe: str, status: int, 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-def test_a_clip_longer_than_the_queue_is_made_all_the_same(forked: Forks) -> None:
-    """Two of them wait for each other, and not for themselves."""
-    flags = [f"--{name}={value}" for name, value in (MOVING | {"copies": 1}).items()]
-    flags = [flag.replace("noise_time", "noise-time") for flag in flags]
+def test_when_frames_are_shown_and_what_is_heard_is_the_clips_own(server: Server) -> None:
+    """Of clips of the same frames, which have the same identity."""
+    frames = moving(5, seed=9)
+    clips = [container(frames, fps=2), container(frames, fps=50), container(frames, sound=True)]
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(lambda data: server.post(data, "video/mp4", recipe="moving"), clips))
+    assert len({one.headers["etag"] for one in made}) == 3
+    assert [decoded(one.content)[1][1] for one in made[:2]] == [0.5, 0.02]
+    assert [streams_of_sound(one.content) for one in made] == [0, 0, 1]
+
+
+def streams_of_sound(data: bytes) -> int:
+    with av.open(io.BytesIO(data)) as opened:
+        return len(opened.streams.audio)
+
+
+def test_a_clip_longer_than_the_queue_is_made_and_keeps_no_picture_out(forked: Forks) -> None:
+    fields = MOVING | {"copies": 1}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
     with (
         serving(forked, *flags, "--max-wait", "0.01") as server,
-        ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(4) as pool,
     ):
-        clips = [container(moving(30, seed=seed)) for seed in (7, 8)]
-        answers = list(pool.map(lambda data: server.post(data, "video/mp4"), clips))
-    assert 200 in {one.status_code for one in answers}
-    assert {one.status_code for one in answers} <= {200, 429}
+        clips = [container(moving(30, seed=seed)) for seed in (7, 7, 7)]
+        same_clips = list(pool.map(lambda data: server.post(data, "video/mp4"), clips))
+        rows = server.count("diffaug_rows_total")
+    assert {one.status_code for one in same_clips} <= {200, 429}
+    assert 200 in {one.status_code for one in same_clips}
+    assert rows <= 8 * 2 + 30 * 2 * 2  # warming up, and a clip or a second one
+
+
+def test_hostile_clips(server: Server, tmp_path: Path) -> None:
+    """A client is told of each what a job records."""
+    for row in hostile_rows(tmp_path).itertuples():
+        answer = server.post(CASES[str(row.source_key)][1], "video/mp4", recipe="moving")
+        if row.status == "ok":
+            assert answer.status_code == 200, answer.text
+        else:
+            told, known = answer.json(), {"empty_clip": "empty_body"}
+            code = known.get(str(row.reason_code), row.reason_code)
+            assert (answer.status_code // 100, told["code"]) == (4, code), told
+
+
+def test_a_long_clip_leaves_lanes_to_others_and_ends_with_its_client() -> None:
+    """Frames are let in two for each lane, so that what comes later is not behind all of them."""
+    house = House({"moving": MOVING}, BATCH)
+
+    async def talk() -> None:
+        house.gate.close()
+        clip = Conversation(house.app, content_type="video/mp4")
+        clip.give(container(moving(60)), is_last=True)
+        await until(lambda: _in_the_queue(house) == 2 * BATCH)
+        others = [Conversation(house.app, content_type="video/mp4") for _ in range(2)]
+        for number, other in enumerate(others):
+            other.give(container(moving(1, seed=number)), is_last=True)
+        await until(lambda: _in_the_queue(house) == 2 * BATCH + 2)
+        clip.hang_up()
+        await clip.ended()
+        assert clip.problem["code"] == "gone"
+        house.gate.open()
+        for other in others:
+            await other.ended()
+        assert [other.status for other in others] == [200, 200]
+
+    asyncio.run(talk())
+    state = house.state
+    assert (state.active, state.admission.seconds) == (0, 0)
+    house.close()
+
+
+def _in_the_queue(house: House) -> int:
+    load = house.service.worker.load()
+    return load.waiting + load.held
 
 
 def same(one: Any, other: Any) -> bool:

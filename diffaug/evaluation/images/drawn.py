@@ -68,7 +68,7 @@ class _Listing:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What all seeds draw.
+    """What all seeds draw, the first of which is the recipe's.
 
     Attributes:
         form: size and mode that all pictures are brought to.
@@ -115,7 +115,8 @@ class Drawn:
             (length for listing in listings for length in listing.lengths),
         )
         most = None if settings.labels[-1] == ALL else settings.labels[-1]
-        each, seeds = settings.validation, range(settings.seeds)
+        each, first = settings.validation, plan.recipe.seed
+        seeds = range(first, first + settings.seeds)
         drawn = [source.draw(seed, most, 0 if apart is not None else each) for seed in seeds]
         validation = [
             source.at(split.validation)

@@ -105,8 +105,8 @@ def _refuse(checkpoint: Checkpoint, pipe: Any, frames: int) -> None:
         )
     if frames > unet.motion_max_seq_length:
         raise ConfigError(
-            f"{name}: its card says that it takes {frames} frames, and its UNet takes at most "
-            f"{unet.motion_max_seq_length}"
+            f"{name}: it would be given {frames} frames, and its UNet takes at most "
+            f"{unet.motion_max_seq_length}: say so in its card (frames)"
         )
     for field in ("encoder_hid_dim_type", "addition_embed_type", "time_cond_proj_dim"):
         if unet[field] is not None:
