@@ -25,7 +25,8 @@ from diffaug.evaluation.images.prepare import prepare
 from diffaug.evaluation.plan import plan_evaluation
 from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.statistics import smallest_visible
-from diffaug.evaluation.trials.run import run_trials
+from diffaug.evaluation.trials.record import read_trials
+from diffaug.evaluation.trials.run import missing_trials, run_trials
 from tests.conftest import SHARDS, Cli, Said
 from tests.support.forks import LANES, Forks
 from tests.support.hostile import fashion, write_samples
@@ -276,6 +277,27 @@ def test_after_a_mistake_the_same_output_can_be_used(tmp_path: Path, cli: Cli) -
     said = cli("evaluate", *SOURCE, tmp_path, *few, "2")
     assert said.code == 0, said
     assert "Nothing was on trial" in said.out
+
+
+def test_it_begins_with_the_seed_of_the_recipe(tmp_path: Path) -> None:
+    """So that what helps is confirmed on other draws, or an evaluation added to."""
+
+    def trials(name: str, first: int, seeds: int) -> list[tuple[bytes, list[float]]]:
+        output, arms = tmp_path / name, ("flips-crops",)
+        settings = LITTLE.model_copy(update={"seeds": seeds, "arms": arms, "train_steps": 3})
+        plan = plan_evaluation(
+            SOURCE, str(output), test=[str(SHARDS[2])], settings=settings, recipe={"seed": first}
+        )
+        prepare(plan, str(output))
+        list(run_trials(str(output), missing_trials(plan, str(output))))
+        found = read_trials(str(output), arms_of(settings), 2, range(seeds))
+        drawn = [(output / f"seed-{one.seed}/labelled.tar").read_bytes() for one in found]
+        losses = [[float(score.nll or 0) for score in one.scores] for one in found]
+        return list(zip(drawn, losses, strict=True))
+
+    first, second, third = trials("three", 0, 3)
+    assert first != second != third != first
+    assert trials("two", 1, 2) == [second, third]
 
 
 def test_killed_while_it_places_its_images_it_goes_on(tmp_path: Path) -> None:
