@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffaug.evaluation.settings import BASELINE, DIFFUSION, MATCHED, Evaluation, named
+from diffaug.evaluation.settings import BASELINE, DIFFUSION, IN_TURN, MATCHED, Evaluation, named
 
-__all__ = ["BASELINE", "CHOSEN_FOR", "DIFFUSION", "MATCHED", "Arm", "arms_of", "matched_arms"]
+__all__ = [
+    "BASELINE",
+    "CHOSEN_FOR",
+    "DIFFUSION",
+    "IN_TURN",
+    "MATCHED",
+    "Arm",
+    "arms_of",
+    "matched_arms",
+]
 
 CHOSEN_FOR = ("clean", "corrupted")
 """The kinds of image that an arm is chosen for, on validation images."""
@@ -67,7 +76,8 @@ class Arm:
 
 def arms_of(settings: Evaluation) -> list[Arm]:
     """The arms that do not depend on a choice, controls first."""
-    families = [name for name in dict.fromkeys((BASELINE, *settings.arms)) if name not in MATCHED]
+    matched = (*MATCHED, IN_TURN)
+    families = [name for name in dict.fromkeys((BASELINE, *settings.arms)) if name not in matched]
     controls = [arm for arm in map(Arm, families) if arm.made is None]
     for name, url in named(settings.control).items():
         controls.append(Arm(name, images=url, own=True, is_control=True))
@@ -85,9 +95,7 @@ def matched_arms(settings: Evaluation) -> list[Arm]:
     """The controls matched to chosen arms; empty if no arm is on trial."""
     if not any(arm.is_on_trial for arm in arms_of(settings)):
         return []
-    return [
-        Arm(family, rival_for=reason)
-        for family in MATCHED
-        if family in settings.arms
-        for reason in CHOSEN_FOR
-    ]
+    families = [name for name in MATCHED if name in settings.arms]
+    if len(families) == len(MATCHED) or IN_TURN in settings.arms:
+        families.append(IN_TURN)
+    return [Arm(family, rival_for=reason) for family in families for reason in CHOSEN_FOR]

@@ -20,6 +20,7 @@ __all__ = [
     "FAMILIES",
     "FIRST_SEEDS",
     "FIXED",
+    "IN_TURN",
     "MATCHED",
     "SEVERITIES",
     "SMALL",
@@ -38,6 +39,9 @@ DIFFUSION = ("reconstruct", "filtered", "one-step")
 
 MATCHED = ("blur", "noise", "field")
 """The controls that match the PSNR of a chosen arm, copy for copy."""
+
+IN_TURN = "blur-noise-field"
+"""One more, which is there where all three are."""
 
 ALL = 0
 """The budget of all images of the source, as many of each class as there are."""
@@ -69,6 +73,7 @@ FAMILIES = {
     "chosen on validation images, for clean and for corrupted ones",
     "noise": "Gaussian noise of that PSNR",
     "field": "a random field with the spectrum and the PSNR of that arm's change, copy for copy",
+    IN_TURN: "these three in turn, from copy to copy; without being named, where they are",
     "reconstruct": "noised part-way, then denoised by the recipe",
     "filtered": "the images of reconstruct that the recipe's filters keep; if it has none, those "
     "that a classifier trained on the same labelled images assigns to their class",
@@ -82,7 +87,7 @@ FIXED = ("fixed-trivial-augment", "fixed-jitter")
 UNEQUAL = ("class-balanced", "class-weighted", "balanced-softmax", "logit-adjusted")
 """What makes up for classes of unequal size without further images."""
 
-_UNASKED = (*FIXED, *UNEQUAL, "longer")
+_UNASKED = (*FIXED, *UNEQUAL, "longer", IN_TURN)
 """Families that are trained only if they are named."""
 
 FIRST_SEEDS = 5

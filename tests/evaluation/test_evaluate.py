@@ -68,9 +68,9 @@ def test_it_leaves_a_row_a_score(output: Path) -> None:
     plan = json.loads((output / "evaluation.json").read_text())
     settings = Evaluation.of(plan["settings"])
     arms = {arm.name for arm in (*arms_of(settings), *matched_arms(settings))}
-    assert len(arms) == 15
+    assert len(arms) == 17
     assert set(scores["arm"]) == arms
-    assert len(scores) == 15 * 2 * 2 * 2 * 6  # arms, budgets, seeds, splits, corruptions
+    assert len(scores) == 17 * 2 * 2 * 2 * 6  # arms, budgets, seeds, splits, corruptions
     assert set(scores["images"][scores["split"] == "test"]) == {40}
     assert set(scores["images"][scores["split"] == "validation"]) == {10}
     assert set(scores["steps"]) == {6}
@@ -79,7 +79,7 @@ def test_it_leaves_a_row_a_score(output: Path) -> None:
     clean = scores[(scores["split"] == "test") & (scores["corruption"] == "clean")]
     means = clean.groupby(["labels", "arm"])["accuracy"].mean().reset_index()
     both = means.merge(summary[summary["of"] == "clean"], on=["labels", "arm"])
-    assert len(both) == 2 * 15
+    assert len(both) == 2 * 17
     assert np.allclose(both["accuracy_x"], both["accuracy_y"])
     assert scores["balanced"].between(0, 100).all()
     test = scores[scores["split"] == "test"].iloc[0]

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.evaluation.arms import BASELINE, CHOSEN_FOR, MATCHED, Arm, arms_of
+from diffaug.evaluation.arms import BASELINE, CHOSEN_FOR, IN_TURN, MATCHED, Arm, arms_of
 from diffaug.evaluation.images.elsewhere import load_elsewhere
 from diffaug.evaluation.images.found import read_found
 from diffaug.evaluation.images.further import Further
@@ -19,7 +19,7 @@ from diffaug.evaluation.images.pool import Pool, read_pool
 from diffaug.evaluation.images.sets import labelled, scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
 from diffaug.evaluation.settings import ALL, FIXED, UNEQUAL
-from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
+from diffaug.evaluation.trials.matched import in_turn, matched_blur, matched_field, matched_noise
 from diffaug.evaluation.trials.record import (
     Hits,
     Score,
@@ -90,7 +90,7 @@ class _Group:
         further = self._further(arm)
         pool = self._pool_of(arm if like is None else like)
         like_psnr = _mean_psnr(pool) if like is not None else None
-        if arm.family in MATCHED and pool is not None:
+        if arm.rival_for is not None and pool is not None:
             pool = self._matched(arm.family, pool)
         parts = arm.parts if like is None else (arm.family, *like.parts)
         model = self._train(arm, further or pool, parts, (like or arm).strength)
@@ -218,6 +218,8 @@ class _Group:
 
     def _matched(self, family: str, like: Pool) -> Pool:
         images, pixels = self._pictures.images, self._pictures.pixels
+        if family == IN_TURN:
+            return in_turn([self._matched(one, like) for one in MATCHED])
         if family == "blur":
             return matched_blur(images, like)
         return (matched_field if family == "field" else matched_noise)(images, pixels, like)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images, as_bytes, generator
 from diffaug.evaluation.images.pool import Pool, psnr_of
 
-__all__ = ["matched_blur", "matched_field", "matched_noise"]
+__all__ = ["in_turn", "matched_blur", "matched_field", "matched_noise"]
 
 _TRIES = 5
 """How often the strength of a change is corrected for what clipping removes."""
@@ -63,6 +65,18 @@ def matched_field(images: Images, pixels: tuple[str, ...], like: Pool) -> Pool:
         target = like.psnr[place, like.there[place]]
         changed = _as_far(image, field, target, np.ones(len(field)), _STRONGEST)
         made.copies[place, like.there[place]], made.psnr[place, like.there[place]] = changed
+    return made
+
+
+def in_turn(pools: Sequence[Pool]) -> Pool:
+    """Copy k of image n is that of pool (n + k) % len(pools)."""
+    first = pools[0]
+    images, copies = first.there.shape
+    turn = np.add.outer(np.arange(images), np.arange(copies)) % len(pools)
+    made = Pool(first.copies.copy(), first.there, first.psnr.copy())
+    for number, pool in enumerate(pools):
+        made.copies[turn == number] = pool.copies[turn == number]
+        made.psnr[turn == number] = pool.psnr[turn == number]
     return made
 
 
