@@ -23,7 +23,7 @@ from diffaug.evaluation.images.elsewhere import (
 from diffaug.evaluation.images.pictures import Form, Pictures
 from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.trials import variants
-from diffaug.evaluation.trials.matched import matched_blur, matched_field, matched_noise
+from diffaug.evaluation.trials.matched import in_turn, matched_blur, matched_field, matched_noise
 from diffaug.evaluation.trials.trivial_augment import OPERATIONS, trivial_augment
 from diffaug.evaluation.trials.variants import Changed, Labelled, fixed, flips_and_crops, jitter
 from tests.support.hostile import write_samples
@@ -192,6 +192,17 @@ def test_a_fixed_copy_is_changed_once() -> None:
     assert pool.psnr[4, 2] == pytest.approx(_psnr(pool.copies[4, 2], pictures()[4]))
     _, drawn, _ = pool.draw(np.repeat(4, 100), np.random.default_rng(1))
     assert {one.tobytes() for one in drawn} == {one.tobytes() for one in pool.copies[4]}
+
+
+def test_what_comes_in_turn_is_of_each_for_every_image_and_every_copy() -> None:
+    like = pool()
+    of_each = [matched_blur(pictures(), like), matched_noise(pictures(), tuple(PIXELS), like), like]
+    made = in_turn(of_each)
+    assert made.there is like.there
+    for image, copy in product(range(6), range(2)):
+        own = of_each[(image + copy) % 3]
+        np.testing.assert_array_equal(made.copies[image, copy], own.copies[image, copy])
+        np.testing.assert_equal(made.psnr[image, copy], own.psnr[image, copy])
 
 
 def test_a_field_has_the_spectrum_of_the_change_it_stands_for() -> None:
