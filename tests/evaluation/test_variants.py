@@ -194,11 +194,11 @@ def test_a_fixed_copy_is_changed_once() -> None:
     assert {one.tobytes() for one in drawn} == {one.tobytes() for one in pool.copies[4]}
 
 
-def test_what_comes_in_turn_is_of_each_for_every_image_and_every_copy() -> None:
-    like = pool()
-    of_each = [matched_blur(pictures(), like), matched_noise(pictures(), tuple(PIXELS), like), like]
+def test_what_comes_in_turn_is_of_each_for_every_image_and_every_copy(pool: Pool) -> None:
+    blurred, noisy = matched_blur(pictures(), pool), matched_noise(pictures(), tuple(PIXELS), pool)
+    of_each = [blurred, noisy, pool]
     made = in_turn(of_each)
-    assert made.there is like.there
+    assert made.there is pool.there
     for image, copy in product(range(6), range(2)):
         own = of_each[(image + copy) % 3]
         np.testing.assert_array_equal(made.copies[image, copy], own.copies[image, copy])
