@@ -60,7 +60,8 @@ async def run_frames(
     finally:
         for pending, result in under_way:
             pending.is_wanted = False
-            result.cancel()
+            if not result.cancel() and not result.cancelled():
+                result.exception()  # is told once, by the first of them
     return np.stack(made)
 
 
