@@ -57,8 +57,15 @@ def made_of(editor: Editor, edits: list[Any]) -> list[NDArray[np.float32]]:
     return [np.asarray(found[number]) for number in range(len(edits))]
 
 
-@pytest.mark.parametrize("guidance", [1.0, 4.0])
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(
+    ("prediction", "guidance"),
+    [
+        ("epsilon", 4.0),
+        pytest.param("epsilon", 1.0, marks=pytest.mark.proof),
+        pytest.param("v_prediction", 4.0, marks=pytest.mark.proof),
+        pytest.param("v_prediction", 1.0, marks=pytest.mark.proof),
+    ],
+)
 def test_animatediff(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prediction: str, guidance: float
 ) -> None:

@@ -248,7 +248,14 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other) if isinstance(one, bytes) else bool((one == other).all())
 
 
-@pytest.mark.parametrize("more", [{}, {"frames": 3}, {"window": "0.1:0.4", "format": "webm"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"window": "0.1:0.4", "format": "webm"},
+        pytest.param({}, marks=pytest.mark.proof),
+        pytest.param({"frames": 3}, marks=pytest.mark.proof),
+    ],
+)
 def test_a_loader_has_them_made_by_a_server(forked: Forks, more: dict[str, Any]) -> None:
     """As bytes, tensors, arrays and pictures: what an `Augmenter` in this process makes."""
     recipe = MOVING | {"copies": 1} | more
