@@ -25,6 +25,7 @@ SETTINGS = (
     ("fashion-mnist", 20, "reconstruct 0.3", "one-step 0.6"),
     ("fashion-mnist", 50, "reconstruct 0.3", "one-step 0.6"),
     ("fashion-mnist", 100, "reconstruct 0.3", "one-step 0.6"),
+    ("fashion-mnist-one-call-again", 50, "reconstruct 0.3", "trivial-augment+one-step 0.6"),
     ("fashion-mnist-half-labelled", 50, "filtered 0.5", "one-step 0.4"),
     ("cifar10", 50, "reconstruct 0.2", "one-step 0.6"),
     ("cifar10-250", 250, "reconstruct 0.3", "jitter+reconstruct 0.3"),
