@@ -20,7 +20,7 @@ from diffaug.evaluation.statistics import difference
 
 EVALUATIONS = Path(__file__).resolve().parents[2] / "docs/evaluations"
 BASELINE = "flips-crops"
-MADE = ("reconstruct", "filtered", "one-step")
+MADE = ("reconstruct", "filtered", "one-step", "sampled")
 SETTINGS = (
     ("fashion-mnist", 20, "reconstruct 0.3", "one-step 0.6"),
     ("fashion-mnist", 50, "reconstruct 0.3", "one-step 0.6"),
@@ -31,6 +31,7 @@ SETTINGS = (
     ("cifar10-250", 250, "reconstruct 0.3", "jitter+reconstruct 0.3"),
     ("clothes-20", 20, "jitter+reconstruct 0.3", "jitter+reconstruct 0.3"),
     ("clothes-50", 50, "jitter+reconstruct 0.3", "jitter+reconstruct 0.3"),
+    ("cifar10-long-tail", 0, *2 * ("class-balanced+jitter+reconstruct 0.8",)),
     ("moving-clothes", 20, "trivial-augment+reconstruct 0.2", "trivial-augment+reconstruct 0.2"),
     ("cifar10-transfer", 50, "trivial-augment+reconstruct 0.9", "trivial-augment+reconstruct 0.9"),
     ("cifar10-told", 50, "jitter+reconstruct 0.9", "jitter+reconstruct 0.3"),
@@ -62,7 +63,8 @@ def scores(folder: str, labels: int, on: str) -> dict[str, NDArray[np.float64]]:
     """The score of each arm on the test images, by seed; balanced where that was the measure."""
     table = pd.read_parquet(EVALUATIONS / folder / "scores.parquet")
     table["accuracy"] = 100 * table["right"] / table["images"]
-    measure = "balanced" if folder.startswith("clothes") else "accuracy"
+    unequal = folder.startswith(("clothes", "cifar10-long-tail"))
+    measure = "balanced" if unequal else "accuracy"
     test = table[(table["split"] == "test") & (table["labels"] == labels)]
     test = test[(test["corruption"] == "clean") == (on == "clean")]
     return {
