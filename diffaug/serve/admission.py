@@ -153,14 +153,14 @@ class Admission:
         Clips that are announced have as much work as the queue, together; one alone may have any.
 
         Args:
-            rows: network rows of all its frames.
+            rows: network rows of all its frames; 0 announces nothing.
 
         Raises:
             FullError: there are others, and too much work with it.
         """
         with self._lock:
             seconds = (self._of_clips + rows) * self._pace()
-            if self._of_clips and seconds > self._most:
+            if rows and self._of_clips and seconds > self._most:
                 raise FullError(max(1, math.ceil(seconds - self._most)))
             self._of_clips += rows
         try:

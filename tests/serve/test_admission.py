@@ -391,6 +391,8 @@ def test_clips_have_as_much_work_as_the_queue_or_are_alone(clock: Clock) -> None
         with pytest.raises(FullError) as error, queue.clip(1):
             pass
         assert error.value.retry_after == 91
+        with queue.clip(0):  # a picture
+            pass
         queue.enter(5, "picture")
     with queue.clip(4), queue.clip(6), pytest.raises(FullError), queue.clip(1):
         pass
