@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.clips.clip import MOST_PIXELS, Clip, Selection, clip_sha256
+from diffaug.clips.containers import pyav
 from diffaug.clips.decode import decode_clip
 from diffaug.clips.encode import encode_clip
 from diffaug.clips.fit import ClipFit
@@ -23,7 +24,7 @@ from diffaug.pictures.colour import Transparency
 from diffaug.pictures.medium import IMAGE, Medium, Value
 from diffaug.recipe import Recipe
 
-__all__ = ["Clips", "medium_of"]
+__all__ = ["Clips", "medium_of", "require_medium"]
 
 MOST_VALUES = 1 << 27
 """How many values frames and noise of a clip may have at a model's size: half a gigabyte."""
@@ -146,6 +147,17 @@ class Clips:
     def compare(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[dict[str, float | None]]:
         """See `Medium`."""
         return clip_scores(pairs)
+
+
+def require_medium(recipe: Recipe) -> None:
+    """Refuse fields that the recipe's medium has not, and clips where nothing reads them.
+
+    Raises:
+        ConfigError: it is so; the text says what to do.
+    """
+    recipe.check_medium(recipe.medium or "image")
+    if recipe.medium == "clip":
+        pyav()
 
 
 def medium_of(recipe: Recipe) -> Medium[Value]:

@@ -57,6 +57,10 @@ class EvaluationPlan(BaseModel):
     device_class: str
     versions: dict[str, str]
 
+    def seed_of(self, number: int) -> int:
+        """The seed of all that is drawn in a repetition: images, batches, weights and copies."""
+        return self.recipe.seed + number
+
 
 def plan_evaluation(
     sources: list[str],

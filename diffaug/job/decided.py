@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffaug import storage
-from diffaug.clips.containers import pyav
+from diffaug.clips.medium import require_medium
 from diffaug.extensions import CLIPS
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
@@ -26,10 +26,10 @@ def with_medium(recipe: Recipe, url: str) -> Recipe:
     """
     of_clips = checkpoint_of(recipe).frames is not None
     medium = recipe.medium or ("clip" if of_clips else _found(recipe, url))
-    recipe.check_medium(medium)
+    decided = recipe.model_copy(update={"medium": medium})
+    require_medium(decided)
     if medium == "clip":
-        pyav()
-        return recipe.model_copy(update={"medium": medium})
+        return decided
     # as recipes said it when there were only images
     return recipe if recipe.medium is None else recipe.model_copy(update={"medium": None})
 

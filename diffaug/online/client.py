@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from diffaug.clips.containers import pyav
-from diffaug.clips.medium import Clips
+from diffaug.clips.medium import Clips, require_medium
 from diffaug.errors import ConfigError, DiffaugError, require_extra
 from diffaug.execution import Execution
 from diffaug.extensions import MEDIA_TYPES
@@ -81,10 +80,7 @@ class Remote:
             ConfigError: something of it cannot be, or httpx is not installed.
         """
         require_extra("augmenting by a server", "remote", "httpx")
-        if recipe.medium == "clip":
-            pyav()  # says what to install
-        else:
-            recipe.check_medium("image")
+        require_medium(recipe)
         if recipe.mask_key is not None:
             raise ConfigError(
                 "mask_key: a picture goes to a server alone, without its mask: leave it out, or "
@@ -122,8 +118,7 @@ class Remote:
 
 
 class _Picture(Generic[T]):
-    """An image or clip on its way: converted once for all its copies, by the first thread to need
-    it."""
+    """An image on its way: converted once, for all its copies, by the first thread to need it."""
 
     def __init__(self, given: Given[T], recipe: Recipe) -> None:
         self.given, self._recipe = given, recipe
@@ -133,29 +128,43 @@ class _Picture(Generic[T]):
     def packed(self) -> Packed:
         with self._lock:
             if self._packed is None:
-                image, recipe = self.given.image, self._recipe
-                if recipe.medium == "clip":
-                    self._packed = pack_clip(image, recipe)
-                else:
-                    self._packed = pack(to_pil(image), recipe.background)
+                self._packed = self._pack()
             return self._packed
 
     @property
     def accept(self) -> str:
-        """The media type of the answer: a file's copy is a file as the recipe stores it."""
-        if self._recipe.medium != "clip":
-            return MEDIA_TYPES["png"]
-        is_file = isinstance(self.given.image, (bytes, bytearray))
-        return MEDIA_TYPES[self._recipe.format_for(jpeg=False) if is_file else "apng"]
+        """The media type of the answer."""
+        return MEDIA_TYPES["png"]
 
     def like(self, answer: bytes) -> Any:
         """The copy in an answer, in the form of what was given."""
-        given, recipe = self.given.image, self._recipe
-        if recipe.medium != "clip":
-            return like(unpack(answer), given)
-        if isinstance(given, (bytes, bytearray)):
+        return like(unpack(answer), self.given.image)
+
+    def _pack(self) -> Packed:
+        return pack(to_pil(self.given.image), self._recipe.background)
+
+
+class _Clip(_Picture[T]):
+    """A clip on its way: the copy of a file is a file as the recipe stores it."""
+
+    @property
+    def accept(self) -> str:
+        """See `_Picture`."""
+        return MEDIA_TYPES[self._recipe.format_for(jpeg=False) if self._is_file else "apng"]
+
+    def like(self, answer: bytes) -> Any:
+        """See `_Picture`."""
+        if self._is_file:
             return answer
-        return clip_like(Clips.of(recipe).read_back(answer, recipe.max_pixels), given, recipe)
+        clip = Clips.of(self._recipe).read_back(answer, self._recipe.max_pixels)
+        return clip_like(clip, self.given.image, self._recipe)
+
+    def _pack(self) -> Packed:
+        return pack_clip(self.given.image, self._recipe)
+
+    @property
+    def _is_file(self) -> bool:
+        return isinstance(self.given.image, (bytes, bytearray))
 
 
 class _GivenUpError(DiffaugError):
@@ -193,7 +202,7 @@ class RemoteEngine:
             DefectError: an image or its condition is unusable; the message names it.
             UnansweredError: no server answered for too long, and there is no fallback.
         """
-        pictures = (_Picture(one, self._recipe) for one in images)
+        pictures = (self._on_its_way(one) for one in images)
         asked = ((picture, copy) for picture in pictures for copy in copies)
         under_way: deque[tuple[_Picture[T], int, Future[Any]]] = deque()
         wanted = self._wanted()
@@ -231,7 +240,11 @@ class RemoteEngine:
             servers = self._servers(self._wanted())
             self._kept[process] = servers
             weakref.finalize(self, servers.close)
-        return self._made(self._kept[process], _Picture(image, self._recipe), copy)
+        return self._made(self._kept[process], self._on_its_way(image), copy)
+
+    def _on_its_way(self, given: Given[T]) -> _Picture[T]:
+        kind = _Clip if self._recipe.medium == "clip" else _Picture
+        return kind(given, self._recipe)
 
     def _wanted(self) -> Wanted:
         """What the servers must agree on, in all passes of this process."""

@@ -12,12 +12,11 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from diffaug.clips.containers import pyav
-from diffaug.clips.medium import medium_of
+from diffaug.clips.medium import medium_of, require_medium
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.editor import Draft, Editor, Finish, Source, sample_id
-from diffaug.errors import DefectError
+from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.models.classes import Named, compare
@@ -90,10 +89,9 @@ class Engine:
 
     def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
         recipe.refuse_outside_jobs()
-        if recipe.medium == "clip" and cache is None:
-            pyav()  # says what to install
-        else:
-            recipe.refuse_clips("a cache")
+        if recipe.medium == "clip" and cache is not None:
+            raise ConfigError("medium=clip: a cache takes images only: leave it out")
+        require_medium(recipe)
         self._checkpoint = checkpoint_of(recipe)
         self._recipe = with_suggestions(recipe, self._checkpoint)
         self._execution = execution

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from diffaug.errors import ConfigError
 from diffaug.recipe.checks import check_fps, check_noise_time, check_window
 from diffaug.recipe.fields import ShardFields
 
@@ -58,22 +57,6 @@ class ClipFields(ShardFields):
     def sample_keys(self) -> tuple[str, ...]:
         """The members that hold the sample, by preference."""
         return self.clip_keys if self.medium == "clip" else self.image_key
-
-    def refuse_clips(self, where: str) -> None:
-        """Refuse clips where only images are taken.
-
-        Args:
-            where: what takes them, such as "a cache".
-
-        Raises:
-            ConfigError: the recipe is of clips, or a field is for clips alone.
-        """
-        if self.medium == "clip":
-            raise ConfigError(
-                f"medium=clip: {where} takes images only; clips are augmented by diffaug augment "
-                "and diffaug serve, and by diffaug.augment, Augmenter and Augment"
-            )
-        self.check_medium("image")
 
     def check_medium(self, medium: str) -> None:
         """Check the fields that were given as those of a recipe with this medium.

@@ -101,16 +101,16 @@ class Making:
                 item.file = File(found.format, found.data)
                 return item
             work = self._shared(item, planned)
-        if edit.frames is not None:  # which are let in one by one
-            item.work = group.create_task(_told(item, work))
-            return item
-        try:
-            await self._state.admission.enter_of_shard(edit.rows, self._owner)
-        except asyncio.CancelledError:
-            work.close()
-            raise
+        admission, alone = self._state.admission, edit.frames is None  # frames enter one by one
+        if alone:
+            try:
+                await admission.enter_of_shard(edit.rows, self._owner)
+            except asyncio.CancelledError:
+                work.close()
+                raise
         item.work = group.create_task(_told(item, work))
-        item.work.add_done_callback(lambda _: self._state.admission.leave_of_shard(edit.rows))
+        if alone:
+            item.work.add_done_callback(lambda _: admission.leave_of_shard(edit.rows))
         return item
 
     async def settle(self, items: Sequence[Item]) -> list[Row]:

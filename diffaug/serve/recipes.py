@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diffaug.clips.containers import pyav
+from diffaug.clips.medium import require_medium
 from diffaug.diffusion.edit import calls_of_both
 from diffaug.diffusion.samplers import timesteps
 from diffaug.editor import Editor
@@ -112,10 +112,7 @@ class Recipes:
 
 def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
     recipe.refuse_outside_jobs()
-    if recipe.medium == "clip":
-        pyav()  # says what to install
-    else:
-        recipe.check_medium("image")
+    require_medium(recipe)
     checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
     editor = Editor(recipe, checkpoint, execution)

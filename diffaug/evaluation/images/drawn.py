@@ -115,8 +115,7 @@ class Drawn:
             (length for listing in listings for length in listing.lengths),
         )
         most = None if settings.labels[-1] == ALL else settings.labels[-1]
-        each, first = settings.validation, plan.recipe.seed
-        seeds = range(first, first + settings.seeds)
+        each, seeds = settings.validation, [plan.seed_of(one) for one in range(settings.seeds)]
         drawn = [source.draw(seed, most, 0 if apart is not None else each) for seed in seeds]
         validation = [
             source.at(split.validation)

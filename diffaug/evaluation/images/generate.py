@@ -64,7 +64,7 @@ def generate(
         job = Job.plan(
             [str(files.labelled(seed))],
             folder,
-            _recipe(plan.recipe, arm, seed),
+            _recipe(plan.recipe, arm, plan.seed_of(seed)),
             **plan.execution.model_dump(),
             classes_as_numbered=True,  # `prepare` has compared them
         )
@@ -86,7 +86,7 @@ def _recipe(recipe: Recipe, arm: Arm, seed: int) -> Recipe:
     key, format = ("npy", "mp4") if clips else ("png", "png")
     changes: dict[str, object] = {"strength": arm.strength, "image_key": key, "label_key": "cls"}
     changes |= dict.fromkeys(("frames", "fps", "window"))  # they were taken already
-    changes |= {"seed": recipe.seed + seed, "result": "source"}
+    changes |= {"seed": seed, "result": "source"}
     if arm.family == "one-step":
         changes |= {"sampler": "one-step", "eta": 0.0}
     changes |= {"format": format, "mask_key": None, "carry": (), "layout": "each"}

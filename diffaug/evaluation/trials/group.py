@@ -165,7 +165,7 @@ class _Group:
             unequal=next((part for part in parts if part in UNEQUAL), None),
         )
         settings, execution = self._plan.settings, self._plan.execution
-        seed = self._plan.recipe.seed + self._seed
+        seed = self._plan.seed_of(self._seed)
         return train_classifier(lesson, settings, seed, execution, self._longer(arm))
 
     def _change(self, name: str) -> Change:
@@ -197,7 +197,7 @@ class _Group:
             return made.first(len(self._pictures))
         if arm.family in FIXED:
             change = self._change(arm.family.removeprefix("fixed-"))
-            random = np.random.default_rng(self._plan.recipe.seed + self._seed)
+            random = np.random.default_rng(self._plan.seed_of(self._seed))
             return fixed(self._pictures.images, change, self._plan.recipe.copies, random)
         if arm.made is None:
             return None

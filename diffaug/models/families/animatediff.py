@@ -26,6 +26,7 @@ from diffaug.models.families.parts import (
     check_width,
     first_prompts,
     latent_diffusion,
+    latent_size,
 )
 from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Pretrained, Prompts
@@ -66,8 +67,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     _refuse(checkpoint, pipe, frames)
     schedule, prediction = latent_diffusion(checkpoint, pipe.scheduler)
     device, coder = torch.device(execution.device), autoencoder(checkpoint, pipe.vae)
-    channels, size = pipe.vae.config.latent_channels, pipe.unet.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
+    channels, (height, width) = pipe.vae.config.latent_channels, latent_size(checkpoint, pipe.unet)
     return Pretrained(
         denoiser=Denoiser(
             network=_Motion(pipe.unet, frames).eval(),
@@ -97,11 +97,6 @@ def _refuse(checkpoint: Checkpoint, pipe: Any, frames: int) -> None:
         raise ConfigError(
             f"{name}: its UNet takes {unet.in_channels} channels, returns {unet.out_channels}, and "
             f"latents have {latent}: such a variant is not supported"
-        )
-    if unet.sample_size is None:
-        raise ConfigError(
-            f"{name}: its sample_size is not set: write the size of its latents into "
-            "unet/config.json"
         )
     if frames > unet.motion_max_seq_length:
         raise ConfigError(

@@ -29,6 +29,7 @@ __all__ = [
     "coder",
     "first_prompts",
     "latent_diffusion",
+    "latent_size",
 ]
 
 _PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -119,6 +120,21 @@ def check_encoders(checkpoint: Checkpoint, pipe: Any, needed: Iterable[str]) -> 
             f"model {checkpoint.reference}: it lacks its {', '.join(lacking)}, without which no "
             "prompt can be encoded"
         )
+
+
+def latent_size(checkpoint: Checkpoint, unet: Any) -> tuple[int, int]:
+    """(height, width) of the latents that a UNet was made for.
+
+    Raises:
+        ConfigError: its configuration does not say.
+    """
+    size = unet.config.sample_size
+    if size is None:
+        raise ConfigError(
+            f"model {checkpoint.reference}: its sample_size is not set: write the size of its "
+            "latents into unet/config.json"
+        )
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def first_prompts(pipe: Any) -> Callable[[str | None], Condition]:

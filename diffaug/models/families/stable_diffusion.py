@@ -26,6 +26,7 @@ from diffaug.models.families.parts import (
     check_width,
     first_prompts,
     latent_diffusion,
+    latent_size,
 )
 from diffaug.models.families.pipeline import pipeline
 from diffaug.models.pretrained import Condition, Pretrained, Prompts
@@ -77,8 +78,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     schedule, prediction = latent_diffusion(checkpoint, pipe.scheduler)
     device = torch.device(execution.device)
     channels, coder = pipe.vae.config.latent_channels, autoencoder(checkpoint, pipe.vae)
-    size = pipe.unet.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = latent_size(checkpoint, pipe.unet)
     shape = (3, height * coder.factor, width * coder.factor)
     guided_within = pipe.unet.config.time_cond_proj_dim
     return Pretrained(
@@ -120,11 +120,6 @@ def _refuse(checkpoint: Checkpoint, pipe: Any) -> None:
         raise ConfigError(
             f"{name}: its UNet returns {unet.out_channels} channels and latents have {latent}: "
             "such a variant is not supported"
-        )
-    if unet.sample_size is None:
-        raise ConfigError(
-            f"{name}: its sample_size is not set: write the size of its latents into "
-            "unet/config.json"
         )
     for field, known in _TAKEN[_is_xl(pipe)].items():
         if unet[field] not in known:
