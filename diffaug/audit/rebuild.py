@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.audit.verdicts import MismatchError, Replayed, judge
-from diffaug.editor import Draft, Editor, Finish
+from diffaug.editor import Draft, Editor, Finish, PictureEditor
 from diffaug.errors import DefectError
 from diffaug.job.rows import draft_row
 from diffaug.manifest.part import Row
@@ -53,7 +53,8 @@ def plan_again(
     recipe = editor.recipe
     label = Label(row["label"], row["label_text"])
     source = editor.read_file(picture, label, row["source_key"])
-    if mask is not None:  # whether it is still the same one shows in sample_id
+    if mask is not None and isinstance(editor, PictureEditor):
+        # whether it is still the same one shows in sample_id
         source = replace(source, mask=editor.medium.read_mask(mask, recipe.max_pixels))
     towards = None if recipe.to_class == "own" else [row["to_label"]]
     (draft,) = editor.plan(source, [row["copy"]], towards)

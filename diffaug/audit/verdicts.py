@@ -13,7 +13,7 @@ import numpy as np
 from diffaug.errors import DefectError, DiffaugError
 from diffaug.manifest.part import Row
 from diffaug.output.layout import copy_key
-from diffaug.pictures.medium import IMAGE, Medium, Value
+from diffaug.pictures.medium import IMAGE, Medium, PictureMedium, Value
 
 __all__ = ["TOLERANCE", "MismatchError", "Replayed", "Verdicts", "judge"]
 
@@ -156,6 +156,8 @@ def judge(
 
 def _apart(row: Row, data: bytes, stored: bytes, medium: Medium[Value]) -> float:
     """The distance of a stored file from the rebuilt one: root mean square, in levels of 255."""
+    if not isinstance(medium, PictureMedium):
+        raise MismatchError(f"a {medium.name} has no tolerance")
     limit = row["output_width"] * row["output_height"]
     try:
         there, here = (medium.levels(medium.read_back(file, limit)) for file in (stored, data))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diffaug.clips.clip import Clip
 from diffaug.pictures.fit import Geometry, Loss
-from diffaug.pictures.medium import Fitted
+from diffaug.pictures.medium import FittedPicture
 
 __all__ = ["ClipFit"]
 
@@ -24,7 +24,7 @@ class ClipFit:
         fits: one for each of its frames, all of one kind.
     """
 
-    def __init__(self, clip: Clip, fits: Iterable[Fitted[Image.Image]]) -> None:
+    def __init__(self, clip: Clip, fits: Iterable[FittedPicture[Image.Image]]) -> None:
         self._clip = clip
         self._fits = tuple(fits)
 

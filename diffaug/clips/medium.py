@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffaug.clips.clip import MOST_PIXELS, Clip, Selection, clip_sha256
-from diffaug.clips.containers import pyav
 from diffaug.clips.decode import decode_clip
 from diffaug.clips.encode import encode_clip
 from diffaug.clips.fit import ClipFit
@@ -21,10 +20,10 @@ from diffaug.extensions import MADE_CLIPS
 from diffaug.manifest.part import Row
 from diffaug.pictures.codec import Decoded, decode_mask
 from diffaug.pictures.colour import Transparency
-from diffaug.pictures.medium import IMAGE, Medium, Value
+from diffaug.pictures.medium import IMAGE
 from diffaug.recipe import Recipe
 
-__all__ = ["Clips", "medium_of", "require_medium"]
+__all__ = ["Clips"]
 
 MOST_VALUES = 1 << 27
 """How many values frames and noise of a clip may have at a model's size: half a gigabyte."""
@@ -147,19 +146,3 @@ class Clips:
     def compare(self, pairs: Sequence[tuple[Clip, Clip]]) -> list[dict[str, float | None]]:
         """See `Medium`."""
         return clip_scores(pairs)
-
-
-def require_medium(recipe: Recipe) -> None:
-    """Refuse fields that the recipe's medium has not, and clips where nothing reads them.
-
-    Raises:
-        ConfigError: it is so; the text says what to do.
-    """
-    recipe.check_medium(recipe.medium or "image")
-    if recipe.medium == "clip":
-        pyav()
-
-
-def medium_of(recipe: Recipe) -> Medium[Value]:
-    """The medium of a recipe; undecided, it is the image."""
-    return Clips.of(recipe) if recipe.medium == "clip" else IMAGE

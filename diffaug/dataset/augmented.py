@@ -15,7 +15,6 @@ from typing import Any
 import webdataset as wds
 
 from diffaug import storage
-from diffaug.clips.medium import medium_of
 from diffaug.dataset.decode import Decoder, Skips
 from diffaug.dataset.index import Index
 from diffaug.dataset.mixing import Mixing
@@ -23,6 +22,7 @@ from diffaug.dataset.mixture import Mixture, ranks
 from diffaug.dataset.query import Query
 from diffaug.dataset.sides import Augmented, Real
 from diffaug.errors import ConfigError
+from diffaug.media import medium_of
 from diffaug.output.layout import SHARDS, Output
 from diffaug.output.run import the_run
 from diffaug.output.sources import source_shards

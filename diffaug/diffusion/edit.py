@@ -52,6 +52,11 @@ class Edit:
     frames: int | None = None
 
     @property
+    def calls(self) -> int:
+        """How often the network is called."""
+        return self.trajectory.calls
+
+    @property
     def rows(self) -> int:
         """How many rows of network calls it takes: one a call, two where it makes both."""
         each = self.trajectory.calls + calls_of_both(self.scales, self.reused)

@@ -8,20 +8,19 @@ the correlation of two frames instead of a ratio.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.steps import Finished, Steps
+from diffaug.diffusion.parts import InParts
+from diffaug.diffusion.steps import Steps
 
-__all__ = ["FrameByFrame", "clip_noise", "correlation_of", "frames_of"]
-
-T = TypeVar("T")
+__all__ = ["clip_noise", "correlation_of", "frame_by_frame", "frames_of"]
 
 
 def correlation_of(noise_time: str) -> float:
@@ -75,50 +74,13 @@ def frames_of(edit: Edit) -> Iterator[Edit]:
         yield replace(edit, x_0=x_0, noise=noise, frames=None)
 
 
-@dataclass(slots=True, eq=False)
-class _Part:
-    """A frame's place in its clip."""
-
-    tag: Any
-    is_last: bool
-
-
-class FrameByFrame(Steps[T]):
+def frame_by_frame(steps: Steps[Any, Edit]) -> InParts[Any, Edit, Edit]:
     """Steps that also run edits of clips, each frame as an edit of its own.
 
-    Args:
-        steps: what runs the frames.
+    The sample of a clip is (frames, *).
     """
-
-    def __init__(self, steps: Steps[Any]) -> None:
-        self._steps = steps
-
-    @property
-    def count(self) -> int:
-        """How many frames are worked on at the same time."""
-        return self._steps.count
-
-    def run_steps(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[Finished[T]]:
-        """See `Steps`. The sample of a clip is (frames, *), finished when its last frame is."""
-        made: list[NDArray[np.float32]] = []
-        for finished in self._steps.run_steps(_each_frame(edits)):
-            whole: Finished[T] = []
-            for part, x_0 in finished:
-                if x_0 is not None:
-                    made.append(x_0)
-                if part.is_last:
-                    whole.append((part.tag, np.stack(made) if made else None))
-                    made = []
-            if whole:
-                yield whole
+    return InParts(steps, frames_of, _clip)
 
 
-def _each_frame(
-    edits: Iterable[tuple[Any, Edit | None]],
-) -> Iterator[tuple[_Part, Edit | None]]:
-    for tag, edit in edits:
-        if edit is None:
-            yield _Part(tag, is_last=True), None
-            continue
-        for number, one in enumerate(frames_of(edit), start=1):
-            yield _Part(tag, is_last=number == edit.frames), one
+def _clip(edit: Edit, frames: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.stack(frames)

@@ -12,18 +12,26 @@ results leave, that of a policy, such as `ordered`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.process import Process
 from diffaug.diffusion.transfer import Arrival
 
-__all__ = ["Lanes"]
+__all__ = ["Entry", "Lanes"]
 
 T = TypeVar("T")
+
+
+class Entry(Protocol):
+    """What a lane is given: of whatever kind its process takes, such as an `Edit`."""
+
+    @property
+    def calls(self) -> int:
+        """How often the network is called for it."""
+        ...
 
 
 class Lanes(Generic[T]):
@@ -33,7 +41,7 @@ class Lanes(Generic[T]):
         process: what happens to the samples.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process[Any]) -> None:
         self._process = process
         self._tags: dict[int, T] = {}
         self._call = np.zeros(process.lanes, dtype=np.int64)
@@ -50,7 +58,7 @@ class Lanes(Generic[T]):
         """How many lanes hold no sample."""
         return int((self._calls == 0).sum())
 
-    def enter(self, edits: Sequence[tuple[T, Edit]]) -> None:
+    def enter(self, edits: Sequence[tuple[T, Entry]]) -> None:
         """Start edits, each in a free lane. A tag is whatever its result is to come back with.
 
         Raises:
@@ -64,7 +72,7 @@ class Lanes(Generic[T]):
         self._process.enter(lanes, [edit for _, edit in edits])
         for lane, (tag, edit) in zip(lanes, edits, strict=True):
             self._tags[lane] = tag
-            self._calls[lane] = edit.trajectory.calls
+            self._calls[lane] = edit.calls
 
     def step(self) -> list[tuple[T, Arrival]]:
         """Step lanes that hold a sample, and take out the samples that are finished.

@@ -145,7 +145,7 @@ class Stages:
         return [(tag, None if one is None else next(pictures)) for tag, one in finished]
 
 
-class LatentSteps(Steps[T]):
+class LatentSteps(Steps[T, Edit]):
     """Steps over latents that take pictures and give pictures.
 
     Args:
@@ -153,7 +153,7 @@ class LatentSteps(Steps[T]):
         stages: the autoencoder of the same model.
     """
 
-    def __init__(self, steps: Steps[T], stages: Stages) -> None:
+    def __init__(self, steps: Steps[T, Edit], stages: Stages) -> None:
         self._steps = steps
         self._stages = stages
 

@@ -1,8 +1,9 @@
 """Randomness that follows identity: noise is a function of (seed, pixels, copy, draw) alone.
 
 So no order, worker, batch or retry can change an image. The bits come from Philox 4x64, a
-counter-based generator (Salmon et al. 2011), the normals from numpy's float32 ziggurat. Both run on
-the CPU, whatever the model runs on; a test pins the first values, and NOISE_VERSION names them.
+counter-based generator (Salmon et al. 2011), normal and exponential values from numpy's ziggurats.
+Both run on the CPU, whatever the model runs on; a test pins the first values, and NOISE_VERSION
+names them.
 
 https://doi.org/10.1145/2063384.2063405
 """
@@ -20,7 +21,7 @@ __all__ = ["NOISE_VERSION", "SampleRandom"]
 NOISE_VERSION = "philox4x64-ziggurat-1"
 """Recorded in every part. Change it with any change here that alters a value."""
 
-_NORMAL, _UNIFORM, _CHANCE, _CHOICE = 0, 1, 2, 3
+_NORMAL, _UNIFORM, _CHANCE, _CHOICE, _HIDING, _TURN, _WAITING = range(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,18 @@ class SampleRandom:
         It is independent of all other draws.
         """
         return float(self._generator(_CHOICE, 0).random())
+
+    def hiding(self, count: int) -> NDArray[np.float64]:
+        """Uniform values in [0, 1) of a text's tokens, which decide when each is hidden."""
+        return self._generator(_HIDING, 0).random(count)
+
+    def turns(self, count: int) -> NDArray[np.float64]:
+        """Uniform values in [0, 1) of a text's tokens, which decide when each comes back."""
+        return self._generator(_TURN, 0).random(count)
+
+    def waiting(self, count: int, call: int, place: int) -> NDArray[np.float64]:
+        """Exponential values that decide which of `count` tokens comes to a place at a call."""
+        return self._generator(_WAITING, call, place).standard_exponential(count)
 
     def _generator(self, kind: int, draw: int, part: int = 0) -> np.random.Generator:
         identity = f"{NOISE_VERSION}|{self.seed}|{self.pixel_sha256}|{self.copy}"

@@ -15,14 +15,14 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.diffusion.edit import Edit
-from diffaug.diffusion.lanes import Lanes
+from diffaug.diffusion.lanes import Entry, Lanes
 from diffaug.diffusion.steps import Finished, Steps
 from diffaug.diffusion.transfer import Arrival
 
-__all__ = ["Ordered", "ordered"]
+__all__ = ["RUN_AHEAD", "Ordered", "Place", "landed", "ordered"]
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Entry)
 
 LOOK_AHEAD = 2
 """How many samples a lane are read before they have one. They go in as they come; only when
@@ -32,7 +32,7 @@ RUN_AHEAD = 8
 """How many finished samples a lane may wait for an unfinished one that came before them."""
 
 
-class Ordered(Steps[T]):
+class Ordered(Steps[T, Entry]):
     """Lanes under the policy of `ordered`.
 
     Args:
@@ -47,27 +47,29 @@ class Ordered(Steps[T]):
         """How many lanes there are."""
         return self._lanes.count
 
-    def run_steps(self, edits: Iterable[tuple[T, Edit | None]]) -> Iterator[Finished[T]]:
+    def run_steps(self, edits: Iterable[tuple[T, Entry | None]]) -> Iterator[Finished[T]]:
         """See `ordered`."""
         return ordered(self._lanes, edits)
 
 
 @dataclass(slots=True, eq=False)
-class _Place(Generic[T]):
+class Place(Generic[T, E]):
     """An edit's place in the order of results; without an edit it is done from the start."""
 
     tag: T
-    edit: Edit | None
+    edit: E | None
     arrival: Arrival | None = None
 
     def landed(self) -> bool:
+        """Whether its result, if it has one, is on the CPU."""
         return self.edit is None or (self.arrival is not None and self.arrival.landed)
 
     def result(self) -> NDArray[np.float32] | None:
+        """What came out of the lanes; waits until it has arrived."""
         return None if self.arrival is None else self.arrival.numpy()
 
 
-def ordered(lanes: Lanes[Any], edits: Iterable[tuple[T, Edit | None]]) -> Iterator[Finished[T]]:
+def ordered(lanes: Lanes[Any], edits: Iterable[tuple[T, Entry | None]]) -> Iterator[Finished[T]]:
     """Run edits, and yield what each network call has finished, in the order of `edits`.
 
     LOOK_AHEAD samples a lane are read before lanes become free, and at most RUN_AHEAD a lane are
@@ -78,12 +80,12 @@ def ordered(lanes: Lanes[Any], edits: Iterable[tuple[T, Edit | None]]) -> Iterat
         edits: (tag, edit); one without an edit passes through in its place.
     """
     lanes.clear()
-    order: deque[_Place[T]] = deque()
-    waiting: list[tuple[_Place[T], Edit]] = []
+    order: deque[Place[T, Any]] = deque()
+    waiting: list[tuple[Place[T, Any], Entry]] = []
     look, most = LOOK_AHEAD * lanes.count, RUN_AHEAD * lanes.count
     source, ended = iter(edits), False
     while True:
-        entering: list[tuple[_Place[T], Edit]] = []
+        entering: list[tuple[Place[T, Any], Entry]] = []
         free = lanes.free
         while len(entering) < free:
             while not ended and len(order) < most and len(waiting) < look:
@@ -92,10 +94,10 @@ def ordered(lanes: Lanes[Any], edits: Iterable[tuple[T, Edit | None]]) -> Iterat
                     ended = True
                     break
                 tag, edit = item
-                order.append(_Place(tag, edit))
+                order.append(Place(tag, edit))
                 if edit is not None:
                     waiting.append((order[-1], edit))
-                if finished := _landed(order):
+                if finished := landed(order):
                     yield finished
             if not waiting:
                 break
@@ -106,16 +108,16 @@ def ordered(lanes: Lanes[Any], edits: Iterable[tuple[T, Edit | None]]) -> Iterat
             place.arrival = arrival
         if not running and not order:
             return
-        if finished := _landed(order, wait=not running or len(order) == most):
+        if finished := landed(order, wait=not running or len(order) == most):
             yield finished
 
 
-def _longest(waiting: list[tuple[_Place[T], Edit]]) -> int:
+def _longest(waiting: list[tuple[Place[T, Any], Entry]]) -> int:
     """Which edit needs most calls; of several, the first."""
-    return max(range(len(waiting)), key=lambda index: waiting[index][1].trajectory.calls)
+    return max(range(len(waiting)), key=lambda index: waiting[index][1].calls)
 
 
-def _landed(order: deque[_Place[T]], wait: bool = False) -> Finished[T]:
+def landed(order: deque[Place[T, Any]], wait: bool = False) -> Finished[T]:
     """Take finished places from the front; where `wait` is set, those still on their way too."""
     found = []
     while order and (order[0].landed() or (wait and order[0].arrival is not None)):

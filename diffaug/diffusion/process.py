@@ -1,13 +1,14 @@
 """Processes: how samples are taken into noise and brought back, a lane each.
 
 A process holds one tensor entry a lane and knows nothing of who is in which lane (see `Lanes`).
-`Gaussian` is SDEdit (Meng et al. 2022): a sample is noised part-way along the forward process,
+`Gaussian`, for pictures, is SDEdit (Meng et al. 2022): a sample is noised part-way along the
+forward process,
 
     x_t = alpha_t x_0 + sigma_t z,
 
 and its sampler's steps lead it back. Where a mask keeps a sample as it is, each step puts it back
 onto its own forward path, at the step's end, as RePaint does with the part of a picture that is
-known (Lugmayr et al. 2022, eq. 8a).
+known (Lugmayr et al. 2022, eq. 8a). The process of texts is in `masked.py`.
 
 https://arxiv.org/abs/2108.01073, https://arxiv.org/abs/2201.09865
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -32,8 +33,10 @@ from diffaug.diffusion.transfer import Download, upload
 
 __all__ = ["Gaussian", "Process"]
 
+E = TypeVar("E", contravariant=True)
 
-class Process(Protocol):
+
+class Process(Protocol[E]):
     """What happens to the samples in the lanes: one network call and one step of all at a time.
 
     What a lane's sample becomes depends on its edit alone, not on its lane or its neighbours.
@@ -44,7 +47,7 @@ class Process(Protocol):
 
     lanes: int
 
-    def enter(self, lanes: Sequence[int], edits: Sequence[Edit]) -> None:
+    def enter(self, lanes: Sequence[int], edits: Sequence[E]) -> None:
         """Take new samples into noise, each in its lane; at least one."""
 
     def rows(self, call: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -64,7 +67,7 @@ class Process(Protocol):
         ...
 
 
-class Gaussian(Process):
+class Gaussian(Process[Edit]):
     """Gaussian noise, and a sampler's steps back.
 
     Args:

@@ -27,10 +27,21 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from diffaug.diffusion.schedule import Schedule
 
-__all__ = ["SAMPLERS", "Sampler", "SamplerName", "Trajectory", "timesteps", "trajectory"]
+__all__ = [
+    "SAMPLERS",
+    "Sampler",
+    "SamplerName",
+    "TextSamplerName",
+    "Trajectory",
+    "timesteps",
+    "trajectory",
+]
 
 SamplerName = Literal["ddim", "ddpm", "dpmsolver++", "lcm", "one-step"]
 """The keys of SAMPLERS."""
+
+TextSamplerName = Literal["random", "confident"]
+"""In which order hidden tokens of a text are committed (see `masked.py`)."""
 
 _Array = NDArray[np.float64]
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from diffaug.clips.medium import medium_of
 from diffaug.diffusion.noise import NOISE_VERSION
-from diffaug.editor import Editor
+from diffaug.editor import Editor, editor_of
 from diffaug.errors import ConfigError
 from diffaug.execution import (
     CHANGES_CLIPS,
@@ -24,6 +23,7 @@ from diffaug.execution import (
 )
 from diffaug.judges import Panel, load_panel
 from diffaug.manifest.part import Row
+from diffaug.media import medium_of
 from diffaug.models import Checkpoint, at_revision, checkpoint_of
 from diffaug.output.run import Run
 from diffaug.recipe import Recipe
@@ -186,4 +186,4 @@ def different_judges(run: Run, digests: Mapping[str, str]) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _editor(recipe: Recipe, checkpoint: Checkpoint, execution: Execution) -> Editor:
-    return Editor(recipe, checkpoint, execution)
+    return editor_of(recipe, checkpoint, execution)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from diffaug import storage
-from diffaug.clips.medium import require_medium
 from diffaug.extensions import CLIPS
+from diffaug.media import require_medium
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
@@ -14,7 +14,7 @@ __all__ = ["with_medium"]
 
 
 def with_medium(recipe: Recipe, url: str) -> Recipe:
-    """The recipe with the medium, if that is clips; of images, the recipe itself.
+    """The recipe with the medium, if that is clips or texts; of images, the recipe itself.
 
     Args:
         recipe: as the user gave it.
@@ -24,11 +24,12 @@ def with_medium(recipe: Recipe, url: str) -> Recipe:
         ConfigError: a field asks for what the medium has not, the model cannot be found, or what
             reads clips is not installed.
     """
-    of_clips = checkpoint_of(recipe).frames is not None
-    medium = recipe.medium or ("clip" if of_clips else _found(recipe, url))
+    checkpoint = checkpoint_of(recipe)
+    of_model = "text" if checkpoint.is_language_model else "clip" if checkpoint.frames else None
+    medium = recipe.medium or of_model or _found(recipe, url)
     decided = recipe.model_copy(update={"medium": medium})
     require_medium(decided)
-    if medium == "clip":
+    if medium in ("clip", "text"):
         return decided
     # as recipes said it when there were only images
     return recipe if recipe.medium is None else recipe.model_copy(update={"medium": None})

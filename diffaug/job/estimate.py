@@ -100,7 +100,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
     samples = read = wanted = 0
     ahead = 0.0  # seconds of decoding, fitting and drawing noise
     drafts: list[Draft] = []  # to time the network on
-    enough = 2 * run.execution.batch_size * at_once(editor.model.denoiser.device)
+    enough = 2 * run.execution.batch_size * at_once(editor.device)
     if run.recipe.medium == "clip":
         enough = _CLIPS
     planned = calls = 0
@@ -139,7 +139,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
         return nothing
     good = planned / wanted
     needed = images * good * calls / planned
-    rates, device = _calibrate(editor, drafts, run), editor.model.denoiser.device
+    rates, device = _calibrate(editor, drafts, run), editor.device
     made = images * good
     seconds = _together(needed / rates.calls, made * ahead / planned, made * rates.behind, device)
     return replace(

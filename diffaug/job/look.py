@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import islice
 
 from diffaug import storage
-from diffaug.editor import Editor
+from diffaug.editor import Editor, PictureEditor
 from diffaug.errors import ConfigError, DefectError
 from diffaug.models import Card
 from diffaug.models.classes import Named, compare, described, refusal
@@ -45,7 +45,7 @@ def look_at_pictures(url: str, editor: Editor, asked: Recipe) -> None:
         ConfigError: results would lose their colour or be blurred, and the user did not name the
             model and the detail. If they did, the log has the sentence.
     """
-    if not can_lose(asked):
+    if not can_lose(asked) or not isinstance(editor, PictureEditor):
         return
     found, seen = Counter[Loss](), 0
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.diffusion.noise import NOISE_VERSION
-from diffaug.editor import Editor
+from diffaug.editor import Editor, editor_of
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.balance import Shown, count_classes
@@ -147,7 +147,7 @@ def freeze(run: Run, output: str, *, allow_mixed: bool = False) -> Run:
 def _new_run(urls: list[str], asked: Recipe, execution: Execution, as_numbered: bool) -> Run:
     checkpoint = checkpoint_of(asked)
     recipe = with_suggestions(asked, checkpoint)
-    editor = Editor(recipe, checkpoint, execution)
+    editor = editor_of(recipe, checkpoint, execution)
     look_at_pictures(urls[0], editor, asked)
     if not as_numbered:
         look_at_classes(urls[0], checkpoint.card, recipe)

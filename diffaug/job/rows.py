@@ -65,7 +65,10 @@ _LINEAGE_COLUMNS = (
 def run_row(run: Run) -> Row:
     """The columns that all rows of a run share; device and versions are this process's."""
     found = versions()
-    clip = {"medium": run.recipe.medium, "noise_time": run.recipe.noise_time}
+    medium: dict[str | None, Row] = {
+        "clip": {"medium": "clip", "noise_time": run.recipe.noise_time},
+        "text": {"medium": "text"},
+    }
     return {
         "model": run.model.name,
         "model_revision": run.model.revision,
@@ -83,7 +86,7 @@ def run_row(run: Run) -> Row:
         "torch_version": found["torch"],
         "diffusers_version": found["diffusers"],
         "pillow_version": found["pillow"],
-    } | (clip if run.recipe.medium == "clip" else {})
+    } | medium.get(run.recipe.medium, {})
 
 
 def source_row(sample: Sample, url: str, reading: Reading) -> Row:
@@ -110,9 +113,9 @@ def draft_row(draft: Draft) -> Row:
         "sample_id": draft.sample_id,
         "copy": draft.copy,
         "strength": draft.strength,
-        "t_start": draft.edit.trajectory.timesteps[0],
+        "t_start": draft.t_start,
         "log_snr": draft.log_snr,
-        "calls": draft.edit.trajectory.calls,
+        "calls": draft.calls,
         "prompt": draft.prompt,
     } | ({} if draft.to_label is None else {"to_label": draft.to_label})
 

@@ -11,7 +11,7 @@ from diffaug.judges.candidate import Candidate, Judge, Scores
 from diffaug.judges.classifier import label_digest, load_label_judge
 from diffaug.judges.clip import clip_digest, load_clip_judge
 from diffaug.judges.phash import PHASH_VERSION, PhashJudge
-from diffaug.pictures.medium import IMAGE, Medium, Value
+from diffaug.pictures.medium import IMAGE, Medium, PictureMedium, Value
 from diffaug.recipe.filters import judge_of
 
 __all__ = ["Panel", "judge_digests", "load_panel"]
@@ -51,16 +51,20 @@ class Panel:
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
         """All scores of each image; a score never depends on the images of other sources."""
-        still = self._medium.still
         found = self._medium.compare([(one.source, one.output) for one in candidates])
-        seen: list[Candidate] = []
+        seen = self._seen(candidates) if self._judges else []
         for judge in self._judges.values():
-            seen = seen or [
-                replace(one, source=still(one.source), output=still(one.output))
-                for one in candidates
-            ]
             found = [known | more for known, more in zip(found, judge(seen), strict=True)]
         return found
+
+    def _seen(self, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+        """What the further judges are given."""
+        if not isinstance(self._medium, PictureMedium):
+            return candidates
+        still = self._medium.still
+        return [
+            replace(one, source=still(one.source), output=still(one.output)) for one in candidates
+        ]
 
 
 def judge_digests(judges: Sequence[str]) -> dict[str, str]:

@@ -131,7 +131,7 @@ JUDGED: dict[str, dict[str, tuple[str, str]]] = {
 
 ADDED: dict[str, dict[str, tuple[str, str]]] = {
     "medium": {
-        "medium": ("string", "clip"),
+        "medium": ("string", "clip or text"),
         "frames": ("int32", "frames of the source that are taken"),
         "fps": ("double", "frames a second of them, on average"),
         "noise_time": (
@@ -143,6 +143,16 @@ ADDED: dict[str, dict[str, tuple[str, str]]] = {
             "double",
             "energy of the differences of neighbouring frames, of the result over the source's; "
             "null where nothing moves in the source",
+        ),
+    },
+    "text": {
+        "medium": ("string", "clip or text"),
+        "tokens": ("int32", "tokens of the source, by the model's tokenizer"),
+        "output_tokens": ("int32", "tokens of the result"),
+        "score_edit": (
+            "double",
+            "words inserted, deleted or replaced, over the words of the longer of source and "
+            "result; signs count as words",
         ),
     },
     "to_class": {
@@ -164,6 +174,8 @@ _BEHIND = {
     "fps": "source_height",
     "noise_time": "log_snr",
     "output_frames": "output_height",
+    "tokens": "source_height",
+    "output_tokens": "output_height",
 }
 """The column behind which an added one stands, unless it is a score."""
 

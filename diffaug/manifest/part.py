@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 2
-"""The newest version, that of jobs of clips; jobs of images go on writing version 1."""
+"""The newest version, that of jobs of clips and texts; jobs of images go on writing version 1."""
 
 Row = dict[str, Any]
 
@@ -52,7 +52,7 @@ _PANDAS_INTEGERS = {"int32": "Int32", "int64": "Int64"}
 
 def version_of(adding: Iterable[str] = ()) -> int:
     """The version of a job's manifest; `adding` is what of its recipe adds columns."""
-    return SCHEMA_VERSION if "medium" in adding else 1
+    return SCHEMA_VERSION if {"medium", "text"} & set(adding) else 1
 
 
 def schema_of(adding: Iterable[str] = ()) -> pa.Schema:

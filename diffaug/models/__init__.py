@@ -2,7 +2,14 @@
 
 from diffaug.models.card import Card, known_cards, shipped_cards, write_card
 from diffaug.models.checkpoint import Addons, Checkpoint, find_checkpoint
-from diffaug.models.load import at_revision, checkpoint_of, load_model, placed, read_denoiser
+from diffaug.models.load import (
+    at_revision,
+    checkpoint_of,
+    load_masked_model,
+    load_model,
+    placed,
+    read_denoiser,
+)
 from diffaug.models.pretrained import Pretrained
 from diffaug.models.suggestion import Suggestion, suggestion_for, with_suggestions
 
@@ -16,6 +23,7 @@ __all__ = [
     "checkpoint_of",
     "find_checkpoint",
     "known_cards",
+    "load_masked_model",
     "load_model",
     "placed",
     "read_denoiser",

@@ -14,7 +14,14 @@ from diffaug.errors import ConfigError
 from diffaug.models import hub
 from diffaug.models.addons import autoencoder_files, find_autoencoder, find_embedding, find_lora
 from diffaug.models.card import SHIPPED, Card, is_shipped, read_card, shipped_cards
-from diffaug.models.layout import check_file, check_parts, contents, is_flat, read_index
+from diffaug.models.layout import (
+    LANGUAGE_MODEL,
+    check_file,
+    check_parts,
+    contents,
+    is_flat,
+    read_index,
+)
 from diffaug.storage import local_path
 
 __all__ = ["OF_CLIPS", "Addons", "Checkpoint", "find_checkpoint"]
@@ -43,7 +50,7 @@ class Addons:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A diffusers-format folder on this machine, with its add-ons.
+    """A folder on this machine, in the format of diffusers, or for texts of transformers.
 
     Attributes:
         reference: what the user wrote.
@@ -89,6 +96,11 @@ class Checkpoint:
         """
         usual = OF_CLIPS.get(self.pipeline)
         return (self.card.frames if self.card else None) or usual
+
+    @property
+    def is_language_model(self) -> bool:
+        """Whether it is a masked language model of transformers, which edits texts."""
+        return self.pipeline == LANGUAGE_MODEL
 
     def part(self, name: str) -> Path:
         """The folder of a component: its own, or in the oldest pipelines the model's folder."""

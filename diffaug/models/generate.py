@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import SampleRandom
-from diffaug.diffusion.samplers import SamplerName, timesteps, trajectory
+from diffaug.diffusion.samplers import timesteps, trajectory
 from diffaug.execution import DEFAULT_BATCH_SIZE
 from diffaug.models import Pretrained
 
@@ -22,7 +22,7 @@ def generate(
     conditions: Iterable[tuple[Tensor, ...]],
     *,
     steps: int = 20,
-    sampler: SamplerName = "dpmsolver++",
+    sampler: str = "dpmsolver++",
     eta: float = 0.0,
     guidance: float = 1.0,
     seed: int = 0,

@@ -10,6 +10,7 @@ from typing import Any
 from diffaug.errors import ConfigError
 
 __all__ = [
+    "LANGUAGE_MODEL",
     "PICKLES",
     "UNUSED",
     "check_file",
@@ -31,6 +32,9 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 """The parts of a pipeline that diffaug does not use."""
 
+LANGUAGE_MODEL = "MaskedLM"
+"""What stands for the pipeline of a folder that holds a masked language model of transformers."""
+
 _TOKENIZER = (
     "added_tokens.json",
     "merges.txt",
@@ -44,11 +48,13 @@ _LONGEST_HEADER = 100_000_000  # bytes; the safetensors library's own limit
 
 
 def read_index(reference: str, folder: Path) -> dict[str, Any]:
-    """A folder's `model_index.json`.
+    """A folder's `model_index.json`, or what stands for it where there is a language model.
 
     Raises:
         ConfigError: it is missing, or names no pipeline.
     """
+    if (kind := _masked(folder)) is not None:
+        return {"_class_name": LANGUAGE_MODEL, "model": ["transformers", kind]}
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -65,6 +71,18 @@ def read_index(reference: str, folder: Path) -> dict[str, Any]:
             "by a diffusers pipeline's save_pretrained"
         )
     return index
+
+
+def _masked(folder: Path) -> str | None:
+    """The class of the masked language model that a folder holds; None: it holds another thing."""
+    if (folder / "model_index.json").exists():
+        return None
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = str(config["architectures"][0])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    return kind if kind.endswith("ForMaskedLM") else None
 
 
 def _autoencoder(folder: Path) -> str:

@@ -11,12 +11,20 @@ from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models.card import is_shipped
 from diffaug.models.checkpoint import OF_CLIPS, Addons, Checkpoint, find_checkpoint
+from diffaug.models.masked import MaskedModel
 from diffaug.models.pretrained import Pretrained
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import judge_of
 from diffaug.storage import local_path
 
-__all__ = ["at_revision", "checkpoint_of", "load_model", "placed", "read_denoiser"]
+__all__ = [
+    "at_revision",
+    "checkpoint_of",
+    "load_masked_model",
+    "load_model",
+    "placed",
+    "read_denoiser",
+]
 
 _UNET2D = ("DDPMPipeline", "DDIMPipeline")
 _FAMILIES = (
@@ -97,12 +105,34 @@ def _absolute(reference: str) -> str:
 
 
 @lru_cache(maxsize=2)
+def load_masked_model(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
+    """Load a masked language model to run it; the last two are kept for the next call.
+
+    Raises:
+        ConfigError: the checkpoint is no such model, or is broken.
+    """
+    from diffaug.models.families import masked_lm
+
+    if not checkpoint.is_language_model:
+        raise ConfigError(
+            f"model {checkpoint.reference}: it edits pictures, and medium=text requires a masked "
+            "language model: a transformers folder, or org/name[@revision] on the hub"
+        )
+    return masked_lm.load(checkpoint, execution)
+
+
+@lru_cache(maxsize=2)
 def load_model(checkpoint: Checkpoint, execution: Execution) -> Pretrained:
     """Load a checkpoint to run it; the last two are kept for the next call.
 
     Raises:
         ConfigError: the checkpoint's family is not supported, or the checkpoint is broken.
     """
+    if checkpoint.is_language_model:
+        raise ConfigError(
+            f"model {checkpoint.reference}: it is a language model, which edits texts: give "
+            "medium=text"
+        )
     family = _FAMILIES.get(checkpoint.pipeline)
     if family is None:
         raise ConfigError(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from diffaug.diffusion.batched import is_out_of_memory, side_by_side
 from diffaug.diffusion.denoiser import Denoiser
+from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.lanes import Lanes
 from diffaug.diffusion.latents import Autoencoder, LatentSteps, Stages
 from diffaug.diffusion.ordered import Ordered
@@ -123,7 +124,7 @@ class Pretrained:
         """New lanes over the denoiser, for any policy; with an autoencoder, they take latents."""
         return Lanes(Gaussian(self.denoiser, batch_size))
 
-    def steps(self, batch_size: int) -> Steps[Any]:
+    def steps(self, batch_size: int) -> Steps[Any, Edit]:
         """New lanes from picture to picture, under the policy of `Ordered`."""
         steps, stages = Ordered[Any](self.lanes(batch_size)), self.stages(batch_size)
         return steps if stages is None else LatentSteps(steps, stages)

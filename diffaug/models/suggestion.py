@@ -82,6 +82,8 @@ def with_suggestions(recipe: Recipe, checkpoint: Checkpoint | None = None) -> Re
     checkpoint = checkpoint or checkpoint_of(recipe)
     fields = suggestion_for(recipe, checkpoint).fields
     update = {name: getattr(recipe, name) for name in unset} | {**fields}
+    if recipe.medium == "text" and "sampler" in unset and "sampler" not in fields:
+        update["sampler"] = "random"
     if shares and checkpoint.frames is None:
         update["noise_time"] = "shared"
     return recipe.model_copy(update=update) if update else recipe

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from diffaug.clips.medium import Clips, require_medium
+from diffaug.clips.medium import Clips
 from diffaug.errors import ConfigError, DiffaugError, require_extra
 from diffaug.execution import Execution
 from diffaug.extensions import MEDIA_TYPES
+from diffaug.media import require_medium
 from diffaug.models import Checkpoint, checkpoint_of
 from diffaug.models.card import is_shipped
 from diffaug.online.address import Address, addresses

@@ -12,12 +12,12 @@ from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
-from diffaug.clips.medium import medium_of, require_medium
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
-from diffaug.editor import Draft, Editor, Finish, Source, sample_id
+from diffaug.editor import Draft, Editor, Finish, Source, editor_of, sample_id
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
+from diffaug.media import medium_of, require_medium
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.models.classes import Named, compare
 from diffaug.online.cache import Cache
@@ -127,7 +127,7 @@ class Engine:
 
     @cached_property
     def _editor(self) -> Editor:
-        return Editor(self._recipe, self._checkpoint, self._execution)
+        return editor_of(self._recipe, self._checkpoint, self._execution)
 
     @cached_property
     def recipe_digest(self) -> str:

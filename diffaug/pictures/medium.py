@@ -1,13 +1,13 @@
 """The medium of a sample: how it is read, identified, fitted, written and compared.
 
-Shards, lanes and commits handle samples of any kind. Here is the medium `image`, and in
-`clips.medium` that of video.
+Shards, lanes and commits handle samples of any kind. Here is the medium `image`, in
+`clips.medium` that of video, and in `texts.medium` that of texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,12 @@ from diffaug.pictures.detail import KeepingDetail
 from diffaug.pictures.fit import Fit, Geometry, Loss
 from diffaug.pictures.similarity import scores
 
-__all__ = ["IMAGE", "Fitted", "Medium", "Value"]
+__all__ = ["IMAGE", "Fitted", "FittedPicture", "Medium", "PictureMedium", "Value"]
 
 X = TypeVar("X")
 
 Value = Any
-"""A sample as its medium has it: a Pillow picture, or a `Clip`."""
+"""A sample as its medium has it: a Pillow picture, a `Clip` or a `Text`."""
 
 
 class Fitted(Protocol[X]):
@@ -54,23 +54,27 @@ class Fitted(Protocol[X]):
     def losses(self, x: X, /) -> tuple[Loss, ...]:
         """What results lose of the sample, where its detail is not kept."""
 
-    def to_model(self, x: X, /) -> NDArray[np.float32]:
-        """The sample in the model's shape, in [-1, 1]."""
-
-    def mask_to_model(self, mask: Image.Image, /) -> NDArray[np.float32]:
-        """A mask in the model's shape with one channel: 1 where the sample may change, else 0."""
-
-    def from_model(self, x_0: NDArray[np.float32], mask: Image.Image | None = None, /) -> X:
+    def from_model(self, x_0: NDArray[Any], mask: Image.Image | None = None, /) -> X:
         """Convert a result of the model, made within the mask if there is one, to a sample."""
-
-    def keep(self, result: X, source: X, mask: Image.Image, /) -> X:
-        """The result with the source's own values outside the mask."""
 
     def seen(self, x: X, /) -> X:
         """The sample in the form in which a result is compared with it."""
 
     def shown(self, result: X, /) -> X:
         """A result in the form in which it is compared with the sample."""
+
+
+class FittedPicture(Fitted[X], Protocol[X]):
+    """How a picture, or each frame of a clip, is fitted to a model's shape."""
+
+    def to_model(self, x: X, /) -> NDArray[np.float32]:
+        """The sample in the model's shape, in [-1, 1]."""
+
+    def mask_to_model(self, mask: Image.Image, /) -> NDArray[np.float32]:
+        """A mask in the model's shape with one channel: 1 where the sample may change, else 0."""
+
+    def keep(self, result: X, source: X, mask: Image.Image, /) -> X:
+        """The result with the source's own values outside the mask."""
 
 
 class Medium(Protocol[X]):
@@ -106,9 +110,6 @@ class Medium(Protocol[X]):
             DefectError: it cannot be decoded, or has more than `max_pixels` pixels.
         """
 
-    def read_mask(self, data: bytes, max_pixels: int) -> Image.Image:
-        """Decode a mask; raises what `read` raises."""
-
     def digest(self, x: X) -> str:
         """The sha256, in hex, that identifies a sample by its values, whatever its file."""
 
@@ -117,6 +118,23 @@ class Medium(Protocol[X]):
 
     def output_facts(self, x: X) -> dict[str, Any]:
         """What the manifest records of a result next to its digests, by column."""
+
+    def write(self, x: X, format: str) -> bytes:
+        """Encode the sample in this format; the bytes depend on the sample alone."""
+
+    def read_back(self, data: bytes, max_pixels: int, background: str | None = None) -> X:
+        """Decode what `write` made; raises what `read` raises."""
+
+    def compare(self, pairs: Sequence[tuple[X, X]]) -> list[dict[str, float | None]]:
+        """The scores `score_<name>` that every job records, for each (source, output)."""
+
+
+@runtime_checkable
+class PictureMedium(Medium[X], Protocol[X]):
+    """A kind of sample that is a picture, or is made of pictures."""
+
+    def read_mask(self, data: bytes, max_pixels: int) -> Image.Image:
+        """Decode a mask; raises what `read` raises."""
 
     def frames(self, x: X) -> int | None:
         """How many samples of the model's shape it is made of; None: it is one."""
@@ -144,7 +162,7 @@ class Medium(Protocol[X]):
         result: str,
         detail: str,
         transparency: Transparency | None = None,
-    ) -> Fitted[X]:
+    ) -> FittedPicture[X]:
         """Fit the sample to a model's shape.
 
         Args:
@@ -159,17 +177,8 @@ class Medium(Protocol[X]):
             DefectError: the sample cannot be fitted as the recipe asks.
         """
 
-    def write(self, x: X, format: str) -> bytes:
-        """Encode the sample in this format; the bytes depend on the sample alone."""
-
-    def read_back(self, data: bytes, max_pixels: int, background: str | None = None) -> X:
-        """Decode what `write` made; raises what `read` raises."""
-
     def levels(self, x: X) -> NDArray[np.uint8]:
         """The sample's values in RGB, in which two samples of one size can be compared."""
-
-    def compare(self, pairs: Sequence[tuple[X, X]]) -> list[dict[str, float | None]]:
-        """The scores `score_<name>` that every job records, for each (source, output)."""
 
 
 class _Image:
@@ -254,4 +263,4 @@ class _Image:
         return scores(pairs)
 
 
-IMAGE: Medium[Image.Image] = _Image()
+IMAGE: PictureMedium[Image.Image] = _Image()

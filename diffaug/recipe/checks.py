@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -16,7 +17,9 @@ __all__ = [
     "check_judges",
     "check_noise_time",
     "check_window",
+    "check_words",
     "interval_of",
+    "is_pattern",
     "names_of",
 ]
 
@@ -75,6 +78,29 @@ def check_fps(value: Any) -> Any:
             f"{value!r}"
         )
     return str(value).strip()
+
+
+def is_pattern(word: str) -> bool:
+    """Whether it stands between slashes."""
+    return len(word) > 2 and word[0] == word[-1] == "/"
+
+
+def check_words(value: Any) -> Any:
+    """Words, or regular expressions between slashes."""
+    if value is None:
+        return None
+    if isinstance(value, str) and not is_pattern(value):
+        value = value.split(",")
+    words = tuple(str(word).strip() for word in as_list(value))
+    for word in words:
+        if is_pattern(word):
+            try:
+                re.compile(word[1:-1])
+            except re.error as error:
+                raise ValueError(f"keep: {word} is no regular expression: {error}") from None
+        elif not word:
+            raise ValueError("keep: there is an empty word: leave it out")
+    return words
 
 
 def check_judges(value: Any) -> Any:

@@ -9,47 +9,48 @@ from pydantic import BeforeValidator, Field
 from diffaug.recipe.checks import check_fps, check_noise_time, check_window
 from diffaug.recipe.fields import ShardFields
 
-__all__ = ["ClipFields"]
+__all__ = ["ClipFields", "is_none"]
 
 
-def _is_none(value: object) -> bool:
+def is_none(value: object) -> bool:
+    """Whether a field was not given, and is not written down."""
     return value is None
 
 
 class ClipFields(ShardFields):
-    """Whether samples are images or clips, and what is done to clips alone.
+    """What samples are, images, clips or texts, and what is done to clips alone.
 
     A field that is none is not written down: recipes of images look as if there were no clips.
     """
 
-    medium: Literal["image", "clip"] | None = Field(
+    medium: Literal["image", "clip", "text"] | None = Field(
         None,
-        exclude_if=_is_none,
-        description="image or clip; by default clip in a job whose first sample has a video (mp4, "
-        "webm, mkv) and no image. An animated gif, apng or webp, and arrays in npy or npz, are "
-        "clips only if this says so",
+        exclude_if=is_none,
+        description="image, clip or text; by default text if the model is a language model, and "
+        "clip in a job whose first sample has a video (mp4, webm, mkv) and no image. An animated "
+        "gif, apng or webp, and arrays in npy or npz, are clips only if this says so",
     )
     noise_time: Annotated[str | None, BeforeValidator(check_noise_time)] = Field(
         None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="what the frames of a clip share of their noise: shared (all of it, the "
         "default), independent, or mixed:RHO, of which any two frames correlate by RHO",
     )
     frames: int | None = Field(
         None,
         ge=1,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="how many frames of a clip are taken at most, from the first on",
     )
     fps: Annotated[str | None, BeforeValidator(check_fps)] = Field(
         None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="frames a second that are taken of a clip; by default those that it has (25 of "
         "arrays)",
     )
     window: Annotated[str | None, BeforeValidator(check_window)] = Field(
         None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="the part of a clip that is taken, in seconds: begin:end",
     )
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, get_args
 
+from diffaug.diffusion.samplers import TextSamplerName
 from diffaug.extensions import MADE_CLIPS
+from diffaug.recipe.texts import TEXT_FIELDS
 
 if TYPE_CHECKING:
     from diffaug.recipe.recipe import Recipe
 
 __all__ = ["conflicts"]
+
+_OF_TEXTS = get_args(TextSamplerName)
+
+_OF_PICTURES = (
+    *("eta", "to_class", "prompt", "negative_prompt", "guidance", "guidance_interval"),
+    *("guidance_every", "lora", "lora_scale", "autoencoder", "embeddings", "mask_key", "result"),
+    *("detail", "fit", "image_key", "background", "noise_time", "frames", "fps", "window"),
+)
+"""Fields that are nothing to texts."""
 
 _COPY = re.compile(r"aug[0-9]+\..+")
 """The extensions of copies in the paired layout."""
@@ -30,18 +41,48 @@ def _eta(recipe: Recipe) -> Iterator[str]:
 
 def _medium(recipe: Recipe) -> Iterator[str]:
     of_clips = recipe.format in MADE_CLIPS
+    if recipe.medium == "text":
+        yield from _text(recipe)
+        return
     if recipe.medium == "clip" and not of_clips and recipe.format != "auto":
-        yield f"format={recipe.format} is for images: clips are stored as mp4, apng or webm"
+        of = "texts" if recipe.format == "txt" else "images"
+        yield f"format={recipe.format} is for {of}: clips are stored as mp4, apng or webm"
+    for field in _given(recipe, TEXT_FIELDS) if recipe.medium is not None else ():
+        yield f"{field} is for texts, and these are {recipe.medium}s: leave it out"
+    if recipe.sampler in _OF_TEXTS and recipe.medium is not None:
+        yield f"sampler={recipe.sampler} is for texts, and these are {recipe.medium}s"
     if recipe.medium != "image":
         return
-    if of_clips:
-        yield f"format={recipe.format} is for clips: images are stored as png, jpg or webp"
+    if of_clips or recipe.format == "txt":
+        of = "clips" if of_clips else "texts"
+        yield f"format={recipe.format} is for {of}: images are stored as png, jpg or webp"
     for field in ("noise_time", "frames", "fps", "window"):
         if getattr(recipe, field) is not None:
             yield f"{field} is for clips, and these are images: leave it out, or give medium=clip"
     for field in (*recipe.filters, recipe.keep_best_by or ""):
         if "score_flicker" in field:
             yield "score_flicker is a score of clips, and these are images: leave it out"
+
+
+def _text(recipe: Recipe) -> Iterator[str]:
+    if recipe.format not in ("auto", "txt"):
+        yield f"format={recipe.format} is no format of texts: they are stored as txt"
+    for field in _given(recipe, _OF_PICTURES):
+        yield f"{field} does nothing to texts: leave it out"
+    if "sampler" in recipe.model_fields_set and recipe.sampler not in _OF_TEXTS:
+        yield (
+            f"sampler={recipe.sampler} is for images: of texts it is random or confident: in which "
+            "order hidden words come back"
+        )
+    if recipe.layout == "paired":
+        yield "layout=paired is for images and clips: use layout=each"
+
+
+def _given(recipe: Recipe, fields: Iterable[str]) -> Iterator[str]:
+    """Which of these fields the recipe sets to something."""
+    for field in fields:
+        if getattr(recipe, field) != type(recipe).model_fields[field].default:
+            yield field
 
 
 def _balance(recipe: Recipe) -> Iterator[str]:

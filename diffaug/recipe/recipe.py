@@ -16,15 +16,15 @@ from pydantic import (
     model_validator,
 )
 
-from diffaug.diffusion.samplers import SamplerName
+from diffaug.diffusion.samplers import SamplerName, TextSamplerName
 from diffaug.errors import ConfigError
 from diffaug.recipe.checks import check_interval, check_judges, names_of
-from diffaug.recipe.clips import ClipFields
 from diffaug.recipe.conflicts import conflicts
 from diffaug.recipe.fields import Names, as_list, as_name
 from diffaug.recipe.filters import Bound, Filters, Ranking
 from diffaug.recipe.prompts import Templates, prompt_of
 from diffaug.recipe.strength import Strength, strength_of
+from diffaug.recipe.texts import TEXT_FIELDS, TextFields
 
 __all__ = ["CHANGES_IMAGES", "Recipe"]
 
@@ -63,7 +63,7 @@ def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
         del schema["properties"][name]["default"]
 
 
-class Recipe(ClipFields):
+class Recipe(TextFields):
     """What diffaug does to each image. Immutable; a wrong value raises, with a message.
 
     If strength, steps or sampler is not set, jobs and loaders take what the model's card suggests,
@@ -95,9 +95,10 @@ class Recipe(ClipFields):
         le=1000,
         description="network calls of a whole trajectory; strength scales their number",
     )
-    sampler: SamplerName = Field(
+    sampler: SamplerName | TextSamplerName = Field(
         "dpmsolver++",
-        description="ddim, ddpm, dpmsolver++, lcm (for models distilled to few calls) or one-step",
+        description="ddim, ddpm, dpmsolver++, lcm (for models distilled to few calls) or one-step; "
+        "of texts random or confident: in which order hidden words come back",
     )
     eta: float = Field(
         0.0,
@@ -178,11 +179,11 @@ class Recipe(ClipFields):
         description="keep: where the model is smaller than the picture or has other channels, only "
         "its change is carried to the picture; none: its result is enlarged",
     )
-    format: Literal["auto", "png", "jpg", "webp", "mp4", "apng", "webm"] = Field(
+    format: Literal["auto", "png", "jpg", "webp", "mp4", "apng", "webm", "txt"] = Field(
         "auto",
         description="auto (jpg where the source is a JPEG, else png; of clips mp4), png, jpg "
         "(quality 95, 4:4:4) or webp (lossless); of clips mp4 (lossless), apng (lossless) or webm "
-        "(not lossless)",
+        "(not lossless); of texts txt",
     )
     carry: Names = Field((), description="members copied to the output unchanged (txt,json)")
     judges: Annotated[tuple[str, ...], BeforeValidator(check_judges)] = Field(
@@ -262,6 +263,8 @@ class Recipe(ClipFields):
         """How a result is stored, as an extension; `jpeg` is whether its source is a JPEG."""
         if self.format == "auto" and self.medium == "clip":
             return "mp4"
+        if self.format == "auto" and self.medium == "text":
+            return "txt"
         if self.format == "auto":
             return "jpg" if jpeg else "png"
         return self.format
@@ -280,7 +283,11 @@ class Recipe(ClipFields):
     @property
     def adds_columns(self) -> tuple[str, ...]:
         """What of it adds columns to the manifest (see `manifest.columns.ADDED`)."""
-        added = {"medium": self.medium == "clip", "to_class": self.to_class != "own"}
+        added = {
+            "medium": self.medium == "clip",
+            "text": self.medium == "text",
+            "to_class": self.to_class != "own",
+        }
         return (*(name for name, adds in added.items() if adds), *self.judge_names)
 
     @property
@@ -336,6 +343,9 @@ class Recipe(ClipFields):
         fields["format"] = self.format_for(jpeg=False)
         if self.medium == "clip":
             fields |= {"medium": "clip", "noise_time": self.noise_time}
+        if self.medium == "text":
+            fields["medium"] = "text"
+            fields |= {name: getattr(self, name) for name in TEXT_FIELDS}
         for name in ("background", "guidance_every"):
             if (value := getattr(self, name)) != type(self).model_fields[name].default:
                 fields[name] = value

@@ -11,9 +11,9 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.clips.clip import Clip
-from diffaug.clips.medium import medium_of
 from diffaug.errors import ConfigError, DefectError
 from diffaug.manifest.part import Row
+from diffaug.media import medium_of
 from diffaug.pictures.medium import Value
 from diffaug.recipe import Recipe
 from diffaug.report.moving import animation, frame_strip

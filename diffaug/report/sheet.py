@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from diffaug import storage
-from diffaug.clips.medium import medium_of
 from diffaug.manifest.part import Row
+from diffaug.media import picture_medium_of
 from diffaug.output.layout import Output
 from diffaug.output.run import the_run
 from diffaug.recipe import Recipe
@@ -80,7 +80,7 @@ def _strip(output: str, rows: list[Row], recipe: Recipe) -> Image.Image:
     first = rows[0]
     label = first["label_text"] if first["label_text"] is not None else first["label"]
     source = "source" if label is None else f"source: {label}"
-    still = medium_of(recipe).still
+    still = picture_medium_of(recipe).still
     pictures = [(still(source_picture(first, recipe)), source, _INK)]
     pictures += [(still(output_picture(output, row, recipe)), *_caption(row)) for row in rows]
     width, height = _shown_size(pictures[0][0].size)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from diffaug.clips.medium import require_medium
 from diffaug.diffusion.edit import calls_of_both
 from diffaug.diffusion.samplers import timesteps
-from diffaug.editor import Editor
+from diffaug.editor import PictureEditor
 from diffaug.errors import ConfigError, DiffaugError
 from diffaug.execution import Execution
 from diffaug.job.plan import run_of
 from diffaug.judges import load_panel
+from diffaug.media import require_medium
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.output.run import Run
 from diffaug.recipe import Recipe
@@ -46,7 +46,7 @@ class Registered:
 
     name: str
     run: Run
-    editor: Editor
+    editor: PictureEditor
     rows: int
 
     @property
@@ -112,16 +112,18 @@ class Recipes:
 
 def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
     recipe.refuse_outside_jobs()
+    if recipe.medium == "text":
+        raise ConfigError("medium=text: texts are not served: run diffaug augment, or a loader")
     require_medium(recipe)
     checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
-    editor = Editor(recipe, checkpoint, execution)
+    editor = PictureEditor(recipe, checkpoint, execution)
     if recipe.turns_away:  # the judges of shards are loaded here, so that they exist
         load_panel(recipe.judges, execution)
     return Registered(name, run_of(editor, checkpoint), editor, _rows(editor))
 
 
-def _rows(editor: Editor) -> int:
+def _rows(editor: PictureEditor) -> int:
     """Network rows of a copy, or of its frame, at the highest strength (see `Edit.rows`)."""
     recipe, model = editor.recipe, editor.model
     total = model.denoiser.schedule.num_train_timesteps

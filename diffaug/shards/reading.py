@@ -33,6 +33,8 @@ class _Keys(Protocol):
     def mask_key(self) -> str | None: ...
     @property
     def carry(self) -> tuple[str, ...]: ...
+    @property
+    def medium(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Reading:
         carry: members that are copied to the output.
         needs_label: whether a shard in which no sample has the class is reported by `missing`, even
             if the class has its usual name.
+        text_key: the member that has the class or a caption in words; None: no member has.
     """
 
     image_keys: tuple[str, ...]
@@ -72,16 +75,18 @@ class Reading:
     mask_key: str | None = None
     carry: tuple[str, ...] = ()
     needs_label: bool = False
+    text_key: str | None = TEXT
 
     @classmethod
     def of(cls, recipe: _Keys) -> Reading:
         """The reading that a recipe's fields ask for; the mask's member is never the image."""
         images = tuple(key for key in recipe.sample_keys if key != recipe.mask_key)
-        return cls(images, recipe.label_key, recipe.mask_key, recipe.carry)
+        text = None if recipe.medium == "text" else TEXT  # of a text, only the class says its class
+        return cls(images, recipe.label_key, recipe.mask_key, recipe.carry, text_key=text)
 
     def reads(self, extension: str) -> bool:
         """Whether members with this extension are read."""
-        named = (*self.image_keys, *self.carry, self.label_key, self.mask_key, TEXT)
+        named = (*self.image_keys, *self.carry, self.label_key, self.mask_key, self.text_key)
         return extension in named
 
     def is_sample(self, names: Collection[str]) -> bool:
@@ -151,7 +156,7 @@ class Reading:
 
     def label(self, sample: Sample) -> Label:
         """The sample's class."""
-        found = (sample.members.get(key) for key in (self.label_key, TEXT))
+        found = (sample.members.get(key) for key in (self.label_key, self.text_key or ""))
         return label_of(*(member and member.data for member in found))
 
     def class_number(self, sample: Sample) -> int:

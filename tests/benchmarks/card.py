@@ -34,7 +34,7 @@ from rich.console import Console
 from torch import nn
 
 from diffaug import DiffusionModel, Recipe, storage
-from diffaug.editor import Editor
+from diffaug.editor import PictureEditor
 from diffaug.execution import Execution
 from diffaug.judges import psnr
 from diffaug.models import Pretrained, find_checkpoint
@@ -220,7 +220,7 @@ def edited(
             **TOLD[told],
         }
     )
-    editor = Editor(recipe, find_checkpoint(reference), Execution.choose())
+    editor = PictureEditor(recipe, find_checkpoint(reference), Execution.choose())
     drafts = (
         draft_copies(editor, Image.fromarray(image), {"label": int(label)}, [0])[0]
         for image, label in zip(images, labels, strict=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from diffaug.editor import Draft, Editor
+from diffaug.editor import Draft, PictureEditor
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
@@ -61,7 +61,7 @@ def edited(
         sampler="dpmsolver++",
         result="model",
     )
-    editor = Editor(recipe, checkpoint_of(recipe), Execution(batch_size=32, dtype="float32"))
+    editor = PictureEditor(recipe, checkpoint_of(recipe), Execution(batch_size=32, dtype="float32"))
     drafts: list[Draft] = []
     for sample in samples:
         drafts += [

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 import diffaug
 from diffaug.pictures.codec import decode
+from diffaug.pictures.medium import FittedPicture
 from tests.support.blind_pairs import MOST_PIXELS, edits, files, phase_randomised
 from tests.support.detail_sheet import photographs
 from tests.support.kept import levels, steepness
@@ -61,7 +62,7 @@ def main() -> None:
         recipe = diffaug.Recipe(model=given.model, strength=strength)
         for finish, x_0 in edits(images, recipe):
             source = levels(finish.source.image)
-            before = finish.fit.to_model(finish.source.image)
+            before = cast(FittedPicture[Any], finish.fit).to_model(finish.source.image)
             change = x_0.clip(-1, 1) - before
             field = phase_randomised(change, random)
             plain = np.rint(source + enlarged(change * 127.5, finish.source.image.size))

@@ -31,7 +31,7 @@ from diffaug.recipe import Recipe
 from diffaug.shards import Member, Sample
 from tests.benchmarks.half_labelled import read, write
 
-SEED, VALIDATION = 0, 100
+VALIDATION = 100
 
 
 def main() -> None:
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=50, help="of each class")
     parser.add_argument("--classifier", default="cnn", help="cnn or resnet")
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0, help="of the draw, and of the classifier")
     given = parser.parse_args()
     given.output.mkdir(parents=True)
     samples = read(storage.expand(given.source), {*Recipe().image_key, "cls"})
@@ -49,7 +50,9 @@ def main() -> None:
     mode = "RGB" if pictures[0].mode == "RGB" else "L"
     images = np.stack([as_array(picture, mode) for picture in pictures])
     labels = np.array([int(sample.members["cls"].data) for sample in samples])
-    split = draw(labels, [pixel_sha256(one) for one in pictures], SEED, given.labels, VALIDATION)
+    split = draw(
+        labels, [pixel_sha256(one) for one in pictures], given.seed, given.labels, VALIDATION
+    )
     write(given.output / "labelled.tar", [samples[place] for place in split.labelled])
     write(given.output / "validation.tar", [samples[place] for place in split.validation])
 
@@ -57,7 +60,7 @@ def main() -> None:
     variants = Changed(Labelled(images[known]), [jitter])
     lesson = Lesson(images[known], labels[known], classes, variants)
     settings = Evaluation(train_steps=given.steps, classifier=given.classifier)
-    model = train_classifier(lesson, settings, SEED, Execution.choose(device="cpu"))
+    model = train_classifier(lesson, settings, given.seed, Execution.choose(device="cpu"))
     rest = np.delete(np.arange(len(samples)), np.concatenate([known, split.validation]))
     found = model.confidences(images[rest]).argmax(axis=1)
     right = (found == labels[rest]).mean()

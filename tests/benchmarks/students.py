@@ -35,7 +35,7 @@ from PIL import Image
 from rich.progress import track
 
 from diffaug import Recipe
-from diffaug.editor import Draft, Editor
+from diffaug.editor import Draft, PictureEditor
 from diffaug.evaluation.statistics import difference
 from diffaug.evaluation.trials.classifier import Task, new_classifier
 from diffaug.execution import Execution
@@ -166,7 +166,7 @@ class Bench:
     def rows(self, way: Way, strength: float) -> int:
         editor = self._editor(way, strength, "float32")
         (draft,) = self._drafts(editor, 1, [0])
-        return draft.edit.rows
+        return int(draft.edit.rows)
 
     def paired(
         self, way: Way, strength: float, judge: Judging, most: int
@@ -205,16 +205,18 @@ class Bench:
         rows = [np.atleast_3d(image) for row in zip(*shown, strict=True) for image in row]
         grid([to_model(image) for image in rows], len(captions), captions).save(path)
 
-    def _editor(self, way: Way, strength: float, dtype: str | None = None) -> Editor:
+    def _editor(self, way: Way, strength: float, dtype: str | None = None) -> PictureEditor:
         recipe = way.recipe(strength, self._guidance)
-        return Editor(recipe, checkpoint_of(recipe), Execution.choose(32, dtype, "cpu"))
+        return PictureEditor(recipe, checkpoint_of(recipe), Execution.choose(32, dtype, "cpu"))
 
-    def _drafts(self, editor: Editor, count: int, copies: list[int]) -> Iterator[Draft]:
+    def _drafts(self, editor: PictureEditor, count: int, copies: list[int]) -> Iterator[Draft]:
         for image, label in zip(self._images[:count], self._labels[:count], strict=True):
             picture = Image.fromarray(image)
             yield from draft_copies(editor, picture, {"label": int(label)}, copies)
 
-    def _made(self, editor: Editor, count: int, copies: list[int]) -> Iterator[NDArray[np.uint8]]:
+    def _made(
+        self, editor: PictureEditor, count: int, copies: list[int]
+    ) -> Iterator[NDArray[np.uint8]]:
         drafts = ((draft, draft.edit) for draft in self._drafts(editor, count, copies))
         for draft, x_0 in editor.steps().run(drafts):
             assert x_0 is not None

@@ -72,7 +72,7 @@ def by_hand(edit: Edit) -> NDArray[np.float64]:
     return x
 
 
-def in_order(denoiser: Denoiser, batch_size: int) -> Steps[int]:
+def in_order(denoiser: Denoiser, batch_size: int) -> Steps[int, Edit]:
     return Ordered(Lanes(Gaussian(denoiser, batch_size)))
 
 

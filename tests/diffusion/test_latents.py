@@ -21,7 +21,7 @@ from diffaug.diffusion.latents import Autoencoder, LatentSteps
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import Schedule
 from diffaug.diffusion.steps import Steps
-from diffaug.editor import Draft, Editor, Source
+from diffaug.editor import Draft, PictureEditor, Source
 from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of
 from diffaug.recipe import Recipe
@@ -47,19 +47,21 @@ def picture(number: int) -> Image.Image:
     return Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC)
 
 
-def editor(folder: Path, batch_size: int = 4, dtype: str = "float32", **fields: Any) -> Editor:
+def editor(
+    folder: Path, batch_size: int = 4, dtype: str = "float32", **fields: Any
+) -> PictureEditor:
     recipe = Recipe.of({"model": str(folder), "steps": 6, **fields})
     execution = Execution.choose(batch_size, dtype, "cpu")
-    return Editor(recipe, checkpoint_of(recipe), execution)
+    return PictureEditor(recipe, checkpoint_of(recipe), execution)
 
 
-def run(one: Editor, drafts: Sequence[Draft]) -> list[NDArray[np.float32]]:
+def run(one: PictureEditor, drafts: Sequence[Draft]) -> list[NDArray[np.float32]]:
     made = list(one.steps().run((number, draft.edit) for number, draft in enumerate(drafts)))
     assert [tag for tag, _ in made] == list(range(len(drafts)))
     return [x_0 for _, x_0 in made if x_0 is not None]
 
 
-def mixed(folder: Path, batch_size: int, dtype: str) -> list[tuple[Editor, Draft]]:
+def mixed(folder: Path, batch_size: int, dtype: str) -> list[tuple[PictureEditor, Draft]]:
     """Prompts, strengths, samplers and guidance scales of all kinds, with and without a mask."""
     recipes: list[dict[str, Any]] = [
         {"prompt": "a photo of a {label_text}", "strength": 0.9, "guidance": 7.5},
@@ -214,7 +216,7 @@ def test_rows_with_guidance_share_calls_with_those_without(folder: Path) -> None
 TOY_SCHEDULE = Schedule.flow(torch.linspace(0.01, 1, 100))
 
 
-def toy_lanes(lanes: int = 4) -> Steps[int]:
+def toy_lanes(lanes: int = 4) -> Steps[int, Edit]:
     """A model whose latents are every second pixel, and which makes nothing of them."""
 
     def encode(batch: torch.Tensor) -> torch.Tensor:
@@ -333,7 +335,7 @@ def test_a_recipe_the_model_cannot_do(folder: Path, fields: dict[str, Any], said
 def test_a_pixel_model_takes_no_words(fields: dict[str, Any], said: str) -> None:
     recipe = Recipe.of(fields)
     with pytest.raises(diffaug.ConfigError) as caught:
-        Editor(recipe, checkpoint_of(recipe), Execution.choose(2))
+        PictureEditor(recipe, checkpoint_of(recipe), Execution.choose(2))
     assert said in str(caught.value)
 
 

@@ -19,7 +19,7 @@ from diffaug.audit.replay import replay_rows
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.guidance import reused_calls
 from diffaug.diffusion.samplers import timesteps, trajectory
-from diffaug.editor import Editor
+from diffaug.editor import PictureEditor
 from diffaug.execution import Execution
 from diffaug.job.estimate import estimate
 from diffaug.models import Pretrained, checkpoint_of, find_checkpoint
@@ -165,7 +165,7 @@ def test_a_model_that_is_given_its_guidance_refuses(tmp_path: Path) -> None:
         model=str(tiny.flux(tmp_path, dev=True)), prompt="a", guidance=3, guidance_every=2
     )
     with pytest.raises(diffaug.ConfigError, match=r"guidance_every: .* takes guidance as an input"):
-        Editor(recipe, checkpoint_of(recipe), Execution(batch_size=4, dtype="float32"))
+        PictureEditor(recipe, checkpoint_of(recipe), Execution(batch_size=4, dtype="float32"))
 
 
 def test_with_one_call_it_is_refused(tmp_path: Path, cli: Cli) -> None:

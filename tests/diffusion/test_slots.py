@@ -71,7 +71,7 @@ def test_what_is_free() -> None:
     assert lanes.step() == []
 
 
-class Unmasking(Process):
+class Unmasking(Process[Edit]):
     """Masked diffusion over tokens: each call turns an even share of those still hidden, in the
     order of an edit's own uniform values, into what a "network" says, their place."""
 

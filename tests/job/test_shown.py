@@ -13,7 +13,7 @@ from PIL import Image
 
 import diffaug
 from diffaug.audit.replay import replay_rows
-from diffaug.editor import Draft, Editor, Source
+from diffaug.editor import Draft, PictureEditor, Source
 from diffaug.execution import Execution
 from diffaug.manifest.part import Row, read_metadata
 from diffaug.models import checkpoint_of
@@ -104,7 +104,7 @@ def test_the_identity_is_as_ever_unless_another_picture_is_seen(folder: Path) ->
 
 def test_noise_is_drawn_from_the_pixels_as_stored() -> None:
     recipe = diffaug.Recipe(**FIELDS)
-    editor = Editor(recipe, checkpoint_of(recipe), Execution.choose(BATCH))
+    editor = PictureEditor(recipe, checkpoint_of(recipe), Execution.choose(BATCH))
     drafts = {}
     mask = Image.new("L", (28, 28), 255)
     mask.paste(0, (0, 0, 14, 28))

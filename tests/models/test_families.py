@@ -28,7 +28,7 @@ from torch import Tensor
 
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.samplers import trajectory
-from diffaug.editor import Editor
+from diffaug.editor import PictureEditor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, find_checkpoint, load_model
@@ -56,7 +56,7 @@ def pictures(count: int = 3) -> Tensor:
 def ours(folder: Path, prompts: Sequence[str] = PROMPTS, **fields: Any) -> tuple[Tensor, Any]:
     """Pictures (n, 3, 32, 32) in [0, 1] as the lanes make them, and the first one's edit."""
     recipe = Recipe(model=str(folder), sampler="ddim", prompt=tuple(prompts), **fields)
-    editor = Editor(recipe, checkpoint_of(recipe), FLOAT32)
+    editor = PictureEditor(recipe, checkpoint_of(recipe), FLOAT32)
     edits = []
     for number, picture in enumerate(pictures(len(prompts))):
         levels = ((picture + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -28,7 +28,7 @@ from torch import Tensor
 import diffaug
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.samplers import trajectory
-from diffaug.editor import Draft, Editor
+from diffaug.editor import Draft, PictureEditor
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of, find_checkpoint, load_model
@@ -75,7 +75,7 @@ def drafts(
     """The model, and each picture's draft, with noise of its own."""
     condition = "none" if labels is None else "label"
     recipe = Recipe(model=str(folder), condition=condition, **fields)
-    editor = Editor(recipe, checkpoint_of(recipe), execution)
+    editor = PictureEditor(recipe, checkpoint_of(recipe), execution)
     found: list[Draft] = []
     for number, picture in enumerate(pictures()):
         label = None if labels is None else labels[number]

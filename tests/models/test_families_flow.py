@@ -29,7 +29,7 @@ import diffaug
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.samplers import trajectory
 from diffaug.diffusion.schedule import Schedule
-from diffaug.editor import Draft, Editor
+from diffaug.editor import Draft, PictureEditor
 from diffaug.execution import Execution
 from diffaug.models import Pretrained, checkpoint_of, find_checkpoint, load_model
 from diffaug.recipe import Recipe
@@ -237,9 +237,11 @@ def test_flux_is_of_the_usual_size_where_its_autoencoder_names_none(
 # Through the lanes, and the whole way
 
 
-def draft(folder: Path, number: int, execution: Execution, **fields: Any) -> tuple[Editor, Draft]:
+def draft(
+    folder: Path, number: int, execution: Execution, **fields: Any
+) -> tuple[PictureEditor, Draft]:
     recipe = Recipe(model=str(folder), steps=6, **fields)
-    editor = Editor(recipe, find_checkpoint(str(folder)), execution)
+    editor = PictureEditor(recipe, find_checkpoint(str(folder)), execution)
     (made,) = draft_copies(editor, picture(number), {"label_text": "cat"}, [number])
     return editor, made
 
@@ -278,7 +280,7 @@ def test_each_sample_is_as_if_alone(
     assert len({one.tobytes() for one in together}) == len(edits)
 
 
-def run(editor: Editor, edits: Sequence[Edit]) -> list[Any]:
+def run(editor: PictureEditor, edits: Sequence[Edit]) -> list[Any]:
     return [x_0 for _, x_0 in editor.steps().run((None, edit) for edit in edits)]
 
 

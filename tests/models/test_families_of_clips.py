@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import diffaug
 from diffaug.clips.arrays import clip_of_array
 from diffaug.clips.clip import Selection
-from diffaug.editor import Draft, Editor, Source
+from diffaug.editor import Draft, PictureEditor, Source
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
@@ -40,9 +40,9 @@ def smooth(seed: int) -> NDArray[np.uint8]:
     return moving(FRAMES, (32, 32), seed=seed)
 
 
-def planned(folder: Path, count: int = 3, **fields: Any) -> tuple[Editor, list[Any]]:
+def planned(folder: Path, count: int = 3, **fields: Any) -> tuple[PictureEditor, list[Any]]:
     recipe = Recipe(model=str(folder), **(FIELDS | fields))
-    editor = Editor(recipe, checkpoint_of(recipe), EXECUTION)
+    editor = PictureEditor(recipe, checkpoint_of(recipe), EXECUTION)
     edits = []
     for seed in range(count):
         clip = clip_of_array(smooth(seed), Selection())
@@ -52,7 +52,7 @@ def planned(folder: Path, count: int = 3, **fields: Any) -> tuple[Editor, list[A
     return editor, edits
 
 
-def made_of(editor: Editor, edits: list[Any]) -> list[NDArray[np.float32]]:
+def made_of(editor: PictureEditor, edits: list[Any]) -> list[NDArray[np.float32]]:
     found = dict(editor.steps().run(enumerate(edits)))
     return [np.asarray(found[number]) for number in range(len(edits))]
 

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffaug.diffusion.denoiser import Clip
-from diffaug.editor import Editor
+from diffaug.editor import PictureEditor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import find_checkpoint, load_model, shipped_cards, with_suggestions
@@ -128,7 +128,9 @@ def test_the_shipped_students_are_called_as_their_cards_say(teacher: str) -> Non
     assert checkpoint.card.taught is not None
     assert checkpoint.card.taught.teacher == teacher
     for strength in (0.1, 0.2, 0.4, 0.6):
-        editor = Editor(recipe.model_copy(update={"strength": strength}), checkpoint, EXECUTION)
+        editor = PictureEditor(
+            recipe.model_copy(update={"strength": strength}), checkpoint, EXECUTION
+        )
         (draft,) = draft_copies(editor, Image.new("RGB", (32, 32)), {"label": 3}, [0])
         assert draft.edit.rows == 2
 
@@ -247,9 +249,9 @@ def test_a_class_conditional_checkpoint_without_a_card(make: Make) -> None:
         ours = denoiser.network(x_t, TIMES, CLASSES)
     torch.testing.assert_close(ours, predicted(tiny_unet(num_class_embeds=3), x_t, CLASSES))
     checkpoint = find_checkpoint(str(folder))
-    Editor(Recipe(model=str(folder), condition="label"), checkpoint, EXECUTION)
+    PictureEditor(Recipe(model=str(folder), condition="label"), checkpoint, EXECUTION)
     with pytest.raises(ConfigError, match="names no null_class; use condition=label"):
-        Editor(Recipe(model=str(folder)), checkpoint, EXECUTION)
+        PictureEditor(Recipe(model=str(folder)), checkpoint, EXECUTION)
 
 
 def test_a_card_names_the_null_class(make: Make) -> None:

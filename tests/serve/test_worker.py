@@ -24,7 +24,7 @@ from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.lanes import Lanes
 from diffaug.diffusion.ordered import Ordered
 from diffaug.diffusion.process import Gaussian
-from diffaug.editor import Editor
+from diffaug.editor import PictureEditor
 from diffaug.errors import OutOfMemoryError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
@@ -251,7 +251,7 @@ def test_closed_it_ends_what_it_has_and_takes_no_more() -> None:
 def test_latent_models_are_encoded_and_decoded_as_in_a_job(tmp_path: Path) -> None:
     folder = tiny.stable_diffusion(tmp_path)
     recipe = Recipe.of({"model": str(folder), "steps": 4, "copies": 3, "prompt": "a cat"})
-    editor = Editor(recipe, checkpoint_of(recipe), Execution.choose(4, "float32", "cpu"))
+    editor = PictureEditor(recipe, checkpoint_of(recipe), Execution.choose(4, "float32", "cpu"))
     drafts = []
     for number in range(5):
         coarse = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)

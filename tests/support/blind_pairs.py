@@ -16,17 +16,19 @@ import csv
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 import diffaug
-from diffaug.editor import Draft, Editor, Finish, Source
+from diffaug.editor import Draft, Finish, PictureEditor, Source
 from diffaug.execution import Execution
 from diffaug.extensions import is_picture
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.pictures.codec import decode
+from diffaug.pictures.medium import FittedPicture
 
 __all__ = ["edits", "files", "phase_randomised"]
 
@@ -54,7 +56,7 @@ def edits(images: list[Image.Image], recipe: diffaug.Recipe) -> Iterator[tuple[F
     """Each picture, and what the recipe's model makes of it at its own size, (C, H, W)."""
     checkpoint = checkpoint_of(recipe)
     execution = Execution.choose(batch_size=8)
-    editor = Editor(with_suggestions(recipe, checkpoint), checkpoint, execution)
+    editor = PictureEditor(with_suggestions(recipe, checkpoint), checkpoint, execution)
     drafts = (next(editor.plan(Source(image=image, stored=image), [0])) for image in images)
     planned = ((draft.finish, draft.edit) for draft in drafts if isinstance(draft, Draft))
     for finish, x_0 in editor.steps().run(planned):
@@ -96,7 +98,7 @@ def main() -> None:
     pairs = []
     finished = edits(images, diffaug.Recipe(**fields))
     for (name, _), (finish, x_0) in zip(chosen, finished, strict=True):
-        before = finish.fit.to_model(finish.source.image)
+        before = cast(FittedPicture[Any], finish.fit).to_model(finish.source.image)
         change = x_0.clip(-1, 1) - before
         for kind, one in (("model", change), ("field", phase_randomised(change, random))):
             pairs.append((name, kind, finish.source.image, finish.picture(before + one)))

@@ -185,14 +185,14 @@ def test_told_the_class_it_has_the_guidance_it_was_taught(student: Path, tmp_pat
 def test_an_edit_takes_one_row_a_call(student: Path, tmp_path: Path) -> None:
     from PIL import Image
 
-    from diffaug.editor import Editor, Source
+    from diffaug.editor import PictureEditor, Source
     from diffaug.models import checkpoint_of, with_suggestions
     from diffaug.recipe import Recipe
     from diffaug.shards.reading import Label
 
     asked = Recipe(model=str(student), condition="label", strength=0.3)
     made = with_suggestions(asked)
-    editor = Editor(made, checkpoint_of(made), _execution())
+    editor = PictureEditor(made, checkpoint_of(made), _execution())
     image = Image.new("L", (28, 28))
     (draft,) = editor.plan(Source(image=image, stored=image, label=Label(3)), [0])
     assert draft.edit.rows == draft.edit.trajectory.calls == 2  # type: ignore[union-attr]

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from diffaug.diffusion.edit import Edit
-from diffaug.editor import Editor
+from diffaug.editor import PictureEditor
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, find_checkpoint, load_model
@@ -85,7 +85,7 @@ def trained(
 Trained = tuple[Path, list[str], TrainRecipe, list[Step]]
 
 
-def run_edits(editor: Editor, edits: list[Edit]) -> list[Any]:
+def run_edits(editor: PictureEditor, edits: list[Edit]) -> list[Any]:
     return [made for _, made in editor.model.steps(4).run((None, edit) for edit in edits)]
 
 
@@ -135,7 +135,7 @@ def test_a_picture_is_edited_as_diffusers_parts_do_it(trained: Trained) -> None:
     """One call from the same picture, noise, class and time; and alone as among others."""
     folder, shards, recipe, _ = trained
     fields = Recipe(model=str(folder), condition="label", sampler="one-step", strength=0.6)
-    editor = Editor(fields, checkpoint_of(fields), FLOAT32)
+    editor = PictureEditor(fields, checkpoint_of(fields), FLOAT32)
     edits = []
     for number, (x_0, label) in enumerate(usable(shards[1:], recipe)):
         levels = ((x_0[0] + 1) * 127.5).round().astype(np.uint8)

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.clips.medium import medium_of
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.found import Found
 from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture
 from diffaug.evaluation.images.split import Split, draw
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import ALL
+from diffaug.media import picture_medium_of
 
 __all__ = ["Drawn", "Passed", "PictureId"]
 
@@ -51,7 +51,7 @@ class _Listing:
             listing.keys.append(picture.key)
             listing.sizes.add(picture.image.size)
             listing.modes.add(picture.image.mode)
-            listing.lengths.add(medium_of(plan.recipe).frames(picture.image))
+            listing.lengths.add(picture_medium_of(plan.recipe).frames(picture.image))
         if not listing.labels:
             why = f": the first one, {left_out.first[0]}" if left_out.first else ""
             names = ", ".join(map(storage.public_url, urls))

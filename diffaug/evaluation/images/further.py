@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.clips.medium import medium_of
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.corruptions import Images
 from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture, write_shard
 from diffaug.evaluation.images.pool import Draw, Places
+from diffaug.media import picture_medium_of
 from diffaug.recipe import Recipe
 
 __all__ = ["Further", "take_further"]
@@ -79,6 +79,6 @@ def take_further(
             f"{name}: {found} of its images are test images or, on trial, validation images, pixel "
             "for pixel: leave them out"
         )
-    if any(medium_of(recipe).frames(picture.image) != form.frames for picture in pictures):
+    if any(picture_medium_of(recipe).frames(picture.image) != form.frames for picture in pictures):
         raise ConfigError(f"{name}: its clips must have {form.frames} frames, as the source's have")
     write_shard(pictures, form, path)

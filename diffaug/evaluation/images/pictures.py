@@ -13,8 +13,8 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.clips.clip import Clip
-from diffaug.clips.medium import medium_of
 from diffaug.errors import ConfigError, DefectError
+from diffaug.media import medium_of
 from diffaug.pictures.codec import encode
 from diffaug.pictures.medium import Medium, Value
 from diffaug.recipe import Recipe

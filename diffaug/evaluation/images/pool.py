@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.clips.medium import medium_of
 from diffaug.evaluation.images.corruptions import Images
 from diffaug.evaluation.images.pictures import Pictures, as_array
+from diffaug.media import picture_medium_of
 from diffaug.output.layout import Output
 from diffaug.output.run import the_run
 from diffaug.recipe import Recipe
@@ -106,7 +106,7 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
         np.zeros(shape, dtype=np.uint8), np.zeros(shape[:2], dtype=bool), np.full(shape[:2], np.nan)
     )
     passed, recipe = np.zeros(shape[:2], dtype=bool), the_run(output).recipe
-    medium, wanted = medium_of(recipe), recipe.format_for(jpeg=False)
+    medium, wanted = picture_medium_of(recipe), recipe.format_for(jpeg=False)
     rows = rows[rows["status"] != "failed"]
     if towards:
         classes = np.repeat(of.labels[:, None], shape[1], axis=1)

@@ -24,7 +24,7 @@ from statistics import median
 from PIL import Image
 
 import diffaug
-from diffaug.editor import Editor
+from diffaug.editor import PictureEditor
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
@@ -95,12 +95,12 @@ class _Bench:
     def calls(self, fields: Fields) -> float:
         """Network calls an image of the recipe, on average."""
         recipe = Recipe(**fields)
-        editor = Editor(recipe, checkpoint_of(recipe), Execution.choose(self.batch_size))
+        editor = PictureEditor(recipe, checkpoint_of(recipe), Execution.choose(self.batch_size))
         calls = []
         for one in self._found:
             with Image.open(self._paths[one.key]) as image:
                 (draft,) = draft_copies(editor, image, {}, range(1))
-                calls.append(draft.edit.trajectory.calls)
+                calls.append(draft.calls)
         return sum(calls) / len(calls)
 
     def job(self, fields: Fields, calls: float) -> _Rate:

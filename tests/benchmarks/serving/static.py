@@ -31,7 +31,7 @@ from torch import Tensor
 from diffaug.diffusion.batched import at_once
 from diffaug.diffusion.edit import Edit
 from diffaug.diffusion.schedule import along
-from diffaug.editor import Draft, Editor, Source
+from diffaug.editor import Draft, PictureEditor, Source
 from diffaug.execution import Execution
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.recipe import Recipe
@@ -61,7 +61,7 @@ class Static:
         pads: whether every call has `size` rows, as diffaug's, or as many as the batch has.
     """
 
-    def __init__(self, editor: Editor, size: int, wait: float, pads: bool) -> None:
+    def __init__(self, editor: PictureEditor, size: int, wait: float, pads: bool) -> None:
         self._denoiser = editor.model.denoiser
         self._size, self._wait, self._pads = size, wait, pads
         self._queue: queue.Queue[_Waiting] = queue.Queue()
@@ -135,7 +135,7 @@ class Static:
         return torch.from_numpy(values).to(self._denoiser.device)
 
 
-def create_app(editor: Editor, static: Static) -> FastAPI:
+def create_app(editor: PictureEditor, static: Static) -> FastAPI:
     """POST /v1/augment and GET /readyz, as `diffaug serve` has them."""
     helpers = ThreadPoolExecutor(_HELPERS)
 
@@ -188,7 +188,7 @@ def main() -> int:
     recipe = Recipe.from_yaml(given.recipe)
     checkpoint = checkpoint_of(recipe)
     execution = Execution.choose(given.batch_size)
-    editor = Editor(with_suggestions(recipe, checkpoint), checkpoint, execution)
+    editor = PictureEditor(with_suggestions(recipe, checkpoint), checkpoint, execution)
     static = Static(editor, given.batch_size, given.wait, given.pads)
     app = create_app(editor, static)
     uvicorn.run(app, port=given.port, http="h11", access_log=False, log_level="warning")

@@ -1,0 +1,135 @@
+"""Masked language models of transformers: BERT, RoBERTa, DistilBERT, ModernBERT and their kin.
+
+Their networks have two parts, of which only the second grows with the vocabulary: a body, from
+tokens to features, and a head, from the features of one place to its logits. All of these classes
+call the body by the attribute that `base_model_prefix` names; so the head alone is the same class
+with a body that hands on the features it is given.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from diffaug.diffusion.masked import MaskedNetwork
+from diffaug.errors import ConfigError, require_extra
+from diffaug.execution import Execution
+from diffaug.models.checkpoint import Checkpoint
+from diffaug.models.masked import LENGTHS, MaskedModel
+from diffaug.models.pieces import Pieces
+from diffaug.models.quiet import quiet
+
+__all__ = ["load"]
+
+_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "esm")
+"""Kinds of models whose positions are counted from the number of their padding token on."""
+
+
+def load(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
+    """Load a checkpoint to edit texts.
+
+    Raises:
+        ConfigError: the checkpoint is broken, or its tokenizer is of no known kind.
+    """
+    require_extra("a masked language model", "text", "transformers")
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    name, folder = checkpoint.reference, str(checkpoint.folder)
+    try:
+        with quiet():
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model: Any = AutoModelForMaskedLM.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=getattr(torch, execution.dtype),
+            )
+    except Exception as error:  # whatever transformers raises of files that do not fit
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"model {name}: transformers cannot load it: {said}") from error
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ConfigError(f"model {name}: it has no tokenizer.json, which texts are read by")
+    if tokenizer.mask_token_id is None:
+        raise ConfigError(f"model {name}: its tokenizer has no mask token")
+    device = torch.device(execution.device)
+    model = model.to(device).eval().requires_grad_(False)
+    pieces = Pieces(tokenizer.backend_tokenizer, tokenizer.all_special_ids, name)
+    classes = _classes(checkpoint, tokenizer)
+    before, behind = pieces.around()
+    padding = tokenizer.pad_token_id
+    network = MaskedNetwork(
+        _Body(model),
+        _Head(model),
+        mask=tokenizer.mask_token_id,
+        drawn=_fitted(pieces.drawn, model.config.vocab_size),
+        device=device,
+    )
+    most = _longest(model.config, tokenizer)
+    return MaskedModel(
+        network=network,
+        pieces=pieces,
+        before=before,
+        behind=behind,
+        padding=before[0] if padding is None else padding,
+        classes=classes,
+        lengths=tuple(one for one in LENGTHS if one <= most) or (most,),
+    )
+
+
+def _fitted(drawn: Any, count: int) -> Any:
+    """(count,): which outputs of a network may be drawn: it may have more than there are pieces."""
+    found = np.zeros(count, dtype=np.bool_)
+    found[: min(count, len(drawn))] = drawn[:count]
+    return found
+
+
+def _longest(config: Any, tokenizer: Any) -> int:
+    """How many tokens the network takes."""
+    most = int(getattr(config, "max_position_embeddings", 512))
+    if config.model_type in _FROM_PADDING:
+        most -= int(config.pad_token_id) + 1
+    return min(most, int(tokenizer.model_max_length), LENGTHS[-1])
+
+
+def _classes(checkpoint: Checkpoint, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens of the classes that a model was trained with, as its card counts them."""
+    count = checkpoint.card.class_count if checkpoint.card else 0
+    return tuple(tokenizer.convert_tokens_to_ids(f"[CLASS{number}]") for number in range(count))
+
+
+class _Body:
+    """From tokens (B, L) to features (B, L, F)."""
+
+    def __init__(self, model: Any) -> None:
+        self._body = model.base_model
+
+    def __call__(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        found: Tensor = self._body(input_ids=tokens, attention_mask=attended.long())[0]
+        return found
+
+
+class _Head:
+    """From features (K, F) to logits (K, V)."""
+
+    def __init__(self, model: Any) -> None:
+        self._head = copy.copy(model)  # which shares the weights
+        self._head._modules = dict(model._modules)
+        setattr(self._head, model.base_model_prefix, _Handing())
+
+    def __call__(self, features: Tensor) -> Tensor:
+        given = features.new_zeros((1, len(features)), dtype=torch.long)
+        found: Tensor = self._head(input_ids=given, inputs_embeds=features[None]).logits[0]
+        return found
+
+
+class _Handing(nn.Module):
+    """A body whose features are those that it is given."""
+
+    def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> Any:
+        from transformers.modeling_outputs import BaseModelOutput
+
+        return BaseModelOutput(last_hidden_state=inputs_embeds)

@@ -1,0 +1,69 @@
+"""The fields of a recipe that are about texts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from diffaug.recipe.checks import check_words
+from diffaug.recipe.clips import ClipFields, is_none
+
+__all__ = ["TEXT_FIELDS", "TextFields"]
+
+TEXT_FIELDS = ("text_key", "keep", "temperature", "top_p", "long_text")
+
+
+class TextFields(ClipFields):
+    """What is done to texts alone; none where it is not given (see `ClipFields`)."""
+
+    text_key: str | None = Field(
+        None,
+        pattern=r"^[^:\s,]+(:.+)?$",
+        exclude_if=is_none,
+        description="the member that holds a text, txt by default; json:FIELD is a field of a JSON "
+        "member",
+    )
+    keep: Annotated[tuple[str, ...] | None, BeforeValidator(check_words)] = Field(
+        None,
+        exclude_if=is_none,
+        description="words of a text that are never changed, in whatever case, or /PATTERN/, a "
+        "regular expression; by default those of a class that is given in words",
+    )
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        exclude_if=is_none,
+        description="of the distribution from which a text's tokens are drawn: 1 by default, 0 "
+        "takes the likeliest",
+    )
+    top_p: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        exclude_if=is_none,
+        description="of a text's likeliest tokens, those that together have this probability are "
+        "drawn from; all by default",
+    )
+    long_text: Literal["windows", "refuse"] | None = Field(
+        None,
+        exclude_if=is_none,
+        description="a text longer than the model takes is edited in windows that overlap, which "
+        "is the default, or refused",
+    )
+
+    @property
+    def text_member(self) -> str:
+        """The member that holds a text."""
+        return (self.text_key or "txt").partition(":")[0]
+
+    @property
+    def text_field(self) -> str | None:
+        """The field of that member, which is JSON; None: it is the text."""
+        return (self.text_key or "").partition(":")[2] or None
+
+    @property
+    def sample_keys(self) -> tuple[str, ...]:
+        """The members that hold the sample, by preference."""
+        return (self.text_member,) if self.medium == "text" else super().sample_keys

@@ -1,0 +1,49 @@
+"""How a text is brought to a model's tokens, and a result back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffaug.models.pieces import Pieces
+from diffaug.pictures.fit import Geometry
+from diffaug.texts.splice import spliced
+from diffaug.texts.text import Text
+
+__all__ = ["TextFit"]
+
+
+class TextFit:
+    """A text as a model has it. See `pictures.medium.Fitted`.
+
+    Args:
+        source: with its tokens.
+        pieces: of the model's tokenizer.
+    """
+
+    detail: str | None = None
+    geometry: Geometry = "in_place"
+
+    def __init__(self, source: Text, pieces: Pieces) -> None:
+        self._source, self._pieces = source, pieces
+
+    def losses(self, x: Text) -> tuple[Any, ...]:
+        """None: what is not changed stays as it is written."""
+        return ()
+
+    def from_model(self, x_0: NDArray[np.int64], mask: Any = None) -> Text:
+        """The text with these tokens (N,) in place of its own."""
+        source = self._source
+        assert source.tokens is not None
+        text = spliced(source.text, source.tokens, x_0, self._pieces)
+        return Text(text, self._pieces.tokens(text))
+
+    def seen(self, x: Text) -> Text:
+        """The text itself."""
+        return x
+
+    def shown(self, result: Text) -> Text:
+        """The result itself."""
+        return result
