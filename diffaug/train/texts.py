@@ -33,6 +33,8 @@ __all__ = ["MaskedTokens", "TextTask", "Texts"]
 _SUGGESTED = {"strength": 0.3, "steps": 20, "sampler": "random"}
 _SHOWN = (0.3, 0.6)
 """The strengths of previews."""
+_MEASURED, _QUANTILES = 10_000, 33
+"""How many texts are counted, and by how many numbers their lengths are described."""
 _LEAST = 1e-3
 """The earliest time that is trained: at time 0 the weight of a token is infinite."""
 
@@ -43,6 +45,9 @@ class Texts:
     Args:
         recipe: of the training.
         tokenizer: of transformers.
+
+    Attributes:
+        around: how many tokens the model puts around a text.
     """
 
     def __init__(self, recipe: TextRecipe, tokenizer: Any) -> None:
@@ -51,6 +56,7 @@ class Texts:
         self._padding = int(tokenizer.pad_token_id)
         self._pieces = pieces_of(tokenizer, "in training")
         self._before, self._behind = self._pieces.around()
+        self.around = len(self._before) + len(self._behind)
 
     def prepare(
         self, sample: Sample, place: Sequence[int] | None = None
@@ -61,8 +67,7 @@ class Texts:
         found = self._pieces.tokens(text).ids
         if not len(found):
             raise DefectError("nothing_to_change", "the text has no words")
-        around = len(self._before) + len(self._behind)
-        room = recipe.length - around - (recipe.class_count > 0)
+        room = recipe.length - self.around - (recipe.class_count > 0)
         begin = 0
         if len(found) > room and place is not None:
             begin = int(np.random.default_rng((*place, room)).integers(len(found) - room + 1))
@@ -159,6 +164,7 @@ class TextTask:
         self._recipe, self._tokenizer = recipe, tokenizer
         self._device = torch.device(execution.device)
         self.form = Texts(recipe, tokenizer)
+        self.lengths: list[int] = []
         signs = [f"[CLASS{number}]" for number in range(recipe.class_count)]
         self.objective = MaskedTokens(
             mask=tokenizer.mask_token_id,
@@ -199,7 +205,9 @@ class TextTask:
         tokenizer, model = _begun(found) if found else _untrained(recipe, shards)
         if checkpoint is None and recipe.init is not None:
             _add_classes(tokenizer, model, recipe)
-        return cls(recipe, execution, tokenizer, BodyAndHead(model), held_back)
+        task = cls(recipe, execution, tokenizer, BodyAndHead(model), held_back)
+        task.lengths = _lengths(task.form, shards)
+        return task
 
     def inputs(self, x_0: NDArray[np.int64]) -> NDArray[np.int64]:
         """What the network is trained on: the tokens."""
@@ -252,7 +260,8 @@ class TextTask:
             model.save_pretrained(folder)
             self._tokenizer.save_pretrained(folder)
         text = f"# A masked language model trained by diffaug\n\n{trained}"
-        write_card(folder, self._recipe.class_names, None, text, {"suggested": _SUGGESTED})
+        card = {"suggested": _SUGGESTED, "lengths": self.lengths}
+        write_card(folder, self._recipe.class_names, None, text, card)
 
     def _filled(self, x_0: Tensor, t: float, random: torch.Generator) -> Tensor:
         """The likeliest tokens in place of those that are hidden at a time."""
@@ -274,6 +283,14 @@ def _reading(recipe: TextRecipe) -> Reading:
     classes = recipe.class_count > 0
     keys = (recipe.text_member,)
     return Reading(keys, recipe.label_key, needs_label=classes, text_key=None)
+
+
+def _lengths(form: Texts, shards: list[str]) -> list[int]:
+    """Quantiles of the number of tokens of the first texts, which samples are drawn with."""
+    first = islice((text for text, _ in usable(shards, form)), _MEASURED)
+    counts = [len(text) - form.around for text in first]
+    found = np.quantile(counts, np.linspace(0.02, 0.98, _QUANTILES), method="nearest")
+    return [int(count) for count in found]
 
 
 def _words(recipe: TextRecipe, shards: list[str]) -> Iterator[str]:
