@@ -100,7 +100,7 @@ class Pieces:
 
     def written(self, ids: Sequence[int]) -> str:
         """The text that pieces make, as the tokenizer writes them."""
-        return str(self._tokenizer.decode(ids))
+        return str(self._tokenizer.decode(ids)).strip()
 
     def may_change(self, tokens: Tokens) -> NDArray[np.bool_]:
         """Which tokens (N,) have letters of their own, and are pieces that may be drawn."""

@@ -289,6 +289,8 @@ def _lengths(form: Texts, shards: list[str]) -> list[int]:
     """Quantiles of the number of tokens of the first texts, which samples are drawn with."""
     first = islice((text for text, _ in usable(shards, form)), _MEASURED)
     counts = [len(text) - form.around for text in first]
+    if not counts:
+        raise ConfigError("no text of the source can be used, with a class as the recipe asks")
     found = np.quantile(counts, np.linspace(0.02, 0.98, _QUANTILES), method="nearest")
     return [int(count) for count in found]
 

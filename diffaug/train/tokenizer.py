@@ -1,4 +1,4 @@
-"""Making a tokenizer of word pieces from texts."""
+"""Making a tokenizer from texts."""
 
 from __future__ import annotations
 
@@ -7,40 +7,49 @@ from typing import Any
 
 __all__ = ["make_tokenizer"]
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 _LEAST = 2
 """How often a piece comes at least."""
 
 
 def make_tokenizer(texts: Iterable[str], pieces: int, classes: int) -> Any:
-    """A tokenizer of transformers, as BERT's: word pieces of small letters (Wu et al. 2016).
+    """A tokenizer of transformers: byte pairs of small letters (Sennrich et al. 2016, Radford et
+    al. 2019). The same texts always give the same one.
 
     Args:
         texts: what it is made from.
-        pieces: how many it has at most.
+        pieces: how many it has at most; at least the 256 bytes and its signs.
         classes: for how many classes it has a sign, [CLASS0] and so on.
     """
     from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
-    from tokenizers.models import WordPiece
+    from tokenizers.models import BPE
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    tokenizer = Tokenizer(BPE())
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
     special = [*_SPECIAL, *(f"[CLASS{number}]" for number in range(classes))]
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=pieces, min_frequency=_LEAST, special_tokens=special, show_progress=False
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces,
+        min_frequency=_LEAST,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        special_tokens=[("[CLS]", special.index("[CLS]")), ("[SEP]", special.index("[SEP]"))],
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=True),
+            processors.TemplateProcessing(
+                single="[CLS] $A [SEP]",
+                special_tokens=[(sign, special.index(sign)) for sign in ("[CLS]", "[SEP]")],
+            ),
+        ]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="[PAD]",
-        unk_token="[UNK]",
         cls_token="[CLS]",
         sep_token="[SEP]",
         mask_token="[MASK]",
