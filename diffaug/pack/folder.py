@@ -34,6 +34,7 @@ class FolderSource:
 
     Attributes:
         tables: the Parquet files below the folder, by their paths relative to it.
+        noun: what one of its files is called: a picture, as a clip is too, or a text.
     """
 
     def __init__(self, url: str, classes: tuple[str, ...] | None) -> None:
@@ -52,6 +53,7 @@ class FolderSource:
         outputs: list[str] = []
         files = _scan(self._fs, self._root, outputs)
         taken = _kind_of(files)
+        self.noun = "text" if taken is _is_text else "picture"
         images = {folder: list(filter(taken, paths)) for folder, paths in files.items()}
         if self._root in outputs:
             raise ConfigError(

@@ -53,11 +53,13 @@ def test_class_folders_of_texts(tmp_path: Path, cli: Cli) -> None:
 def test_a_folder_is_augmented_as_it_is(tmp_path: Path, cli: Cli) -> None:
     source, out = folder(tmp_path / "texts"), tmp_path / "out"
     job = ["augment", source, out, "--model", bert(tmp_path / "bert"), "--steps", "3"]
-    assert cli(*job).code == 0
+    said = cli(*job)
+    assert said.code == 0, said
+    assert "texts: 3 texts packed into" in said.err
     rows = manifest(out)
     assert sorted(rows["label"]) == [0, 0, 1]
     assert set(rows["status"]) == {"ok"}
-    assert cli(*job).code == 0
+    assert "its 3 texts are packed already" in cli(*job).err
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
