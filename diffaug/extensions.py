@@ -10,6 +10,7 @@ __all__ = [
     "MADE_CLIPS",
     "MEDIA_TYPES",
     "READ",
+    "TEXTS",
     "USUAL",
     "is_picture",
     "is_read",
@@ -33,6 +34,9 @@ CLIPS = ("mp4", "webm", "mkv")
 
 ANIMATED = (*CLIPS, "gif", "apng", "webp", "npy", "npz")
 """Those of clips where the medium is told to be that, by preference as members of a sample."""
+
+TEXTS = ("txt",)
+"""Those of texts."""
 
 MADE = ("png", "jpg", "webp")
 """Those of results that are images."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from diffaug.clips.containers import pyav
 from diffaug.clips.medium import Clips
 from diffaug.errors import require_extra
@@ -9,7 +11,10 @@ from diffaug.pictures.medium import IMAGE, Medium, PictureMedium, Value
 from diffaug.recipe import Recipe
 from diffaug.texts.medium import Texts
 
-__all__ = ["medium_of", "picture_medium_of", "require_medium"]
+if TYPE_CHECKING:
+    from diffaug.models import Checkpoint
+
+__all__ = ["as_model_takes", "medium_of", "picture_medium_of", "require_medium"]
 
 
 def require_medium(recipe: Recipe) -> None:
@@ -23,6 +28,13 @@ def require_medium(recipe: Recipe) -> None:
         pyav()
     if recipe.medium == "text":
         require_extra("medium=text", "text", "transformers")
+
+
+def as_model_takes(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
+    """The recipe as one of texts, if it names no medium and its model is a language model."""
+    if recipe.medium is None and checkpoint.is_language_model:
+        return recipe.model_copy(update={"medium": "text"})
+    return recipe
 
 
 def medium_of(recipe: Recipe) -> Medium[Value]:

@@ -159,7 +159,7 @@ def augment(
         out.print(f"part {portion}: {summary}")
     err.emit("summary", **_facts(summary), planned=summary.planned, shards=summary.shards)
     if images := job.tally.images:
-        out.print(f"{images} images now, {images / seconds:.1f} a second")
+        out.print(f"{images} {run.recipe.noun}s now, {images / seconds:.1f} a second")
     if summary.failed_fraction > max_failed:
         err.print(
             f"diffaug: {summary.failed} of {summary.planned} failed, more than "
@@ -230,11 +230,12 @@ def _pilot(job: Job, count: int, *, had_strength: bool) -> int:
     for table in tables(found):
         out.print(table)
     failed = found.rows[found.rows["status"] == "failed"]
-    out.print(f"{len(found.rows)} images tried, {len(failed)} of them failed")
+    noun = job.planned.recipe.noun
+    out.print(f"{len(found.rows)} {noun}s tried, {len(failed)} of them failed")
     if len(failed):
         out.print(f"the first failed because {failed['reason'].iloc[0]}")
     if found.sheet:
-        out.print(f"pictures: {found.sheet}")
+        out.print(f"{'texts' if noun == 'text' else 'pictures'}: {found.sheet}")
     whole = estimate(job.planned, job.planned.sources)
     out.print(f"the whole job: {whole}")
     _warn(whole, job.output)

@@ -25,6 +25,7 @@ def pack(
     name: str | None = None,
     labels: str | None = None,
     image_column: str | None = None,
+    text_column: str | None = None,
     label_column: str | None = None,
     classes: str | None = None,
     shard_count: int = 10_000,
@@ -33,18 +34,18 @@ def pack(
     max_pixels: int = Recipe.model_fields["max_pixels"].default,
     max_failed: float = 0.01,
 ) -> int:
-    """Pack images in another form into webdataset shards, OUTPUT/NAME-000000.tar and so on.
+    """Pack images or texts into webdataset shards, OUTPUT/NAME-000000.tar and so on.
 
-    Images keep their bytes, and each is decoded once as a check: one that cannot be packed is
+    They keep their bytes, and each is decoded once as a check: one that cannot be packed is
     named, counted and left out. OUTPUT/NAME.yaml describes the dataset. Running it again
     finishes what was interrupted, or does nothing; nothing is ever overwritten.
 
     Parameters
     ----------
     source
-        a folder of class folders or of images; a .csv or .parquet table of image paths, or a
-        Parquet table of image bytes, of one file or several (a folder, '*.parquet'); or an idx file
-        of images, plain or .gz; on any fsspec URL
+        a folder of class folders, of images or .txt files, or of images; a .csv or .parquet table
+        of image paths or texts, or a Parquet table of image bytes, of one file or several (a
+        folder, '*.parquet'); or an idx file of images, plain or .gz; on any fsspec URL
     output
         folder or URL for the shards
     name
@@ -53,6 +54,8 @@ def pack(
         idx file of labels [default: the one of the usual name next to SOURCE, if any]
     image_column
         the table's column of images [default: the first of image, path, file, filename, file_name]
+    text_column
+        the table's column of texts, which are packed instead of images
     label_column
         the table's column of labels; '' for none [default: the first of label, class, cls, if any]
     classes
@@ -84,6 +87,7 @@ def pack(
         classes=class_names,
         labels=labels,
         image_column=image_column,
+        text_column=text_column,
         label_column=label_column,
     )
     name = packing.safe_name(source) if name is None else name
@@ -118,8 +122,14 @@ def _conclude(tally: Totals, where: str, name: str, max_failed: float) -> int:
             f"{max_failed:g}"
         )
         return DIFFERS
-    advise(f"next: {command('try', shards)}")
+    advise(f"next: {command(*_next(tally, shards))}")
     return OK
+
+
+def _next(tally: Totals, shards: str) -> tuple[str, ...]:
+    if tally.modes:
+        return "try", shards
+    return "augment", shards, "OUTPUT", "--model", "LANGUAGE_MODEL"
 
 
 def _size(text: str) -> int:

@@ -20,7 +20,7 @@ def tables(pilot: Pilot) -> Iterator[Table]:
     groups = list(made.groupby("strength"))
     table = Table("strength", *(f"{strength:g}" for strength, _ in groups))
     table.title = "Median (10th to 90th percentile)"
-    table.add_row("images", *(str(len(group)) for _, group in groups))
+    table.add_row(f"{pilot.noun}s", *(str(len(group)) for _, group in groups))
     table.add_row("calls", *(f"{group['calls'].mean():.0f}" for _, group in groups))
     table.add_row("kept by filters", *(f"{_kept(pilot, group):.0%}" for _, group in groups))
     for name in scores:

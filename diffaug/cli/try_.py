@@ -69,11 +69,17 @@ def try_(
     _check(page)
 
     from diffaug.job.trial import handful, run_trial
+    from diffaug.media import as_model_takes
     from diffaug.models import checkpoint_of, suggestion_for
     from diffaug.report.tried import try_page
     from diffaug.shards.reading import listed
 
     checkpoint = checkpoint_of(made)
+    if as_model_takes(made, checkpoint).medium == "text":
+        raise ConfigError(
+            "try shows pictures: of texts, diffaug augment SOURCE OUTPUT --pilot 12 writes some at "
+            "several strengths into a file"
+        )
     suggestion = suggestion_for(made, checkpoint)
     others = {name: value for name, value in suggestion.fields.items() if name != "strength"}
     if taken := replace(suggestion, fields=others):  # several strengths are tried, and shown

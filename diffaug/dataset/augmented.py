@@ -44,7 +44,8 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
     Yields dicts: `image`, a PIL image of mode `mode`; `label`, the integer class, or its text, or
     None; `augmented`, a bool; `__key__`, which for an augmented image is `<source key>-a<copy>`.
     With `soft_labels` also `strength`, a float in [0, 1], and `target`, float32 (classes,). Where
-    the OUTPUT holds clips, there is `clip`, a uint8 tensor (T, C, H, W), in place of `image`.
+    the OUTPUT holds clips, there is `clip`, a uint8 tensor (T, C, H, W), in place of `image`; where
+    it holds texts, `text`, a str.
 
     In training each rank yields the same number of samples, so with equal loaders each rank has
     the same number of batches. Every epoch has its own order of shards, and no shard comes again
@@ -133,7 +134,7 @@ class AugmentedDataset(wds.DataPipeline, wds.FluidInterface):  # type: ignore[mi
         sides = _sides(mixing, Real(shards, reading) if shards else None, layout, index)
         if sides[1] is not None and not self.chosen:
             raise ConfigError(
-                f"no image of {layout.public} is chosen"
+                f"no {recipe.medium or 'image'} of {layout.public} is chosen"
                 + (f" where {where}" if where else ": every one failed or was filtered")
             )
         self.samples = None
@@ -210,7 +211,8 @@ def _reading(
     """How real samples are read: as the job did, unless the user names other members."""
     named = {"image_key": image_key, "label_key": label_key}
     given = {name: value for name, value in named.items() if value is not None}
-    fields = recipe.model_dump(include={"image_key", "label_key", "mask_key", "medium"}) | given
+    keys = {"image_key", "text_key", "label_key", "mask_key", "medium"}
+    fields = recipe.model_dump(include=keys) | given
     reading = Reading.of(Recipe.of(fields, where="AugmentedDataset"))
     return replace(reading, mask_key=None)
 

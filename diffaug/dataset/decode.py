@@ -18,6 +18,7 @@ from diffaug.dataset.sides import Raw
 from diffaug.errors import ConfigError, DefectError
 from diffaug.pictures.codec import decode
 from diffaug.pictures.medium import IMAGE, Medium, Value
+from diffaug.texts.text import Text
 
 __all__ = ["Decoder", "Skips"]
 
@@ -104,18 +105,19 @@ class Decoder:
                 continue
             yield sample
 
-    def _shown(self, raw: Raw) -> Image.Image | Clip:
+    def _shown(self, raw: Raw) -> Value:
         if self.medium.name == IMAGE.name:
             return decode(raw.image, self.max_pixels, self.background, whole=False).shown
         read = self.medium.read_back if raw.augmented else self._read
-        clip: Clip = read(raw.image, self.max_pixels, self.background)
-        return clip
+        return read(raw.image, self.max_pixels, self.background)
 
     def _read(self, data: bytes, max_pixels: int, background: str | None) -> Value:
         return self.medium.read(data, max_pixels, background).shown
 
-    def _given(self, shown: Image.Image | Clip) -> dict[str, Image.Image | Tensor]:
-        """An image in the mode, or a clip as uint8 (T, C, H, W)."""
+    def _given(self, shown: Value) -> dict[str, Image.Image | Tensor | str]:
+        """An image in the mode, a clip as uint8 (T, C, H, W), or a text."""
+        if isinstance(shown, Text):
+            return {"text": shown.text}
         if isinstance(shown, Clip):
             frames = torch.from_numpy(shown.array(self.mode))
             return {"clip": frames.permute(0, 3, 1, 2).contiguous()}

@@ -33,8 +33,9 @@ __all__ = ["TextEditor"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ready:
-    """What the copies of a text share: its tokens, and which of them may change (N,)."""
+    """What the copies of a text share: it with its tokens, and which of them may change (N,)."""
 
+    text: Text
     tokens: Tokens
     may_change: NDArray[np.bool_]
 
@@ -77,7 +78,7 @@ class TextEditor(Editor):
         return self.model.steps(self.execution.batch_size)
 
     def _ready(self, source: Source) -> _Ready:
-        text: Text = source.image
+        text = self.medium.counted(source.image)  # a loader has not counted them
         assert text.tokens is not None
         tokens, around = text.tokens, len(self.model.before) + len(self.model.behind) + 1
         most = self.model.lengths[-1] - around
@@ -93,7 +94,7 @@ class TextEditor(Editor):
                 "nothing_to_change",
                 "the text has no word that may change" if len(tokens) else "the text has no words",
             )
-        return _Ready(tokens, may_change)
+        return _Ready(text, tokens, may_change)
 
     def _kept(self, source: Source, tokens: Tokens) -> NDArray[np.bool_]:
         """Which tokens (N,) belong to words that are never changed."""
@@ -123,7 +124,7 @@ class TextEditor(Editor):
         )
         return Draft(
             edit=edit,
-            finish=Finish(source, TextFit(source.image, self.model.pieces)),
+            finish=Finish(source, TextFit(ready.text, self.model.pieces)),
             sample_id=sample_id(self.recipe_digest, source, digest, copy, label, None, None),
             copy=copy,
             strength=strength,

@@ -57,6 +57,7 @@ class Estimate:
         seconds: on one machine like this one, or on workers that are as fast together.
         source_bytes: size of those shards.
         output_bytes: size of the tars, if no image is rejected or all rejects are kept.
+        noun: what a sample is called.
     """
 
     shards: int
@@ -65,10 +66,11 @@ class Estimate:
     seconds: float
     source_bytes: int
     output_bytes: int
+    noun: str = "image"
 
     def __str__(self) -> str:
         return (
-            f"about {self.images:,} images, {self.calls:,} network calls of one image, "
+            f"about {self.images:,} {self.noun}s, {self.calls:,} network calls of one {self.noun}, "
             f"{hours(self.seconds)}, {megabytes(self.output_bytes)} of shards from "
             f"{megabytes(self.source_bytes)}"
         )
@@ -134,6 +136,7 @@ def estimate(run: Run, missing: Sequence[SourceShard]) -> Estimate:
         seconds=0.0,
         source_bytes=round(source_bytes),
         output_bytes=0,
+        noun=run.recipe.noun,
     )
     if not drafts:
         return nothing

@@ -14,7 +14,7 @@ from diffaug.output.layout import Output
 from diffaug.output.run import Run
 from diffaug.recipe import Recipe
 from diffaug.recipe.filters import Filters
-from diffaug.report import contact_sheet
+from diffaug.report import contact_sheet, text_sheet
 from diffaug.shards.reading import Reading
 
 __all__ = ["KEPT", "Choice", "Pilot", "run_pilot"]
@@ -46,13 +46,16 @@ class Pilot:
         rows: the manifest of its images, as pandas reads it.
         filters: the bounds of the job's recipe.
         choice: what it would choose.
-        sheet: where its contact sheet is; None where there is no image to show.
+        sheet: where its contact sheet is, or of texts the file that shows them; None where there is
+            nothing to show.
+        noun: what a sample is called.
     """
 
     rows: pd.DataFrame
     filters: Filters
     choice: Choice
     sheet: str | None
+    noun: str
 
 
 def run_pilot(run: Run, output: str, count: int) -> Pilot:
@@ -60,7 +63,7 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
 
     Every image is made once at each of several strengths: the recipe's own, if they are a list or a
     range; else 0.2, 0.4, 0.6, 0.8 and its own. Filters reject nothing; how many images they would
-    keep is counted. The only file left in OUTPUT is `report/pilot.png`.
+    keep is counted. The only file left in OUTPUT is `report/pilot.png`, of texts `pilot.txt`.
 
     Args:
         run: the job.
@@ -82,12 +85,17 @@ def run_pilot(run: Run, output: str, count: int) -> Pilot:
         recipe = _recipe(run.recipe)  # its classes were looked at when the job was planned
         augment_handful(source, pilot, recipe, run.execution, classes_as_numbered=True)
         rows = pd.read_parquet(Output(pilot).manifest)
-        sheet = folder / "pilot.png"
-        contact_sheet(pilot, sheet, sources=count, columns=4)
-        url = Output(output).report("pilot.png") if sheet.is_file() else None
+        noun = run.recipe.noun
+        sheet = folder / ("pilot.txt" if noun == "text" else "pilot.png")
+        if noun == "text":
+            text_sheet(pilot, sheet, sources=count)
+        else:
+            contact_sheet(pilot, sheet, sources=count, columns=4)
+        url = Output(output).report(sheet.name) if sheet.is_file() else None
         if url is not None:
             storage.replace(sheet.read_bytes(), url)
-    return Pilot(rows, Filters(bounds=run.recipe.filtering().bounds), _choose(rows), url)
+    filters = Filters(bounds=run.recipe.filtering().bounds)
+    return Pilot(rows, filters, _choose(rows), url, noun)
 
 
 def _recipe(recipe: Recipe) -> Recipe:
@@ -110,8 +118,8 @@ def _choose(rows: pd.DataFrame) -> Choice:
     if "score_label" not in rows or rows["score_label"].isna().all():
         return Choice(
             None,
-            "Nothing measures which of these still belong to their class: look at the pictures, or "
-            "give a classifier (--judges label=CLASSIFIER) and run the pilot again.",
+            "Nothing measures which of these still belong to their class: look at them, or give a "
+            "classifier (--judges label=CLASSIFIER) and run the pilot again.",
         )
     kept = rows.groupby("strength")["score_label"].mean()
     enough = kept[kept >= KEPT]

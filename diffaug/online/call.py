@@ -1,4 +1,4 @@
-"""`augment`: one image or clip, or a batch, in memory."""
+"""`augment`: one image, clip or text, or a batch, in memory."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
-from diffaug.online.clips import as_clips
 from diffaug.online.engine import Engine, Given
-from diffaug.online.images import not_pictures
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label, label_of
 
@@ -33,12 +30,15 @@ def augment(
 ) -> Any:
     """Noise and reconstruct images or clips (SDEdit, Meng et al. 2022), as a job would.
 
+    Of texts, some words are hidden and predicted back.
+
     Args:
         images: a PIL image, a tensor (C, H, W), or a batch: a list of either, or a tensor
             (B, C, H, W). C is 1 or 3. Tensors are uint8 in [0, 255], or floating point in
             [0, 1], which are rounded to 8 bits. With medium=clip, a clip as `Augmenter` takes it
             (bytes, a tensor (T, C, H, W), an array (T, H, W, C), or a list of pictures), or a
-            batch: a list of such clips, a tensor (B, T, C, H, W) or an array (B, T, H, W, C).
+            batch: a list of such clips, a tensor (B, T, C, H, W) or an array (B, T, H, W, C). With
+            a language model, a text or a list of texts: `str`, or bytes in UTF-8.
         recipe: what to do to each image, or a dict of its fields.
         labels: the classes, one for a single image, else one per image: integers, or words, which
             become a prompt's {label_text}. Required if the recipe's condition or prompt uses them.
@@ -47,8 +47,8 @@ def augment(
         device: cpu, cuda or cuda:N; by default cuda if available.
 
     Returns:
-        The images or clips, augmented, in the form they were given: PIL for PIL, tensors of the
-        same dtype for tensors, a batch tensor for a batch tensor. With `copies` above 1, each
+        The images, clips or texts, augmented, in the form they were given: PIL for PIL, tensors of
+        the same dtype for tensors, a batch tensor for a batch tensor. With `copies` above 1, each
         becomes a list of its copies.
 
     Raises:
@@ -62,8 +62,8 @@ def augment(
     if recipe.mask_key is not None:
         raise ConfigError("mask_key: bare images have no members: use Augmenter, or leave it out")
     engine = Engine(recipe, Execution.choose(batch_size, dtype, device))
-    what = recipe.medium or "image"
-    batch, single = as_clips(images) if what == "clip" else _as_list(images)
+    what = engine.recipe.medium or "image"
+    batch, single = engine.form.listed(images)
     given = _given(what, batch, _labels(labels, what, len(batch)))
     results: list[list[Any]] = [[] for _ in batch]
     for position, _, result in engine.run(given, range(recipe.copies)):
@@ -80,17 +80,6 @@ def augment(
 
 def _stacked(results: list[Any]) -> Any:
     return np.stack(results) if isinstance(results[0], np.ndarray) else torch.stack(results)
-
-
-def _as_list(images: Any) -> tuple[list[Any], bool]:
-    """The images as a list, and whether a single one was given."""
-    if isinstance(images, Tensor) and images.ndim == 4:
-        return list(images), False
-    if isinstance(images, (Tensor, Image.Image)):
-        return [images], True
-    if isinstance(images, Sequence) and not isinstance(images, (str, bytes)):
-        return list(images), False
-    raise not_pictures(images)
 
 
 def _labels(labels: Any, what: str, count: int) -> list[Label]:

@@ -18,18 +18,17 @@ from diffaug.errors import ConfigError, DiffaugError, require_extra
 from diffaug.execution import Execution
 from diffaug.extensions import MEDIA_TYPES
 from diffaug.media import require_medium
-from diffaug.models import Checkpoint, checkpoint_of
-from diffaug.models.card import is_shipped
+from diffaug.models import checkpoint_of
 from diffaug.online.address import Address, addresses
 from diffaug.online.clips import clip_like, pack_clip
 from diffaug.online.crew import Crew
 from diffaug.online.engine import Engine, Given, naming
 from diffaug.online.images import like, to_pil
-from diffaug.online.offer import Wanted
+from diffaug.online.offer import Wanted, model_here
+from diffaug.online.texts import refuse_served
 from diffaug.online.wire import Packed, pack, unpack
 from diffaug.recipe import Recipe
 from diffaug.recipe.prompts import named_by
-from diffaug.storage import local_path
 
 if TYPE_CHECKING:
     from diffaug.online.servers import Servers, UnansweredError
@@ -81,6 +80,7 @@ class Remote:
             ConfigError: something of it cannot be, or httpx is not installed.
         """
         require_extra("augmenting by a server", "remote", "httpx")
+        refuse_served(recipe)
         require_medium(recipe)
         if recipe.mask_key is not None:
             raise ConfigError(
@@ -182,10 +182,13 @@ class RemoteEngine:
     Args:
         recipe: what to do to each image.
         remote: who does it.
+
+    Attributes:
+        recipe: what to do to each image.
     """
 
     def __init__(self, recipe: Recipe, remote: Remote) -> None:
-        self._recipe, self._remote = recipe, remote
+        self.recipe, self._remote = recipe, remote
         self._sent = named_by(recipe.prompt)
         if recipe.condition == "label":
             self._sent.add("label")
@@ -244,15 +247,15 @@ class RemoteEngine:
         return self._made(self._kept[process], self._on_its_way(image), copy)
 
     def _on_its_way(self, given: Given[T]) -> _Picture[T]:
-        kind = _Clip if self._recipe.medium == "clip" else _Picture
-        return kind(given, self._recipe)
+        kind = _Clip if self.recipe.medium == "clip" else _Picture
+        return kind(given, self.recipe)
 
     def _wanted(self) -> Wanted:
         """What the servers must agree on, in all passes of this process."""
         process = os.getpid()
         if process not in self._agreed:
-            recipe = self._recipe
-            checkpoint = checkpoint_of(recipe) if self._remote.fallback else _here(recipe)
+            recipe = self.recipe
+            checkpoint = checkpoint_of(recipe) if self._remote.fallback else model_here(recipe)
             self._agreed[process] = Wanted(recipe, checkpoint)
         return self._agreed[process]
 
@@ -292,7 +295,7 @@ class RemoteEngine:
         first = wanted.first and wanted.first[1]
         size, dtype = (first.execution.batch_size, first.execution.dtype) if first else (None, None)
         execution = Execution.choose(size, dtype)
-        engine = Engine(self._recipe, execution)
+        engine = Engine(self.recipe, execution)
         made = f"with batch size {execution.batch_size} and {execution.dtype}"
         differ = wanted.elsewhere(execution)
         _log.warning(
@@ -304,12 +307,3 @@ class RemoteEngine:
         yield from engine.run_each(
             (picture.given, [copy for _, copy in group]) for picture, group in groups
         )
-
-
-def _here(recipe: Recipe) -> Checkpoint | None:
-    """The model of a recipe, if this machine has it without asking the hub; else None."""
-    named = (recipe.model, recipe.lora, recipe.autoencoder, *recipe.embeddings)
-    for reference in filter(None, named):
-        if not is_shipped(reference) and not local_path(reference).exists():
-            return None
-    return checkpoint_of(recipe)

@@ -1,4 +1,4 @@
-"""Conversion between the forms a clip is given in, and clips."""
+"""The forms a clip is given in, and conversion between them and clips."""
 
 from __future__ import annotations
 
@@ -19,10 +19,38 @@ from diffaug.clips.encode import encode_clip
 from diffaug.clips.medium import Clips
 from diffaug.online.images import to_pil
 from diffaug.online.wire import Packed
-from diffaug.pictures.codec import picture
+from diffaug.pictures.codec import Decoded, picture
 from diffaug.recipe import Recipe
 
-__all__ = ["as_clips", "clip_like", "pack_clip", "to_clip"]
+__all__ = ["ClipForm", "clip_like", "pack_clip", "to_clip"]
+
+
+class ClipForm:
+    """Clips: the bytes of a file, tensors, arrays or lists of pictures. See `forms.Form`.
+
+    Args:
+        recipe: says which frames are taken, and how a file is stored.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def decoded(self, given: Any) -> Decoded[Clip]:
+        """See `Form`."""
+        clip = to_clip(given, self._recipe)
+        return Decoded(clip, clip)
+
+    def like(self, result: Clip, given: Any) -> Any:
+        """See `Form`."""
+        return clip_like(result, given, self._recipe)
+
+    def listed(self, given: Any) -> tuple[list[Any], bool]:
+        """See `Form`; tensors and arrays of five dimensions are batches."""
+        if isinstance(given, (Tensor, np.ndarray)):
+            return ([given], True) if given.ndim == 4 else (list(given), False)
+        if isinstance(given, Sequence) and not isinstance(given, (str, bytes, bytearray)):
+            return ([given], True) if _are_frames(given) else (list(given), False)
+        return [given], True
 
 
 def to_clip(given: Any, recipe: Recipe) -> Clip:
@@ -86,15 +114,6 @@ def _stacked(given: Sequence[Image.Image], background: str | None) -> NDArray[np
     if len({frame.size for frame in frames}) > 1:
         raise ValueError("the frames of a clip must be of one size")
     return np.stack([np.asarray(frame) for frame in frames])
-
-
-def as_clips(given: Any) -> tuple[list[Any], bool]:
-    """A clip or a batch of clips as a list, and whether it is a single one (see `augment`)."""
-    if isinstance(given, (Tensor, np.ndarray)):
-        return ([given], True) if given.ndim == 4 else (list(given), False)
-    if isinstance(given, Sequence) and not isinstance(given, (str, bytes, bytearray)):
-        return ([given], True) if _are_frames(given) else (list(given), False)
-    return [given], True
 
 
 def _are_frames(given: Sequence[Any]) -> bool:

@@ -17,16 +17,15 @@ from diffaug.diffusion.noise import NOISE_VERSION, SampleRandom
 from diffaug.editor import Draft, Editor, Finish, Source, editor_of, sample_id
 from diffaug.errors import ConfigError, DefectError
 from diffaug.execution import Execution
-from diffaug.media import medium_of, require_medium
+from diffaug.media import as_model_takes, medium_of, require_medium
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.models.classes import Named, compare
 from diffaug.online.cache import Cache
-from diffaug.online.clips import clip_like, to_clip
-from diffaug.online.images import like, to_pil
-from diffaug.pictures.codec import Decoded, picture
+from diffaug.online.forms import form_of
+from diffaug.online.images import to_pil
+from diffaug.pictures.codec import picture
 from diffaug.pictures.detail import LIFT
 from diffaug.pictures.losses import warn
-from diffaug.pictures.medium import Value
 from diffaug.recipe import Recipe
 from diffaug.shards.reading import Label
 
@@ -42,12 +41,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Given(Generic[T]):
-    """One image, as the caller gave it.
+    """One image, clip or text, as the caller gave it.
 
     Attributes:
         tag: returned with each of its results.
         name: what errors call it.
-        image: PIL or a tensor.
+        image: PIL or a tensor; of other media see `forms`.
         label: its class, which can condition the model.
         key: its webdataset key, which a prompt can name.
         mask: where it may change, PIL or a tensor; None means everywhere.
@@ -83,17 +82,23 @@ class Engine:
         execution: batch shape, dtype and device.
         cache: where results are kept; None to keep none.
 
+    Attributes:
+        recipe: with its medium decided, and its model's suggestions.
+        form: in which callers have its samples.
+
     Raises:
         ConfigError: the recipe's model is not available here.
     """
 
     def __init__(self, recipe: Recipe, execution: Execution, cache: Cache | None = None) -> None:
         recipe.refuse_outside_jobs()
-        if recipe.medium == "clip" and cache is not None:
-            raise ConfigError("medium=clip: a cache takes images only: leave it out")
-        require_medium(recipe)
         self._checkpoint = checkpoint_of(recipe)
-        self._recipe = with_suggestions(recipe, self._checkpoint)
+        recipe = as_model_takes(recipe, self._checkpoint)
+        if recipe.medium in ("clip", "text") and cache is not None:
+            raise ConfigError(f"medium={recipe.medium}: a cache takes images only: leave it out")
+        require_medium(recipe)
+        self.recipe = with_suggestions(recipe, self._checkpoint)
+        self.form = form_of(self.recipe)
         self._execution = execution
         self._cache = cache
         self._named = Named() if recipe.condition == "label" else None
@@ -127,12 +132,12 @@ class Engine:
 
     @cached_property
     def _editor(self) -> Editor:
-        return editor_of(self._recipe, self._checkpoint, self._execution)
+        return editor_of(self.recipe, self._checkpoint, self._execution)
 
     @cached_property
     def recipe_digest(self) -> str:
         """Of recipe and weights, in hex."""
-        return self._recipe.digest(self._checkpoint.digest, NOISE_VERSION)
+        return self.recipe.digest(self._checkpoint.digest, NOISE_VERSION)
 
     def _planned(
         self, images: Iterable[tuple[Given[T], Sequence[int]]]
@@ -152,11 +157,11 @@ class Engine:
 
     def _source(self, one: Given[T]) -> Source:
         mask = None if one.mask is None else picture(to_pil(one.mask, "masks")).stored
-        found = _decoded(one.image, self._recipe)
+        found = self.form.decoded(one.image)
         return Source(
             image=found.shown,
             stored=found.stored,
-            transparency=found.transparency_in(self._recipe.format),
+            transparency=found.transparency_in(self.recipe.format),
             label=one.label,
             key=one.key,
             mask=mask,
@@ -174,7 +179,7 @@ class Engine:
                 _log.warning(
                     "condition: classes of the samples have other names than those of model %s of "
                     "the same number: %s",
-                    self._recipe.model,
+                    self.recipe.model,
                     compared,
                 )
 
@@ -184,7 +189,7 @@ class Engine:
             if isinstance(draft, DefectError):
                 raise draft
             if lost := draft.finish.losses():
-                warn(lost, self._recipe, self._editor.model.shape)
+                warn(lost, self.recipe, self._editor.model.shape)
             drafts[copy] = draft
         return drafts
 
@@ -192,22 +197,19 @@ class Engine:
         """The name of a copy's file in the cache."""
         if self._cache is None:
             return ""
-        return cache_key(self._recipe, self.recipe_digest, source, copy, self._execution)
+        return cache_key(self.recipe, self.recipe_digest, source, copy, self._execution)
 
     def _read(self, key: str) -> Image.Image | None:
         return None if self._cache is None else self._cache.read(key)
 
     def _result(self, copy: _Copy[T], x_0: Any) -> Any:
-        if copy.found is not None:
-            return like(copy.found, copy.of.image)
-        assert copy.finish is not None
         with naming(copy.of.name):
-            result = copy.finish.picture(x_0)
-            if self._recipe.medium == "clip":
-                return clip_like(result, copy.of.image, self._recipe)
-        if self._cache is not None:
-            self._cache.write(copy.key, result)
-        return like(result, copy.of.image)
+            result: Any = copy.found
+            if copy.finish is not None:
+                result = copy.finish.picture(x_0)
+                if self._cache is not None:
+                    self._cache.write(copy.key, result)
+            return self.form.like(result, copy.of.image)
 
 
 def is_drawn(image: Given[T], recipe: Recipe, copy: int, p: float) -> bool:
@@ -215,16 +217,8 @@ def is_drawn(image: Given[T], recipe: Recipe, copy: int, p: float) -> bool:
     if p in (0, 1):
         return p == 1
     with naming(image.name):
-        pixels = medium_of(recipe).digest(_decoded(image.image, recipe).stored)
+        pixels = medium_of(recipe).digest(form_of(recipe).decoded(image.image).stored)
     return SampleRandom(recipe.seed, pixels, copy).chance() < p
-
-
-def _decoded(given: Any, recipe: Recipe) -> Decoded[Value]:
-    """The clip or the image in what a caller gave."""
-    if recipe.medium != "clip":
-        return picture(to_pil(given), recipe.background)
-    clip = to_clip(given, recipe)
-    return Decoded(clip, clip)
 
 
 def cache_key(

@@ -1,8 +1,8 @@
-"""Conversion between the forms an image is given in, PIL or tensor, and PIL."""
+"""The forms an image is given in, PIL or tensor, and conversion between them and PIL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -11,11 +11,41 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffaug.pictures.codec import Decoded, picture
 from diffaug.pictures.depth import GREYS
 
-__all__ = ["like", "not_pictures", "to_pil"]
+__all__ = ["ImageForm", "like", "not_pictures", "to_pil"]
 
 ImageLike = TypeVar("ImageLike", Image.Image, Tensor)
+
+
+class ImageForm:
+    """Images, as PIL images or tensors. See `forms.Form`.
+
+    Args:
+        background: the colour behind what is transparent (see `codec.picture`).
+    """
+
+    def __init__(self, background: str | None) -> None:
+        self._background = background
+
+    def decoded(self, given: Any) -> Decoded[Image.Image]:
+        """See `Form`."""
+        return picture(to_pil(given), self._background)
+
+    def like(self, result: Image.Image, given: Any) -> Any:
+        """See `Form`."""
+        return like(result, given)
+
+    def listed(self, given: Any) -> tuple[list[Any], bool]:
+        """See `Form`; a tensor (B, C, H, W) is a batch."""
+        if isinstance(given, Tensor) and given.ndim == 4:
+            return list(given), False
+        if isinstance(given, (Tensor, Image.Image)):
+            return [given], True
+        if isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
+            return list(given), False
+        raise not_pictures(given)
 
 
 def to_pil(image: Any, what: str = "images") -> Image.Image:

@@ -28,9 +28,9 @@ class Augment(Stage):
     """Augments one image at a time, at batch shape 1: simple, but slower than `Augmenter`.
 
     Use it as a transform, in torchvision's `Compose` or webdataset's `map`. A PIL image or a tensor
-    (see `augment`) becomes one of the same kind; with medium=clip, a clip does (see `Augmenter`). A
-    sample, a dict, becomes a new one with its image replaced and everything else unchanged,
-    including `__key__`.
+    (see `augment`) becomes one of the same kind; with medium=clip a clip does, and with a language
+    model a text (see `Augmenter`). A sample, a dict, becomes a new one with its image replaced and
+    everything else unchanged, including `__key__`.
 
     One image gives one image: the epoch acts as the copy's number, so the recipe's `copies` has no
     effect, and lists of strengths or prompts are cycled over epochs. Epoch 0 gives what a job of
@@ -93,32 +93,33 @@ class Augment(Stage):
         """
         if self._loaded is None:
             self._loaded = self._engine()
-        epoch = self._epoch.get()
-        one = given(sample, self.recipe) if isinstance(sample, dict) else self._bare(sample)
-        if not is_drawn(one, self.recipe, epoch, self.p):
+        epoch, recipe = self._epoch.get(), self._loaded.recipe
+        one = given(sample, recipe) if isinstance(sample, dict) else _bare(sample, recipe)
+        if not is_drawn(one, recipe, epoch, self.p):
             return sample
         result = self._loaded.one(one, epoch)
         if isinstance(sample, dict):
-            return {**sample, image_key(sample, self.recipe): result}
+            return {**sample, image_key(sample, recipe): result}
         return result
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loaded": None}
 
-    def _bare(self, image: Any) -> Given[Any]:
-        """A bare image, for a recipe that requires nothing else of a sample."""
-        recipe = self.recipe
-        required = {
-            "condition": recipe.condition == "label",
-            "prompt": bool(named_by(recipe.prompt)),
-            "mask_key": recipe.mask_key is not None,
-        }
-        for name in (name for name, is_required in required.items() if is_required):
-            raise ConfigError(
-                f"{name}: the recipe reads it from a sample, and a bare image has no members: pass "
-                "samples (dicts) to Augment or Augmenter, or labels to diffaug.augment"
-            )
-        return Given(image, "the image", image)
+
+def _bare(image: Any, recipe: Recipe) -> Given[Any]:
+    """A bare image, for a recipe that requires nothing else of a sample."""
+    what = recipe.medium or "image"
+    required = {
+        "condition": recipe.condition == "label",
+        "prompt": bool(named_by(recipe.prompt)),
+        "mask_key": recipe.mask_key is not None,
+    }
+    for name in (name for name, is_required in required.items() if is_required):
+        raise ConfigError(
+            f"{name}: the recipe reads it from a sample, and a bare {what} has no members: pass "
+            "samples (dicts) to Augment or Augmenter, or labels to diffaug.augment"
+        )
+    return Given(image, f"the {what}", image)
 
 
 def _is_probability(p: object) -> bool:
@@ -131,9 +132,12 @@ class Augmenter(StreamStage):
     Use it with `webdataset`'s `compose` after `decode("pil")` or `decode("torchrgb")`, or on any
     iterable of dicts. For each sample it yields the copies as samples of the same form, in order,
     with a `__key__` that ends in `-a<copy>`. With medium=clip a sample holds a clip: the bytes of a
-    file, a tensor (T, C, H, W), an array (T, H, W, C) or a list of pictures. It reads two batches
-    ahead. Like a job, it passes over
-    what is no sample, such as a README.txt in a tar, and logs that.
+    file, a tensor (T, C, H, W), an array (T, H, W, C) or a list of pictures. With a language model
+    it holds a text, in `txt` unless the recipe's text_key names another member: a `str`, or the
+    bytes of a file in UTF-8. With text_key=json:FIELD it holds a JSON object, as a dict or bytes,
+    of which the field is replaced and the rest kept, where a job writes the text alone, as `txt`.
+    It reads two batches ahead. Like a job, it passes over what is no sample, such as a README.txt
+    in a tar, and logs that.
 
     Args:
         recipe: what to do to each image, or a dict of its fields. Its keys name the members of a

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from diffaug.diffusion.noise import NOISE_VERSION
 from diffaug.errors import ConfigError
 from diffaug.execution import CHANGES_PIXELS, Execution, device_class, versions
-from diffaug.models import Checkpoint, with_suggestions
+from diffaug.models import Checkpoint, checkpoint_of, with_suggestions
+from diffaug.models.card import is_shipped
 from diffaug.recipe import Recipe
 from diffaug.recipe.recipe import CHANGES_IMAGES
+from diffaug.storage import local_path
 
-__all__ = ["Offer", "Wanted", "read_offers"]
+__all__ = ["Offer", "Wanted", "model_here", "read_offers"]
 
 _REFERENCES = ("model", "lora", "autoencoder", "embeddings")
 """Fields that say where weights are; their digest says what they are."""
@@ -208,6 +210,15 @@ class Wanted:
             return Recipe.of(self._recipe.model_dump() | theirs)
         except ConfigError:  # such a recipe is none
             return self._recipe
+
+
+def model_here(recipe: Recipe) -> Checkpoint | None:
+    """The model of a recipe, if this machine has it without asking the hub; else None."""
+    named = (recipe.model, recipe.lora, recipe.autoencoder, *recipe.embeddings)
+    for reference in filter(None, named):
+        if not is_shipped(reference) and not local_path(reference).exists():
+            return None
+    return checkpoint_of(recipe)
 
 
 def _is_named(asked: str, model: _Model) -> bool:

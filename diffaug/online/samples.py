@@ -1,4 +1,7 @@
-"""Which members of a loader's sample, a dict, are the image, its mask, and its condition."""
+"""Which members of a loader's sample, a dict, are the image, its mask, and its condition.
+
+The image may be a clip or a text.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from diffaug.errors import DefectError
 from diffaug.online.engine import Given
 from diffaug.recipe import Recipe
 from diffaug.shards.census import Census
-from diffaug.shards.reading import TEXT, Reading, label_of
+from diffaug.shards.reading import Reading, label_of
 
 __all__ = ["Sample", "given", "image_key", "only_samples"]
 
@@ -43,8 +46,9 @@ def given(sample: Sample, recipe: Recipe) -> Given[Sample]:
         DefectError: there is no image member.
         TypeError: its class is of another type.
     """
+    text_key = Reading.of(recipe).text_key or ""
     try:
-        label = label_of(sample.get(recipe.label_key), sample.get(TEXT))
+        label = label_of(sample.get(recipe.label_key), sample.get(text_key))
     except TypeError:
         kind = type(sample[recipe.label_key]).__name__
         raise TypeError(

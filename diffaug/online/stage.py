@@ -25,7 +25,15 @@ T = TypeVar("T")
 
 
 class Runs(Protocol):
-    """Carries a recipe out."""
+    """Carries a recipe out.
+
+    Attributes:
+        recipe: what it does, with the medium decided.
+    """
+
+    @property
+    def recipe(self) -> Recipe:
+        """See above."""
 
     def run(self, images: Iterable[Given[T]], copies: range) -> Iterator[tuple[T, int, Any]]:
         """Yield (tag, copy, result) for each copy of each image, in order, in the image's form."""
@@ -115,7 +123,7 @@ class StreamStage(Stage):
     def __init__(self, recipe: Recipe, where: Where, keep: bool) -> None:
         super().__init__(recipe, where)
         self.keep = keep
-        self._census = Census(Reading.of(recipe))
+        self._census: Census | None = None
         self._run: dict[str, int] | None = None
         self._loaded: dict[str, int] | None = None
 
@@ -163,18 +171,22 @@ class StreamStage(Stage):
         before = loaded["yielded"] if loaded is not None and loaded["epoch"] == epoch else 0
         run = self._run = {"epoch": epoch, "yielded": before}
         done, within = divmod(before, self.recipe.copies + self.keep)
+        engine = self._engine()
+        self._census = self._census or Census(Reading.of(engine.recipe))
         left = islice(only_samples(samples, self._census), done, None)
-        with closing(self._augmented(left, epoch)) as made:
+        with closing(self._augmented(left, engine, epoch)) as made:
             for sample in islice(made, within, None):
                 run["yielded"] += 1
                 yield sample
 
-    def _augmented(self, samples: Iterable[Sample], epoch: int) -> Generator[Sample, None, None]:
-        recipe = self.recipe
+    def _augmented(
+        self, samples: Iterable[Sample], engine: Runs, epoch: int
+    ) -> Generator[Sample, None, None]:
+        recipe = engine.recipe
         first = epoch * recipe.copies
         images = (given(sample, recipe) for sample in samples)
         copies = range(first, first + recipe.copies)
-        for sample, copy, result in self._engine().run(images, copies):
+        for sample, copy, result in engine.run(images, copies):
             if self.keep and copy == first:
                 yield sample
             key = copy_key(sample.get("__key__", ""), copy)

@@ -18,6 +18,7 @@ from diffaug.manifest.columns import columns_of
 from diffaug.output.run import Run, the_run
 from diffaug.output.summary import Summary, summarise
 from diffaug.output.survey import ShardReport, survey
+from diffaug.recipe import Recipe
 from diffaug.version import __version__
 
 __all__ = ["FILE", "export_croissant"]
@@ -31,9 +32,10 @@ _MEDIA = {
     "mp4": "video/mp4",
     "apng": "image/apng",
     "webm": "video/webm",
+    "txt": "text/plain",
 }
 
-_ROWS, _PICTURES, _PARTS, _IMAGES = "rows", "pictures", "manifest", "images"
+_ROWS, _PARTS = "rows", "manifest"
 
 _Field = tuple[str, Any, str, dict[str, str]]
 """A field's name, type, description, and where in a file it comes from."""
@@ -43,7 +45,8 @@ def export_croissant(output: str) -> str:
     """Write OUTPUT/croissant.json, and return its URL.
 
     The document names every tar with its digest. Its record set `rows` is the manifest, and
-    `pictures` the images in the tars. Its paths are relative, so it can move with OUTPUT.
+    `pictures` the images in the tars; of texts it is `results`. Its paths are relative, so it can
+    move with OUTPUT.
 
     Args:
         output: OUTPUT of a finished job.
@@ -76,6 +79,7 @@ def _name(output: str) -> str:
 def _document(run: Run, reports: list[ShardReport], summary: Summary, name: str) -> Any:
     import mlcroissant as mlc
 
+    noun = run.recipe.noun
     tars = [
         mlc.FileObject(
             id=_id(report.output_shard, number),
@@ -91,31 +95,31 @@ def _document(run: Run, reports: list[ShardReport], summary: Summary, name: str)
     parts = mlc.FileSet(
         id=_PARTS,
         name=_PARTS,
-        description="The manifest: one Parquet file a source shard, one row a planned image.",
+        description=f"The manifest: one Parquet file a source shard, one row a planned {noun}.",
         encoding_formats=["application/x-parquet"],
         includes=[f"{_PARTS}/*.parquet"],
     )
     formats = dict.fromkeys(run.recipe.format_for(jpeg) for jpeg in (False, True))
     images = mlc.FileSet(
-        id=_IMAGES,
-        name=_IMAGES,
-        description="Synthetic images: variations of source images made by a diffusion model.",
+        id=f"{noun}s",
+        name=f"{noun}s",
+        description=f"Synthetic {noun}s: variations of source {noun}s made by a diffusion model.",
         contained_in=[tar.id for tar in tars],
         encoding_formats=[_MEDIA[format] for format in formats],
         includes=[f"*.{format}" for format in formats],
     )
     return mlc.Metadata(
         name=name,
-        description=_description(summary),
-        keywords=["synthetic images", "diffusion", "data augmentation", "webdataset"],
+        description=_description(summary, run.recipe),
+        keywords=[f"synthetic {noun}s", "diffusion", "data augmentation", "webdataset"],
         version="1.0.0",
         date_published=datetime.fromisoformat(max(report.started_at for report in reports)),
-        data_collection="Made by diffaug from the images of the source shards.",
+        data_collection=f"Made by diffaug from the {noun}s of the source shards.",
         data_collection_type=["Synthetic data"],
         data_collection_raw_data=", ".join(sorted({report.source for report in reports})),
         data_preprocessing_protocol=[_protocol(run)],
         distribution=[*tars, parts, *([images] if tars else [])],
-        record_sets=[_rows(mlc, run), *([_pictures(mlc)] if tars else [])],
+        record_sets=[_rows(mlc, run), *([_results(mlc, run.recipe)] if tars else [])],
     ).to_json()
 
 
@@ -124,13 +128,15 @@ def _id(name: str, number: int) -> str:
     return name if re.fullmatch(r"[\w./-]+", name, re.ASCII) else f"tar-{number}"
 
 
-def _description(summary: Summary) -> str:
+def _description(summary: Summary, recipe: Recipe) -> str:
+    noun, made = recipe.noun, "noised part-way by a diffusion process and reconstructed"
+    if recipe.medium == "text":
+        made = "some of whose words were hidden and predicted back by a language model"
     return (
-        "Synthetic images: each is a variation of a real one, noised part-way by a diffusion "
-        f"process and reconstructed. Of {summary.planned} planned images {summary.ok} are ok, "
-        f"{summary.filtered} were rejected by a filter and {summary.failed} failed. The record set "
-        "`rows` records for each its source, how it was made and the result. The images and their "
-        "licence derive from the source's."
+        f"Synthetic {noun}s: each is a variation of a real one, {made}. Of {summary.planned} "
+        f"planned {noun}s {summary.ok} are ok, {summary.filtered} were rejected by a filter and "
+        f"{summary.failed} failed. The record set `rows` records for each its source, how it was "
+        f"made and the result. The {noun}s and their licence derive from the source's."
     )
 
 
@@ -138,8 +144,8 @@ def _protocol(run: Run) -> str:
     model = f"{run.model.name} (weights of digest {run.model.digest})"
     return (
         f"diffaug {__version__}, model {model}, recipe {run.recipe_digest}: "
-        f"{run.recipe.model_dump_json()}. Any image can be regenerated from its row with diffaug "
-        "replay."
+        f"{run.recipe.model_dump_json()}. Any {run.recipe.noun} can be regenerated from its row "
+        "with diffaug replay."
     )
 
 
@@ -150,18 +156,20 @@ def _rows(mlc: Any, run: Run) -> Any:
         (name, kinds.get(kind, mlc.DataType.INTEGER), what, {"column": name})
         for name, (kind, what) in columns_of(run.recipe.adds_columns).items()
     ]
-    what = "One row for every planned image, whatever its outcome."
+    what = f"One row for every planned {run.recipe.noun}, whatever its outcome."
     return _record_set(mlc, _ROWS, what, _PARTS, fields)
 
 
-def _pictures(mlc: Any) -> Any:
+def _results(mlc: Any, recipe: Recipe) -> Any:
+    noun, is_text = recipe.noun, recipe.medium == "text"
+    kind = mlc.DataType.TEXT if is_text else mlc.DataType.IMAGE_OBJECT
     named, seen = {"file_property": "filename"}, {"file_property": "content"}
     fields = [
         ("filename", mlc.DataType.TEXT, "The member's name: `output_member` of its row.", named),
-        ("content", mlc.DataType.IMAGE_OBJECT, "The synthetic image.", seen),
+        ("content", kind, f"The synthetic {noun}.", seen),
     ]
-    what = "The synthetic images that are ok, by their names in the tars."
-    return _record_set(mlc, _PICTURES, what, _IMAGES, fields)
+    what = f"The synthetic {noun}s that are ok, by their names in the tars."
+    return _record_set(mlc, "results" if is_text else "pictures", what, f"{noun}s", fields)
 
 
 def _record_set(mlc: Any, name: str, what: str, files: str, fields: Iterable[_Field]) -> Any:

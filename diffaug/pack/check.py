@@ -16,9 +16,10 @@ from PIL import Image
 from diffaug.clips.clip import Selection
 from diffaug.clips.decode import decode_clip
 from diffaug.errors import DefectError, as_os_error
-from diffaug.extensions import CLIPS, USUAL
+from diffaug.extensions import CLIPS, TEXTS, USUAL
 from diffaug.pack.source import Listed
 from diffaug.pictures.codec import decode
+from diffaug.texts.text import read_text
 
 __all__ = ["Checked", "checked"]
 
@@ -55,8 +56,8 @@ class Checked:
         data: the file's bytes.
         extension: the file's, in lower case, without the dot, if it is a usual one (see
             `extensions.USUAL`); else the usual one of its format.
-        mode: L (grey) or RGB.
-        size: (width, height), upright.
+        mode: L (grey) or RGB; empty for a text.
+        size: (width, height), upright; zeros for a text.
     """
 
     picture: Listed
@@ -92,6 +93,10 @@ def _check(picture: Listed, max_pixels: int) -> Checked:
         return Checked(picture, picture.defect)
     try:
         data, named = _load(picture), picture.extension
+        if named in TEXTS:
+            if not read_text(data).strip():
+                raise DefectError("empty_text", "the text is empty")
+            return Checked(picture, data=data, extension=named)
         if named in CLIPS:
             clip = decode_clip(data, max_pixels, None, _FIRST)
             return Checked(picture, None, data, named, clip.mode, clip.size)

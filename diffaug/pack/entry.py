@@ -36,9 +36,9 @@ class Totals:
         packed: images in shards.
         left_out: images that could not be packed.
         counts: images in each class.
-        modes: those of L (grey) and RGB that occur.
-        widths: of the narrowest and the widest image, in pixels.
-        heights: of the shortest and the tallest image, in pixels.
+        modes: those of L (grey) and RGB that occur; none of texts.
+        widths: of the narrowest and the widest image, in pixels; None of texts.
+        heights: of the shortest and the tallest image, in pixels; None of texts.
         shards: sha256 of each tar, by its name.
         bytes: total size of the tars.
         written: files published by this run, the entry included; the others already existed.
@@ -82,9 +82,10 @@ class Totals:
     def add(self, found: Checked) -> None:
         """Count a packed picture."""
         self.packed += 1
-        self.modes.add(found.mode)
-        self.widths = _widen(self.widths, found.size[0])
-        self.heights = _widen(self.heights, found.size[1])
+        if found.mode:
+            self.modes.add(found.mode)
+            self.widths = _widen(self.widths, found.size[0])
+            self.heights = _widen(self.heights, found.size[1])
         if found.picture.label is not None:
             self.counts[found.picture.label] += 1
 
@@ -125,21 +126,28 @@ def publish_entry(
 
 def _entry(tally: Totals, source: PictureSource, name: str) -> dict[str, Any]:
     where, names = source.url, source.classes
+    noun = "image" if tally.modes else "text"
     return {
         "name": name,
         "licence": None,
         "source": base_name(where) if storage.is_local(where) else storage.public_url(where),
         "shards": tally.pattern,
-        "images": tally.packed,
+        f"{noun}s": tally.packed,
         "left_out": tally.left_out,
         "bytes": tally.bytes,
+        **(_of_pictures(tally) if tally.modes else {}),
+        "classes": max(tally.counts, default=-1) + 1 if names is None else list(names),
+        **({"class_numbers": dict(zip(names, count(), strict=False))} if names else {}),
+        f"{noun}s_per_class": _per_class(tally, names),
+        "sha256": tally.shards,
+    }
+
+
+def _of_pictures(tally: Totals) -> dict[str, Any]:
+    return {
         "colour": tally.colour,
         "width": dict(zip(("min", "max"), tally.widths or (), strict=False)),
         "height": dict(zip(("min", "max"), tally.heights or (), strict=False)),
-        "classes": max(tally.counts, default=-1) + 1 if names is None else list(names),
-        **({"class_numbers": dict(zip(names, count(), strict=False))} if names else {}),
-        "images_per_class": _per_class(tally, names),
-        "sha256": tally.shards,
     }
 
 

@@ -1,10 +1,10 @@
-"""Folders of images, or of clips: one folder for each class, or all without classes."""
+"""Folders of images, clips or texts: one folder for each class, or all without classes."""
 
 from __future__ import annotations
 
 import copy
 import posixpath
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.extensions import CLIPS, READ
+from diffaug.extensions import CLIPS, READ, TEXTS, is_picture
 from diffaug.output.evaluation import PLAN_JSON
 from diffaug.output.layout import RUN_JSON, SHARDS
 from diffaug.pack.source import Listed, class_numbers, file_system, order, printable, renumbered
@@ -25,7 +25,8 @@ __all__ = ["FolderSource"]
 class FolderSource:
     """The images at any depth below a folder's class folders, or those directly in the folder.
 
-    In a folder without any image, what is said of images here holds of clips.
+    In a folder without any image, what is said of images here holds of clips; without a clip,
+    picture of another format or table, too, it holds of the texts in class folders.
 
     A class folder counts as a class even if it holds no image, so that two sources with the same
     folders number them the same way. Names that begin with a dot are skipped. Memory holds the
@@ -33,6 +34,7 @@ class FolderSource:
 
     Attributes:
         tables: the Parquet files below the folder, by their paths relative to it.
+        noun: what one of its files is called: a picture, as a clip is too, or a text.
     """
 
     def __init__(self, url: str, classes: tuple[str, ...] | None) -> None:
@@ -50,7 +52,8 @@ class FolderSource:
         self._root = root.rstrip("/")
         outputs: list[str] = []
         files = _scan(self._fs, self._root, outputs)
-        taken = _is_image if any(map(_is_image, chain(*files.values()))) else _is_clip
+        taken = _kind_of(files)
+        self.noun = "text" if taken is _is_text else "picture"
         images = {folder: list(filter(taken, paths)) for folder, paths in files.items()}
         if self._root in outputs:
             raise ConfigError(
@@ -188,6 +191,19 @@ def _is_image(path: str) -> bool:
 
 def _is_clip(path: str) -> bool:
     return _extension(path) in CLIPS
+
+
+def _is_text(path: str) -> bool:
+    return "/" in path and _extension(path) in TEXTS
+
+
+def _kind_of(files: dict[str, list[str]]) -> Callable[[str], bool]:
+    """Which files are packed of those found: images, or of others one kind."""
+    paths = list(chain(*files.values()))
+    if any(map(_is_image, paths)):
+        return _is_image
+    others = any(_is_clip(path) or _is_table(path) or is_picture(path) for path in paths)
+    return _is_text if any(map(_is_text, paths)) and not others else _is_clip
 
 
 def _is_table(path: str) -> bool:

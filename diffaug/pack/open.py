@@ -23,6 +23,7 @@ def open_source(
     labels: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    text_column: str | None = None,
 ) -> PictureSource:
     """Open the source to pack, reading everything except the images.
 
@@ -34,6 +35,7 @@ def open_source(
         labels: idx file of the labels; by default the file of the usual name next to the images.
         image_column: of a table; by default the first column with a usual name.
         label_column: likewise, but a table may have none; "" for no labels.
+        text_column: of a table of texts, in place of `image_column`.
 
     Raises:
         ConfigError: the source does not exist, holds no image or is broken, or an argument does
@@ -48,14 +50,16 @@ def open_source(
     folder, tables = _looked_up(url, classes)
     if labels is not None and (folder is not None or tables):
         raise ConfigError(f"--labels is for idx files, but {storage.public_url(url)} is not one")
-    if not tables and (image_column, label_column) != (None, None):
+    if not tables and (image_column, label_column, text_column) != (None, None, None):
         raise ConfigError(
-            "--image-column and --label-column are for .csv and .parquet tables, but "
-            f"{storage.public_url(url)} is not one"
+            "--image-column, --text-column and --label-column are for .csv and .parquet tables, "
+            f"but {storage.public_url(url)} is not one"
         )
+    if None not in (image_column, text_column):
+        raise ConfigError("--image-column, --text-column: a table is of one of the two")
     source: PictureSource
     if tables:
-        source = TableSource(url, image_column, label_column, classes, tables)
+        source = TableSource(url, image_column, label_column, classes, tables, text_column)
     elif folder is not None:
         source = folder
     else:

@@ -47,6 +47,7 @@ class Packed:
         classes: the names of the classes, in order; None without class folders.
         left_out: why each picture that could not be packed was left out, by its path.
         notes: sentences about what else the folder holds.
+        noun: what one of them is called.
     """
 
     folder: str
@@ -56,6 +57,7 @@ class Packed:
     classes: tuple[str, ...] | None
     left_out: dict[str, str]
     notes: tuple[str, ...]
+    noun: str
 
     @property
     def failed_fraction(self) -> float:
@@ -66,11 +68,12 @@ class Packed:
         place = storage.public_url(self.shards[0].rpartition("/")[0])
         if not self.new:
             are = "is" if self.images == 1 else "are"
-            done = f"its {_pictures(self.images)} {are} packed already, in {place}"
+            done = f"its {_counted(self.images, self.noun)} {are} packed already, in {place}"
         elif self.new == self.images:
-            done = f"{_pictures(self.images)} packed into {place}"
+            done = f"{_counted(self.images, self.noun)} packed into {place}"
         else:
-            done = f"{_pictures(self.new)} added to {self.images - self.new} packed in {place}"
+            new = _counted(self.new, self.noun)
+            done = f"{new} added to {self.images - self.new} packed in {place}"
         files = f"{len(self.shards)} shard{'' if len(self.shards) == 1 else 's'}"
         text = f"{self.folder}: {done} ({files}); {_classes(self.classes)}"
         if self.left_out:
@@ -159,6 +162,7 @@ class Packing:
             classes=source.classes,
             left_out={path: known[path].left_out for path in stamps if known[path].left_out},
             notes=tuple(source.notes),
+            noun=source.noun,
         )
 
     def _known(self, name: str) -> dict[str, Picture]:
@@ -229,8 +233,9 @@ class Packing:
         place, where = map(storage.public_url, (self._place, source.url))
         for paths, what in ((gone, "lost"), (changed, "changed")):
             if paths:
+                some = _counted(len(paths), source.noun)
                 raise ConfigError(
-                    f"{where} has {what} {_pictures(len(paths))} since it was packed into {place}, "
+                    f"{where} has {what} {some} since it was packed into {place}, "
                     f"such as {printable(paths[0])}: choose a new OUTPUT, for which all is packed "
                     f"again; or go on with what was packed, {place}/*.tar"
                 )
@@ -302,8 +307,8 @@ def _is_same(known: Picture | None, stamp: Stamp) -> bool:
     return known is not None and known.is_like(stamp)
 
 
-def _pictures(number: int) -> str:
-    return f"{number:,} picture{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _classes(names: tuple[str, ...] | None) -> str:

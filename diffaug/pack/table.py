@@ -1,4 +1,4 @@
-"""Tables of images: a column of paths or bytes, and perhaps one of labels."""
+"""Tables of images, in a column of paths or bytes, or of texts; perhaps with one of labels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
+from diffaug.extensions import TEXTS
 from diffaug.pack.records import CsvRecords, ParquetRecords, Records
 from diffaug.pack.source import (
     Listed,
@@ -30,7 +31,7 @@ _POINT_ZERO = re.compile(r"\.0*$")
 
 
 class TableSource:
-    """A CSV or Parquet table with a column of images and, optionally, one of labels.
+    """A CSV or Parquet table with a column of images or texts and, optionally, one of labels.
 
     A Parquet table may consist of several files, read in the order of their names. Images are
     paths, absolute or relative to the table. In Parquet they may also be bytes, alone or in
@@ -47,6 +48,7 @@ class TableSource:
         label_column: str | None,
         classes: tuple[str, ...] | None,
         files: Sequence[str],
+        text_column: str | None = None,
     ) -> None:
         """Open `url`.
 
@@ -56,6 +58,7 @@ class TableSource:
             label_column: by default label, class or cls; "" for no labels.
             classes: the names of integer labels, or the order of text labels.
             files: the URLs of the files that `url` stands for: one .csv, or .parquet files.
+            text_column: holds texts, which are packed instead of images.
 
         Raises:
             ConfigError: the table is broken or has no such column, or `classes` does not cover its
@@ -75,7 +78,12 @@ class TableSource:
         self._records: Records = (
             CsvRecords(files[0]) if is_csv else ParquetRecords(files, len(shared))
         )
-        self._image = self._image_column(image_column)
+        self._is_of_texts = text_column is not None
+        self._image = (
+            self._image_column(image_column)
+            if text_column is None
+            else self._text_column(text_column)
+        )
         self._label = self._label_column(label_column)
         self._count = self._records.count()
         self._numbers: dict[str, int] | None = None
@@ -107,17 +115,20 @@ class TableSource:
             yield self._picture(number, *values)
 
     def _picture(self, number: int, image: Any, label: Any = None) -> Listed:
-        data, path = _parts(image)
+        data, path = _text_parts(image) if self._is_of_texts else _parts(image)
         name = f"row {number} ({storage.public_url(path)})" if path else f"row {number}"
         try:
             found = None if self._label is None else self._class(label)
             if data is None and not path:
-                raise DefectError("no_image", "its row has no image")
+                noun = "text" if self._is_of_texts else "image"
+                raise DefectError(f"no_{noun}", f"its row has no {noun}")
         except DefectError as defect:
             return Listed(name, bytes, defect=defect)
         if data is not None:
-            return Listed(name, partial(bytes, data), label=found)
-        extension = posixpath.basename(path).rpartition(".")[2].lower()
+            of_bytes = TEXTS[0] if self._is_of_texts else None
+            return Listed(name, partial(bytes, data), of_bytes, found)
+        named = posixpath.basename(path).rpartition(".")[2].lower()
+        extension = None if named in TEXTS else named  # an image all the same
         return Listed(name, self._reader(path), extension, found)
 
     def _reader(self, path: str) -> Callable[[], bytes]:
@@ -144,6 +155,15 @@ class TableSource:
             raise ConfigError(
                 f"{self._where}: the column {column} holds neither paths nor images: name another "
                 f"with --image-column; {self._columns}"
+            )
+        return column
+
+    def _text_column(self, asked: str) -> str:
+        column = str(self._column(asked, ()))
+        if self._records.kind(column) != "text":
+            raise ConfigError(
+                f"{self._where}: the column {column} holds no texts: name another with "
+                f"--text-column; {self._columns}"
             )
         return column
 
@@ -195,6 +215,11 @@ def _parts(image: Any) -> tuple[bytes | None, str]:
     if isinstance(image, dict):
         return image["bytes"], image["path"] or ""
     return (image, "") if isinstance(image, bytes) else (None, image or "")
+
+
+def _text_parts(text: str | None) -> tuple[bytes | None, str]:
+    """A text's bytes, None if there is none, and no path."""
+    return text.encode() if text else None, ""
 
 
 def _is_missing(label: Any) -> bool:

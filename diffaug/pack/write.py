@@ -13,6 +13,7 @@ from types import TracebackType
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DiffaugError
+from diffaug.extensions import TEXTS
 from diffaug.pack.check import Checked, checked
 from diffaug.pack.entry import OtherShardsError, Totals, publish_entry
 from diffaug.pack.source import PictureSource
@@ -129,7 +130,7 @@ def _members(found: Checked, number: int, classes: tuple[str, ...] | None) -> di
     members = {f"{key}.{found.extension}": found.data}
     if label is not None:
         members[f"{key}.cls"] = str(label).encode()
-        if classes is not None:
+        if classes is not None and found.extension not in TEXTS:
             members[f"{key}.txt"] = classes[label].encode()
     return members
 

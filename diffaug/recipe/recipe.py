@@ -95,7 +95,7 @@ class Recipe(TextFields):
         le=1000,
         description="network calls of a whole trajectory; strength scales their number",
     )
-    sampler: SamplerName | TextSamplerName = Field(
+    sampler: Literal[SamplerName, TextSamplerName] = Field(
         "dpmsolver++",
         description="ddim, ddpm, dpmsolver++, lcm (for models distilled to few calls) or one-step; "
         "of texts random or confident: in which order hidden words come back",

@@ -57,6 +57,11 @@ class TextFields(ClipFields):
     )
 
     @property
+    def noun(self) -> str:
+        """What messages call a sample: an image, as they call a clip too, or a text."""
+        return "text" if self.medium == "text" else "image"
+
+    @property
     def text_member(self) -> str:
         """The member that holds a text."""
         return (self.text_key or "txt").partition(":")[0]

@@ -16,7 +16,7 @@ from diffaug.recipe import Recipe
 from diffaug.report.pictures import output_picture, source_picture
 from diffaug.report.rows import Rows
 
-__all__ = ["contact_sheet"]
+__all__ = ["caption", "contact_sheet", "named", "stored_groups"]
 
 _GAP = 10
 _CAPTION = 16
@@ -44,7 +44,7 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
     Raises:
         OSError: storage failed.
     """
-    groups = _groups(output, sources)
+    groups = stored_groups(output, sources)
     if not groups:
         return 0
     recipe = the_run(output).recipe
@@ -65,7 +65,7 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
     return len(strips)
 
 
-def _groups(output: str, sources: int) -> list[list[Row]]:
+def stored_groups(output: str, sources: int) -> list[list[Row]]:
     """The stored rows of up to `sources` source images, copies in order."""
     if not Output(output).stems():
         return []
@@ -77,12 +77,10 @@ def _groups(output: str, sources: int) -> list[list[Row]]:
 
 def _strip(output: str, rows: list[Row], recipe: Recipe) -> Image.Image:
     """One source and its copies, side by side, each with its caption."""
-    first = rows[0]
-    label = first["label_text"] if first["label_text"] is not None else first["label"]
-    source = "source" if label is None else f"source: {label}"
+    first, source = rows[0], named(rows[0])
     still = picture_medium_of(recipe).still
     pictures = [(still(source_picture(first, recipe)), source, _INK)]
-    pictures += [(still(output_picture(output, row, recipe)), *_caption(row)) for row in rows]
+    pictures += [(still(output_picture(output, row, recipe)), *_captioned(row)) for row in rows]
     width, height = _shown_size(pictures[0][0].size)
     strip = Image.new("RGB", (len(pictures) * (width + _GAP), height + _CAPTION), _PAPER)
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(12)
@@ -102,7 +100,17 @@ def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def _caption(row: Row) -> tuple[str, str]:
-    if row["status"] == "filtered":
-        return f"filtered: {row['strength']:.2f}", _REJECTED
-    return f"strength {row['strength']:.2f}", _FAINT
+def named(row: Row) -> str:
+    """What to write beside a source: its class, if it has one."""
+    label = row["label_text"] if row["label_text"] is not None else row["label"]
+    return "source" if label is None else f"source: {label}"
+
+
+def caption(row: Row) -> str:
+    """What to write beside a copy."""
+    kind = "filtered:" if row["status"] == "filtered" else "strength"
+    return f"{kind} {row['strength']:.2f}"
+
+
+def _captioned(row: Row) -> tuple[str, str]:
+    return caption(row), _REJECTED if row["status"] == "filtered" else _FAINT

@@ -12,7 +12,7 @@ from diffaug.errors import ConfigError, DiffaugError
 from diffaug.execution import Execution
 from diffaug.job.plan import run_of
 from diffaug.judges import load_panel
-from diffaug.media import require_medium
+from diffaug.media import as_model_takes, require_medium
 from diffaug.models import checkpoint_of, with_suggestions
 from diffaug.output.run import Run
 from diffaug.recipe import Recipe
@@ -112,10 +112,11 @@ class Recipes:
 
 def _registered(name: str, recipe: Recipe, execution: Execution) -> Registered:
     recipe.refuse_outside_jobs()
+    checkpoint = checkpoint_of(recipe)
+    recipe = as_model_takes(recipe, checkpoint)
     if recipe.medium == "text":
         raise ConfigError("medium=text: texts are not served: run diffaug augment, or a loader")
     require_medium(recipe)
-    checkpoint = checkpoint_of(recipe)
     recipe = with_suggestions(recipe, checkpoint)
     editor = PictureEditor(recipe, checkpoint, execution)
     if recipe.turns_away:  # the judges of shards are loaded here, so that they exist

@@ -50,7 +50,7 @@ class Texts:
 
     def read(self, data: bytes, max_pixels: int, background: str | None) -> Decoded[Text]:
         """See `Medium`."""
-        text = self._counted(Text(read_text(data, self._field)))
+        text = self.counted(Text(read_text(data, self._field)))
         return Decoded(text, text)
 
     def digest(self, x: Text) -> str:
@@ -71,11 +71,14 @@ class Texts:
 
     def read_back(self, data: bytes, max_pixels: int, background: str | None = None) -> Text:
         """See `Medium`."""
-        return self._counted(Text(read_text(data)))
+        return self.counted(Text(read_text(data)))
 
     def compare(self, pairs: Sequence[tuple[Text, Text]]) -> list[dict[str, float | None]]:
         """See `Medium`."""
         return [text_scores(source.text, result.text) for source, result in pairs]
 
-    def _counted(self, x: Text) -> Text:
-        return x if self._pieces is None else replace(x, tokens=self._pieces.tokens(x.text))
+    def counted(self, x: Text) -> Text:
+        """The text with its tokens, if there is a tokenizer."""
+        if self._pieces is None or x.tokens is not None:
+            return x
+        return replace(x, tokens=self._pieces.tokens(x.text))

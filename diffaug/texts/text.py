@@ -13,7 +13,7 @@ from diffaug.errors import DefectError
 if TYPE_CHECKING:
     from diffaug.models.pieces import Tokens
 
-__all__ = ["MOST_BYTES", "MOST_CHARACTERS", "Text", "read_text"]
+__all__ = ["MOST_BYTES", "MOST_CHARACTERS", "Text", "field_of", "read_text"]
 
 MOST_BYTES = 4_000_000
 """The size of a member that is read at all; a JSON member may hold more than the text."""
@@ -75,6 +75,15 @@ def _of_json(text: str, field: str) -> str:
         found = json.loads(text)
     except (ValueError, RecursionError):
         raise DefectError("unreadable_text", "the member is not JSON") from None
+    return field_of(found, field)
+
+
+def field_of(found: Any, field: str) -> str:
+    """The text in a field of a JSON object.
+
+    Raises:
+        DefectError: it is no object, or the field holds no text.
+    """
     value = found.get(field) if isinstance(found, dict) else None
     if not isinstance(value, str):
         raise DefectError("no_text", f"the JSON member has no text in a field {field!r} at its top")

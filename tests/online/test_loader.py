@@ -27,6 +27,7 @@ from tests.conftest import ROOT, Python, blocks, commands
 from tests.support.forks import Forks
 from tests.support.hostile import fashion, write_samples
 from tests.support.jobs import GREY, augmented, members, pixels
+from tests.support.language_models import SENTENCES, bert
 from tests.support.loading import COUNT, QUICK, Array, arrays, equal, pictures, samples
 from tests.support.serving import serving
 
@@ -213,14 +214,27 @@ def test_a_copy_of_an_epoch_is_another_one() -> None:
 
 @pytest.mark.pages
 def test_the_python_of_the_page_runs(checkout: Path, python: Python, forked: Forks) -> None:
-    """With the server that it says to start, at another address."""
+    """With the server that it says to start, at another address, and a small model of texts."""
+    questions = [
+        {"__key__": b"%d" % number, "txt": text.encode(), "cls": b"%d" % (number % 2)}
+        for number, text in enumerate(SENTENCES)
+    ]
+    source = write_samples(checkout / "questions.tar", questions)
+    language = str(bert(checkout / "bert"))
+    fields: dict[str, Any] = {"model": language, "sampler": "random", "strength": 0.2}
+    augmented([source], checkout / "questions-augmented", **fields)
     page = (ROOT / "docs/loader.md").read_text(encoding="utf-8")
     (typed,) = commands(page)
     assert typed[:2] + typed[-2:] == ["diffaug", "serve", "--port", "8321"]
     with serving(forked, *typed[2:-2]) as server:
         code = "\n".join(blocks(page, "python")).replace("http://127.0.0.1:8321", server.url)
-        printed = python(code)
+        printed = python(code.replace("distilbert/distilbert-base-uncased", language))
     epochs = ["00000", "00000-a0", "00001", "00001-a0", "00000", "00000-a1", "00001", "00001-a1"]
     served = ["00000-a0", "(28, 28)"]
-    assert printed.splitlines() == ["00000-a0", "00000 (28, 28)", *epochs, *served]
+    texts = [
+        "<class 'str'>",
+        "[('q1-a0', 3), ('q2-a0', 5)]",
+        "['__key__', 'augmented', 'label', 'text']",
+    ]
+    assert printed.splitlines() == ["00000-a0", "00000 (28, 28)", *texts, *epochs, *served]
     assert len(list((checkout / "augmented-cache").rglob("*.png"))) == 2
