@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from diffaug.judges.candidate import Candidate, Scores
 from diffaug.models import Checkpoint, load_masked_model
 from diffaug.models.masked import MaskedModel
 from diffaug.recipe import Recipe
+from diffaug.texts.alignment import kept
 from diffaug.texts.text import Text
 from diffaug.texts.windows import windows_of
 
@@ -138,14 +138,9 @@ class FluencyJudge:
 
 
 def changed(source: NDArray[np.int64], result: NDArray[np.int64]) -> list[int]:
-    """The places of a result's tokens that differ from the source, as difflib compares them."""
-    matcher = SequenceMatcher(None, source.tolist(), result.tolist(), autojunk=False)
-    return [
-        place
-        for what, _, _, begin, end in matcher.get_opcodes()
-        if what != "equal"
-        for place in range(begin, end)
-    ]
+    """The places of a result's tokens that differ from the source (see `texts.alignment`)."""
+    same = {place for _, place in kept(source.tolist(), result.tolist())}
+    return [place for place in range(len(result)) if place not in same]
 
 
 def load_fluency_judge(

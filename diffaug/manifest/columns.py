@@ -146,9 +146,9 @@ JUDGED: dict[str, dict[str, tuple[str, str]]] = {
         "score_fluency": (
             "double",
             "how likely the job's own model finds what was changed, in nats a token, never above "
-            "0: each token of the result that differs from the source (by difflib) is hidden, it "
-            "alone, and this is the mean of the logarithms of the probabilities that the model "
-            "then gives those tokens; null where no token differs",
+            "0: each token of the result that differs from the source (as edit distances count) "
+            "is hidden, it alone, and this is the mean of the logarithms of the probabilities that "
+            "the model then gives those tokens; null where no token differs",
         ),
     },
 }
