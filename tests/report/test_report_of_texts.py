@@ -120,7 +120,7 @@ def test_the_page_says_what_the_manifest_says(output: Path) -> None:
         whole = html.unescape(
             re.sub(r"</?ins>", "", re.sub(r"<del>.*?</del>", "", text, flags=re.DOTALL))
         )
-        assert whole == results[rows.loc[int(place), "output_member"]].decode()
+        assert whole == results[str(rows.loc[int(place), "output_member"])].decode()
     found = re.search(r'<script type="application/json" id="details">(.*?)</script>', page)
     assert found is not None
     assert {*json.loads(found[1])["sources"].values()} == {"", *TEXTS}
