@@ -1,4 +1,4 @@
-"""Images as a page shows them: each next to its source, with all columns of its row."""
+"""Images or texts as a page shows them: each next to its source, with all columns of its row."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from diffaug import storage
 from diffaug.manifest.part import Row
 from diffaug.recipe import Recipe
 from diffaug.report.pictures import SIDE, Embedded, embed, output_picture, source_picture
+from diffaug.report.texts import Written
 
 __all__ = ["Card", "Cards", "Strip"]
 
@@ -23,13 +24,13 @@ class Card:
     Attributes:
         name: its identifier on the page.
         row: all columns of its row.
-        picture: the image made; without a URI if there is none.
+        picture: the image or text made; without a URI if there is none.
         source: the name of its source's picture.
     """
 
     name: str
     row: Row
-    picture: Embedded
+    picture: Embedded | Written
     source: str
 
     @property
@@ -58,7 +59,7 @@ class Strip:
         cards: the images made from it.
     """
 
-    source: Embedded
+    source: Embedded | Written
     label: str
     cards: list[Card]
 
@@ -84,17 +85,19 @@ class Cards:
     ) -> None:
         self._output = output
         self._cards: dict[int, Card] = {}
-        self._sources: dict[str, Embedded] = {}
+        self._sources: dict[str, Embedded | Written] = {}
         names: dict[tuple[str, str | None], str] = {}
+        nothing = "no text" if recipe.medium == "text" else "no image"
         for place, row in rows.items():
             name = names.setdefault(
                 (row["source_shard"], row["source_key"]), f"{prefix}{len(names)}"
             )
             if name not in self._sources:
                 self._sources[name] = _source(row, recipe, side)
-            made = Embedded()
+            made: Embedded | Written = Embedded(why=nothing)
             if row["output_shard"]:
-                made = embed(partial(output_picture, output, row, recipe), side)
+                read = partial(output_picture, output, row, recipe)
+                made = embed(read, side, self._sources[name])
             self._cards[place] = Card(f"{prefix}{place}", row, made, name)
 
     def of(self, places: Iterable[int]) -> list[Card]:
@@ -107,9 +110,9 @@ class Cards:
         return Strip(self._sources[cards[0].source], cards[0].label, cards)
 
     def details(self) -> dict[str, Any]:
-        """The data behind a click: rows, commands and source pictures."""
+        """The data behind a click: rows, commands and sources."""
         return {
-            "sources": {name: one.plays or one.uri for name, one in self._sources.items()},
+            "sources": {name: one.detail for name, one in self._sources.items()},
             "cards": {
                 card.name: {
                     "source": card.source,
@@ -128,10 +131,10 @@ class Cards:
         return shlex.join(["diffaug", "replay", output, row["sample_id"]])
 
 
-def _source(row: Row, recipe: Recipe, side: int) -> Embedded:
-    """The source picture of a row; a defective source has none."""
+def _source(row: Row, recipe: Recipe, side: int) -> Embedded | Written:
+    """The source of a row; a defective source has none."""
     if row["status"] == "failed":
-        return Embedded(why="no picture")
+        return Embedded(why="no text" if recipe.medium == "text" else "no picture")
     return embed(partial(source_picture, row, recipe), side)
 
 

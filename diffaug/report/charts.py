@@ -21,13 +21,16 @@ _BINS = 40
 _CLASSES = 20
 
 
-def score_chart(frame: pd.DataFrame, score: str, bounds: Sequence[Bound]) -> str:
+def score_chart(
+    frame: pd.DataFrame, score: str, bounds: Sequence[Bound], things: str = "images"
+) -> str:
     """Draw one score by strength and by class, with the filters' bounds on it, as an SVG element.
 
     Args:
         frame: see `Rows.frame`; rows without the score are skipped.
         score: column of the score.
         bounds: bounds on this score.
+        things: what is counted.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -37,7 +40,7 @@ def score_chart(frame: pd.DataFrame, score: str, bounds: Sequence[Bound]) -> str
         by_class = known["class"].nunique() > 1
         figure = Figure(figsize=(9.0 if by_class else 4.5, 2.8), layout="constrained")
         axes = figure.subplots(1, 2 if by_class else 1, squeeze=False)[0]
-        _by_strength(axes[0], known, score)
+        _by_strength(axes[0], known, score, things)
         if by_class:
             _by_class(axes[1], known, score)
         for bound in bounds:
@@ -60,7 +63,7 @@ _STYLE: Any = {
 }
 
 
-def _by_strength(axis: Any, known: pd.DataFrame, score: str) -> None:
+def _by_strength(axis: Any, known: pd.DataFrame, score: str, things: str) -> None:
     values = known[score].astype("float64")
     edges = _edges(values.to_numpy(np.float64))
     groups = list(values.groupby(known["strength"].round(1)))
@@ -70,7 +73,7 @@ def _by_strength(axis: Any, known: pd.DataFrame, score: str) -> None:
         axis.stairs(counts, edges, color=colour, fill=True, alpha=0.25)
         axis.stairs(counts, edges, color=colour, lw=1.2, label=label)
     axis.legend(fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-    axis.set_ylabel("images")
+    axis.set_ylabel(things)
 
 
 def _edges(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

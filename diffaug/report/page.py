@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffaug import storage
 from diffaug.errors import ConfigError
+from diffaug.manifest.columns import PICTURE_SCORES
 from diffaug.output.layout import Output
 from diffaug.output.run import Run, the_run
 from diffaug.output.summary import Summary, summarise
@@ -45,7 +46,9 @@ def _job_page(output: str) -> str:
         )
     rows = Rows(output)
     groups = rows.sources(_SOURCES, _COPIES)
-    extremes = {score: rows.extremes(score, _EXTREMES) for score in rows.scores}
+    things = "texts" if run.recipe.medium == "text" else "images"
+    scores = [one for one in rows.scores if things == "images" or one not in PICTURE_SCORES]
+    extremes = {score: rows.extremes(score, _EXTREMES) for score in scores}
     filtered, failed = rows.of_status("filtered", _FILTERED), rows.of_status("failed", _FAILED)
     places = [place for group in groups for place in group] + filtered + failed
     places += [place for ends in extremes.values() for end in ends for place in end]
@@ -53,8 +56,9 @@ def _job_page(output: str) -> str:
     bounds, classes = run.recipe.filtering().bounds, rows.classes()
     return render(
         "report.html",
+        things=things,
         output=storage.public_url(output),
-        tiles=_tiles(run, summary),
+        tiles=_tiles(run, summary, things),
         losses=summary.losses,
         asked=_asked(run),
         recipe=_fields(run.recipe),
@@ -63,7 +67,9 @@ def _job_page(output: str) -> str:
         scores=[
             {
                 "name": score,
-                "chart": score_chart(rows.frame, score, [b for b in bounds if b.score == score]),
+                "chart": score_chart(
+                    rows.frame, score, [b for b in bounds if b.score == score], things
+                ),
                 "lowest": cards.of(lowest),
                 "highest": cards.of(highest),
             }
@@ -77,11 +83,11 @@ def _job_page(output: str) -> str:
         failed={"count": summary.failed, "why": rows.reasons("failed"), "cards": cards.of(failed)},
         classes=classes.head(_CLASSES),
         all_classes=len(classes),
-        details=cards.details(),
+        details=cards.details() | {"things": things},
     )
 
 
-def _tiles(run: Run, summary: Summary) -> list[tuple[str, str]]:
+def _tiles(run: Run, summary: Summary, things: str) -> list[tuple[str, str]]:
     """The main numbers, each with its caption."""
     rate = summary.planned / summary.seconds if summary.seconds else 0.0
     return [
@@ -89,9 +95,9 @@ def _tiles(run: Run, summary: Summary) -> list[tuple[str, str]]:
         (f"{summary.filtered:,}", "filtered"),
         (f"{summary.failed:,}", "failed"),
         (f"{summary.committed:,} of {summary.shards:,}", "shards committed"),
-        (f"{rate:,.1f}", f"images per second of work, on {run.device_class}"),
+        (f"{rate:,.1f}", f"{things} per second of work, on {run.device_class}"),
         (_time(summary.seconds), "of work"),
-        (f"{(summary.output_bytes + summary.rejects_bytes) / 1e6:,.1f} MB", "of images"),
+        (f"{(summary.output_bytes + summary.rejects_bytes) / 1e6:,.1f} MB", f"of {things}"),
     ]
 
 
@@ -107,10 +113,13 @@ def _asked(run: Run) -> str:
     """The recipe as a sentence."""
     recipe = run.recipe
     copies = "one copy" if recipe.copies == 1 else f"{recipe.copies} copies"
-    whose = "each clip" if recipe.medium == "clip" else "each image"
+    whose = f"each {recipe.medium or 'image'}"
     whose += "" if recipe.balance == "none" else ", more of rarer classes"
-    text = f"{copies} of {whose}, noised to strength {_shown(recipe.strength)} "
-    text += f"and denoised with {recipe.sampler}"
+    there, back = (
+        ("masked", "predicted back") if recipe.medium == "text" else ("noised", "denoised")
+    )
+    text = f"{copies} of {whose}, {there} to strength {_shown(recipe.strength)} "
+    text += f"and {back} with {recipe.sampler}"
     if recipe.sampler != "one-step":
         text += f" in {recipe.steps} steps"
     given = "conditioned on the class" if recipe.condition == "label" else "without a class"

@@ -1,4 +1,4 @@
-"""Pictures and clips of rows, read from their shards and embedded in a page."""
+"""Pictures, clips and texts of rows, read from their shards and embedded in a page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from diffaug.media import medium_of
 from diffaug.pictures.medium import Value
 from diffaug.recipe import Recipe
 from diffaug.report.moving import animation, frame_strip
+from diffaug.report.texts import Written, written
 from diffaug.shards import read_member
+from diffaug.texts.text import Text
 
 __all__ = ["SIDE", "Embedded", "data_uri", "embed", "output_picture", "source_picture"]
 
@@ -39,7 +41,7 @@ def source_picture(row: Row, recipe: Recipe) -> Value:
 
     Raises:
         OSError: its shard cannot be read.
-        DefectError: it is no longer an image, or a clip.
+        DefectError: it is no longer an image, a clip or a text.
     """
     with storage.open_read(row["source_shard"]) as stream:
         data = read_member(stream, row["source_offset"])
@@ -47,7 +49,7 @@ def source_picture(row: Row, recipe: Recipe) -> Value:
 
 
 def output_picture(output: str, row: Row, recipe: Recipe) -> Value:
-    """The image or clip made for a row that has one.
+    """The image, clip or text made for a row that has one.
 
     Args:
         output: OUTPUT.
@@ -56,7 +58,7 @@ def output_picture(output: str, row: Row, recipe: Recipe) -> Value:
 
     Raises:
         OSError: its tar cannot be read.
-        DefectError: it is no longer an image, or a clip.
+        DefectError: it is no longer an image, a clip or a text.
     """
     with storage.open_read(storage.join(output, row["output_shard"])) as stream:
         data = read_member(stream, row["output_offset"])
@@ -88,18 +90,28 @@ class Embedded:
         """Whether it is to be seen as a photograph rather than pixel by pixel."""
         return max(self.width, self.height) > _PIXELS
 
+    @property
+    def detail(self) -> str:
+        """What a click shows of a source."""
+        return self.plays or self.uri
 
-def embed(picture: Callable[[], Value], side: int = SIDE) -> Embedded:
+
+def embed(
+    picture: Callable[[], Value], side: int = SIDE, source: Embedded | Written | None = None
+) -> Embedded | Written:
     """What is read by `source_picture` or `output_picture`, or why it cannot be.
 
     Args:
         picture: reads it.
         side: its longest side in the page, in pixels, at least `SIDE`.
+        source: what it was made of: in a text, what differs from it is marked.
     """
     try:
         found = picture()
     except (OSError, DefectError, ConfigError) as error:
         return Embedded(why=f"cannot be read: {error}")
+    if isinstance(found, Text):
+        return written(found.text, source.whole if isinstance(source, Written) else None)
     if isinstance(found, Clip):
         return Embedded(
             _uri(found.frames[0], side),

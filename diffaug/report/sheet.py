@@ -39,15 +39,14 @@ def contact_sheet(output: str, path: Path, *, sources: int = 16, columns: int = 
         columns: number of them side by side.
 
     Returns:
-        The number of sources shown; if 0, nothing is written.
+        The number of sources shown; if 0, nothing is written. Texts are not drawn.
 
     Raises:
         OSError: storage failed.
     """
     groups = stored_groups(output, sources)
-    if not groups:
+    if not groups or (recipe := the_run(output).recipe).medium == "text":
         return 0
-    recipe = the_run(output).recipe
     strips = [_strip(output, rows, recipe) for rows in groups]
     width, height = max(strip.width for strip in strips), max(strip.height for strip in strips)
     down = math.ceil(len(strips) / columns)

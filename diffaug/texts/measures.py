@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
-import numpy as np
+from diffaug.texts.alignment import distances, numbered
 
 __all__ = ["edit_distance", "text_scores", "words_of"]
 
@@ -19,15 +20,8 @@ def words_of(text: str) -> list[str]:
 
 def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
     """How many words must be inserted, deleted or replaced between two texts (Levenshtein 1966)."""
-    numbers = {word: number for number, word in enumerate(dict.fromkeys([*one, *other]))}
-    target = np.array([numbers[word] for word in other], dtype=np.int64)
-    steps = np.arange(len(other) + 1)
-    row = steps.copy()
-    for place, word in enumerate(one, start=1):
-        new = np.minimum(row[:-1] + (target != numbers[word]), row[1:] + 1)
-        # an insertion costs one more than what is to the left: a running minimum
-        row = np.minimum.accumulate(np.concatenate([[place], new]) - steps) + steps
-    return int(row[-1])
+    (last,) = deque(distances(*numbered(one, other)), maxlen=1)
+    return int(last[-1])
 
 
 def text_scores(source: str, result: str) -> dict[str, float | None]:

@@ -114,6 +114,18 @@ def test_no_score_depends_on_its_neighbours(vit: Path, clip: Path, judge: str) -
     assert not any(value is None for scores in together for value in scores.values())
 
 
+def test_no_score_of_few_classes_does_either(tmp_path: Path) -> None:
+    """A matrix of two or three columns is multiplied in an order that depends on the row."""
+    for classes in (2, 3):
+        folder = networks.vit(tmp_path / str(classes), num_labels=classes)
+        asked = candidates(12, label=1)
+        together = judged(f"label={folder}", asked)
+        assert [found for one in asked for found in judged(f"label={folder}", [one])] == together
+        for one, scores in zip(asked, together, strict=True):
+            confidence = float(own_logits(folder, one.output).softmax(0)[1])
+            assert scores["score_label_confidence"] == pytest.approx(confidence, abs=1e-5)
+
+
 def test_what_has_no_label_or_text_has_no_score(vit: Path, clip: Path) -> None:
     for label in (None, -1, 10):
         for scores in judged(f"label={vit}", candidates(2, label=label)):

@@ -1,7 +1,7 @@
 "use strict";
 const details = JSON.parse(document.getElementById("details").textContent);
 
-// filters for the images shown
+// filters for the images or texts shown
 const controls = document.getElementById("controls");
 if (controls) {
   const strips = [...document.querySelectorAll(".strip")];
@@ -25,7 +25,7 @@ if (controls) {
     }
     for (const strip of strips) strip.hidden = !strip.querySelector(".card:not([hidden])");
     const left = cards.filter((card) => !card.hidden).length;
-    document.getElementById("count").textContent = `${left} of ${cards.length} images`;
+    document.getElementById("count").textContent = `${left} of ${cards.length} ${details.things}`;
   };
   controls.addEventListener("input", update);
   controls.addEventListener("reset", () => setTimeout(update));
@@ -50,7 +50,7 @@ for (const part of document.querySelectorAll(".strip, .cards .card, .tried li"))
   part.addEventListener("focusout", stop);
 }
 
-// an image's lineage
+// the lineage of an image or text
 const dialog = document.getElementById("lineage");
 let opener = null;
 
@@ -61,10 +61,16 @@ const show = (button) => {
     `${row.source_key || row.source_shard}, copy ${row.copy || "none"}: ${row.status}`;
   const result = button.querySelector("img");
   const pictures = { source: details.sources[source], result: result ? result.dataset.plays || result.src : "" };
-  for (const image of dialog.querySelectorAll("[data-show]")) {
+  for (const image of dialog.querySelectorAll("img[data-show]")) {
     const uri = pictures[image.dataset.show];
     image.closest("figure").hidden = !uri;
     image.src = uri || "data:,";
+  }
+  const made = button.querySelector(".text");
+  const texts = { source: [details.sources[source]], result: made ? made.cloneNode(true).childNodes : [] };
+  for (const text of dialog.querySelectorAll(".text[data-show]")) {
+    text.replaceChildren(...texts[text.dataset.show]);
+    text.closest("figure").hidden = !text.textContent;
   }
   dialog.querySelector(".command").hidden = !command;
   dialog.querySelector(".command code").textContent = command;
