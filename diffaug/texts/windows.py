@@ -30,7 +30,7 @@ def windows_of(count: int, most: int) -> list[tuple[int, int, int, int]]:
     begins = [*range(0, count - most, stride), count - most]
     ends = [begin + most for begin in begins]
     cuts = [0, *((end + begin) // 2 for end, begin in zip(ends, begins[1:], strict=False)), count]
-    return list(zip(begins, ends, cuts, cuts[1:], strict=True))
+    return list(zip(begins, ends, cuts[:-1], cuts[1:], strict=True))
 
 
 def passage(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,10 +36,10 @@ class Watched(Masked):
         super().step(stepping, call)
 
 
-def by_length(lanes: int, stepped: Stepped | None = None) -> ByLength[int]:
+def by_length(lanes: int, stepped: Stepped | None = None) -> ByLength[Any]:
     with threads(1):
         into: Stepped = [] if stepped is None else stepped
-        return ByLength[int](lambda length: Lanes(Watched(length, lanes, into)), lanes)
+        return ByLength[Any](lambda length: Lanes(Watched(length, lanes, into)), lanes)
 
 
 def stream(count: int, seed: int = 0) -> list[MaskedEdit]:
@@ -134,18 +135,21 @@ def test_an_abandoned_run_leaves_nothing_behind() -> None:
 
 
 def test_parts_of_an_edit_are_joined_in_order() -> None:
-    wholes: list[Iterable[int] | None] = [[0, 1, 2], None, [3], [4, 5], None, [6]]
+    wholes: list[list[int] | None] = [[0, 1, 2], None, [3], [4, 5], None, [6]]
 
-    def parts(numbers: Iterable[int]) -> list[MaskedEdit]:
+    def parts(numbers: list[int]) -> list[MaskedEdit]:
         return [EDITS[number] for number in numbers]
 
+    def join(_: list[int], made: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(made)
+
     with threads(1):
-        steps = InParts(by_length(2), parts, lambda _, made: np.concatenate(made))  # type: ignore[arg-type]
+        steps = InParts[int, list[int], MaskedEdit](by_length(2), parts, join)
         found = list(steps.run(enumerate(wholes)))
-    for (tag, result), whole in zip(found, wholes, strict=True):
+    assert [tag for tag, _ in found] == list(range(len(wholes)))
+    for (_, result), whole in zip(found, wholes, strict=True):
         if whole is None:
             assert result is None
         else:
             assert result is not None
             assert result.tolist() == [one for number in whole for one in WANTED[number]]
-        assert wholes[tag] is whole

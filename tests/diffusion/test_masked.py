@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -103,7 +104,8 @@ def test_tokens_are_drawn_from_the_softmax(temperature: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("top_p", "kept"), [(0.01, [3]), (0.75, [3, 1]), (0.88, [3, 1, 4]), (0.999999, [3, 1, 4, 0, 2, 5])]
+    ("top_p", "kept"),
+    [(0.01, [3]), (0.75, [3, 1]), (0.88, [3, 1, 4]), (0.999999, [3, 1, 4, 0, 2, 5])],
 )
 def test_only_the_nucleus_is_drawn_from(top_p: float, kept: list[int]) -> None:
     """Of the falling probabilities .56, .21, .13, .08, .03 and .004."""
@@ -202,7 +204,7 @@ def test_the_windows_of_a_text_are_joined(count: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     cuts = [0, *sorted({int(cut) for cut in random.integers(0, count + 1, 3)} - {0, count}), count]
     edit = edit_of(0)
-    taken = tuple((slice(1, 1 + b - a), slice(a, b)) for a, b in zip(cuts, cuts[1:], strict=False))
+    taken = tuple((slice(1, 1 + b - a), slice(a, b)) for a, b in itertools.pairwise(cuts))
     passage = Passage(tokens=np.full(count, -1), windows=(edit,) * len(taken), taken=taken)
     parts = [np.arange(a - 1, a - 1 + 40) for a in cuts[:-1]]
     assert passage.joined(parts).tolist() == list(range(count))

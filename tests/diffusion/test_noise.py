@@ -65,7 +65,11 @@ def test_first_values_of_texts_are_pinned() -> None:
     """As above; each kind is a stream of its own, which the others do not move."""
     assert BASE.hiding(3).tolist() == [0.49966381474326604, 0.4696131430856384, 0.7912333874742367]
     assert BASE.turns(3).tolist() == [0.7580550533332668, 0.9928338228661046, 0.5092397427477385]
-    assert BASE.waiting(3, call=0, place=0).tolist() == [0.6691223129390418, 0.2706805886337389, 1.6869809156295001]
+    assert BASE.waiting(3, call=0, place=0).tolist() == [
+        0.6691223129390418,
+        0.2706805886337389,
+        1.6869809156295001,
+    ]
     assert OTHER.waiting(2, call=5, place=700).tolist() == [0.4482900051315345, 0.42758428649253954]
 
 

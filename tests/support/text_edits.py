@@ -16,7 +16,16 @@ from diffaug.execution import Execution
 from diffaug.models import find_checkpoint, load_masked_model
 from diffaug.models.masked import MaskedModel
 
-__all__ = ["MASK", "WORDS", "constant", "edit_of", "language_model", "random_of", "run_alone", "toy"]
+__all__ = [
+    "MASK",
+    "WORDS",
+    "constant",
+    "edit_of",
+    "language_model",
+    "random_of",
+    "run_alone",
+    "toy",
+]
 
 WORDS = 23
 """The toy's vocabulary, of which the last word is the mask and the first is never drawn."""
@@ -34,7 +43,9 @@ def language_model(folder: Path, batch_size: int = 4, dtype: str = "float32") ->
 
 
 def _drawn() -> NDArray[np.bool_]:
-    return (np.arange(WORDS) > 0) & (np.arange(WORDS) != MASK)
+    words = np.arange(WORDS)
+    drawn: NDArray[np.bool_] = (words > 0) & (words != MASK)
+    return drawn
 
 
 def toy() -> MaskedNetwork:
