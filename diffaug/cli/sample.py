@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import cycle, islice
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from diffaug.cli.app import OK, app, err, out
 from diffaug.cli.progress import counted
+from diffaug.cli.sampled import labels_of, sample_texts
 from diffaug.cli.steps import advise, command
-from diffaug.diffusion.samplers import SamplerName
+from diffaug.diffusion.samplers import SamplerName, TextSamplerName
 from diffaug.errors import ConfigError
 from diffaug.recipe import Recipe
 
@@ -24,11 +24,11 @@ _COLUMNS = 8
 def sample(
     checkpoint: str,
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])] = "samples.png",
+    output: Annotated[str | None, Parameter(name=["--output", "-o"])] = None,
     number: Annotated[int, Parameter(name=["--number", "-n"])] = 64,
     label: str = "none",
     steps: int | None = None,
-    sampler: SamplerName | None = None,
+    sampler: SamplerName | TextSamplerName | None = None,
     eta: float = 0.0,
     guidance: float = 1.0,
     seed: int = 0,
@@ -37,7 +37,7 @@ def sample(
     dtype: str | None = None,
     device: str | None = None,
 ) -> int:
-    """Generate images from pure noise: a grid, a folder of PNGs, or shards.
+    """Generate images from pure noise: a grid, a folder of PNGs, or shards; or texts from masks.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ def sample(
         a shipped name, a local diffusers folder, or org/name[@revision] on the hub
     output
         x.png for one grid, which replaces an existing file; x-{000000..000003}.tar for shards; else
-        a folder, with a folder for each class if there are classes
+        a folder, with a folder for each class if there are classes [default: samples.png]. Of a
+        language model x.txt, a text a line, or shards [default: samples.txt]
     number
         how many images
     label
@@ -54,7 +55,7 @@ def sample(
         network calls from noise to image [default: the model card's suggestion, else 20]
     sampler
         ddim, ddpm, dpmsolver++, lcm or one-step [default: the model card's suggestion, else
-        dpmsolver++]
+        dpmsolver++]; of a language model random or confident [default: random]
     eta
         fresh noise in a step of ddim, from 0 (none) to 1 (as ddpm)
     guidance
@@ -72,7 +73,7 @@ def sample(
     """
     if number < 1 or (columns is not None and columns < 1):
         raise ConfigError("--number and --columns must be at least 1")
-    if columns is not None and not output.endswith(".png"):
+    if columns is not None and output is not None and not output.endswith(".png"):
         raise ConfigError("--columns is for a grid: name a .png file with -o, or leave it out")
     asked = {"steps": steps, "sampler": sampler, "eta": eta, "guidance": guidance, "seed": seed}
     given = {name: value for name, value in asked.items() if value is not None}
@@ -89,7 +90,10 @@ def sample(
     found = find_checkpoint(checkpoint)
     if suggestion := suggestion_for(recipe, found):
         err.print(str(suggestion), "suggested", **suggestion.fields)
+    if found.is_language_model:
+        return sample_texts(found, recipe, execution, label, number, output or "samples.txt")
     recipe = with_suggestions(recipe, found)
+    output = output or "samples.png"
     model = load_model(found, execution)
     if model.prompts is not None:
         raise ConfigError(
@@ -97,13 +101,7 @@ def sample(
             "diffusers' own pipeline; diffaug augments with it"
         )
     refuse_untaught_noise(checkpoint, model, guidance)
-    turns = _labels(label, model.denoiser.classes)
-    if label != "all" and len(turns) > number:
-        raise ConfigError(
-            f"--label names {len(turns)} classes for {number} images, so that some would not be "
-            f"used: name fewer, or --number {len(turns)}"
-        )
-    labels = list(islice(cycle(turns), number))
+    labels = labels_of(label, model.denoiser.classes, number)
     if model.denoiser.requires_class and label == "none":
         raise ConfigError(f"--label: {checkpoint} requires a class for every image: all, or 0,3")
     model.denoiser.check_classes(label != "none", guidance)
@@ -127,18 +125,3 @@ def sample(
     out.print(f"{number} images in {output}")
     advise(f"next: {command('try', 'FOLDER', '--model', checkpoint)}")
     return OK
-
-
-def _labels(text: str, classes: int) -> list[int | None]:
-    """The classes, in the order in which images cycle over them."""
-    if text == "none":
-        return [None]
-    try:
-        chosen = list(range(classes)) if text == "all" else [int(one) for one in text.split(",")]
-    except ValueError:
-        raise ConfigError(
-            f"--label must be none, all, or classes such as 0,3, got {text!r}"
-        ) from None
-    if not chosen or any(not 0 <= one < classes for one in chosen):
-        raise ConfigError(f"--label {text}: the model has {classes} classes, counted from 0")
-    return [*chosen]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ from diffaug.cli.steps import advise, beside, command
 from diffaug.cli.training import carry_out, refuse_dry_resume
 from diffaug.errors import ConfigError, require_extra
 from diffaug.train.recipe import OF_CLASSES, OF_DENOISERS, TrainRecipe
+from diffaug.train.text_recipe import OF_TEXTS, TextRecipe, is_of_texts
 
 __all__ = ["train"]
 
@@ -23,7 +24,11 @@ class RecipeFlags(Flags, of=TrainRecipe):
     """The flags of a training recipe."""
 
 
-_NONE_GIVEN = RecipeFlags()
+class TextFlags(Flags, of=TextRecipe, only=OF_TEXTS, group="Texts (with --medium text)"):
+    """The flags of a training recipe that are about texts."""
+
+
+_NONE_GIVEN, _NO_TEXT = RecipeFlags(), TextFlags()
 
 
 @app.command(usage="diffaug train SOURCE... CHECKPOINT [OPTIONS]")
@@ -31,6 +36,8 @@ def train(
     *paths: Annotated[str, Parameter(name="SOURCE... CHECKPOINT", show_default=False)],
     recipe: Path | None = None,
     flags: RecipeFlags = _NONE_GIVEN,
+    text_flags: TextFlags = _NO_TEXT,
+    medium: Literal["image", "text"] | None = None,
     held_back: Annotated[list[str] | None, Parameter(negative=())] = None,
     dtype: str | None = None,
     device: str | None = None,
@@ -51,6 +58,9 @@ def train(
         folder for the checkpoint
     recipe
         YAML file of recipe fields
+    medium
+        text: train a masked language model, which diffaug augment edits texts with [default: that
+        of the recipe, else image]
     held_back
         shards or folders of held-out images, not in SOURCE; every preview reports the noise loss on
         them (of an autoencoder, the PSNR)
@@ -73,6 +83,23 @@ def train(
     require_extra("train", "train", "tensorboardX", "webdataset")
     *sources, checkpoint = paths
     fields = flags.given()
+    if medium == "text" or (medium is None and recipe and is_of_texts(recipe)):
+        return _train_texts(
+            recipe,
+            fields | text_flags.given(),
+            sources,
+            checkpoint,
+            held_back=held_back or [],
+            dtype=dtype,
+            device=device,
+            checkpoint_minutes=checkpoint_minutes,
+            preview_steps=preview_steps,
+            resume=resume,
+            dry_run=dry_run,
+        )
+    if others := [*text_flags.given()]:
+        flag = others[0].replace("_", "-")
+        raise ConfigError(f"--{flag} is for texts: give --medium text, or leave it out")
     made = TrainRecipe.from_yaml(recipe, **fields) if recipe else TrainRecipe.of(fields)
     is_denoiser = made.kind == "denoiser"
     if unused := [name for name in OF_DENOISERS if name in fields] if not is_denoiser else []:
@@ -114,4 +141,38 @@ def train(
     else:
         use = [*sources, beside(sources, "model"), "--autoencoder", checkpoint]
         advise(f"next: {command('train', *use)}")
+    return OK
+
+
+def _train_texts(
+    recipe: Path | None,
+    fields: dict[str, Any],
+    sources: list[str],
+    checkpoint: str,
+    *,
+    held_back: list[str],
+    dry_run: bool,
+    resume: bool,
+    **options: Any,
+) -> int:
+    """`diffaug train --medium text`."""
+    for name in fields:
+        if name not in TextRecipe.model_fields:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag} is for images: leave it out with --medium text")
+    made = TextRecipe.from_yaml(recipe, **fields) if recipe else TextRecipe.of(fields)
+    refuse_dry_resume(dry_run, resume)
+    is_trained = carry_out(
+        made,
+        [sources, held_back],
+        checkpoint,
+        "loss",
+        "loss {:.4f} nats a token",
+        dry_run=dry_run,
+        resume=resume,
+        **options,
+    )
+    if is_trained:
+        use = [*sources, beside(sources, "augmented"), "--model", checkpoint]
+        advise(f"next: {command('augment', *use)}")
     return OK

@@ -94,6 +94,8 @@ class Card:
         taught: what it was distilled to; None if it was not.
         frames: how many frames a clip has that it takes as one sample, their channels behind one
             another; None if it takes pictures.
+        lengths: of a language model, how many tokens the texts had that it was trained on: so many
+            quantiles, rising; empty if that is not known.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Card:
     evaluated: str = ""
     taught: Taught | None = None
     frames: int | None = None
+    lengths: tuple[int, ...] = ()
 
 
 def read_card(folder: Path) -> Card | None:
@@ -145,6 +148,7 @@ def read_card(folder: Path) -> Card | None:
         evaluated=fields.get("evaluated", ""),
         taught=Taught.of(fields.get("taught")),
         frames=_frames(fields.get("frames")),
+        lengths=tuple(map(int, fields.get("lengths", ()))),
         run_here=folder.parent == SHIPPED,
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -100,6 +100,10 @@ class Pieces:
         return Tokens(
             np.array(found.ids, dtype=np.int64), np.array(spans, dtype=np.int64).reshape(-1, 2)
         )
+
+    def written(self, ids: Sequence[int]) -> str:
+        """The text that pieces make, as the tokenizer writes them."""
+        return str(self._tokenizer.decode(ids))
 
     def may_change(self, tokens: Tokens) -> NDArray[np.bool_]:
         """Which tokens (N,) have letters of their own, and are pieces that may be drawn."""

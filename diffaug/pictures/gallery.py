@@ -16,7 +16,7 @@ from diffaug.pictures.codec import encode, to_picture
 from diffaug.pictures.grid import grid
 from diffaug.shards import ShardWriter
 
-__all__ = ["write_images"]
+__all__ = ["check_folder", "write_images", "write_shards"]
 
 Images = Iterable[NDArray[np.float32]]
 
@@ -42,25 +42,30 @@ def write_images(
     """
     storage.refuse_root(output, "output")
     if output.endswith(".tar"):
-        return _shards(images, labels, _urls(output))
+        files = (encode(to_picture(image), "png") for image in images)
+        return write_shards(files, "png", labels, output)
     if not storage.is_local(output):
         raise ConfigError(f"{storage.public_url(output)}: only shards (.tar) go to a remote store")
     path = storage.local_path(output)
     if output.endswith(".png"):
         if path.is_dir():
             raise ConfigError(f"{path} is a folder: name a file for a grid")
-        _check(path.parent)
+        check_folder(path.parent)
         return _grid(images, path, columns)
     if path.suffix:
         raise ConfigError(f"{output}: use .png for a grid, .tar for shards, or name a folder")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{path} already exists and is not empty: choose another output")
-    _check(path)
+    check_folder(path)
     return _folder(images, labels, path)
 
 
-def _check(folder: Path) -> None:
-    """Find out now, not when all images are made, whether a folder can be written."""
+def check_folder(folder: Path) -> None:
+    """Find out now, not when everything is made, whether a folder can be written.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     try:
         with storage.scratch(str(folder)):
             pass
@@ -109,16 +114,36 @@ def _folder(images: Images, labels: Sequence[int | None], folder: Path) -> Itera
         yield index + 1
 
 
-def _shards(images: Images, labels: Sequence[int | None], urls: list[str]) -> Iterator[int]:
-    source, done = iter(zip(images, labels, strict=True)), 0
+def write_shards(
+    files: Iterable[bytes], extension: str, labels: Sequence[int | None], output: str
+) -> Iterator[int]:
+    """Write files to shards that share them evenly, yielding after each how many are done.
+
+    Args:
+        files: one for each label.
+        extension: of each.
+        labels: each file's class, or None.
+        output: `x.tar` or `x-{000000..000003}.tar`, on any fsspec URL.
+
+    Raises:
+        ConfigError: `output` already holds something.
+        OSError: storage failed.
+    """
+    return _shards(files, extension, labels, _urls(output))
+
+
+def _shards(
+    files: Iterable[bytes], extension: str, labels: Sequence[int | None], urls: list[str]
+) -> Iterator[int]:
+    source, done = iter(zip(files, labels, strict=True)), 0
     for index, url in enumerate(urls):
         upto = len(labels) * (index + 1) // len(urls)
         with storage.scratch(url.rpartition("/")[0] or ".") as scratch:
             path = scratch / "shard.tar"
             with path.open("wb") as stream:
                 writer = ShardWriter(stream)
-                for image, label in islice(source, upto - done):
-                    writer.add(f"{done:08d}.png", encode(to_picture(image), "png"))
+                for data, label in islice(source, upto - done):
+                    writer.add(f"{done:08d}.{extension}", data)
                     if label is not None:
                         writer.add(f"{done:08d}.cls", str(label).encode())
                     done += 1

@@ -24,8 +24,10 @@ from diffaug.storage import local_path
 
 __all__ = [
     "DEFAULT_IMAGE_KEYS",
+    "LABEL_KEY",
     "Commas",
     "Fields",
+    "LabelKey",
     "Names",
     "ShardFields",
     "as_list",
@@ -159,6 +161,10 @@ class Fields(BaseModel):
         return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
 
 
+LabelKey = Annotated[str, BeforeValidator(as_name)]
+LABEL_KEY: str = Field("cls", min_length=1, description="the member that holds the class")
+
+
 class ShardFields(Fields):
     """How the samples of a shard are read."""
 
@@ -171,9 +177,7 @@ class ShardFields(Fields):
     image_key: Names = Field(
         DEFAULT_IMAGE_KEYS, min_length=1, description="members that hold the image, by preference"
     )
-    label_key: Annotated[str, BeforeValidator(as_name)] = Field(
-        "cls", min_length=1, description="the member that holds the class"
-    )
+    label_key: LabelKey = LABEL_KEY
     max_pixels: int = Field(
         50_000_000,
         ge=1,

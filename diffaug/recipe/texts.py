@@ -9,7 +9,10 @@ from pydantic import BeforeValidator, Field
 from diffaug.recipe.checks import check_words
 from diffaug.recipe.clips import ClipFields, is_none
 
-__all__ = ["TEXT_FIELDS", "TextFields"]
+__all__ = ["TEXT_FIELDS", "TEXT_KEY", "TextFields"]
+
+TEXT_KEY = r"^[^:\s,]+(:.+)?$"
+"""How a member is named that holds a text, or has a field that does."""
 
 TEXT_FIELDS = ("text_key", "keep", "temperature", "top_p", "long_text")
 
@@ -19,7 +22,7 @@ class TextFields(ClipFields):
 
     text_key: str | None = Field(
         None,
-        pattern=r"^[^:\s,]+(:.+)?$",
+        pattern=TEXT_KEY,
         exclude_if=is_none,
         description="the member that holds a text, txt by default; json:FIELD is a field of a JSON "
         "member",

@@ -19,6 +19,7 @@ from diffaug.models.families.latent_unet2d import read_autoencoder
 from diffaug.models.families.saving import tidy
 from diffaug.train.held_back import held_out
 from diffaug.train.objective import Reconstruction
+from diffaug.train.pictures import Pictures
 from diffaug.train.preview import columns
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.trainer import Trainer
@@ -45,6 +46,7 @@ class AutoencoderTask:
         self, recipe: TrainRecipe, execution: Execution, held_back: list[str] | None = None
     ) -> None:
         self._device = torch.device(execution.device)
+        self.form = Pictures(recipe)
         self.trainer = Trainer(_new(recipe), recipe, execution, Reconstruction())
         self._held_back = held_out(held_back, recipe)[0] if held_back else None
 

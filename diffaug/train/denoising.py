@@ -19,8 +19,9 @@ from diffaug.models.module import DiffusionModel
 from diffaug.train.held_back import HeldBack
 from diffaug.train.latents import Latents
 from diffaug.train.objective import Denoising, Objective
+from diffaug.train.pictures import Pictures
 from diffaug.train.preview import edit_grid, edits_of, sample_grid
-from diffaug.train.recipe import LoopRecipe, TrainRecipe
+from diffaug.train.recipe import PictureRecipe, TrainRecipe
 from diffaug.train.trainer import Trainer
 
 __all__ = ["DenoiserTask"]
@@ -51,12 +52,13 @@ class DenoiserTask:
         self,
         model: DiffusionModel,
         objective: Objective[DiffusionModel],
-        recipe: LoopRecipe,
+        recipe: PictureRecipe,
         execution: Execution,
         latents: Latents | None = None,
         held_back: list[str] | None = None,
     ) -> None:
         self._latents = latents
+        self.form = Pictures(recipe)
         self.trainer = Trainer(model, recipe, execution, objective)
         encoded = self.inputs if latents else None
         self._held_back = HeldBack(held_back, recipe, encoded) if held_back else None

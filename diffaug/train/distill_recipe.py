@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from diffaug.recipe.checks import interval_of
-from diffaug.train.recipe import LoopRecipe
+from diffaug.train.recipe import PictureRecipe
 
 __all__ = ["DistillRecipe"]
 
@@ -22,7 +22,7 @@ def _check_span(value: Any) -> Any:
     return f"{lo:g}:{hi:g}"
 
 
-class DistillRecipe(LoopRecipe):
+class DistillRecipe(PictureRecipe):
     """How a model is taught to do in few calls what another does in many."""
 
     what: ClassVar[str] = "distillation recipe"

@@ -11,7 +11,7 @@ from typing import Any
 
 from diffaug.output.sources import source_shards
 from diffaug.train.data import Position, batches
-from diffaug.train.recipe import LoopRecipe, TrainRecipe
+from diffaug.train.recipe import LoopRecipe, PictureRecipe, TrainRecipe
 from diffaug.train.task import prepare
 
 __all__ = ["Forecast", "forecast"]
@@ -41,14 +41,17 @@ class Forecast:
         return self.recipe.steps * self.recipe.batch_size / self.images_per_second
 
     def __str__(self) -> str:
-        channels, height, width = self.recipe.shape
-        colours = "grey" if channels == 1 else "colour"
+        what, samples = "texts", "texts"
+        if isinstance(self.recipe, PictureRecipe):
+            channels, height, width = self.recipe.shape
+            colours = "grey" if channels == 1 else "colour"
+            what, samples = f"pictures of {width}x{height} in {colours}", "images"
         return (
-            f"{self.parameters / 1e6:.1f} M parameters, pictures of {width}x{height} in {colours}\n"
-            f"{self.recipe.steps} steps of {self.recipe.batch_size} images take "
+            f"{self.parameters / 1e6:.1f} M parameters, {what}\n"
+            f"{self.recipe.steps} steps of {self.recipe.batch_size} {samples} take "
             f"{timedelta(seconds=round(self.seconds))} (hours, minutes, seconds) at "
-            f"{self.images_per_second:.3g} images/s, as measured just now; reading, previews and "
-            "measuring come on top"
+            f"{self.images_per_second:.3g} {samples}/s, as measured just now; reading, previews "
+            "and measuring come on top"
         )
 
 
@@ -75,12 +78,12 @@ def forecast(
     if not isinstance(recipe, LoopRecipe):
         recipe = TrainRecipe.taken(recipe)
     settled, _, task = prepare(recipe, shards, dtype=dtype, device=device)
-    batch = next(batches(shards, settled, Position()))
+    batch = next(batches(shards, settled, task.form, Position()))
     inputs, taken = task.inputs(batch.x_0), list[float]()
     task.trainer.advance(replace(batch, x_0=inputs))
     while len(taken) < _STEPS[0] or (sum(taken) < _SECONDS and len(taken) < _STEPS[1]):
         began = time.perf_counter()
-        if settled.crop:  # no picture comes again
+        if isinstance(settled, PictureRecipe) and settled.crop:  # no picture comes again
             inputs = task.inputs(batch.x_0)
         task.trainer.advance(replace(batch, x_0=inputs))
         taken.append(time.perf_counter() - began)

@@ -14,12 +14,13 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.models.module import DiffusionModel
 from diffaug.train.data import usable
-from diffaug.train.recipe import LoopRecipe
+from diffaug.train.pictures import Pictures
+from diffaug.train.recipe import PictureRecipe
 
 __all__ = ["HeldBack", "held_out"]
 
 
-def held_out(shards: list[str], recipe: LoopRecipe) -> tuple[Tensor, Tensor]:
+def held_out(shards: list[str], recipe: PictureRecipe) -> tuple[Tensor, Tensor]:
     """The images (N, C, H, W) in [-1, 1] of shards, float32, and their classes (N,).
 
     Unusable samples are left out.
@@ -28,7 +29,7 @@ def held_out(shards: list[str], recipe: LoopRecipe) -> tuple[Tensor, Tensor]:
         ConfigError: no image is usable.
         OSError: a shard cannot be read.
     """
-    found = list(usable(shards, recipe))
+    found = list(usable(shards, Pictures(recipe)))
     if not found:
         names = ", ".join(map(storage.public_url, shards))
         raise ConfigError(f"held_back: no sample of {names} can be used")
@@ -60,7 +61,7 @@ class HeldBack:
     def __init__(
         self,
         shards: list[str],
-        recipe: LoopRecipe,
+        recipe: PictureRecipe,
         encoded: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
     ) -> None:
         self.x_0, self.labels = held_out(shards, recipe)

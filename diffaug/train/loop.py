@@ -11,7 +11,6 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -155,7 +154,7 @@ class _Run:
         self._skips = 0
         self._skipped: dict[tuple[str, str | None], Skipped] = {}
         self._position = Position()
-        self._shown: NDArray[np.float32] | None = None
+        self._shown: NDArray[Any] | None = None
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from where `state` was taken.
@@ -196,7 +195,9 @@ class _Run:
         recipe, trainer, last_saved = self._recipe, self._trainer, time.monotonic()
         if trainer.step == recipe.steps:
             return
-        source = ahead(batches(self._shards, recipe, self._position), _BATCHES_AHEAD)
+        source = ahead(
+            batches(self._shards, recipe, self._task.form, self._position), _BATCHES_AHEAD
+        )
         with (
             contextlib.closing(source) as data,
             contextlib.closing(Events(self._folder / "training", trainer.step)) as events,

@@ -6,10 +6,17 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from diffaug.recipe.fields import ShardFields
+from diffaug.recipe.fields import LABEL_KEY, Fields, LabelKey, ShardFields
 from diffaug.train.networks import AUTOENCODERS, NETWORKS, check_network
 
-__all__ = ["OF_CLASSES", "OF_DENOISERS", "LoopRecipe", "TrainRecipe"]
+__all__ = [
+    "OF_CLASSES",
+    "OF_DENOISERS",
+    "LoopRecipe",
+    "PictureRecipe",
+    "TrainRecipe",
+    "or_none",
+]
 
 OF_CLASSES = ("class_dropout", "label_key", "unlabelled")
 """Fields that only count if classes condition the model."""
@@ -25,13 +32,13 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
 _PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x_0": "sample"}
 
 
-def _or_none(value: Any) -> Any:
+def or_none(value: Any) -> Any:
     """The value of an optional field, which a flag or a file may set to `none`."""
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
 def _check_channels(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.isdecimal() else _or_none(value)
+    return int(value) if isinstance(value, str) and value.isdecimal() else or_none(value)
 
 
 def _check_classes(value: Any) -> Any:
@@ -51,22 +58,16 @@ def _check_classes(value: Any) -> Any:
     return count
 
 
-class LoopRecipe(ShardFields):
-    """What every training has: its data and its optimizer."""
+class LoopRecipe(Fields):
+    """What every training has: its classes and its optimizer.
+
+    Attributes:
+        settled: the fields that are filled in when a training begins.
+    """
 
     what: ClassVar[str] = "training recipe"
-    settled: ClassVar[tuple[str, ...]] = ("size", "channels")
+    settled: ClassVar[tuple[str, ...]] = ()
 
-    size: Annotated[int | None, BeforeValidator(_or_none)] = Field(
-        None,
-        ge=8,
-        multiple_of=8,
-        description="width and height of the model, a multiple of 8; none fits the first hundred "
-        "images",
-    )
-    channels: Annotated[Literal[1, 3] | None, BeforeValidator(_check_channels)] = Field(
-        None, description="1 (grey) or 3 (RGB); none means RGB if one of those images is RGB"
-    )
     classes: Annotated[
         int | tuple[str, ...],
         BeforeValidator(_check_classes, json_schema_input_type=int | str | list[str]),
@@ -75,6 +76,7 @@ class LoopRecipe(ShardFields):
         description="number of classes that condition the model, or their names; 0 for none. The "
         "label member holds the class number, from 0",
     )
+    label_key: LabelKey = LABEL_KEY
     unlabelled: Literal["skip", "keep"] = Field(
         "skip",
         description="a sample without a label member, if classes condition the model: skip it, or "
@@ -87,19 +89,8 @@ class LoopRecipe(ShardFields):
         description="probability of dropping the label in training, so the model also works "
         "unconditionally",
     )
-    flip: bool = Field(
-        False, description="mirror half of the images, left to right, each epoch anew"
-    )
-    crop: float = Field(
-        0,
-        ge=0,
-        lt=1,
-        description="largest share of the width, and of the height, that is cut off an image, at a "
-        "random place and each epoch anew; the rest is enlarged to what the whole would fill; 0 "
-        "trains on whole images",
-    )
     steps: int = Field(10_000, ge=1, description="optimizer steps")
-    batch_size: int = Field(64, ge=1, le=65536, description="images per step")
+    batch_size: int = Field(64, ge=1, le=65536, description="samples per step")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     warmup_steps: int = Field(
         500,
@@ -117,6 +108,46 @@ class LoopRecipe(ShardFields):
     shuffle: int = Field(2000, ge=1, description="samples in the shuffle buffer in memory")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order, times and noise")
 
+    @property
+    def class_count(self) -> int:
+        """Number of classes that condition the model."""
+        return self.classes if isinstance(self.classes, int) else len(self.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; their numbers if they have no names."""
+        if isinstance(self.classes, int):
+            return tuple(str(label) for label in range(self.classes))
+        return self.classes
+
+
+class PictureRecipe(ShardFields, LoopRecipe):
+    """What every training on pictures, or on clips of them, has."""
+
+    settled: ClassVar[tuple[str, ...]] = ("size", "channels")
+
+    size: Annotated[int | None, BeforeValidator(or_none)] = Field(
+        None,
+        ge=8,
+        multiple_of=8,
+        description="width and height of the model, a multiple of 8; none fits the first hundred "
+        "images",
+    )
+    channels: Annotated[Literal[1, 3] | None, BeforeValidator(_check_channels)] = Field(
+        None, description="1 (grey) or 3 (RGB); none means RGB if one of those images is RGB"
+    )
+    flip: bool = Field(
+        False, description="mirror half of the images, left to right, each epoch anew"
+    )
+    crop: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="largest share of the width, and of the height, that is cut off an image, at a "
+        "random place and each epoch anew; the rest is enlarged to what the whole would fill; 0 "
+        "trains on whole images",
+    )
+
     @model_validator(mode="after")
     def _check_crop(self) -> Self:
         if self.crop and self.fit == "exact":
@@ -132,18 +163,6 @@ class LoopRecipe(ShardFields):
         return None
 
     @property
-    def class_count(self) -> int:
-        """Number of classes that condition the model."""
-        return self.classes if isinstance(self.classes, int) else len(self.classes)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; their numbers if they have no names."""
-        if isinstance(self.classes, int):
-            return tuple(str(label) for label in range(self.classes))
-        return self.classes
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of an image or a frame.
 
@@ -155,14 +174,14 @@ class LoopRecipe(ShardFields):
         return self.channels, self.size, self.size
 
 
-class TrainRecipe(LoopRecipe):
+class TrainRecipe(PictureRecipe):
     """How a denoiser, or an autoencoder, is trained; a wrong value raises a `ConfigError`."""
 
     kind: Literal["denoiser", "autoencoder"] = Field(
         "denoiser",
         description="what to train: a denoiser, or an autoencoder for a denoiser to be trained on",
     )
-    autoencoder: Annotated[str | None, BeforeValidator(_or_none)] = Field(
+    autoencoder: Annotated[str | None, BeforeValidator(or_none)] = Field(
         None,
         description="autoencoder whose latents the denoiser is trained on: a folder that such a "
         "training or diffusers wrote, one that holds the weights of taef2, or org/name@revision "
@@ -176,13 +195,13 @@ class TrainRecipe(LoopRecipe):
         description="tiny, small or base; in a file also a mapping: a preset, and the fields of "
         "diffusers' UNet2DModel (of an autoencoder: AutoencoderKL) that differ from it",
     )
-    init: Annotated[str | None, BeforeValidator(_or_none)] = Field(
+    init: Annotated[str | None, BeforeValidator(or_none)] = Field(
         None,
         description="model to start from, as --model takes it (of an autoencoder: as --autoencoder "
         "does), with the same network, size, channels and number of classes; none starts from "
         "random weights",
     )
-    frames: Annotated[int | None, BeforeValidator(_or_none)] = Field(
+    frames: Annotated[int | None, BeforeValidator(or_none)] = Field(
         None,
         ge=2,
         le=1024,
@@ -195,7 +214,7 @@ class TrainRecipe(LoopRecipe):
     prediction: Literal["epsilon", "v", "x_0"] = Field(
         "v", description="what the network predicts: epsilon (the noise), v or x_0"
     )
-    min_snr_gamma: Annotated[float | None, BeforeValidator(_or_none)] = Field(
+    min_snr_gamma: Annotated[float | None, BeforeValidator(or_none)] = Field(
         None, gt=0, description="gamma of min-SNR loss weighting (5 is usual); none weighs evenly"
     )
 
@@ -219,7 +238,7 @@ class TrainRecipe(LoopRecipe):
 
     @property
     def clip_length(self) -> int | None:
-        """See `LoopRecipe`."""
+        """See `PictureRecipe`."""
         return self.frames
 
     @property

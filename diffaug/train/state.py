@@ -3,10 +3,11 @@
 CHECKPOINT/model_index.json, unet/, scheduler/, README.md   the averaged weights, for diffusers
 CHECKPOINT/vqvae/                                           the autoencoder, if it works on latents
 CHECKPOINT/config.json, diffusion_pytorch_model.safetensors instead, if it is an autoencoder
+CHECKPOINT/config.json, model.safetensors, tokenizer.json   instead, if it is a language model
 CHECKPOINT/training/recipe.yaml                             the recipe, with every field settled
 CHECKPOINT/training/state.pt                                everything that --resume needs
 CHECKPOINT/training/skipped.jsonl                           unusable samples
-CHECKPOINT/training/samples-*.png, reconstructions-*.png    previews
+CHECKPOINT/training/samples-*.png, reconstructions-*.png    previews; reconstructions-*.txt of texts
 CHECKPOINT/training/events.out.tfevents.*                   for TensorBoard
 
 A checkpoint replaces each file atomically, the state last. So whenever a process is killed, the
@@ -151,7 +152,7 @@ def _save(state: dict[str, Any], path: Path) -> None:
         torch.save(state, stream)
 
 
-_LAST = {"model_index.json": 1, "state.pt": 2}
+_LAST = {"model_index.json": 1, "config.json": 1, "state.pt": 2}
 
 
 def _trained(state: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from diffaug.train.distilling import Consistency, Distillation, Progressive, Tea
 from diffaug.train.held_back import held_out
 from diffaug.train.latents import Latents
 from diffaug.train.preview import edit_grid
-from diffaug.train.recipe import LoopRecipe
+from diffaug.train.recipe import PictureRecipe
 
 __all__ = ["StudentTask", "settled"]
 
@@ -187,7 +187,7 @@ class _Fidelity:
     """Held-out images, noised once, and where the teacher's way from there ends."""
 
     def __init__(
-        self, shards: list[str], recipe: LoopRecipe, task: StudentTask, execution: Execution
+        self, shards: list[str], recipe: PictureRecipe, task: StudentTask, execution: Execution
     ) -> None:
         x_0, labels = held_out(shards, recipe)
         x_0 = torch.from_numpy(task.inputs(x_0[:_MEASURED].numpy())).to(execution.device)

@@ -1,4 +1,4 @@
-"""What a training trains: the part that differs between a denoiser and an autoencoder."""
+"""What a training trains: the part that differs from kind to kind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from diffaug.execution import Execution
 from diffaug.train.autoencoding import AutoencoderTask
-from diffaug.train.data import Position, batches, settle
+from diffaug.train.data import Form, Position, batches
 from diffaug.train.denoising import DenoiserTask
 from diffaug.train.distill_recipe import DistillRecipe
 from diffaug.train.latents import Latents, open_autoencoder, scale, scale_as, with_channels
+from diffaug.train.pictures import Pictures, settle
 from diffaug.train.recipe import LoopRecipe, TrainRecipe
 from diffaug.train.student import StudentTask, settled
+from diffaug.train.text_recipe import TextRecipe
+from diffaug.train.texts import TextTask
 from diffaug.train.trainer import Trainer
 
 __all__ = ["Prepared", "Task", "prepare"]
@@ -34,8 +37,13 @@ class Task(Protocol):
         """The optimizer's side of it."""
         ...
 
-    def inputs(self, x_0: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the network is trained on, of pictures (B, C, H, W) in [-1, 1]."""
+    @property
+    def form(self) -> Form:
+        """What is taken of a sample."""
+        ...
+
+    def inputs(self, x_0: NDArray[Any]) -> NDArray[Any]:
+        """What the network is trained on, of the samples of a batch."""
         ...
 
     def begin_with(self, reference: str) -> None:
@@ -50,8 +58,8 @@ class Task(Protocol):
         """A measure of the averaged weights on the held-out images; None if there are none."""
         ...
 
-    def preview(self, shown: NDArray[np.float32], folder: Path, stem: str) -> None:
-        """Draw what the averaged weights make of pictures (B, C, H, W) in [-1, 1]."""
+    def preview(self, shown: NDArray[Any], folder: Path, stem: str) -> None:
+        """Draw what the averaged weights make of a few samples of the first batch."""
         ...
 
     def save(self, folder: Path, trained: str) -> None:
@@ -96,10 +104,15 @@ def prepare(
         ConfigError: an argument is invalid.
         OSError: a shard cannot be read.
     """
+    task: Task
     if isinstance(recipe, DistillRecipe):
         recipe = settled(recipe, dtype, device)
         execution = Execution.choose(recipe.batch_size, dtype, device)
         return Prepared(recipe, execution, StudentTask(recipe, execution, held_back))
+    if isinstance(recipe, TextRecipe):
+        execution = Execution.choose(recipe.batch_size, dtype, device)
+        task = TextTask.new(recipe, execution, shards, checkpoint, held_back)
+        return Prepared(recipe, execution, task)
     assert isinstance(recipe, TrainRecipe)
     vae = None
     if recipe.autoencoder is not None:
@@ -113,7 +126,6 @@ def prepare(
             scale(vae, recipe.shape, _pictures(recipe, shards), execution)
         else:
             scale_as(vae, recipe.init)
-    task: Task
     if recipe.kind == "autoencoder":
         task = AutoencoderTask(recipe, execution, held_back)
     else:
@@ -129,4 +141,6 @@ def prepare(
 def _pictures(recipe: TrainRecipe, shards: list[str]) -> Iterator[NDArray[np.float32]]:
     """The training's first images, in its order."""
     count = -(-_MEASURED // recipe.batch_size)
-    return (batch.x_0 for batch in islice(batches(shards, recipe, Position()), count))
+    return (
+        batch.x_0 for batch in islice(batches(shards, recipe, Pictures(recipe), Position()), count)
+    )

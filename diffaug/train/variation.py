@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from PIL import Image, ImageOps
 
-from diffaug.train.recipe import LoopRecipe
+from diffaug.train.recipe import PictureRecipe
 
 __all__ = ["Variation"]
 
@@ -33,7 +33,7 @@ class Variation:
     top: float
 
     @classmethod
-    def of(cls, recipe: LoopRecipe, place: Sequence[int]) -> Self | None:
+    def of(cls, recipe: PictureRecipe, place: Sequence[int]) -> Self | None:
         """The variation at a place in a training; None if the recipe asks for none.
 
         Args:

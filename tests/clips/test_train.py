@@ -11,7 +11,8 @@ from diffusers import UNet2DModel
 
 import diffaug
 from diffaug.errors import ConfigError
-from diffaug.train.data import Position, batches, settle
+from diffaug.train.data import Position, batches
+from diffaug.train.pictures import Pictures, settle
 from diffaug.train.recipe import TrainRecipe
 from tests.conftest import Cli, diffaug_command
 from tests.support.clips import container, decoded, moving, write_clips
@@ -38,7 +39,7 @@ def model(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_sample_is_the_channels_of_its_frames(source: Path) -> None:
     recipe = settle(TrainRecipe(frames=FRAMES, batch_size=6, shuffle=1), [str(source)])
     assert (recipe.size, recipe.channels, recipe.sample_shape) == (16, 3, (12, 16, 16))
-    batch = next(batches([str(source)], recipe, Position()))
+    batch = next(batches([str(source)], recipe, Pictures(recipe), Position()))
     assert batch.x_0.shape == (6, 12, 16, 16)
     of_three = np.rint((batch.x_0[0].reshape(4, 3, 16, 16) + 1) * 127.5).transpose(0, 2, 3, 1)
     np.testing.assert_array_equal(of_three, moving(FRAMES, (16, 16), seed=0))

@@ -237,9 +237,10 @@ def test_kin(family: str) -> None:
     )
     torch.manual_seed(0)
     model: Any = getattr(transformers, f"{family}ForMaskedLM")(config).eval()
+    parts = masked_lm.BodyAndHead(model)
     network = MaskedNetwork(
-        masked_lm._Body(model),
-        masked_lm._Head(model),
+        parts.body,
+        parts.head,
         mask=59,
         drawn=np.ones(60, dtype=np.bool_),
         device=torch.device("cpu"),
@@ -282,9 +283,10 @@ class _Doubled(torch.nn.Module):
 
 def test_a_model_of_other_parts_is_refused(tmp_path: Path) -> None:
     model = _Doubled(AutoModelForMaskedLM.from_pretrained(bert(tmp_path)).eval())
+    parts = masked_lm.BodyAndHead(model)
     network = MaskedNetwork(
-        masked_lm._Body(model),
-        masked_lm._Head(model),
+        parts.body,
+        parts.head,
         mask=4,
         drawn=np.ones(180, dtype=np.bool_),
         device=torch.device("cpu"),

@@ -20,6 +20,7 @@ from diffaug.pictures.codec import decode, picture, pixel_sha256
 from diffaug.recipe import Recipe
 from diffaug.report.pictures import source_picture
 from diffaug.train.data import usable
+from diffaug.train.pictures import Pictures
 from diffaug.train.recipe import TrainRecipe
 from tests.support.hostile import encoded, write_files
 from tests.support.hostile_pictures import chunk
@@ -137,7 +138,7 @@ def test_all_see_the_same_picture(name: str, tmp_path: Path) -> None:
     assert same(source_picture(row, Recipe()))
     channels = 1 if found.mode == "L" else 3
     recipe = TrainRecipe(size=SIDE, channels=channels, fit="exact")
-    ((x_0, _),) = usable([str(shard)], recipe)
+    ((x_0, _),) = usable([str(shard)], Pictures(recipe))
     pixels = np.asarray(found, dtype=np.float32).reshape(SIDE, SIDE, channels)
     np.testing.assert_array_equal(x_0, pixels.transpose(2, 0, 1) / np.float32(127.5) - 1)
 
@@ -157,6 +158,6 @@ def test_all_see_it_over_the_same_background(background: str, tmp_path: Path) ->
     assert one.image.tobytes() == found.tobytes()
     assert source_picture(row, Recipe(background=background)).tobytes() == found.tobytes()
     recipe = TrainRecipe(size=SIDE, channels=3, fit="exact", **fields)
-    ((x_0, _),) = usable([str(shard)], recipe)
+    ((x_0, _),) = usable([str(shard)], Pictures(recipe))
     pixels = np.asarray(found, dtype=np.float32).transpose(2, 0, 1)
     np.testing.assert_array_equal(x_0, pixels / np.float32(127.5) - 1)

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from diffaug.train import preview
 from diffaug.train.data import Batch, Position, batches
 from diffaug.train.loop import Step, train
+from diffaug.train.pictures import Pictures
 from diffaug.train.recipe import LoopRecipe, TrainRecipe
 from tests.support.hostile import fashion, write_samples
 
@@ -41,7 +42,7 @@ def two_shards(tmp_path: Path) -> list[str]:
 
 
 def taken(shards: list[str], recipe: TrainRecipe, count: int, start: Position) -> list[Batch]:
-    return list(islice(batches(shards, recipe, start), count))
+    return list(islice(batches(shards, recipe, Pictures(recipe), start), count))
 
 
 def fingerprints(made: list[Batch]) -> list[bytes]:

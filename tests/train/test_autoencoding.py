@@ -21,6 +21,7 @@ from diffaug.train.data import Position, usable
 from diffaug.train.loop import train
 from diffaug.train.networks import AUTOENCODERS
 from diffaug.train.objective import Reconstruction
+from diffaug.train.pictures import Pictures
 from diffaug.train.recipe import TrainRecipe
 from tests.support.hostile import fashion, write_samples
 from tests.support.training import events, run, same, taken, tiny, two_shards
@@ -82,7 +83,7 @@ def test_what_a_training_leaves(source: list[str], tmp_path: Path) -> None:
     recipe = autoencoder(steps=8)
     steps = run(source[:1], tmp_path / "c", recipe, held_back=source[1:], preview_steps=4)
     images = np.stack(
-        [x_0 for x_0, _ in usable(source[1:], recipe.model_copy(update={"size": 16}))]
+        [x_0 for x_0, _ in usable(source[1:], Pictures(recipe.model_copy(update={"size": 16})))]
     )
     made = reconstructed(tmp_path / "c", images).clip(-1, 1)
     pairs = zip(images, made, strict=True)

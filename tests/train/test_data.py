@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from diffaug.errors import ConfigError
-from diffaug.train.data import Position, batches, settle, usable
+from diffaug.train.data import Position, batches, usable
+from diffaug.train.pictures import Pictures, settle
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.variation import Variation
 from tests.support.hostile import fashion, png, write_samples
@@ -94,7 +95,7 @@ def test_what_is_no_sample_is_passed_over_and_named_once(
     assert named == [
         f"{path}: 1 passed over, without an image, class, mask or carried member: README"
     ]
-    assert len(list(usable([str(path)], recipe))) == 4
+    assert len(list(usable([str(path)], Pictures(recipe)))) == 4
     with pytest.raises(ConfigError, match="no sample of the source can be used"):
         taken([str(write_samples(tmp_path / "none.tar", [litter]))], recipe, 1, Position())
 
@@ -129,7 +130,7 @@ def test_samples_without_a_class_can_be_kept_as_such(tmp_path: Path) -> None:
 def test_a_source_without_images_says_so_instead_of_going_round(tmp_path: Path) -> None:
     path = write_samples(tmp_path / "s.tar", [{"__key__": b"torn", "png": png(0)[:60]}])
     with pytest.raises(ConfigError, match="no sample of the source can be used: the first one"):
-        next(batches([str(path)], tiny(), Position()))
+        next(batches([str(path)], tiny(), Pictures(tiny()), Position()))
     with pytest.raises(ConfigError, match="no image in the source"):
         settle(TrainRecipe(), [str(path)])
 
@@ -181,8 +182,8 @@ def test_flips_mirror_half_of_the_images_each_epoch_anew(source: list[str]) -> N
 
 
 def test_held_out_images_are_neither_flipped_nor_cropped(source: list[str]) -> None:
-    plain = list(usable(source, tiny()))
-    varied = list(usable(source, tiny(flip=True, crop=0.5)))
+    plain = list(usable(source, Pictures(tiny())))
+    varied = list(usable(source, Pictures(tiny(flip=True, crop=0.5))))
     assert all((one == other).all() for (one, _), (other, _) in zip(plain, varied, strict=True))
 
 

@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from diffaug.train.forecast import forecast
+from diffaug.train.recipe import TrainRecipe
 from tests.conftest import Cli
 from tests.support.training import WEIGHTS, run, tiny, two_shards
 
@@ -25,6 +26,7 @@ def test_it_counts_what_a_training_then_trains(
     monkeypatch.setattr("diffaug.train.forecast.time", clock)
     source, recipe = two_shards(tmp_path), tiny(classes=10, size=None, channels=None)
     found = forecast(source, recipe, dtype="float32", device="cpu")
+    assert isinstance(found.recipe, TrainRecipe)
     assert (found.recipe.size, found.recipe.channels) == (32, 1)
     assert found.images_per_second == 2  # four a step
     assert found.seconds == 12  # six steps

@@ -28,6 +28,7 @@ from diffaug.recipe import Recipe
 from diffaug.train.data import Position, usable
 from diffaug.train.latents import Latents, open_autoencoder, scale_as
 from diffaug.train.loop import Step, train
+from diffaug.train.pictures import Pictures
 from diffaug.train.recipe import TrainRecipe
 from diffaug.train.task import prepare
 from tests.support import tiny as tiny_models
@@ -115,7 +116,7 @@ def test_what_a_training_leaves(autoencoder: Path, trained: Trained) -> None:
 def test_what_is_held_back_is_measured_on_latents(trained: Trained) -> None:
     """Against diffusers' own autoencoder, scheduler and network, put together by hand."""
     folder, shards, recipe, steps = trained
-    images = list(usable(shards[1:], recipe))
+    images = list(usable(shards[1:], Pictures(recipe)))
     vae, unet, scheduler = parts(folder)
     z_0 = encoded(vae, np.stack([image for image, _ in images])) * vae.config.scaling_factor
     labels = torch.tensor([label for _, label in images])
@@ -137,7 +138,7 @@ def test_a_picture_is_edited_as_diffusers_parts_do_it(trained: Trained) -> None:
     fields = Recipe(model=str(folder), condition="label", sampler="one-step", strength=0.6)
     editor = PictureEditor(fields, checkpoint_of(fields), FLOAT32)
     edits = []
-    for number, (x_0, label) in enumerate(usable(shards[1:], recipe)):
+    for number, (x_0, label) in enumerate(usable(shards[1:], Pictures(recipe))):
         levels = ((x_0[0] + 1) * 127.5).round().astype(np.uint8)
         edits += [
             draft.edit

@@ -23,7 +23,7 @@ from diffaug.models.masked import LENGTHS, MaskedModel
 from diffaug.models.pieces import Pieces
 from diffaug.models.quiet import quiet
 
-__all__ = ["load"]
+__all__ = ["BodyAndHead", "load", "pieces_of", "read_parts"]
 
 
 def load(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
@@ -32,35 +32,16 @@ def load(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
     Raises:
         ConfigError: the checkpoint is broken, or its tokenizer is of no known kind.
     """
-    require_extra("a masked language model", "text", "transformers")
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
-
-    name, folder = checkpoint.reference, str(checkpoint.folder)
-    try:
-        with quiet():
-            tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            model: Any = AutoModelForMaskedLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=getattr(torch, execution.dtype),
-            )
-    except Exception as error:  # whatever transformers raises of files that do not fit
-        said = str(error).strip().partition("\n")[0]
-        raise ConfigError(f"model {name}: transformers cannot load it: {said}") from error
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise ConfigError(f"model {name}: it has no tokenizer.json, which texts are read by")
-    if tokenizer.mask_token_id is None:
-        raise ConfigError(f"model {name}: its tokenizer has no mask token")
+    name = checkpoint.reference
+    tokenizer, model = read_parts(checkpoint, getattr(torch, execution.dtype))
     device = torch.device(execution.device)
-    model = model.to(device).eval().requires_grad_(False)
-    pieces = Pieces(tokenizer.backend_tokenizer, tokenizer.all_special_ids, name)
-    classes = _classes(checkpoint, tokenizer)
+    parts = BodyAndHead(model.to(device).eval().requires_grad_(False))
+    pieces = pieces_of(tokenizer, name)
     before, behind = pieces.around()
     padding = tokenizer.pad_token_id
     network = MaskedNetwork(
-        _Body(model),
-        _Head(model),
+        parts.body,
+        parts.head,
         mask=tokenizer.mask_token_id,
         drawn=_fitted(pieces.drawn, model.config.vocab_size),
         device=device,
@@ -73,9 +54,40 @@ def load(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
         before=before,
         behind=behind,
         padding=tokenizer.mask_token_id if padding is None else padding,
-        classes=classes,
+        classes=_classes(checkpoint, tokenizer),
         lengths=tuple(one for one in LENGTHS if one <= most) or (most,),
     )
+
+
+def read_parts(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The tokenizer and the network of a checkpoint, as transformers loads them.
+
+    Raises:
+        ConfigError: the checkpoint is broken, or its tokenizer is not one that marks places.
+    """
+    require_extra("a masked language model", "text", "transformers")
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    name, folder = checkpoint.reference, str(checkpoint.folder)
+    try:
+        with quiet():
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model: Any = AutoModelForMaskedLM.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, dtype=dtype
+            )
+    except Exception as error:  # whatever transformers raises of files that do not fit
+        said = str(error).strip().partition("\n")[0]
+        raise ConfigError(f"model {name}: transformers cannot load it: {said}") from error
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ConfigError(f"model {name}: it has no tokenizer.json, which texts are read by")
+    if tokenizer.mask_token_id is None:
+        raise ConfigError(f"model {name}: its tokenizer has no mask token")
+    return tokenizer, model
+
+
+def pieces_of(tokenizer: Any, name: str) -> Pieces:
+    """The pieces of a tokenizer of transformers; `name` is the model, as errors call it."""
+    return Pieces(tokenizer.backend_tokenizer, tokenizer.all_special_ids, name)
 
 
 def _fitted(drawn: Any, count: int) -> Any:
@@ -123,28 +135,29 @@ def _classes(checkpoint: Checkpoint, tokenizer: Any) -> tuple[int, ...]:
     return tuple(tokenizer.convert_tokens_to_ids(f"[CLASS{number}]") for number in range(count))
 
 
-class _Body:
-    """From tokens (B, L) to features (B, L, F)."""
+class BodyAndHead(nn.Module):
+    """A network in two parts.
+
+    Args:
+        model: of a class of transformers for masked language models.
+    """
 
     def __init__(self, model: Any) -> None:
-        self._body = model.base_model
+        super().__init__()
+        self.model = model
 
-    def __call__(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        found: Tensor = self._body(input_ids=tokens, attention_mask=attended.long())[0]
+    def body(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        """From tokens (B, L), and which are no padding (B, L), to features (B, L, F)."""
+        found: Tensor = self.model.base_model(input_ids=tokens, attention_mask=attended.long())[0]
         return found
 
-
-class _Head:
-    """From features (K, F) to logits (K, V)."""
-
-    def __init__(self, model: Any) -> None:
-        self._head = copy.copy(model)  # which shares the weights
-        self._head._modules = dict(model._modules)
-        setattr(self._head, model.base_model_prefix, _Handing())
-
-    def __call__(self, features: Tensor) -> Tensor:
+    def head(self, features: Tensor) -> Tensor:
+        """From features (K, F) to logits (K, V)."""
+        head = copy.copy(self.model)  # which shares the weights
+        head._modules = dict(self.model._modules)
+        setattr(head, head.base_model_prefix, _Handing())
         given = features.new_zeros((1, len(features)), dtype=torch.long)
-        found: Tensor = self._head(input_ids=given, inputs_embeds=features[None]).logits[0]
+        found: Tensor = head(input_ids=given, inputs_embeds=features[None]).logits[0]
         return found
 
 
