@@ -32,8 +32,9 @@ plan. Parts contain the names and types of the columns; the descriptions are onl
 
 ## Further columns
 
-A job of clips has these five and `score_flicker`, each beside its like: that is version 2, and jobs
-of images go on writing version 1. A job with `to_class` also has `to_label`, after `condition`, and
+A job of clips has the first five and `score_flicker`, and a job of texts `medium`, `tokens`,
+`output_tokens` and `score_edit`, each beside its like: that is version 2, and jobs of images go on
+writing version 1. A job with `to_class` also has `to_label`, after `condition`, and
 one whose recipe names judges has their columns, after the other scores.
 
 """

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
-from diffaug.extensions import MADE, MADE_CLIPS
+from diffaug.extensions import MADE, MADE_CLIPS, MADE_TEXTS
 from diffaug.manifest.part import Row, check_part
 from diffaug.output.compact import stale
 from diffaug.output.layout import Output, part_path, stem_of_tar
@@ -230,13 +230,13 @@ def _image_digests(url: str) -> dict[str, tuple[int, str]]:
     """The (offset, sha256) of every member that a row could name."""
     found = {}
     with storage.open_read(url) as stream:
-        for sample in read_samples(stream, _is_picture):
+        for sample in read_samples(stream, _is_result):
             for member in sample.members.values():
                 digest = hashlib.sha256(member.data).hexdigest()
                 found[member.name] = (member.offset, digest)
     return found
 
 
-def _is_picture(extension: str) -> bool:
+def _is_result(extension: str) -> bool:
     """Whether a member is a result by its extension: png, or aug0.png in the paired layout."""
-    return extension.rpartition(".")[2] in (*MADE, *MADE_CLIPS)
+    return extension.rpartition(".")[2] in (*MADE, *MADE_CLIPS, *MADE_TEXTS)

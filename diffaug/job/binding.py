@@ -21,7 +21,7 @@ from diffaug.execution import (
     device_class,
     versions,
 )
-from diffaug.judges import Panel, load_panel
+from diffaug.judges import Panel, load_fluency_judge, load_panel
 from diffaug.manifest.part import Row
 from diffaug.media import medium_of
 from diffaug.models import Checkpoint, at_revision, checkpoint_of
@@ -169,7 +169,14 @@ def panel_of(run: Run) -> Panel:
     Raises:
         ConfigError: one cannot be found, or is another one.
     """
-    panel = load_panel(run.recipe.judges, run.execution, medium_of(run.recipe))
+    bound = Binding.of_run(run)
+    medium, execution = medium_of(bound.recipe), bound.execution
+    panel = load_panel(
+        run.recipe.judges,
+        execution,
+        medium,
+        lambda: load_fluency_judge(bound.recipe, bound.checkpoint(), execution),
+    )
     if differ := different_judges(run, panel.digests):
         raise ConfigError(f"{', '.join(differ)}: a job ends with the judges it began with")
     return panel

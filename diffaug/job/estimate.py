@@ -12,7 +12,6 @@ from statistics import fmean
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from diffaug import storage
 from diffaug.diffusion.batched import at_once
@@ -221,7 +220,7 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> _Rates:
                 results.append((draft, x_0))
         if (seconds := time.monotonic() - started) >= _SECONDS:
             break
-    sizes, pictures, began = [], [], time.monotonic()
+    sizes, asked, began = [], [], time.monotonic()
     for draft, x_0 in (results[place] for place in evenly(len(results), _ENCODED)):
         try:
             picture = draft.finish.picture(x_0)
@@ -229,14 +228,14 @@ def _calibrate(editor: Editor, drafts: list[Draft], run: Run) -> _Rates:
             sizes.append(_in_tar(len(editor.medium.write(picture, format))))
         except DefectError:
             continue
-        shown = draft.finish.shown(picture)
-        editor.medium.compare([(draft.finish.seen(), shown)])
-        pictures.append(shown)
-    behind = (time.monotonic() - began) / max(1, len(pictures))
+        source, shown = draft.finish.seen(), draft.finish.shown(picture)
+        editor.medium.compare([(source, shown)])
+        asked.append(Candidate(source=source, output=shown, label=0, label_text="a text"))
+    behind = (time.monotonic() - began) / max(1, len(asked))
     return _Rates(
         calls=calls / seconds,
         behind=behind,
-        judging=_judging(run, pictures),
+        judging=_judging(run, asked),
         encoded=fmean(sizes) if sizes else 0.0,
     )
 
@@ -252,13 +251,12 @@ def _together(network: float, ahead: float, behind: float, device: torch.device)
     return max(shared, ahead, behind)
 
 
-def _judging(run: Run, pictures: list[Image.Image]) -> float:
-    """How long the recipe's judges take for a picture, when given many at a time."""
-    if not run.recipe.judges or not pictures:
+def _judging(run: Run, asked: list[Candidate]) -> float:
+    """How long the recipe's judges take for a result, when given many at a time."""
+    if not run.recipe.judges or not asked:
         return 0.0
     panel = panel_of(run)
-    asked = list(islice(cycle(pictures), max(panel.rows, len(pictures))))
-    several = [Candidate(source=one, output=one, label=0, label_text="a text") for one in asked]
+    several = list(islice(cycle(asked), max(panel.rows, len(asked))))
     panel(several)
     started = time.monotonic()
     panel(several)

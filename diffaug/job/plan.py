@@ -21,7 +21,7 @@ from diffaug.job.decided import with_medium
 from diffaug.job.look import look_at_classes, look_at_pictures
 from diffaug.job.shape import lanes_for
 from diffaug.job.sources import new_sources, without_copies
-from diffaug.judges import judge_digests, load_panel
+from diffaug.judges import judge_digests, load_fluency_judge, load_panel
 from diffaug.manifest.part import version_of
 from diffaug.models import Checkpoint, at_revision, checkpoint_of, placed, with_suggestions
 from diffaug.output.layout import Output
@@ -151,8 +151,13 @@ def _new_run(urls: list[str], asked: Recipe, execution: Execution, as_numbered: 
     look_at_pictures(urls[0], editor, asked)
     if not as_numbered:
         look_at_classes(urls[0], checkpoint.card, recipe)
-    judges = load_panel(recipe.judges, execution).digests
-    return run_of(editor, checkpoint, judges, _with_stems((), urls))
+    panel = load_panel(
+        recipe.judges,
+        execution,
+        editor.medium,
+        lambda: load_fluency_judge(recipe, checkpoint, execution),
+    )
+    return run_of(editor, checkpoint, panel.digests, _with_stems((), urls))
 
 
 def run_of(

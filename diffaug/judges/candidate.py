@@ -15,11 +15,11 @@ Scores = dict[str, float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidate:
-    """An image to judge, with what is known about it.
+    """An image, clip or text to judge, with what is known about it.
 
     Attributes:
-        source: the picture it was made from, as far as the model saw it.
-        output: the resulting picture.
+        source: what it was made from, as far as the model saw it.
+        output: the result.
         label: the sample's class; None if it has none.
         label_text: the class or caption in words; None if it has none.
         origin: the source's sample, one object that all its copies share.
@@ -33,10 +33,10 @@ class Candidate:
 
 
 class Judge(Protocol):
-    """Scores images; a score never depends on the images of other sources."""
+    """Scores results; a score never depends on the results of other sources."""
 
     rows: int
-    """How many images fill one call."""
+    """How many results fill one call."""
 
     def __call__(self, candidates: Sequence[Candidate]) -> list[Scores]:
         """The scores of each candidate; a source's copies come in order, one after another."""

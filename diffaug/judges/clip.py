@@ -25,7 +25,7 @@ from diffaug.judges.pretrained import (
 )
 from diffaug.models.quiet import quiet
 
-__all__ = ["ClipJudge", "clip_digest", "load_clip_judge"]
+__all__ = ["ClipJudge", "clip_digest", "cosine", "load_clip_judge"]
 
 _TEXTS = 4096
 """The number of texts whose embeddings are kept."""
@@ -53,16 +53,17 @@ class ClipJudge:
         labelled = [one for one in candidates if one.label_text]
         images = iter(self._images([one.output for one in labelled]))
         return [
-            {"score_clip": _cosine(next(images), self._text(one.label_text))}
+            {"score_clip": cosine(next(images), self._text(one.label_text))}
             if one.label_text
             else {"score_clip": None}
             for one in candidates
         ]
 
 
-def _cosine(one: Embedding, other: Embedding) -> float | None:
-    cosine = float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
-    return cosine if np.isfinite(cosine) else None
+def cosine(one: Embedding, other: Embedding) -> float | None:
+    """The cosine of two embeddings; None if it is not finite."""
+    found = float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+    return found if np.isfinite(found) else None
 
 
 def clip_digest(reference: str) -> str:

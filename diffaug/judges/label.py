@@ -1,28 +1,39 @@
-"""The label judge: whether a classifier recognises an image as its sample's class."""
+"""The label judge: whether a classifier recognises a result as its sample's class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.judges.candidate import Candidate, Scores
-from diffaug.judges.network import PictureNetwork
 
-__all__ = ["LabelJudge"]
+__all__ = ["Classifier", "LabelJudge"]
 
 _NONE: Scores = {"score_label": None, "score_label_confidence": None}
+
+
+class Classifier(Protocol):
+    """A network over pictures or texts."""
+
+    @property
+    def rows(self) -> int:
+        """How many of them keep the device busy."""
+
+    def __call__(self, samples: Sequence[Any], /) -> list[NDArray[np.float64]]:
+        """The logits of each, one for each class."""
 
 
 class LabelJudge:
     """The classifier's agreement with the sample's label, and the probability it gives the label.
 
     Args:
-        classifier: returns a picture's logits, one for each class.
+        classifier: returns the logits of a picture or text.
     """
 
-    def __init__(self, classifier: PictureNetwork) -> None:
+    def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
         self.rows = classifier.rows
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ADDED", "COLUMNS", "JUDGED", "LONGEST_TEXT", "columns_of"]
+__all__ = ["ADDED", "COLUMNS", "JUDGED", "LONGEST_TEXT", "PICTURE_SCORES", "columns_of"]
 
 LONGEST_TEXT = 1 << 16
 """How many bytes of a text member a row takes in."""
@@ -86,13 +86,22 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "output_height": ("int32", "pixels"),
     "output_bytes": ("int64", "size of the member"),
     # worth
-    "score_ssim": ("double", "structural similarity to the source; null below 7 pixels"),
-    "score_psnr": ("double", "peak signal-to-noise ratio to the source, in dB; inf when equal"),
+    "score_ssim": (
+        "double",
+        "structural similarity to the source; null below 7 pixels, and for texts",
+    ),
+    "score_psnr": (
+        "double",
+        "peak signal-to-noise ratio to the source, in dB; inf when equal, null for texts",
+    ),
     # verdict
     "status": ("string", "ok, filtered or failed"),
     "reason": ("string", "why it is not ok, a sentence; null when it is"),
     "reason_code": ("string", "why it is not ok, a word; null when it is"),
 }
+
+PICTURE_SCORES = ("score_ssim", "score_psnr")
+"""The scores that every job has, and that are null for texts."""
 
 # judge: {name: (type, description)}
 JUDGED: dict[str, dict[str, tuple[str, str]]] = {
@@ -124,6 +133,22 @@ JUDGED: dict[str, dict[str, tuple[str, str]]] = {
         "score_clip": (
             "double",
             "CLIP's cosine similarity of image and label_text; null without a text",
+        ),
+    },
+    "meaning": {
+        "score_meaning": (
+            "double",
+            "cosine similarity, in [-1, 1], of source and result as a sentence encoder embeds "
+            "them; null where its output is not finite",
+        ),
+    },
+    "fluency": {
+        "score_fluency": (
+            "double",
+            "how likely the job's own model finds what was changed, in nats a token, never above "
+            "0: each token of the result that differs from the source (by difflib) is hidden, it "
+            "alone, and this is the mean of the logarithms of the probabilities that the model "
+            "then gives those tokens; null where no token differs",
         ),
     },
 }

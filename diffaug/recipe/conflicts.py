@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from diffaug.diffusion.samplers import TextSamplerName
 from diffaug.extensions import MADE_CLIPS
+from diffaug.manifest.columns import PICTURE_SCORES
 from diffaug.recipe.texts import TEXT_FIELDS
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ _OF_PICTURES = (
     *("detail", "fit", "image_key", "background", "noise_time", "frames", "fps", "window"),
 )
 """Fields that are nothing to texts."""
+
+_JUDGES = {"images": ("phash", "label", "clip"), "texts": ("meaning", "fluency", "label")}
+"""The judges that there are; those of images also judge clips, by one frame."""
+
+_SCORES_OF_TEXTS = (
+    "use score_edit, or score_meaning, score_fluency or score_label, which judges compute"
+)
 
 _COPY = re.compile(r"aug[0-9]+\..+")
 """The extensions of copies in the paired layout."""
@@ -41,6 +49,8 @@ def _eta(recipe: Recipe) -> Iterator[str]:
 
 def _medium(recipe: Recipe) -> Iterator[str]:
     of_clips = recipe.format in MADE_CLIPS
+    if recipe.medium is not None:
+        yield from _judges(recipe)
     if recipe.medium == "text":
         yield from _text(recipe)
         return
@@ -59,9 +69,6 @@ def _medium(recipe: Recipe) -> Iterator[str]:
     for field in ("noise_time", "frames", "fps", "window"):
         if getattr(recipe, field) is not None:
             yield f"{field} is for clips, and these are images: leave it out, or give medium=clip"
-    for field in (*recipe.filters, recipe.keep_best_by or ""):
-        if "score_flicker" in field:
-            yield "score_flicker is a score of clips, and these are images: leave it out"
 
 
 def _text(recipe: Recipe) -> Iterator[str]:
@@ -76,6 +83,27 @@ def _text(recipe: Recipe) -> Iterator[str]:
         )
     if recipe.layout == "paired":
         yield "layout=paired is for images and clips: use layout=each"
+
+
+def _judges(recipe: Recipe) -> Iterator[str]:
+    """Judges and scores of another medium."""
+    own, others = ("texts", "images") if recipe.medium == "text" else ("images", "texts")
+    for name in recipe.judge_names:
+        if name not in _JUDGES[own]:
+            *some, last = _JUDGES[own]
+            yield (
+                f"judges: {name} is for {others}, and these are {recipe.medium}s: use "
+                f"{', '.join(some)} or {last}"
+            )
+    foreign = {
+        "image": {"score_flicker": "clips", "score_edit": "texts"},
+        "clip": {"score_edit": "texts"},
+        "text": dict.fromkeys(PICTURE_SCORES, "images") | {"score_flicker": "clips"},
+    }[str(recipe.medium)]
+    for score, of in foreign.items():
+        if any(score in field for field in (*recipe.filters, recipe.keep_best_by or "")):
+            cure = "leave it out" if recipe.medium != "text" else _SCORES_OF_TEXTS
+            yield f"{score} is a score of {of}, and these are {recipe.medium}s: {cure}"
 
 
 def _given(recipe: Recipe, fields: Iterable[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Filters decide which images are kept from their scores alone.
+"""Filters decide which images or texts are kept from their scores alone.
 
 So the decision can be reproduced later, from the scores in the manifest.
 """
@@ -26,7 +26,7 @@ _PASSES: dict[str, Callable[[float, float], bool]] = {
 }
 _BOUND = re.compile(r"\s*(?:score_)?(\w+)\s*(<=|>=|==|<|>)\s*(\S+)\s*")
 _RANKING = re.compile(r"\s*(-?)\s*(?:score_)?(\w+)\s*")
-_ALONE = ("phash",)
+_ALONE = ("phash", "fluency")
 """The judges that take no reference."""
 
 
@@ -68,7 +68,7 @@ def _known(field: str, name: str, adding: Iterable[str]) -> str:
         if column in own:
             missing = judge if judge in _ALONE else f"{judge}=REFERENCE"
             raise ValueError(f"{field}: no judge of the recipe computes {column}: add {missing}")
-    every = ", ".join(scores_of(JUDGED))
+    every = ", ".join(scores_of((*adding, *JUDGED)))
     raise ValueError(f"{field}: there is no score {column}: the scores are {every}")
 
 
@@ -92,7 +92,7 @@ class Bound:
 
         Args:
             text: the bound.
-            adding: what adds scores: the names of judges, and `medium` of clips.
+            adding: what adds scores: the names of judges, `medium` of clips and `text` of texts.
 
         Raises:
             ValueError: it is not a bound, or no judge computes its score.

@@ -51,9 +51,8 @@ _DECIDED = ("medium", "noise_time")
 
 
 def _scoring(info: ValidationInfo) -> tuple[str, ...]:
-    """What adds scores, as far as the fields before say: a medium that is not decided may."""
-    judges = names_of(info.data.get("judges", ()))
-    return judges if info.data.get("medium") == "image" else ("medium", *judges)
+    """What adds scores: any medium may, until `conflicts` is asked of the one that it is."""
+    return ("medium", "text", *names_of(info.data.get("judges", ())))
 
 
 def _without_defaults(schema: dict[str, Any], recipe: type[Recipe]) -> None:
@@ -189,7 +188,9 @@ class Recipe(TextFields):
     judges: Annotated[tuple[str, ...], BeforeValidator(check_judges)] = Field(
         (),
         description="what scores each image, besides SSIM and PSNR: phash, label=CLASSIFIER (a "
-        "transformers folder or module:callable), clip=MODEL (a folder or org/name@revision)",
+        "transformers folder or module:callable), clip=MODEL (a folder or org/name@revision); of "
+        "texts, besides the edit distance, label=CLASSIFIER, meaning=ENCODER (a sentence encoder) "
+        "and fluency",
     )
     filters: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (), description="bounds that an image's scores must pass, such as score_ssim >= 0.4"

@@ -61,7 +61,7 @@ def test_a_video_among_pictures_says_what_to_do(tmp_path: Path) -> None:
         ({"noise_time": "own"}, "noise_time must be shared, independent or mixed:RHO"),
         ({"window": "3:1"}, "window must be begin:end in seconds"),
         ({"fps": "0"}, "fps must be a number above 0"),
-        ({"medium": "image", "filters": "flicker < 2"}, "no score score_flicker"),
+        ({"medium": "image", "filters": "flicker < 2"}, "score_flicker is a score of clips"),
     ],
 )
 def test_what_contradicts_itself_is_refused(fields: dict[str, object], said: str) -> None:

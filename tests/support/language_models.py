@@ -12,12 +12,14 @@ from tokenizers.models import BPE, WordPiece
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForMaskedLM,
 )
 
-__all__ = ["SENTENCES", "bert", "roberta"]
+__all__ = ["SENTENCES", "bert", "classifier", "encoder", "roberta"]
 
 SENTENCES = (
     "What is the capital of Yugoslavia ?",
@@ -39,7 +41,13 @@ _SMALL = {
 }
 
 
-def bert(folder: Path, texts: Iterable[str] = SENTENCES, **config: Any) -> Path:
+def bert(
+    folder: Path,
+    texts: Iterable[str] = SENTENCES,
+    kind: Any = BertForMaskedLM,
+    seed: int = 0,
+    **config: Any,
+) -> Path:
     """A BERT of word pieces that writes all letters small."""
     tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -59,10 +67,20 @@ def bert(folder: Path, texts: Iterable[str] = SENTENCES, **config: Any) -> Path:
         sep_token="[SEP]",
         mask_token="[MASK]",
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     asked = _SMALL | {"max_position_embeddings": 64} | config
-    model = BertForMaskedLM(BertConfig(vocab_size=len(fast), pad_token_id=0, **asked))
+    model = kind(BertConfig(vocab_size=len(fast), pad_token_id=0, **asked))
     return _saved(folder, fast, model)
+
+
+def encoder(folder: Path, **config: Any) -> Path:
+    """A BERT that embeds texts."""
+    return bert(folder, kind=BertModel, seed=2, **config)
+
+
+def classifier(folder: Path, classes: int = 3, **config: Any) -> Path:
+    """A BERT that gives texts a class."""
+    return bert(folder, kind=BertForSequenceClassification, seed=3, num_labels=classes, **config)
 
 
 def roberta(folder: Path, texts: Sequence[str] = SENTENCES, **config: Any) -> Path:
