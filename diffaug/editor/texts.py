@@ -33,10 +33,17 @@ __all__ = ["TextEditor"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ready:
-    """What the copies of a text share: its tokens, and which of them may change (N,)."""
+    """What the copies of a text share.
+
+    Attributes:
+        tokens: the text's.
+        may_change: (N,): which of them may.
+        kept: (N,): which of them belong to words that are never changed.
+    """
 
     tokens: Tokens
     may_change: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
 
 
 class TextEditor(Editor):
@@ -87,13 +94,14 @@ class TextEditor(Editor):
                 f"the text has {len(tokens)} tokens, and the model takes {most}: cut it, or give "
                 "long_text=windows",
             )
-        may_change = self.model.pieces.may_change(tokens) & ~self._kept(source, tokens)
+        kept = self._kept(source, tokens)
+        may_change = self.model.pieces.may_change(tokens) & ~kept
         if not may_change.any():
             raise DefectError(
                 "nothing_to_change",
                 "the text has no word that may change" if len(tokens) else "the text has no words",
             )
-        return _Ready(tokens, may_change)
+        return _Ready(tokens, may_change, kept)
 
     def _kept(self, source: Source, tokens: Tokens) -> NDArray[np.bool_]:
         """Which tokens (N,) belong to words that are never changed."""
@@ -128,7 +136,7 @@ class TextEditor(Editor):
         )
         return Draft(
             edit=edit,
-            finish=Finish(source, TextFit(source.image, self.model.pieces)),
+            finish=Finish(source, TextFit(source.image, self.model.pieces, ready.kept)),
             sample_id=sample_id(self.recipe_digest, source, digest, copy, label, None, None),
             copy=copy,
             strength=strength,

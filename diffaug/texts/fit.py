@@ -23,13 +23,14 @@ class TextFit:
     Args:
         source: with its tokens.
         pieces: of the model's tokenizer.
+        kept: (N,): which tokens are of words that stay as they are.
     """
 
     detail: str | None = None
     geometry: Geometry = "in_place"
 
-    def __init__(self, source: Text, pieces: Pieces) -> None:
-        self._source, self._pieces = source, pieces
+    def __init__(self, source: Text, pieces: Pieces, kept: NDArray[np.bool_] | None = None) -> None:
+        self._source, self._pieces, self._kept = source, pieces, kept
 
     def losses(self, x: Text) -> tuple[Any, ...]:
         """None: what is not changed stays as it is written."""
@@ -46,7 +47,9 @@ class TextFit:
         changed = x_0 != source.tokens.ids
         if not self._pieces.drawn[x_0[changed]].all():  # a token that could not be drawn
             raise DefectError("non_finite", "the model's result for this text is not finite")
-        text = unicodedata.normalize("NFC", spliced(source.text, source.tokens, x_0, self._pieces))
+        text = unicodedata.normalize(
+            "NFC", spliced(source.text, source.tokens, x_0, self._pieces, self._kept)
+        )
         check_length(text)
         return Text(text, self._pieces.tokens(text))
 

@@ -19,7 +19,13 @@ _CLOSING = frozenset(".,;:!?)]}%\u2026\u2019\u201d\u00bb")
 _OPENING = frozenset("([{$#\u00ab\u201c\u2018")
 
 
-def spliced(text: str, tokens: Tokens, ids: NDArray[np.int64], pieces: Pieces) -> str:
+def spliced(
+    text: str,
+    tokens: Tokens,
+    ids: NDArray[np.int64],
+    pieces: Pieces,
+    kept: NDArray[np.bool_] | None = None,
+) -> str:
     """The text with other tokens in places.
 
     Args:
@@ -27,6 +33,7 @@ def spliced(text: str, tokens: Tokens, ids: NDArray[np.int64], pieces: Pieces) -
         tokens: as it was read.
         ids: (N,): what the tokens are now.
         pieces: of the tokenizer.
+        kept: (N,): which tokens are of words to which no other may be joined; by default none.
     """
     changed = tokens.ids != ids
     if not changed.any():
@@ -44,12 +51,15 @@ def spliced(text: str, tokens: Tokens, ids: NDArray[np.int64], pieces: Pieces) -
                 new = _cased(new, old, text[begin - 1 : begin], both_begin)
         if changed[place] or before_changed:
             last = parts[-1][-1:] if parts else ""
+            begins = bool(pieces.begins[now]) or (
+                kept is not None and place > 0 and bool(kept[place - 1] & pieces.begins[was])
+            )
             kinds = (_kind(last), _kind(new[:1]))
             between = _between(
                 between,
                 last,
                 new,
-                begins=bool(pieces.begins[now]),
+                begins=begins,
                 is_new=bool(changed[place]),
                 after_new=before_changed,
                 alike=bool(pieces.begins[was])

@@ -148,3 +148,15 @@ def test_sentence_pieces() -> None:
     assert replaced(SENTENCE, "red red", [(1, "\u2581book")]) == "red book"
     assert replaced(SENTENCE, "red book", [(1, "s")]) == "reds"
     assert replaced(SENTENCE, "reds", [(1, "\u2581book")]) == "red book"
+
+
+def test_no_piece_goes_on_a_kept_word() -> None:
+    for pieces, piece, wanted in ((WORD, "##ing", "the ing end"), (BYTE, "s", "the s end")):
+        text = "the red end"
+        tokens = pieces.tokens(text)
+        ids, kept = tokens.ids.copy(), np.array([True, False, False])
+        number = pieces._tokenizer.token_to_id(piece)
+        assert number is not None
+        ids[1] = number
+        assert spliced(text, tokens, ids, pieces, kept) == wanted
+        assert spliced(text, tokens, ids, pieces) == wanted.replace("the ", "the")
