@@ -248,11 +248,14 @@ class Masked(Process[MaskedEdit]):
     def _draw(
         self, logits: NDArray[np.float32], lane: int, place: int, call: int
     ) -> tuple[int, float]:
-        """A token for a hidden place, and how likely it was."""
+        """A token for a hidden place, and how likely it was; the mask, if the model fails."""
         edit = self._edit(lane)
         mixing = edit.mixing
         logits = logits + self._network.never
-        scaled = (logits - logits.max()) / np.float32(mixing.temperature or 1)
+        most = logits.max()
+        if not np.isfinite(most):
+            return self._network.mask, 0.0
+        scaled = (logits - most) / np.float32(mixing.temperature or 1)
         likely = np.exp(scaled)
         likely /= likely.sum()
         if mixing.temperature == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,19 @@ __all__ = ["TextEditor"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ready:
-    """What the copies of a text share: it with its tokens, and which of them may change (N,)."""
+    """What the copies of a text share.
+
+    Attributes:
+        text: with its tokens.
+        tokens: the text's.
+        may_change: (N,): which of them may.
+        kept: (N,): which of them belong to words that are never changed.
+    """
 
     text: Text
     tokens: Tokens
     may_change: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
 
 
 class TextEditor(Editor):
@@ -80,30 +88,36 @@ class TextEditor(Editor):
     def _ready(self, source: Source) -> _Ready:
         text = self.medium.counted(source.image)  # a loader has not counted them
         assert text.tokens is not None
-        tokens, around = text.tokens, len(self.model.before) + len(self.model.behind) + 1
-        most = self.model.lengths[-1] - around
+        tokens, told = text.tokens, self.recipe.condition == "label"
+        most = self.model.lengths[-1] - len(self.model.before) - told - len(self.model.behind)
         if self.recipe.long_text == "refuse" and len(tokens) > most:
             raise DefectError(
                 "too_long",
                 f"the text has {len(tokens)} tokens, and the model takes {most}: cut it, or give "
                 "long_text=windows",
             )
-        may_change = self.model.pieces.may_change(tokens) & ~self._kept(source, tokens)
+        kept = self._kept(source, tokens)
+        may_change = self.model.pieces.may_change(tokens) & ~kept
         if not may_change.any():
             raise DefectError(
                 "nothing_to_change",
                 "the text has no word that may change" if len(tokens) else "the text has no words",
             )
-        return _Ready(text, tokens, may_change)
+        return _Ready(text, tokens, may_change, kept)
 
     def _kept(self, source: Source, tokens: Tokens) -> NDArray[np.bool_]:
         """Which tokens (N,) belong to words that are never changed."""
-        text, words = source.image.text, self.recipe.keep
-        if words is None:
-            words = tuple((source.label.text or "").split())
-        kept = np.zeros(len(tokens), dtype=np.bool_)
-        for begin, end in _places(text, words):
-            kept |= (tokens.spans[:, 0] < end) & (tokens.spans[:, 1] > begin)
+        text: str = source.image.text
+        if self.recipe.keep is not None:
+            patterns = [_pattern(word) for word in self.recipe.keep]
+        else:
+            patterns = [_whole(word) for word in set((source.label.text or "").split())]
+        held = np.zeros(1 + len(text), dtype=np.int64)  # how many letters before each place are
+        for pattern in patterns:
+            for found in pattern.finditer(text):
+                held[1 + found.start() : 1 + found.end()] = 1
+        held = held.cumsum()
+        kept: NDArray[np.bool_] = held[tokens.spans[:, 1]] > held[tokens.spans[:, 0]]
         return kept
 
     def _draft(
@@ -124,7 +138,7 @@ class TextEditor(Editor):
         )
         return Draft(
             edit=edit,
-            finish=Finish(source, TextFit(ready.text, self.model.pieces)),
+            finish=Finish(source, TextFit(ready.text, self.model.pieces, ready.kept)),
             sample_id=sample_id(self.recipe_digest, source, digest, copy, label, None, None),
             copy=copy,
             strength=strength,
@@ -135,9 +149,12 @@ class TextEditor(Editor):
         )
 
 
-def _places(text: str, words: Iterable[str]) -> Iterable[tuple[int, int]]:
-    """Where a text has one of these words, whole and in whatever case, or a pattern."""
-    for word in words:
-        bare = word[1:-1] if is_pattern(word) else rf"(?<!\w){re.escape(word)}(?!\w)"
-        flags = 0 if is_pattern(word) else re.IGNORECASE
-        yield from (found.span() for found in re.finditer(bare, text, flags))
+def _pattern(word: str) -> re.Pattern[str]:
+    """What a word of `keep` is to be found by."""
+    return re.compile(word[1:-1]) if is_pattern(word) else _whole(word)
+
+
+def _whole(word: str) -> re.Pattern[str]:
+    """A word by itself, in whatever case, written as texts are (see `Text`)."""
+    written = re.escape(unicodedata.normalize("NFC", word))
+    return re.compile(rf"(?<!\w){written}(?!\w)", re.IGNORECASE)

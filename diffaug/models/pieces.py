@@ -49,7 +49,8 @@ class Pieces:
     """A tokenizer's pieces.
 
     Args:
-        tokenizer: of the tokenizers library.
+        tokenizer: of the tokenizers library; nobody else's. It is told neither to cut texts nor to
+            fill them up.
         special: pieces that the model uses as signs: for the mask, for padding, for a class.
         name: the model, as errors call it.
 
@@ -63,14 +64,16 @@ class Pieces:
     """
 
     def __init__(self, tokenizer: Tokenizer, special: Collection[int], name: str) -> None:
-        self._tokenizer = tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer, self._name = tokenizer, name
         described = json.loads(tokenizer.to_str())
         read = _reader(described, name)
         count = tokenizer.get_vocab_size(with_added_tokens=True)
         written = [read(tokenizer.id_to_token(one) or "") for one in range(count)]
         self.begins = np.array([begins for _, begins in written])
         self._texts = [text for text, _ in written]
-        self.drawn = np.array([bool(text) and text.isprintable() for text in self._texts])
+        self.drawn = np.array([_is_letters(text) for text in self._texts])
         added = [token["id"] for token in described.get("added_tokens", []) if token["special"]]
         unused = [
             one for one in range(count) if _UNUSED.fullmatch(tokenizer.id_to_token(one) or "")
@@ -112,13 +115,19 @@ class Pieces:
         return may
 
     def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The pieces that stand before and behind every text."""
+        """The pieces that stand before and behind every text.
+
+        Raises:
+            ConfigError: the tokenizer writes a text otherwise between them than alone.
+        """
         inner = self._tokenizer.encode("a", add_special_tokens=False).ids
         outer = self._tokenizer.encode("a").ids
-        before = next(
-            place for place in range(len(outer)) if outer[place : place + len(inner)] == inner
+        for place in range(len(outer)):
+            if outer[place : place + len(inner)] == inner:
+                return tuple(outer[:place]), tuple(outer[place + len(inner) :])
+        raise ConfigError(
+            f"model {self._name}: its tokenizer does not put its signs around a text, but into it"
         )
-        return tuple(outer[:before]), tuple(outer[before + len(inner) :])
 
 
 def _reader(described: dict[str, object], name: str) -> Callable[[str], tuple[str, bool]]:
@@ -129,7 +138,7 @@ def _reader(described: dict[str, object], name: str) -> Callable[[str], tuple[st
         if kind == "ByteLevel":
             return _of_bytes
         if kind == "Metaspace":
-            return lambda piece: (piece.removeprefix(sign), piece.startswith(sign))
+            return lambda piece: _after_space(piece.replace(sign, " "))
     raise ConfigError(
         f"model {name}: its tokenizer is none of word pieces, bytes or sentence pieces, which are "
         "those that can be edited here"
@@ -152,7 +161,17 @@ def _of_bytes(piece: str) -> tuple[str, bool]:
         text = bytes(_bytes()[letter] for letter in piece).decode()
     except (KeyError, UnicodeDecodeError):
         return "", False
+    return _after_space(text)
+
+
+def _after_space(text: str) -> tuple[str, bool]:
+    """The text of a piece that has its space before it, and whether there is one."""
     return text.removeprefix(" "), text.startswith(" ")
+
+
+def _is_letters(text: str) -> bool:
+    """Whether a piece writes something that can be seen, and no space around it."""
+    return bool(text) and text.isprintable() and text == text.strip()
 
 
 @cache

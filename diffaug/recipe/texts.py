@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from diffaug.recipe.checks import check_words
 from diffaug.recipe.clips import ClipFields, is_none
+from diffaug.recipe.fields import as_name
 
 __all__ = ["TEXT_FIELDS", "TEXT_KEY", "TextFields"]
 
@@ -17,10 +18,18 @@ TEXT_KEY = r"^[^:\s,]+(:.+)?$"
 TEXT_FIELDS = ("text_key", "keep", "temperature", "top_p", "long_text")
 
 
+def _as_place(value: object) -> object:
+    """A member and, behind a colon, a field of it: the member as samples spell it."""
+    if not isinstance(value, str):
+        return value
+    member, colon, field = value.partition(":")
+    return f"{as_name(member)}{colon}{field}"
+
+
 class TextFields(ClipFields):
     """What is done to texts alone; none where it is not given (see `ClipFields`)."""
 
-    text_key: str | None = Field(
+    text_key: Annotated[str | None, BeforeValidator(_as_place)] = Field(
         None,
         pattern=TEXT_KEY,
         exclude_if=is_none,

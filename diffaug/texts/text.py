@@ -13,13 +13,23 @@ from diffaug.errors import DefectError
 if TYPE_CHECKING:
     from diffaug.models.pieces import Tokens
 
-__all__ = ["MOST_BYTES", "MOST_CHARACTERS", "Text", "field_of", "read_text"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_CHARACTERS",
+    "Text",
+    "check_length",
+    "field_of",
+    "read_text",
+]
 
 MOST_BYTES = 4_000_000
 """The size of a member that is read at all; a JSON member may hold more than the text."""
 
 MOST_CHARACTERS = 100_000
 """How long a text may be."""
+
+MOST_MARKS = 1000
+"""How many combining marks may follow each other: the time to order them grows with the square."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,10 +70,33 @@ def read_text(data: bytes, field: str | None = None) -> str:
         ) from None
     if field is not None:
         text = _of_json(text, field)
-    text = unicodedata.normalize("NFC", text)
+    text = text.lstrip("\ufeff")
+    check_length(text)
+    if not text.isascii():
+        _check_marks(text)
+        text = unicodedata.normalize("NFC", text)
+        check_length(text)
+    return str(text)
+
+
+def check_length(text: str) -> None:
+    """Check that a text is not too long.
+
+    Raises:
+        DefectError: it is.
+    """
     if len(text) > MOST_CHARACTERS:
         raise _too_long(f"the text has {len(text):,} characters, at most {MOST_CHARACTERS:,} count")
-    return str(text)
+
+
+def _check_marks(text: str) -> None:
+    found = 0
+    for letter in text:
+        found = found + 1 if unicodedata.combining(letter) else 0
+        if found > MOST_MARKS:
+            raise DefectError(
+                "unreadable_text", f"a letter of the text has more than {MOST_MARKS:,} marks"
+            )
 
 
 def _too_long(found: str) -> DefectError:

@@ -61,6 +61,36 @@ def test_first_values_are_pinned() -> None:
     assert OTHER.uniform(draw=5) == 0.5421215789714171
 
 
+def test_first_values_of_texts_are_pinned() -> None:
+    """As above; each kind is a stream of its own, which the others do not move."""
+    assert BASE.hiding(3).tolist() == [0.49966381474326604, 0.4696131430856384, 0.7912333874742367]
+    assert BASE.turns(3).tolist() == [0.7580550533332668, 0.9928338228661046, 0.5092397427477385]
+    assert BASE.waiting(3, call=0, place=0).tolist() == [
+        0.6691223129390418,
+        0.2706805886337389,
+        1.6869809156295001,
+    ]
+    assert OTHER.waiting(2, call=5, place=700).tolist() == [0.4482900051315345, 0.42758428649253954]
+
+
+def test_when_a_token_is_hidden_and_comes_back_is_the_same_in_any_longer_text() -> None:
+    """The words of Philox in a row: counter (1, 0, 0, 4) and on for hiding, 5 for turns."""
+    digest = hashlib.sha256(f"{NOISE_VERSION}|0|{'00' * 32}|0".encode()).digest()
+    key = [int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:16], "little")]
+    for kind, found in ((4, BASE.hiding(7)), (5, BASE.turns(7))):
+        words = [word for block in (1, 2) for word in philox_4x64_10([block, 0, 0, kind], key)]
+        assert found.tolist() == [(word >> 11) / 2**53 for word in words[:7]]
+    assert BASE.hiding(3).tolist() == BASE.hiding(7)[:3].tolist()
+
+
+def test_waits_of_places_and_calls_are_independent_and_exponential() -> None:
+    streams = [BASE.waiting(10_000, call, place) for call in range(3) for place in range(3)]
+    for one, other in itertools.combinations(streams, 2):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+    assert np.mean(streams) == pytest.approx(1, abs=0.02)
+    assert (np.stack(streams) > 2).mean() == pytest.approx(np.exp(-2), abs=0.005)
+
+
 def test_normal_values_are_standard_float32() -> None:
     values = BASE.normal((3, 200, 200))
     assert values.dtype == np.float32

@@ -25,9 +25,6 @@ from diffaug.models.quiet import quiet
 
 __all__ = ["BodyAndHead", "load", "pieces_of", "read_parts"]
 
-_FROM_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "esm")
-"""Kinds of models whose positions are counted from the number of their padding token on."""
-
 
 def load(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
     """Load a checkpoint to edit texts.
@@ -49,13 +46,14 @@ def load(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
         drawn=_fitted(pieces.drawn, model.config.vocab_size),
         device=device,
     )
-    most = _longest(model.config, tokenizer)
+    _check_parts(network, model, name)
+    most = _longest(model, tokenizer)
     return MaskedModel(
         network=network,
         pieces=pieces,
         before=before,
         behind=behind,
-        padding=before[0] if padding is None else padding,
+        padding=tokenizer.mask_token_id if padding is None else padding,
         classes=_classes(checkpoint, tokenizer),
         lengths=tuple(one for one in LENGTHS if one <= most) or (most,),
     )
@@ -99,12 +97,36 @@ def _fitted(drawn: Any, count: int) -> Any:
     return found
 
 
-def _longest(config: Any, tokenizer: Any) -> int:
+def _longest(model: Any, tokenizer: Any) -> int:
     """How many tokens the network takes."""
-    most = int(getattr(config, "max_position_embeddings", 512))
-    if config.model_type in _FROM_PADDING:
-        most -= int(config.pad_token_id) + 1
+    most = int(getattr(model.config, "max_position_embeddings", LENGTHS[-1]))
+    for name, module in model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            most -= padding + 1  # a RoBERTa counts positions from its padding token on
     return min(most, int(tokenizer.model_max_length), LENGTHS[-1])
+
+
+@torch.inference_mode()
+def _check_parts(network: MaskedNetwork, model: Any, name: str) -> None:
+    """Check that body and head together are the model.
+
+    Raises:
+        ConfigError: they are not: it is built otherwise than those that are known here.
+    """
+    tokens = torch.arange(8, device=network.device)[None] % model.config.vocab_size
+    attended = torch.ones_like(tokens, dtype=torch.bool)
+    try:
+        whole = model(input_ids=tokens, attention_mask=attended.long()).logits[0].float()
+        parts = network.head(network.body(tokens, attended)[0]).float()
+        same = torch.allclose(whole, parts, rtol=0.05, atol=0.05 * float(whole.abs().max()))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        same = False
+    if not same:
+        raise ConfigError(
+            f"model {name}: {type(model).__name__} has other parts than a body and a head for "
+            "single tokens, which is what can be run here"
+        )
 
 
 def _classes(checkpoint: Checkpoint, tokenizer: Any) -> tuple[int, ...]:
