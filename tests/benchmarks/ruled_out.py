@@ -34,7 +34,9 @@ SETTINGS = (
     ("cifar10-long-tail", 0, *2 * ("class-balanced+jitter+reconstruct 0.8",)),
     ("moving-clothes", 20, "trivial-augment+reconstruct 0.2", "trivial-augment+reconstruct 0.2"),
     ("cifar10-transfer", 50, "trivial-augment+reconstruct 0.9", "trivial-augment+reconstruct 0.9"),
+    ("cifar10-told-20", 20, "jitter+reconstruct 0.9", "jitter+reconstruct 0.9"),
     ("cifar10-told", 50, "jitter+reconstruct 0.9", "jitter+reconstruct 0.3"),
+    ("cifar10-told-250", 250, "reconstruct 0.6", "jitter+reconstruct 0.6"),
 )
 """Folder, labels a class, and the arms chosen for clean and for corrupted images."""
 

@@ -36,6 +36,11 @@ CHANGES_AN_IMAGE: dict[str, Any] = {
     "background": "#808080",
     "medium": "clip",
     "noise_time": "mixed:0.5",
+    "text_key": "json:words",
+    "keep": "not,never",
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "long_text": "refuse",
 }
 CHANGES_NO_IMAGE: dict[str, Any] = {
     "model": "another-name-of-the-same-weights",
@@ -68,6 +73,10 @@ NEEDS: dict[str, dict[str, Any]] = {
     "guidance_every": {"guidance": 2.0},
     "lora_scale": {"lora": "x.safetensors"},
     "noise_time": {"medium": "clip"},
+    **dict.fromkeys(
+        ("text_key", "keep", "temperature", "top_p", "long_text"),
+        {"medium": "text", "sampler": "random"},
+    ),
     "keep_rejects": {"filters": "ssim > 0"},
     "max_copies": {"balance": "classes"},
     "to_class": {"condition": "label", "detail": "none"},
