@@ -186,8 +186,9 @@ def _advise(run: Run, sources: list[str], output: str, *, classes_as_numbered: b
     given = list(map(storage.public_url, sources))
     real = given[0] if len(given) == 1 else given
     card = Binding.of_run(run).checkpoint().card
+    helps = not_known(run.recipe, card, sources, classes_as_numbered=classes_as_numbered)
     advise(
-        not_known(run.recipe, card, sources, classes_as_numbered=classes_as_numbered),
+        *([helps] if run.recipe.medium != "text" else []),  # evaluate takes no texts
         f"next: {command('report', output)}",
         f"in a training: diffaug.AugmentedDataset({storage.public_url(output)!r}, real={real!r})",
     )

@@ -63,7 +63,7 @@ def name_of(sources: Sequence[str]) -> str:
 def not_known(
     recipe: Recipe, card: Card | None, sources: Sequence[str], *, classes_as_numbered: bool
 ) -> str:
-    """Whether pictures or texts of a model help a classifier, as far as anybody has measured it.
+    """Whether pictures of a model help a classifier, as far as anybody has measured it.
 
     Args:
         recipe: as the user gave it; the command that measures it has its model and condition.
@@ -76,12 +76,11 @@ def not_known(
     words += flags(condition) if recipe.condition == "label" else []
     words += ["--classes-as-numbered"] if classes_as_numbered else []
     measure = command("evaluate", *words)
-    such = "texts" if recipe.noun == "text" else "pictures"
     if card is not None and card.evaluated:
         return (
-            f"whether such {such} help a classifier: {card.evaluated} for {name} so far; to "
+            f"whether such pictures help a classifier: {card.evaluated} for {name} so far; to "
             f"measure it on yours: {measure}"
         )
     return (
-        f"whether such {such} help a classifier is not known for {name}; to measure it: {measure}"
+        f"whether such pictures help a classifier is not known for {name}; to measure it: {measure}"
     )

@@ -106,6 +106,8 @@ def plan_evaluation(
             settings = settings.model_copy(update={"arms": begun.settings.arms})
     urls = source_shards(sources, output)
     recipe = with_medium(recipe, urls[0])
+    if recipe.medium == "text":
+        raise ConfigError("medium=text: evaluate takes images and clips, and no texts")
     if recipe.medium == "clip" and settings.classifier not in SMALL:
         raise ConfigError(f"classifier: of clips it must be {' or '.join(SMALL)}")
     checkpoint = checkpoint_of(recipe)
