@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from diffaug import ConfigError, Recipe
+from diffaug.recipe.texts import TEXT_FIELDS
 from diffaug.shards.reading import Reading
 from diffaug.train.recipe import TrainRecipe
 
@@ -73,10 +74,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "guidance_every": {"guidance": 2.0},
     "lora_scale": {"lora": "x.safetensors"},
     "noise_time": {"medium": "clip"},
-    **dict.fromkeys(
-        ("text_key", "keep", "temperature", "top_p", "long_text"),
-        {"medium": "text", "sampler": "random"},
-    ),
+    **{name: {"medium": "text", "sampler": "random"} for name in TEXT_FIELDS},
     "keep_rejects": {"filters": "ssim > 0"},
     "max_copies": {"balance": "classes"},
     "to_class": {"condition": "label", "detail": "none"},
