@@ -126,12 +126,15 @@ def test_most_lanes_are_full_in_a_long_mixed_stream() -> None:
 
 
 def test_an_abandoned_run_leaves_nothing_behind() -> None:
+    stepped: Stepped = []
     with threads(1):
-        steps = by_length(2)
+        steps = by_length(2, stepped)
         for _, _ in zip(range(3), steps.run(enumerate(stream(20, seed=2))), strict=False):
             pass
+        stepped.clear()
         found = [result for _, result in steps.run(enumerate(EDITS))]
     assert [None if one is None else one.tolist() for one in found] == WANTED
+    assert sum(count for _, count in stepped) == sum(edit.calls for edit in EDITS)
 
 
 def test_parts_of_an_edit_are_joined_in_order() -> None:

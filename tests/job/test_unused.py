@@ -106,7 +106,7 @@ def test_flags_of_sample(tmp_path: Path, cli: Cli) -> None:
     cli(*asked, folder, "--columns", "4").assert_mistake("--columns is for a grid")
     cli(*asked, tmp_path / "x.tar", "--columns", "4").assert_mistake("--columns is for a grid")
     said = cli(*asked, grid, "--label", "0,3,9")
-    said.assert_mistake("--label names 3 classes for 2 images")
+    said.assert_mistake("--label names 3 classes for 2 samples")
     assert [*tmp_path.iterdir()] == []
     assert cli(*asked, grid, "--columns", "1", "--label", "all", "--sampler", "one-step").code == 0
 
