@@ -17,6 +17,7 @@ from diffaug.version import __version__
 __all__ = [
     "CHANGES_CLIPS",
     "CHANGES_PIXELS",
+    "CHANGES_TEXTS",
     "DEFAULT_BATCH_SIZE",
     "Execution",
     "device_class",
@@ -28,6 +29,9 @@ CHANGES_PIXELS = ("diffaug", "torch", "diffusers", "pillow", "libjpeg", "numpy",
 
 CHANGES_CLIPS = ("av", "libavcodec")
 """What else can change a clip."""
+
+CHANGES_TEXTS = ("transformers", "tokenizers")
+"""What else can change a text."""
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -147,21 +151,23 @@ def _libjpeg() -> str:
 
 
 @cache
-def versions(clips: bool = False) -> dict[str, str]:
+def versions(medium: str | None = None) -> dict[str, str]:
     """The versions that can change a pixel or a byte, by package or library.
 
     Args:
-        clips: whether it is of clips, which FFmpeg reads and writes through PyAV.
+        medium: of clips, FFmpeg reads and writes them through PyAV; of texts, tokenizers takes them
+            apart.
     """
     packages = ["torch", "diffusers", "pillow", "numpy", "scipy", "pyarrow"]
     if find_spec("transformers") is not None:
         packages.append("transformers")
+        packages += ["tokenizers"] if medium == "text" else []
     return {
         "diffaug": __version__,
         **{package: installed(package) for package in packages},
         "libjpeg": _libjpeg(),
         "python": platform.python_version(),
-        **(_ffmpeg() if clips else {}),
+        **(_ffmpeg() if medium == "clip" else {}),
     }
 
 

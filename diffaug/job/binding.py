@@ -17,6 +17,7 @@ from diffaug.errors import ConfigError
 from diffaug.execution import (
     CHANGES_CLIPS,
     CHANGES_PIXELS,
+    CHANGES_TEXTS,
     Execution,
     device_class,
     versions,
@@ -146,14 +147,14 @@ class PartRecord:
 
     def elsewhere(self, row: Row, execution: Execution) -> str:
         """How device class and versions here differ from the row's, in words; empty if equal."""
-        clips, texts = self.recipe.medium == "clip", self.recipe.medium == "text"
-        here: dict[str, str] = versions(clips)
+        here: dict[str, str] = versions(self.recipe.medium)
         device = device_class(execution.device)
         differ = []
         if row["device"] != device:
             differ.append(f"{row['device']} ({device} here)")
-        worded = ("transformers",) if texts or row["prompt"] is not None else ()
-        for name in (*CHANGES_PIXELS, *(CHANGES_CLIPS if clips else ()), *worded):
+        of_medium = {"clip": CHANGES_CLIPS, "text": CHANGES_TEXTS}.get(str(self.recipe.medium), ())
+        prompted = () if row["prompt"] is None else ("transformers",)
+        for name in (*CHANGES_PIXELS, *of_medium, *prompted):
             of_part = self._versions.get(name)
             if of_part is None and f"{name}_version" not in row:
                 continue  # 0.1.0 did not record it

@@ -233,7 +233,7 @@ class ShardSink:
 def environment(run: Run) -> dict[str, Any]:
     """What a part's metadata says of where its images were made: in this process."""
     return {
-        "versions": versions(run.recipe.medium == "clip"),
+        "versions": versions(run.recipe.medium),
         "noise": run.noise,
         "execution": run.execution.model_dump(),
         "device_class": device_class(run.execution.device),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diffaug import storage
 from diffaug.extensions import CLIPS
-from diffaug.media import require_medium
+from diffaug.media import as_model_takes, require_medium
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
 from diffaug.shards import read_samples
@@ -25,8 +25,10 @@ def with_medium(recipe: Recipe, url: str) -> Recipe:
             reads clips is not installed.
     """
     checkpoint = checkpoint_of(recipe)
-    of_model = "text" if checkpoint.is_language_model else "clip" if checkpoint.frames else None
-    medium = recipe.medium or of_model or _found(recipe, url)
+    of_clips = checkpoint.frames is not None
+    medium = as_model_takes(recipe, checkpoint).medium or (
+        "clip" if of_clips else _found(recipe, url)
+    )
     decided = recipe.model_copy(update={"medium": medium})
     require_medium(decided)
     if medium in ("clip", "text"):

@@ -183,7 +183,7 @@ def run_of(
         noise=NOISE_VERSION,
         execution=execution,
         device_class=device_class(execution.device),
-        versions=versions(recipe.medium == "clip"),
+        versions=versions(recipe.medium),
         columns=column_types(recipe),
         judges=dict(judges),
         sources=sources,
@@ -290,7 +290,7 @@ def refuse_mixing(begun: Run, output: str) -> None:
     Raises:
         ConfigError: its device class or a major version is another.
     """
-    here = versions(begun.recipe.medium == "clip")
+    here = versions(begun.recipe.medium)
     _refuse_unlike(begun, device_class(begun.execution.device), here, output)
 
 

@@ -108,8 +108,10 @@ class Reading:
             the field, what is missing, and what that means.
         """
         if self._image_key(names) is None:
+            is_text = self.text_key is None
+            field, what = ("text_key", "a text") if is_text else ("image_key", "an image")
             looked_for = listed(self.image_keys)
-            yield "image_key", f"an image member (looked for {looked_for})", "none can be used"
+            yield field, f"{what} member (looked for {looked_for})", "none can be used"
         if self.mask_key is not None and self.mask_key not in names:
             meaning = "no part of its images is kept by a mask"
             yield "mask_key", f"the member {self.mask_key}", meaning
@@ -129,9 +131,9 @@ class Reading:
         if (key := self._image_key(names)) is not None:
             return key
         found = f": it has {listed(names)}{_cure(names)}" if names else ""
+        code, what = ("no_text", "text") if self.text_key is None else ("no_image", "image")
         raise DefectError(
-            "no_image",
-            f"the sample has no image member (looked for {listed(self.image_keys)}){found}",
+            code, f"the sample has no {what} member (looked for {listed(self.image_keys)}){found}"
         )
 
     def image_member(self, sample: Sample) -> Member | None:

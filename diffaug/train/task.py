@@ -20,7 +20,7 @@ from diffaug.train.pictures import Pictures, settle
 from diffaug.train.recipe import LoopRecipe, TrainRecipe
 from diffaug.train.student import StudentTask, settled
 from diffaug.train.text_recipe import TextRecipe
-from diffaug.train.texts import TextTask
+from diffaug.train.text_task import TextTask
 from diffaug.train.trainer import Trainer
 
 __all__ = ["Prepared", "Task", "prepare"]

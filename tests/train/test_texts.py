@@ -20,7 +20,7 @@ from diffaug.shards import ShardWriter
 from diffaug.train.data import Position, batches
 from diffaug.train.loop import train
 from diffaug.train.text_recipe import TextRecipe
-from diffaug.train.texts import TextTask
+from diffaug.train.text_task import TextTask
 from diffaug.train.tokenizer import make_tokenizer
 from tests.conftest import diffaug_command
 from tests.support.language_models import SENTENCES, bert

@@ -9,6 +9,7 @@ with a body that hands on the features it is given.
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -151,13 +152,18 @@ class BodyAndHead(nn.Module):
         found: Tensor = self.model.base_model(input_ids=tokens, attention_mask=attended.long())[0]
         return found
 
-    def head(self, features: Tensor) -> Tensor:
-        """From features (K, F) to logits (K, V)."""
-        head = copy.copy(self.model)  # which shares the weights
+    @cached_property
+    def _head(self) -> Any:
+        """The model with a body that hands on what it is given; it shares the weights."""
+        head = copy.copy(self.model)
         head._modules = dict(self.model._modules)
         setattr(head, head.base_model_prefix, _Handing())
+        return head
+
+    def head(self, features: Tensor) -> Tensor:
+        """From features (K, F) to logits (K, V)."""
         given = features.new_zeros((1, len(features)), dtype=torch.long)
-        found: Tensor = head(input_ids=given, inputs_embeds=features[None]).logits[0]
+        found: Tensor = self._head(input_ids=given, inputs_embeds=features[None]).logits[0]
         return found
 
 
