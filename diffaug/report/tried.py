@@ -33,12 +33,13 @@ def try_page(output: str, title: str, *, command: str, cost: str, not_known: str
     strips = [cards.strip(group) for group in groups]
     recipe, model = run.recipe, run.model.name
     steps = "" if recipe.sampler == "one-step" else f" in {recipe.steps} steps"
+    things = "texts" if recipe.medium == "text" else "pictures"
     given = "its class" if recipe.condition == "label" else "no class"
     return render(
         "try.html",
         output=title,
         made=f"Each source, and what {model} makes of it at each strength, by {recipe.sampler}"
-        f"{steps}, given {given}. Choose the highest strength whose pictures are still good.",
+        f"{steps}, given {given}. Choose the highest strength whose {things} are still good.",
         strips=strips,
         across=1 + max(len(strip.cards) for strip in strips),
         command=command,

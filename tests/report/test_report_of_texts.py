@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from diffaug.report import contact_sheet, write_report
 from diffaug.report.texts import marked, written
+from diffaug.report.tried import try_page
 from diffaug.texts.measures import words_of
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.hostile import write_files
@@ -127,6 +128,15 @@ def test_the_page_says_what_the_manifest_says(output: Path) -> None:
     tags = _Tags()
     tags.feed(page)
     assert (tags.count["script"], tags.count["img"]) == (2, 0)
+    assert tags.count["ins"] > 0
+
+
+def test_the_page_of_a_trial_marks_them_too(output: Path) -> None:
+    page = try_page(str(output), "texts", command="again", cost="an hour", not_known="much")
+    assert "Choose the highest strength whose texts are still good." in page
+    tags = _Tags()
+    tags.feed(page)
+    assert (tags.count["script"], tags.count["img"]) == (0, 0)
     assert tags.count["ins"] > 0
 
 
