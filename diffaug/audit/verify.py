@@ -11,13 +11,12 @@ import pyarrow as pa
 
 from diffaug import storage
 from diffaug.errors import ConfigError, UncommittedError
-from diffaug.extensions import MADE, MADE_CLIPS, MADE_TEXTS
 from diffaug.manifest.part import Row, check_part
 from diffaug.output.compact import stale
 from diffaug.output.layout import Output, part_path, stem_of_tar
 from diffaug.output.run import Run, SourceShard
 from diffaug.output.survey import ShardReport, changed_since, read_report
-from diffaug.shards import read_samples
+from diffaug.shards import read_samples, split_name
 
 __all__ = ["Difference", "ShardCheck", "rest", "strays", "verify_shards"]
 
@@ -213,7 +212,7 @@ def _verify_tar(output: str, tar: str, sha256: str, rows: list[Row]) -> Iterator
         return
     if digest != sha256:
         yield Difference(tar, f"its sha256 is {digest[:8]}…, not {sha256[:8]}…")
-    found = _image_digests(url)
+    found = _digests(url, {row["output_member"] for row in rows})
     for row in rows:
         member = row["output_member"]
         if row["output_shard"] != tar:
@@ -226,17 +225,13 @@ def _verify_tar(output: str, tar: str, sha256: str, rows: list[Row]) -> Iterator
             yield Difference(f"{tar} {member}", "its bytes or offset differ from its row")
 
 
-def _image_digests(url: str) -> dict[str, tuple[int, str]]:
-    """The (offset, sha256) of every member that a row could name."""
+def _digests(url: str, members: Collection[str]) -> dict[str, tuple[int, str]]:
+    """The (offset, sha256) of every member whose name ends as that of one of these."""
+    endings = {split[1] for split in map(split_name, members) if split is not None}
     found = {}
     with storage.open_read(url) as stream:
-        for sample in read_samples(stream, _is_result):
+        for sample in read_samples(stream, endings.__contains__):
             for member in sample.members.values():
                 digest = hashlib.sha256(member.data).hexdigest()
                 found[member.name] = (member.offset, digest)
     return found
-
-
-def _is_result(extension: str) -> bool:
-    """Whether a member is a result by its extension: png, or aug0.png in the paired layout."""
-    return extension.rpartition(".")[2] in (*MADE, *MADE_CLIPS, *MADE_TEXTS)
