@@ -8,7 +8,6 @@ __all__ = [
     "FIRST",
     "MADE",
     "MADE_CLIPS",
-    "MADE_TEXTS",
     "MEDIA_TYPES",
     "READ",
     "TEXTS",
@@ -44,9 +43,6 @@ MADE = ("png", "jpg", "webp")
 
 MADE_CLIPS = ("mp4", "apng", "webm")
 """Those of results that are clips."""
-
-MADE_TEXTS = ("txt",)
-"""Those of results that are texts."""
 
 MEDIA_TYPES = {
     "png": "image/png",
