@@ -55,6 +55,8 @@ USES = {
     "diffaug/serve": "serve",
     "diffaug/serve/replicas.py": "ray",
     "diffaug/train": "train",
+    "diffaug/train/text_task.py": "text",
+    "diffaug/train/tokenizer.py": "text",
     "flows": "flows ray",
 }
 """The extras that files may import from, besides the core."""

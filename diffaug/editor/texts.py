@@ -88,8 +88,8 @@ class TextEditor(Editor):
     def _ready(self, source: Source) -> _Ready:
         text = self.medium.counted(source.image)  # a loader has not counted them
         assert text.tokens is not None
-        tokens, told = text.tokens, self.recipe.condition == "label"
-        most = self.model.lengths[-1] - len(self.model.before) - told - len(self.model.behind)
+        tokens = text.tokens
+        most = self.model.room(0 if self.recipe.condition == "label" else None)
         if self.recipe.long_text == "refuse" and len(tokens) > most:
             raise DefectError(
                 "too_long",

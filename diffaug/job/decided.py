@@ -25,10 +25,9 @@ def with_medium(recipe: Recipe, url: str) -> Recipe:
             reads clips is not installed.
     """
     checkpoint = checkpoint_of(recipe)
-    of_clips = checkpoint.frames is not None
-    medium = as_model_takes(recipe, checkpoint).medium or (
-        "clip" if of_clips else _found(recipe, url)
-    )
+    medium: str | None = as_model_takes(recipe, checkpoint).medium
+    if medium is None:
+        medium = "clip" if checkpoint.frames is not None else _found(recipe, url)
     decided = recipe.model_copy(update={"medium": medium})
     require_medium(decided)
     if medium in ("clip", "text"):

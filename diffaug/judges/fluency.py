@@ -75,7 +75,7 @@ class FluencyJudge:
             hidden = list(self._hidden(len(found), one))
             found.append([0.0] * len(hidden))
             for row in hidden:
-                length = next(at for at in self._model.lengths if at > len(row.tokens))
+                length = self._model.padded(len(row.tokens))
                 waiting[length].append(row)
                 if len(waiting[length]) == self.rows:
                     self._predict(waiting.pop(length), length, found)
@@ -92,14 +92,12 @@ class FluencyJudge:
         from."""
         model = self._model
         ids = self._tokens(candidate.output)
-        before, behind = model.before, model.behind
-        if self._conditioned and candidate.label is not None:
-            before = (*before, model.classes[candidate.label])
+        label = candidate.label if self._conditioned else None
+        before, behind = model.around(label)
         places = changed(self._tokens(candidate.source), ids)
         if not places:
             return
-        most = model.lengths[-1] - len(before) - len(behind) - 1  # at least one token is padding
-        windows = iter(windows_of(len(ids), most))
+        windows = iter(windows_of(len(ids), model.room(label)))
         begin, end, _, last = next(windows)
         for which, place in enumerate(places):
             while place >= last:

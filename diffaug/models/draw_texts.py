@@ -56,14 +56,13 @@ def _hidden(
     steps: int,
     mixing: Mixing,
 ) -> Passage:
-    before = model.before if label is None else (*model.before, model.classes[label])
-    most = model.lengths[-1] - len(before) - len(model.behind)
-    count = max(1, min(count, most))
+    before, behind = model.around(label)
+    count = max(1, min(count, model.room(label)))
     at = slice(len(before), len(before) + count)
-    whole = at.stop + len(model.behind)
-    length = next(one for one in model.lengths if one >= whole)
+    whole = at.stop + len(behind)
+    length = model.padded(whole)
     tokens = np.full(length, model.padding, dtype=np.int64)
-    tokens[:whole] = [*before, *[model.network.mask] * count, *model.behind]
+    tokens[:whole] = [*before, *[model.network.mask] * count, *behind]
     when = np.full(length, -1, dtype=np.int64)
     when[at] = turns(random, np.ones(count, dtype=np.bool_), steps, mixing.confident)
     window = MaskedEdit(

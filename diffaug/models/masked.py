@@ -40,6 +40,24 @@ class MaskedModel:
     classes: tuple[int, ...]
     lengths: tuple[int, ...]
 
+    def around(self, label: int | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The tokens before and behind a text, of which the model is told this class, or none."""
+        told = () if label is None else (self.classes[label],)
+        return (*self.before, *told), self.behind
+
+    def room(self, label: int | None) -> int:
+        """How many tokens of a text it takes at once."""
+        before, behind = self.around(label)
+        return self.lengths[-1] - len(before) - len(behind) - 1
+
+    def padded(self, count: int) -> int:
+        """The length at which so many tokens are called.
+
+        At least one token is padding: without any in a whole call, transformers leaves out the
+        mask, so that the neighbours of a text would decide which kernel runs.
+        """
+        return next(one for one in self.lengths if one > count)
+
     def steps(self, batch_size: int) -> Steps[Any, Passage]:
         """New lanes from texts to texts, whose results come in order."""
 

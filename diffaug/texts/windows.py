@@ -56,19 +56,18 @@ def passage(
         label: the class that the model is told; None: none.
     """
     hidden = hide(random, strength, may_change)
-    before = model.before if label is None else (*model.before, model.classes[label])
-    around = len(before) + len(model.behind)
+    before, behind = model.around(label)
     windows, taken = [], []
-    for begin, end, first, last in windows_of(len(ids), model.lengths[-1] - around):
+    for begin, end, first, last in windows_of(len(ids), model.room(label)):
         if not hidden[first:last].any():
             continue
         own = np.zeros(len(ids), dtype=np.bool_)
         own[begin:end] = hidden[begin:end]
         when = turns(random, own, calls, mixing.confident)[begin:end]
-        length = next(one for one in model.lengths if one >= end - begin + around)
         at = slice(len(before), len(before) + end - begin)
+        length = model.padded(at.stop + len(behind))
         tokens = np.full(length, model.padding, dtype=np.int64)
-        tokens[: at.stop + len(model.behind)] = [*before, *ids[begin:end], *model.behind]
+        tokens[: at.stop + len(behind)] = [*before, *ids[begin:end], *behind]
         wanted = np.full(length, -1, dtype=np.int64)
         wanted[at] = when
         places = np.zeros(length, dtype=np.int64)
@@ -76,7 +75,7 @@ def passage(
         windows.append(
             MaskedEdit(
                 tokens=tokens,
-                attended=np.arange(length) < at.stop + len(model.behind),
+                attended=np.arange(length) < at.stop + len(behind),
                 turns=wanted,
                 places=places,
                 calls=int(wanted.max()) + 1,

@@ -213,7 +213,7 @@ def test_a_long_text_is_its_windows_joined(make: Any, tmp_path: Path) -> None:
         None,
     )
     results = tokens.ids.copy()
-    cuts = windows_of(len(tokens), loaded.lengths[-1] - 2)
+    cuts = windows_of(len(tokens), loaded.lengths[-1] - 3)
     assert len(cuts) == len(whole.windows) > 3
     for window, (begin, _, first, last) in zip(whole.windows, cuts, strict=True):
         alone = type(whole)(
@@ -230,13 +230,13 @@ def test_a_long_text_is_its_windows_joined(make: Any, tmp_path: Path) -> None:
 
 
 def test_long_texts_can_be_refused(model: Path, tmp_path: Path) -> None:
-    texts = {"fits": "the " * 62, "long": "the " * 63}
+    texts = {"fits": "the " * 61, "long": "the " * 62}
     tar = write_texts(tmp_path / "long.tar", texts)
     rows = text_job([tar], tmp_path / "out", model, long_text="refuse").set_index("source_key")
     assert rows["status"].to_dict() == {"fits": "ok", "long": "failed"}
     assert rows.loc["long", "reason_code"] == "too_long"
-    assert "the text has 63 tokens, and the model takes 62" in str(rows.loc["long", "reason"])
-    assert rows["tokens"].to_dict() == {"fits": 62, "long": 63}
+    assert "the text has 62 tokens, and the model takes 61" in str(rows.loc["long", "reason"])
+    assert rows["tokens"].to_dict() == {"fits": 61, "long": 62}
 
 
 KEPT = "The red book is ON the hill, REDDER than the red house was in 1989."

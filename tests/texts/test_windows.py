@@ -62,7 +62,7 @@ def test_a_long_text_is_its_windows_side_by_side(model: MaskedModel) -> None:
     hidden = may_change & (drawn < 0.5)
     assert (result[~hidden] == tokens.ids[~hidden]).all()
     assert (result[hidden] != tokens.ids[hidden]).mean() > 0.5
-    most = model.lengths[-1] - 2
+    most = model.lengths[-1] - 3  # a sign on each side, and padding
     for window, (begin, end, first, last) in zip(
         edit.windows, windows_of(len(tokens), most), strict=True
     ):
@@ -93,12 +93,12 @@ def test_windows_in_which_nothing_is_hidden_are_left_out(model: MaskedModel) -> 
     assert np.flatnonzero(result != tokens.ids).tolist() in ([], [len(tokens) - 2])
 
 
-@pytest.mark.parametrize("count", [1, 14, 15, 22, 23, 62])
+@pytest.mark.parametrize("count", [1, 13, 14, 21, 22, 61])
 def test_a_text_is_padded_to_the_next_length(model: MaskedModel, count: int) -> None:
     ids = np.full(count, 40)
     edit = passage(ids, ids > 0, model, random_of(0), Mixing(), 0.5, 5, None)
     (window,) = edit.windows
-    wanted = min(one for one in (16, 24, 32, 48, 64) if one >= count + 2)
+    wanted = min(one for one in (16, 24, 32, 48, 64) if one > count + 2)
     assert window.length == wanted
     assert window.attended.sum() == count + 2
     assert (window.tokens[count + 2 :] == 1).all()
