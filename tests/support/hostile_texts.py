@@ -1,15 +1,26 @@
-"""Texts that go wrong, or look as if they would, one each: what becomes of them in a real job."""
+"""Texts that go wrong, or look as if they would, one each: what becomes of them in a real job.
+
+    python -m tests.support.hostile_texts
+
+writes the table of docs/texts.md.
+"""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pandas as pd
 
+from tests.conftest import ROOT
+from tests.support.language_models import bert
 from tests.support.texts import text_job, write_texts
 
-__all__ = ["IN_JSON", "TEXTS", "rows", "table"]
+__all__ = ["BEGIN", "END", "IN_JSON", "PAGE", "TEXTS", "rows", "table"]
+
+PAGE = ROOT / "docs/texts.md"
+BEGIN, END = "<!-- hostile -->\n", "<!-- /hostile -->\n"
 
 TEXTS: dict[str, tuple[str, bytes, str]] = {
     "plain": ("A sentence", b"The red house is on the hill.", ""),
@@ -61,7 +72,7 @@ TEXTS: dict[str, tuple[str, bytes, str]] = {
 IN_JSON: dict[str, tuple[str, bytes, str]] = {
     "plain": ("A field with a text", b'{"text": "the red house"}', ""),
     "escaped": ("Written in escapes", json.dumps({"text": "the \U0001f600 \0 red"}).encode(), ""),
-    "cut": ("JSON cut short", b'{"text": "the red', "unreadable_text"),
+    "cut": ("Cut short", b'{"text": "the red', "unreadable_text"),
     "deep": ("Lists within lists, 100,000 deep", b"[" * 100_000, "unreadable_text"),
     "number": ("A number with 5,000 digits", b'{"text": ' + b"9" * 5000 + b"}", "unreadable_text"),
     "none": ("Without the field", b'{"title": "the red house"}', "no_text"),
@@ -94,8 +105,19 @@ def table(found: pd.DataFrame) -> str:
         for key, (what, _, _) in cases.items():
             row = found[found["source_member"] == f"{key}.{extension}"].iloc[0]
             made = row["status"] == "ok"
-            became = f"{row['tokens']} tokens" if made else row["status"]
+            became = "made" if made else row["status"]
             code, reason = ("", "") if made else (f"`{row['reason_code']}`", row["reason"])
             what = f"JSON: {what[:1].lower()}{what[1:]}" if cases is IN_JSON else what
             lines.append(f"| {what} | {became} | {code} | {reason} |")
     return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        found = table(rows(Path(name), bert(Path(name) / "model")))
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}{found}{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
