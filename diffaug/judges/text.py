@@ -15,7 +15,9 @@ from torch import Tensor
 from diffaug.diffusion.batched import Batched
 from diffaug.errors import ConfigError
 from diffaug.execution import Execution
+from diffaug.models.families.masked_lm import longest
 from diffaug.models.masked import LENGTHS
+from diffaug.models.pieces import signs_around
 from diffaug.models.quiet import quiet
 from diffaug.texts.text import Text
 
@@ -49,7 +51,7 @@ class TextNetwork:
         tokenizer: Tokenizer,
         network: Bodies,
         *,
-        around: tuple[list[int], list[int]],
+        around: tuple[tuple[int, ...], tuple[int, ...]],
         lengths: Sequence[int],
         padding: int,
         batch_size: int,
@@ -135,7 +137,7 @@ def text_network(
         raise ConfigError(
             f"{where}: its tokenizer has {len(tokenizer):,} tokens, and the network {rows:,}"
         )
-    takes = min(_longest(model, tokenizer), most or LENGTHS[-1])
+    takes = min(longest(model, tokenizer), most or LENGTHS[-1])
     padding = tokenizer.pad_token_id
     own = tokenizer.backend_tokenizer
     own.no_truncation()
@@ -143,7 +145,7 @@ def text_network(
     return TextNetwork(
         own,
         network,
-        around=_around(own, where),
+        around=signs_around(own, where),
         lengths=tuple(one for one in LENGTHS if one <= takes) or (takes,),
         padding=getattr(model.config, "pad_token_id", None) or 0 if padding is None else padding,
         batch_size=execution.batch_size,
@@ -168,23 +170,3 @@ def _tokenizer(judge: str, reference: str, folder: Path) -> Any:
     except Exception as error:  # transformers raises nearly anything on what it cannot read
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(f"{where}: its tokenizer cannot be loaded: {reason}") from error
-
-
-def _longest(model: Any, tokenizer: Any) -> int:
-    """How many tokens the network takes."""
-    most = int(getattr(model.config, "max_position_embeddings", LENGTHS[-1]))
-    for name, module in model.named_modules():
-        padding = getattr(module, "padding_idx", None)
-        if name.endswith("position_embeddings") and padding is not None:
-            most -= padding + 1  # a RoBERTa counts positions from its padding token on
-    return min(most, int(tokenizer.model_max_length), LENGTHS[-1])
-
-
-def _around(tokenizer: Tokenizer, where: str) -> tuple[list[int], list[int]]:
-    """The tokens before and behind every text."""
-    inner = tokenizer.encode("a", add_special_tokens=False).ids
-    outer = tokenizer.encode("a").ids
-    for place in range(len(outer)):
-        if outer[place : place + len(inner)] == inner:
-            return outer[:place], outer[place + len(inner) :]
-    raise ConfigError(f"{where}: its tokenizer does not put its signs around a text, but into it")

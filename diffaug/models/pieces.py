@@ -23,7 +23,7 @@ from diffaug.errors import ConfigError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Pieces", "Tokens"]
+__all__ = ["Pieces", "Tokens", "signs_around"]
 
 _UNUSED = re.compile(r"\[unused\d+\]|madeupword\d+|<0x[0-9A-Fa-f]{2}>")
 """Pieces that hold a place in a vocabulary, and bytes."""
@@ -115,19 +115,23 @@ class Pieces:
         return may
 
     def around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The pieces that stand before and behind every text.
+        """The pieces that stand before and behind every text; raises what `signs_around` does."""
+        return signs_around(self._tokenizer, f"model {self._name}")
 
-        Raises:
-            ConfigError: the tokenizer writes a text otherwise between them than alone.
-        """
-        inner = self._tokenizer.encode("a", add_special_tokens=False).ids
-        outer = self._tokenizer.encode("a").ids
-        for place in range(len(outer)):
-            if outer[place : place + len(inner)] == inner:
-                return tuple(outer[:place]), tuple(outer[place + len(inner) :])
-        raise ConfigError(
-            f"model {self._name}: its tokenizer does not put its signs around a text, but into it"
-        )
+
+def signs_around(tokenizer: Tokenizer, where: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What a tokenizer puts before and behind every text.
+
+    Raises:
+        ConfigError: it writes a text otherwise between its signs than alone; the message begins
+            with `where`.
+    """
+    inner = tokenizer.encode("a", add_special_tokens=False).ids
+    outer = tokenizer.encode("a").ids
+    for place in range(len(outer)):
+        if outer[place : place + len(inner)] == inner:
+            return tuple(outer[:place]), tuple(outer[place + len(inner) :])
+    raise ConfigError(f"{where}: its tokenizer does not put its signs around a text, but into it")
 
 
 def _reader(described: dict[str, object], name: str) -> Callable[[str], tuple[str, bool]]:

@@ -24,7 +24,7 @@ from diffaug.models.masked import LENGTHS, MaskedModel
 from diffaug.models.pieces import Pieces
 from diffaug.models.quiet import quiet
 
-__all__ = ["BodyAndHead", "load", "pieces_of", "read_parts"]
+__all__ = ["BodyAndHead", "load", "longest", "pieces_of", "read_parts"]
 
 
 def load(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
@@ -48,7 +48,7 @@ def load(checkpoint: Checkpoint, execution: Execution) -> MaskedModel:
         device=device,
     )
     _check_parts(network, model, name)
-    most = _longest(model, tokenizer)
+    most = longest(model, tokenizer)
     return MaskedModel(
         network=network,
         pieces=pieces,
@@ -98,8 +98,8 @@ def _fitted(drawn: Any, count: int) -> Any:
     return found
 
 
-def _longest(model: Any, tokenizer: Any) -> int:
-    """How many tokens the network takes."""
+def longest(model: Any, tokenizer: Any) -> int:
+    """How many tokens a network of transformers takes, up to the last of LENGTHS."""
     most = int(getattr(model.config, "max_position_embeddings", LENGTHS[-1]))
     for name, module in model.named_modules():
         padding = getattr(module, "padding_idx", None)
