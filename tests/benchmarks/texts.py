@@ -33,7 +33,7 @@ from diffaug import storage
 from diffaug.shards import Sample
 from tests.benchmarks.half_labelled import read, write
 
-COPIES, STRENGTH, STEPS, TOGETHER = 4, 0.3, 20, 32
+COPIES, STRENGTH, TOGETHER = 4, 0.3, 32
 
 OTHER = """
 import json, sys, time
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--of", type=float, default=0.02, help="the share that nlpaug has")
+    parser.add_argument("--steps", type=int, default=20, help="of a whole way, as augment has it")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=768)
     given = parser.parse_args()
@@ -118,14 +119,14 @@ def main() -> None:
         model = new_model(folder / "model", samples, given.layers, given.width)
         other = Other(given.nlpaug, model)
         rates = {"one": Rate(), "many": Rate(), "diffaug": Rate()}
-        job(samples[:TOGETHER], model, folder)  # what is done once
+        job(samples[:TOGETHER], model, folder, given.steps)  # what is done once
         for turn in range(given.turns):
             part = samples[turn :: given.turns]
             few = [text_of(one) for one in part[: max(TOGETHER, int(given.of * len(part)))]]
             for arm, together in (("one", 1), ("many", TOGETHER)):
                 found = other.augment(few, together)
                 rates[arm].add(found["made"], *found["took"])
-            rates["diffaug"].add(COPIES * len(part), *job(part, model, folder))
+            rates["diffaug"].add(COPIES * len(part), *job(part, model, folder, given.steps))
             print(f"turn {turn + 1}: {found['example']!r}", flush=True)
     print("| | texts a second | of processor | of the first |\n| :--- | ---: | ---: | ---: |")
     first = rates["one"]
@@ -139,14 +140,14 @@ def text_of(sample: Sample) -> str:
     return sample.members["txt"].data.decode()
 
 
-def job(samples: list[Sample], model: Path, folder: Path) -> tuple[float, float]:
+def job(samples: list[Sample], model: Path, folder: Path, steps: int) -> tuple[float, float]:
     """Augment texts; the seconds that it took."""
     source, output = folder / "source.tar", folder / "output"
     write(source, samples)
     shutil.rmtree(output, ignore_errors=True)
     began, used = time.perf_counter(), time.process_time()
     recipe = diffaug.Recipe(
-        model=str(model), medium="text", strength=STRENGTH, steps=STEPS, copies=COPIES
+        model=str(model), medium="text", strength=STRENGTH, steps=steps, copies=COPIES
     )
     run = diffaug.freeze(diffaug.plan_run(str(source), str(output), recipe), str(output))
     list(diffaug.augment_shards(run.sources, str(output), run=run))

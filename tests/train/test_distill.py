@@ -123,7 +123,9 @@ def test_what_consistency_teaches_is_the_estimate_at_the_next_time() -> None:
         assert torch.allclose(target[[place]], estimate if s == 0 else wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("objective", ["consistency", "progressive"])
+@pytest.mark.parametrize(
+    "objective", ["consistency", pytest.param("progressive", marks=pytest.mark.proof)]
+)
 def test_a_student_comes_nearer_to_its_teacher(objective: str, tmp_path: Path) -> None:
     """Than the teacher itself is with as few calls, which is what the student begins as."""
     fields: dict[str, Any] = {"steps": 24, "batch_size": 16, "learning_rate": 3e-4}
