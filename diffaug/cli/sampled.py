@@ -73,8 +73,8 @@ def sample_texts(
     """
     from diffaug.diffusion.masked import Mixing
     from diffaug.models import load_masked_model, with_suggestions
-    from diffaug.models.draw_texts import draw_texts
     from diffaug.pictures.gallery import check_folder, write_shards
+    from diffaug.texts.draw import draw_texts
 
     named = {name: getattr(asked, name) for name in asked.model_fields_set}
     recipe = with_suggestions(Recipe.of(named | {"medium": "text"}, where="sample"), checkpoint)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from diffaug.recipe.checks import check_words
 from diffaug.recipe.clips import ClipFields, is_none
 from diffaug.recipe.fields import as_name
 
-__all__ = ["TEXT_FIELDS", "TEXT_KEY", "TextFields"]
-
-TEXT_KEY = r"^[^:\s,]+(:.+)?$"
-"""How a member is named that holds a text, or has a field that does."""
+__all__ = ["TEXT_FIELDS", "TextFields", "TextKey", "place_of"]
 
 TEXT_FIELDS = ("text_key", "keep", "temperature", "top_p", "long_text")
 
@@ -26,12 +23,21 @@ def _as_place(value: object) -> object:
     return f"{as_name(member)}{colon}{field}"
 
 
+TextKey = Annotated[str, BeforeValidator(_as_place), StringConstraints(pattern=r"^[^:\s,]+(:.+)?$")]
+"""How a member is named that holds a text, or has a field that does."""
+
+
+def place_of(text_key: str) -> tuple[str, str | None]:
+    """The member that a `TextKey` names, and its field; None: the member is the text."""
+    member, _, field = text_key.partition(":")
+    return member, field or None
+
+
 class TextFields(ClipFields):
     """What is done to texts alone; none where it is not given (see `ClipFields`)."""
 
-    text_key: Annotated[str | None, BeforeValidator(_as_place)] = Field(
+    text_key: TextKey | None = Field(
         None,
-        pattern=TEXT_KEY,
         exclude_if=is_none,
         description="the member that holds a text, txt by default; json:FIELD is a field of a JSON "
         "member",
@@ -73,12 +79,12 @@ class TextFields(ClipFields):
     @property
     def text_member(self) -> str:
         """The member that holds a text."""
-        return (self.text_key or "txt").partition(":")[0]
+        return place_of(self.text_key or "txt")[0]
 
     @property
     def text_field(self) -> str | None:
         """The field of that member, which is JSON; None: it is the text."""
-        return (self.text_key or "").partition(":")[2] or None
+        return place_of(self.text_key or "txt")[1]
 
     @property
     def sample_keys(self) -> tuple[str, ...]:

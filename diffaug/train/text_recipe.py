@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field
 
-from diffaug.recipe.texts import TEXT_KEY
+from diffaug.recipe.texts import TextKey, place_of
 from diffaug.train.recipe import LoopRecipe, or_none
 
 __all__ = ["OF_TEXTS", "TextRecipe", "is_of_texts"]
@@ -21,9 +21,8 @@ class TextRecipe(LoopRecipe):
     """How a masked language model is trained; a wrong value raises a `ConfigError`."""
 
     medium: Literal["text"] = "text"
-    text_key: str = Field(
+    text_key: TextKey = Field(
         "txt",
-        pattern=TEXT_KEY,
         description="the member that holds a text; json:FIELD is a field of a JSON member",
     )
     pieces: int = Field(
@@ -58,12 +57,12 @@ class TextRecipe(LoopRecipe):
     @property
     def text_member(self) -> str:
         """The member that holds a text."""
-        return self.text_key.partition(":")[0]
+        return place_of(self.text_key)[0]
 
     @property
     def text_field(self) -> str | None:
         """The field of that member, which is JSON; None: it is the text."""
-        return self.text_key.partition(":")[2] or None
+        return place_of(self.text_key)[1]
 
     def config(self, pieces: int, padding: int) -> dict[str, Any]:
         """Fields of the `BertConfig` to train."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from diffaug.diffusion.masked import MaskedEdit, Mixing, Passage, turns
+from diffaug.diffusion.masked import Mixing, Passage
 from diffaug.diffusion.noise import SampleRandom
 from diffaug.models.masked import MaskedModel
+from diffaug.texts.windows import passage
 
 __all__ = ["draw_texts"]
 
@@ -40,38 +41,11 @@ def draw_texts(
     def passages() -> Iterator[tuple[None, Passage]]:
         for index, label in enumerate(labels):
             random = SampleRandom(seed, "generated", index)
-            count = counts[int(random.uniform() * len(counts))]
-            yield None, _hidden(model, random, count, label, steps, mixing)
+            drawn = counts[int(random.uniform() * len(counts))]
+            ids = np.full(max(1, min(drawn, model.room(label))), model.network.mask)
+            everything = np.ones(len(ids), dtype=np.bool_)
+            yield None, passage(ids, everything, model, random, mixing, 1.0, steps, label)
 
     for _, ids in model.steps(batch_size).run(passages()):
         assert ids is not None
         yield model.pieces.written(ids.tolist())
-
-
-def _hidden(
-    model: MaskedModel,
-    random: SampleRandom,
-    count: int,
-    label: int | None,
-    steps: int,
-    mixing: Mixing,
-) -> Passage:
-    before, behind = model.around(label)
-    count = max(1, min(count, model.room(label)))
-    at = slice(len(before), len(before) + count)
-    whole = at.stop + len(behind)
-    length = model.padded(whole)
-    tokens = np.full(length, model.padding, dtype=np.int64)
-    tokens[:whole] = [*before, *[model.network.mask] * count, *behind]
-    when = np.full(length, -1, dtype=np.int64)
-    when[at] = turns(random, np.ones(count, dtype=np.bool_), steps, mixing.confident)
-    window = MaskedEdit(
-        tokens=tokens,
-        attended=np.arange(length) < whole,
-        turns=when,
-        places=np.maximum(0, np.arange(length) - at.start),
-        calls=int(when.max()) + 1,
-        random=random,
-        mixing=mixing,
-    )
-    return Passage(tokens=tokens[at], windows=(window,), taken=((at, slice(0, count)),))
