@@ -15,10 +15,11 @@ from diffaug.cli.folders import packed
 from diffaug.cli.progress import counted
 from diffaug.cli.steps import advise, beside, command, flags
 from diffaug.errors import ConfigError, require_extra
-from diffaug.evaluation.arms import DIFFUSION, MATCHED
-from diffaug.evaluation.settings import BASELINE, DEFAULT_RECIPE, FIXED, UNEQUAL, Evaluation
+from diffaug.evaluation.kinds import DIFFUSION, FIXED, IMAGES, TEXTS, UNEQUAL
+from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.recipe import Recipe
+from diffaug.recipe.texts import TEXT_FIELDS
 
 if TYPE_CHECKING:
     from diffaug.evaluation.plan import EvaluationPlan
@@ -36,6 +37,7 @@ _FIELDS = (
     *("model", "condition", "to_class", "guidance", "steps", "sampler", "copies", "seed"),
     *("detail", "label_key", "background"),
     *("medium", "noise_time", "frames", "fps", "window"),
+    *TEXT_FIELDS,
 )
 
 
@@ -164,12 +166,13 @@ def evaluate(
         out.print(str(forecast(plan, output, passed, spread)))
         advise("next: the same command without --dry-run")
         return OK
+    noun = plan.settings.kind.noun
     found = prepare(plan, output, passed, classes_as_numbered=classes_as_numbered)
     for reason in found.why:
         err.print(f"left out {reason}")
     err.print(
-        f"{found.labelled} labelled and {found.validation} validation images per seed, "
-        f"{found.test} test images, {found.left_out} left out"
+        f"{found.labelled} labelled and {found.validation} validation {noun}s per seed, "
+        f"{found.test} test {noun}s, {found.left_out} left out"
     )
     new_classifier(plan.settings.classifier, Task(3, 2, 32), 0)  # fails now rather than in hours
     if schedule is None:
@@ -203,7 +206,7 @@ def _refuse_unused(
             unused |= dict.fromkeys(named, why)
             if not arms.intersection(FIXED):
                 unused["copies"] = why
-        plain = {"real", BASELINE, "mixup", "oversampled", "longer", *UNEQUAL}
+        plain = {"real", IMAGES.baseline, "mixup", "oversampled", "longer", *UNEQUAL}
         on_trial = (*requested.augmented, *requested.further)
         if not on_trial and not requested.control and arms <= plain:
             unused["weight"] = "without an arm that augments"
@@ -213,7 +216,9 @@ def _refuse_unused(
             unused["longer"] = "without the arm of that name"
         if not arms.intersection(DIFFUSION) and not on_trial:
             unused |= dict.fromkeys(("worth", "until"), "with nothing on trial")
-            if matched := [arm for arm in requested.arms if arm in MATCHED]:
+            if matched := [
+                arm for arm in requested.arms if arm in (*IMAGES.matched, *TEXTS.matched)
+            ]:
                 raise ConfigError(
                     f"arms: {' and '.join(matched)} match an arm of diffusion, and there is none: "
                     f"add {', '.join(DIFFUSION)}, or leave them out"
@@ -251,7 +256,7 @@ def _generate(plan: EvaluationPlan, output: str, seeds: range) -> None:
     jobs = (done for seed in seeds for done in generate(plan, output, seed, pools))
     for done in counted(jobs, len(seeds) * len(pools), "generating pools", err):
         if not err.is_live:
-            made = f"seed {done.seed}: {done.images} images of {done.arm.name}"
+            made = f"seed {done.seed}: {done.images} {plan.settings.kind.noun}s of {done.arm.name}"
             err.print(f"{made}, {done.failed} failed, {done.seconds:.0f} s")
 
 
@@ -308,7 +313,9 @@ def _search(
         )
         out.print(f"{made.seeds} seeds, accuracy by strength, best first: {tried}")
     best, without = made.accuracy[made.best()[0]], made.baseline
-    out.print(f"{best - without:+.1f} points relative to flips and crops alone ({without:.1f})")
+    out.print(
+        f"{best - without:+.1f} points relative to {plan.settings.kind.without} ({without:.1f})"
+    )
     use = [*sources, beside(sources, "augmented"), "--recipe", f"{output}/recipe.yaml"]
     use += ["--classes-as-numbered"] if classes_as_numbered else []
     advise(f"next: {command('augment', *use)}")

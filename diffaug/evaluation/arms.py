@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffaug.evaluation.settings import BASELINE, DIFFUSION, IN_TURN, MATCHED, Evaluation, named
+from diffaug.evaluation.kinds import DIFFUSION, IMAGES, IN_TURN
+from diffaug.evaluation.settings import Evaluation, named
 
-__all__ = [
-    "BASELINE",
-    "CHOSEN_FOR",
-    "DIFFUSION",
-    "IN_TURN",
-    "MATCHED",
-    "Arm",
-    "arms_of",
-    "matched_arms",
-]
-
-CHOSEN_FOR = ("clean", "corrupted")
-"""The kinds of image that an arm is chosen for, on validation images."""
+__all__ = ["Arm", "arms_of", "matched_arms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +15,8 @@ class Arm:
     """One way to train.
 
     Attributes:
-        family: one of FAMILIES, several joined by `+`, or the name of images made elsewhere.
+        family: one of those of its kind, several joined by `+`, or the name of images made
+            elsewhere.
         strength: how far the diffusion model noised the images; None if it made none.
         rival_for: for a matched control, which kind of image its rival was chosen for.
         images: URL of the images, if they were made elsewhere.
@@ -75,9 +65,10 @@ class Arm:
 
 
 def arms_of(settings: Evaluation) -> list[Arm]:
-    """The arms that do not depend on a choice, controls first."""
-    matched = (*MATCHED, IN_TURN)
-    families = [name for name in dict.fromkeys((BASELINE, *settings.arms)) if name not in matched]
+    """The arms that do not depend on a choice: the baseline, then controls, then the rest."""
+    matched = (*settings.kind.matched, IN_TURN)
+    every = dict.fromkeys((settings.kind.baseline, *settings.arms))
+    families = [name for name in every if name not in matched]
     controls = [arm for arm in map(Arm, families) if arm.made is None]
     for name, url in named(settings.control).items():
         controls.append(Arm(name, images=url, own=True, is_control=True))
@@ -95,7 +86,8 @@ def matched_arms(settings: Evaluation) -> list[Arm]:
     """The controls matched to chosen arms; empty if no arm is on trial."""
     if not any(arm.is_on_trial for arm in arms_of(settings)):
         return []
-    families = [name for name in MATCHED if name in settings.arms]
-    if len(families) == len(MATCHED) or IN_TURN in settings.arms:
+    kind = settings.kind
+    families = [name for name in kind.matched if name in settings.arms]
+    if len(families) == len(IMAGES.matched) or IN_TURN in settings.arms:
         families.append(IN_TURN)
-    return [Arm(family, rival_for=reason) for family in families for reason in CHOSEN_FOR]
+    return [Arm(family, rival_for=reason) for family in families for reason in kind.chosen_for]

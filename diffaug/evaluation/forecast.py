@@ -10,6 +10,7 @@ from diffaug.evaluation.arms import arms_of, matched_arms
 from diffaug.evaluation.images.drawn import Drawn, Passed
 from diffaug.evaluation.images.found import Found, read_found_if_any
 from diffaug.evaluation.images.generate import pools_of
+from diffaug.evaluation.kinds import Kind
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.statistics import binomial_spread, smallest_visible
 from diffaug.output.evaluation import EvaluationOutput
@@ -31,6 +32,7 @@ class Forecast:
         spread: standard deviation over seeds of the difference of two arms, in points.
         origin: where that number comes from, as the end of a sentence.
         worth: the gain that would be worth having, in points.
+        kind: images or texts.
     """
 
     found: Found
@@ -40,10 +42,11 @@ class Forecast:
     spread: float
     origin: str
     worth: float
+    kind: Kind
 
     @property
     def visible(self) -> float:
-        """The smallest gain over flips and crops that so many seeds would mostly show."""
+        """The smallest gain over the baseline that so many seeds would mostly show."""
         return smallest_visible(self.spread, self.seeds)
 
     @property
@@ -55,13 +58,13 @@ class Forecast:
         return None
 
     def __str__(self) -> str:
-        found, enough = self.found, self.enough
+        found, enough, noun = self.found, self.enough, self.kind.noun
         needed = f"takes {enough} seeds" if enough else f"takes more than {_MOST_SEEDS} seeds"
         return (
-            f"{found.labelled} labelled and {found.validation} validation images per seed, "
-            f"{found.test} test images\n"
-            f"{self.seeds} seeds: {self.images} images to generate, {self.trainings} trainings\n"
-            "smallest gain over flips and crops that they would show four times in five: "
+            f"{found.labelled} labelled and {found.validation} validation {noun}s per seed, "
+            f"{found.test} test {noun}s\n"
+            f"{self.seeds} seeds: {self.images} {noun}s to generate, {self.trainings} trainings\n"
+            f"smallest gain over {self.kind.without} that they would show four times in five: "
             f"{self.visible:.1f} points, if arms differ by {self.spread:.1f} points from seed to "
             f"seed ({self.origin})\n"
             f"to see a gain of {self.worth:g} that often {needed}"
@@ -91,7 +94,8 @@ def forecast(
         spread, origin = _spread_of(output), "as in the results here"
     if spread is None:
         spread = binomial_spread(found.test)
-        origin = f"at least, with {found.test} test images: give --spread if you know better"
+        noun = settings.kind.noun
+        origin = f"at least, with {found.test} test {noun}s: give --spread if you know better"
     arms = len(arms_of(settings)) + len(matched_arms(settings))
     return Forecast(
         found=found,
@@ -101,6 +105,7 @@ def forecast(
         spread=spread,
         origin=origin,
         worth=settings.worth,
+        kind=settings.kind,
     )
 
 

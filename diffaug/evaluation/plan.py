@@ -9,11 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from diffaug import storage
 from diffaug.errors import ConfigError, explain
-from diffaug.evaluation.settings import DEFAULT_RECIPE, SMALL, Evaluation, named
+from diffaug.evaluation.kinds import IMAGES, SMALL, TEXTS, Kind
+from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation, named
+from diffaug.evaluation.synonyms import synonyms_in
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.decided import with_medium
 from diffaug.models import checkpoint_of
-from diffaug.models.suggestion import with_taught_guidance
+from diffaug.models.suggestion import with_suggestions, with_taught_guidance
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.output.sources import source_shards
 from diffaug.recipe import Recipe
@@ -106,12 +108,13 @@ def plan_evaluation(
             settings = settings.model_copy(update={"arms": begun.settings.arms})
     urls = source_shards(sources, output)
     recipe = with_medium(recipe, urls[0])
-    if recipe.medium == "text":
-        raise ConfigError("medium=text: evaluate takes images and clips, and no texts")
+    settings = _for_kind(settings, TEXTS if recipe.medium == "text" else IMAGES)
     if recipe.medium == "clip" and settings.classifier not in SMALL:
         raise ConfigError(f"classifier: of clips it must be {' or '.join(SMALL)}")
     checkpoint = checkpoint_of(recipe)
     recipe = with_taught_guidance(recipe, checkpoint)
+    if recipe.medium == "text":
+        recipe = with_suggestions(recipe, checkpoint)
     if settings.model_saw is None:
         saw = checkpoint.card.saw if checkpoint.card else "unknown"
         settings = settings.model_copy(update={"model_saw": saw})
@@ -168,6 +171,37 @@ def read_plan_if_any(output: str) -> EvaluationPlan | None:
         return None
     except ValidationError as error:
         raise ConfigError(f"{url}: {explain(error)}") from None
+
+
+def _for_kind(settings: Evaluation, kind: Kind) -> Evaluation:
+    """The settings for images or for texts, whose defaults differ.
+
+    Raises:
+        ConfigError: they ask for what the kind has not.
+    """
+    given = settings.model_fields_set
+    if kind is TEXTS:
+        usual = {"classifier": kind.classifiers[0], "arms": kind.usual}
+        settings = settings.model_copy(
+            update={field: value for field, value in usual.items() if field not in given}
+        )
+        for field in ("size", "corruptions", "severities", "one_step_strengths"):
+            if field in given and getattr(settings, field) != getattr(Evaluation(), field):
+                raise ConfigError(f"{field}: texts have none: leave it out")
+    if settings.kind is not kind:
+        raise ConfigError(
+            f"classifier: {settings.classifier} is not for {kind.noun}s: use "
+            f"{' or '.join(kind.classifiers)}"
+        )
+    for arm in settings.arms:
+        for part in arm.split("+"):
+            if part not in kind.families:
+                raise ConfigError(
+                    f"arms: {part!r} is not for {kind.noun}s: use {', '.join(kind.families)}"
+                )
+            if part == "eda":
+                synonyms_in(settings.synonyms)  # fails now rather than in hours
+    return settings
 
 
 def _refuse_test_in_source(plan: EvaluationPlan) -> None:

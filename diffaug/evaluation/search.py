@@ -16,8 +16,9 @@ import numpy as np
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.evaluation.arms import BASELINE, Arm
+from diffaug.evaluation.arms import Arm
 from diffaug.evaluation.images.generate import generate
+from diffaug.evaluation.kinds import CLEAN
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.trials.record import read_trial
@@ -81,7 +82,7 @@ class Round:
     Attributes:
         seeds: number of seeds that each strength was tried on.
         accuracy: mean accuracy on clean validation images by strength, in percent.
-        baseline: mean accuracy of flips and crops alone, on the same seeds.
+        baseline: mean accuracy of the baseline, on the same seeds.
     """
 
     seeds: int
@@ -140,7 +141,7 @@ def search(plan: EvaluationPlan, output: str, schedule: Schedule) -> Iterator[Ro
     for number in range(schedule.rounds):
         seeds = range(schedule.seeds * 2**number)
         pools = [Arm("reconstruct", strength) for strength in left]
-        arms = [Arm(BASELINE), *(Arm(family, strength) for strength in left)]
+        arms = [Arm(plan.settings.kind.baseline), *(Arm(family, strength) for strength in left)]
         for seed in seeds:
             for _ in generate(plan, output, seed, pools):
                 pass
@@ -163,8 +164,6 @@ def _accuracy(output: str, arm: Arm, labels: int, seed: int) -> float:
     trial = read_trial(output, arm, labels, seed)
     assert trial is not None
     (clean,) = (
-        score
-        for score in trial.scores
-        if (score.split, score.corruption) == ("validation", "clean")
+        score for score in trial.scores if (score.split, score.corruption) == ("validation", CLEAN)
     )
     return 100 * clean.right / clean.images

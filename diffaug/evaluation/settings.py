@@ -8,40 +8,20 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from diffaug.evaluation.kinds import IMAGES, TEXTS, UNEQUAL, Kind, check_arm
 from diffaug.recipe import Recipe
 from diffaug.recipe.fields import Commas, Fields, Names, as_list
 
 __all__ = [
     "ALL",
-    "BASELINE",
     "CORRUPTIONS",
     "DEFAULT_RECIPE",
-    "DIFFUSION",
-    "FAMILIES",
     "FIRST_SEEDS",
-    "FIXED",
-    "IN_TURN",
-    "MATCHED",
     "SEVERITIES",
-    "SMALL",
-    "UNEQUAL",
     "Evaluation",
     "budget",
-    "described",
     "named",
 ]
-
-BASELINE = "flips-crops"
-"""The arm that all others are compared with."""
-
-DIFFUSION = ("reconstruct", "filtered", "one-step")
-"""The families on trial."""
-
-MATCHED = ("blur", "noise", "field")
-"""The controls that match the PSNR of a chosen arm, copy for copy."""
-
-IN_TURN = "blur-noise-field"
-"""One more, which is there where all three are."""
 
 ALL = 0
 """The budget of all images of the source, as many of each class as there are."""
@@ -49,46 +29,8 @@ ALL = 0
 DEFAULT_RECIPE = Recipe(copies=10, steps=10)
 """The recipe of an evaluation that is given none."""
 
-SMALL = ("cnn", "resnet")
-"""The classifiers that are trained from scratch."""
-
-FAMILIES = {
-    "real": "the labelled images, unaugmented",
-    "flips-crops": "flips and crops, which every other arm has too",
-    "oversampled": "the batch's labelled images again instead of augmented ones",
-    "trivial-augment": "one random operation of random strength per image (Müller & Hutter 2021)",
-    "jitter": "brightness, contrast, saturation and hue changed at random",
-    "fixed-trivial-augment": "trivial-augment once for each of as many copies of an image as the "
-    "diffusion model makes, instead of anew whenever an image is drawn",
-    "fixed-jitter": "jitter in that way",
-    "longer": "flips-crops, for --longer times the steps",
-    "class-balanced": "images drawn so that every class comes as often",
-    "class-weighted": "every image weighs in the loss as much as its class is rare",
-    "balanced-softmax": "the frequencies of the classes added to the logits in training (Ren et "
-    "al. 2020)",
-    "logit-adjusted": "flips-crops, with the frequencies of the classes taken out of its logits "
-    "when it is asked (Menon et al. 2021)",
-    "mixup": "pairs of images and labels, mixed (Zhang et al. 2018)",
-    "blur": "a blur whose PSNR is, copy for copy, as close as a blur can come to that of the arm "
-    "chosen on validation images, for clean and for corrupted ones",
-    "noise": "Gaussian noise of that PSNR",
-    "field": "a random field with the spectrum and the PSNR of that arm's change, copy for copy",
-    IN_TURN: "these three in turn, from copy to copy; without being named, where they are",
-    "reconstruct": "noised part-way, then denoised by the recipe",
-    "filtered": "the images of reconstruct that the recipe's filters keep; if it has none, those "
-    "that a classifier trained on the same labelled images assigns to their class",
-    "one-step": "noised part-way, then denoised in one network call",
-}
-"""The families of arms; the last three have one arm per strength. Some can be joined by `+`."""
-
-FIXED = ("fixed-trivial-augment", "fixed-jitter")
-"""Changes that are made once: what a change owes to being drawn anew."""
-
-UNEQUAL = ("class-balanced", "class-weighted", "balanced-softmax", "logit-adjusted")
-"""What makes up for classes of unequal size without further images."""
-
-_UNASKED = (*FIXED, *UNEQUAL, "longer", IN_TURN)
-"""Families that are trained only if they are named."""
+_RATES = {"cnn": 0.004, "resnet": 0.004, "bag": 0.02}
+"""Peak learning rates of the small classifiers."""
 
 FIRST_SEEDS = 5
 """Seeds before it is first asked whether they are enough: fewer say little of how they differ."""
@@ -122,9 +64,6 @@ def _budgets(value: Any) -> Any:
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
-_JOINED = ("trivial-augment", "jitter", "mixup", *UNEQUAL, *DIFFUSION)
-"""What can be joined."""
-
 
 def budget(labels: int) -> str:
     """A budget of labelled images in words."""
@@ -134,26 +73,6 @@ def budget(labels: int) -> str:
 def named(given: Iterable[str]) -> dict[str, str]:
     """What stands behind each name of NAME=SHARDS."""
     return {name: url for name, _, url in (one.partition("=") for one in given)}
-
-
-def described(family: str) -> str:
-    """What a family of arms is, in words: what is joined, in the order in which it is done."""
-    parts = sorted(family.split("+"), key=lambda part: (part == "mixup", part not in DIFFUSION))
-    return ", then ".join(FAMILIES.get(part, "images made elsewhere") for part in parts)
-
-
-def _check_arm(name: str) -> None:
-    parts = name.split("+")
-    for part in parts:
-        if part not in FAMILIES:
-            raise ValueError(f"arms: unknown {part!r}: use {', '.join(FAMILIES)}")
-    if len(parts) > 1:
-        fit = set(parts) <= set(_JOINED) and len(set(parts)) == len(parts)
-        if not fit or any(len(set(parts) & set(kind)) > 1 for kind in (DIFFUSION, UNEQUAL)):
-            raise ValueError(
-                f"arms: {name} cannot be joined: use {', '.join(_JOINED)}, each once, one of the "
-                "last three at most, and one of the four before them"
-            )
 
 
 class Evaluation(Fields):
@@ -177,16 +96,18 @@ class Evaluation(Fields):
         "--validation-source; strength and filters are chosen on them",
     )
     arms: Names = Field(
-        tuple(family for family in FAMILIES if family not in _UNASKED),
+        IMAGES.usual,
         min_length=1,
-        description="arms to train; flips-crops is always one. trivial-augment+reconstruct does "
-        "both in turn, and so do other arms joined by +",
+        description="arms to train; flips-crops, and of texts real, is always one. "
+        "trivial-augment+reconstruct does both in turn, and so do other arms joined by + [default "
+        f"of texts: {','.join(TEXTS.usual)}]",
     )
     augmented: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (),
         description="NAME=SHARDS or NAME=FOLDER: images made elsewhere, as an arm on trial; each "
         "has the key of its source (where SOURCE is a folder, its path in it), or that, a hyphen "
-        "and more",
+        "and more. {seed} in SHARDS stands for the seed, {labels} for the budget, where the images "
+        "are made for one",
     )
     further: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
         (),
@@ -221,7 +142,8 @@ class Evaluation(Fields):
         "cnn",
         min_length=1,
         description="cnn or resnet, small networks trained from scratch; or a transformers "
-        "image-classification model to fine-tune: a folder, or org/name[@revision]",
+        "image-classification model to fine-tune: a folder, or org/name[@revision]; of texts bag, "
+        "the mean of what single words and pairs of them mean",
     )
     train_steps: int = Field(600, ge=1, description="optimizer steps of every training")
     longer: float = Field(
@@ -249,8 +171,8 @@ class Evaluation(Fields):
     learning_rate: float | None = Field(
         None,
         gt=0,
-        description="peak learning rate of AdamW [default: 0.004 for cnn and resnet, 0.0001 for "
-        "a transformers model]",
+        description="peak learning rate of AdamW [default: 0.004 for cnn and resnet, 0.02 for "
+        "bag, 0.0001 for a transformers model]",
     )
     corruptions: Names = Field(
         CORRUPTIONS, min_length=1, description="corruptions of validation and test images"
@@ -268,6 +190,25 @@ class Evaluation(Fields):
         "from its card]",
     )
 
+    synonyms: str = Field(
+        "/usr/share/wordnet",
+        min_length=1,
+        description="the folder of WordNet's files, where eda has its synonyms from, as Debian's "
+        "package wordnet-base has it",
+    )
+
+    @property
+    def kind(self) -> Kind:
+        """What it is about."""
+        return TEXTS if self.classifier in TEXTS.classifiers else IMAGES
+
+    @property
+    def corrupted(self) -> list[tuple[str, int]]:
+        """The corruptions of what classifiers are scored on, each with its severity."""
+        if self.kind is TEXTS:
+            return []
+        return [(name, severity) for name in self.corruptions for severity in self.severities]
+
     @property
     def augmented_per_batch(self) -> int:
         """Images of a batch that are augmented, in arms that augment."""
@@ -276,7 +217,7 @@ class Evaluation(Fields):
     @property
     def rate(self) -> float:
         """The learning rate."""
-        return self.learning_rate or (0.004 if self.classifier in SMALL else 0.0001)
+        return self.learning_rate or _RATES.get(self.classifier, 0.0001)
 
     @property
     def made_elsewhere(self) -> dict[str, str]:
@@ -286,7 +227,7 @@ class Evaluation(Fields):
     @model_validator(mode="after")
     def _known(self) -> Self:
         for name in self.arms:
-            _check_arm(name)
+            check_arm(name)
         sets = [frozenset(name.split("+")) for name in self.arms]
         for name, parts in zip(self.arms, sets, strict=True):
             if "+" in name and sets.count(parts) > 1:
@@ -297,7 +238,8 @@ class Evaluation(Fields):
         given = {field: getattr(self, field) for field in ("augmented", "further", "control")}
         for field, one in ((field, one) for field, each in given.items() for one in each):
             name, _, url = one.partition("=")
-            taken = any(re.match(rf"{family}($|[-+])", name) for family in FAMILIES)
+            families = (*IMAGES.families, *TEXTS.families)
+            taken = any(re.match(rf"{family}($|[-+])", name) for family in families)
             if not _NAME.fullmatch(name) or taken or not url:
                 kinds = "NAME=SHARDS or NAME=FOLDER" if field == "augmented" else "NAME=SHARDS"
                 raise ValueError(

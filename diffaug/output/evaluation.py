@@ -76,9 +76,9 @@ class EvaluationOutput:
         """The shard of a seed's validation images; their corrupted versions lie next to it."""
         return self._seed(seed) / "validation.tar"
 
-    def elsewhere(self, seed: int, name: str) -> Path:
-        """The images that another tool made of a seed's labelled images."""
-        return self._seed(seed) / f"{name}.npz"
+    def elsewhere(self, seed: int, name: str, labels: int | None = None) -> Path:
+        """The images that another tool made of a seed's labelled images, or for a budget alone."""
+        return self._seed(seed) / (f"{name}.npz" if labels is None else f"{labels}-{name}.npz")
 
     def further(self, name: str) -> Path:
         """The shard of images with classes of their own, which all seeds have."""

@@ -260,7 +260,7 @@ def test_a_search_ends_in_a_recipe_that_augments(tmp_path: Path, cli: Cli) -> No
     rounds = json.loads((tmp_path / "out/search.json").read_text())
     assert [(one["seeds"], len(one["accuracy"])) for one in rounds] == [(1, 4), (2, 2)]
     assert len(list((tmp_path / "out/trials").rglob("*.json"))) == 8
-    assert "points relative to flips and crops alone" in said.out
+    assert "points relative to flips and crops (" in said.out
     recipe = diffaug.Recipe.from_yaml(tmp_path / "out/recipe.yaml")
     assert str(recipe.strength) in rounds[-1]["accuracy"]
     best = max(rounds[-1]["accuracy"].values())

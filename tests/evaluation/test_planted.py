@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from diffaug.evaluation.arms import IN_TURN, MATCHED
+from diffaug.evaluation.kinds import IMAGES, IN_TURN
 from tests.conftest import SHARDS, Cli
 from tests.support.hostile import write_samples
 from tests.support.jobs import GREY, webdataset
@@ -58,7 +58,7 @@ def test_what_must_help_is_found_to_help(tmp_path: Path, cli: Cli) -> None:
     assert (clean["word"], clean["arm"]) == ("helps", "cheat")
     assert corrupted["word"] != "hurts"
     records = tmp_path / "out/trials/seed-0"
-    for family in (*MATCHED, IN_TURN):  # the same arm was chosen, so it is the same training
+    for family in (*IMAGES.matched, IN_TURN):  # the same arm was chosen, so it is the same training
         first, second = (
             json.loads((records / f"2-{family}-for-{of}.json").read_text())
             for of in ("clean", "corrupted")

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from diffaug.errors import ConfigError
-from diffaug.evaluation.arms import IN_TURN, MATCHED, Arm
+from diffaug.evaluation.arms import Arm
 from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.images.sets import labelled
 from diffaug.evaluation.images.split import draw
+from diffaug.evaluation.kinds import IMAGES, IN_TURN, UNEQUAL
 from diffaug.evaluation.plan import read_plan
-from diffaug.evaluation.settings import ALL, UNEQUAL, Evaluation
+from diffaug.evaluation.settings import ALL, Evaluation
 from diffaug.evaluation.trials.group import _Group
 from diffaug.evaluation.trials.training import Lesson, _batches, train_classifier
 from diffaug.execution import Execution
@@ -109,7 +110,7 @@ def test_its_tables_say_what_each_arm_costs(output: Path) -> None:
     summary = pd.read_parquet(output / "results/summary.parquet")
     clean = summary[summary["of"] == "clean"].set_index("arm")
     assert clean.loc["flips-crops", "cost"] == 1
-    same = {f"{name} for corrupted" for name in (*MATCHED, IN_TURN)}  # one arm was chosen
+    same = {f"{name} for corrupted" for name in (*IMAGES.matched, IN_TURN)}  # one arm was chosen
     assert set(clean.index[clean["cost"].isna()]) <= same
     assert (clean["cost"].dropna() > 0).all()
     trials = [json.loads(path.read_text()) for path in (output / "trials/seed-1").glob("*.json")]

@@ -249,8 +249,8 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
     found = read_elsewhere("other", shard, form, keys, known, {})
     pool = pool_of(found, "other", shard, of, keys, {})
     (tmp_path / "seed-0").mkdir()
-    save_elsewhere(pool, str(tmp_path), 0, "other")
-    kept = load_elsewhere(str(tmp_path), 0, "other")
+    save_elsewhere(pool, str(tmp_path), 0, "other", None)
+    kept = load_elsewhere(str(tmp_path), 0, "other", 20)
     assert np.array_equal(kept.copies, pool.copies)
     assert pool.there.tolist() == [[True, True], [True, False], *[[False, False]] * 4]
     assert pool.copies[0, :, 0, 0, 0].tolist() == [51, 52]

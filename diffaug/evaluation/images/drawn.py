@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.images.found import Found
-from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture
+from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture, frames_of, look_of
 from diffaug.evaluation.images.split import Split, draw
+from diffaug.evaluation.kinds import TEXTS
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import ALL
-from diffaug.media import picture_medium_of
 
 __all__ = ["Drawn", "Passed", "PictureId"]
 
@@ -49,13 +49,15 @@ class _Listing:
             listing.labels.append(picture.label)
             listing.pixels.append(picture.pixels)
             listing.keys.append(picture.key)
-            listing.sizes.add(picture.image.size)
-            listing.modes.add(picture.image.mode)
-            listing.lengths.add(picture_medium_of(plan.recipe).frames(picture.image))
+            size, mode = look_of(picture.image)
+            listing.sizes.add(size)
+            listing.modes.add(mode)
+            listing.lengths.add(frames_of(picture.image))
         if not listing.labels:
             why = f": the first one, {left_out.first[0]}" if left_out.first else ""
             names = ", ".join(map(storage.public_url, urls))
-            raise ConfigError(f"no sample of {names} has a picture and a class{why}")
+            what = "text" if plan.settings.kind is TEXTS else "picture"
+            raise ConfigError(f"no sample of {names} has a {what} and a class{why}")
         return listing
 
     def at(self, places: NDArray[np.int64]) -> list[PictureId]:
@@ -107,7 +109,9 @@ class Drawn:
                 set(listing.labels) - set(source.labels) if listing is not None else set[int]()
             )
             if strange:
-                raise ConfigError(f"{flag}: no image of the source has the class {min(strange)}")
+                raise ConfigError(
+                    f"{flag}: no {settings.kind.noun} of the source has the class {min(strange)}"
+                )
         form = Form.of(
             settings.size,
             (size for listing in listings for size in listing.sizes),

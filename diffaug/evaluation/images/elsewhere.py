@@ -5,39 +5,72 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
-from diffaug.evaluation.images.corruptions import Images
-from diffaug.evaluation.images.pictures import Form, Pictures, as_array
+from diffaug.evaluation.images.pictures import (
+    Form,
+    Pictures,
+    as_array,
+    blank,
+    storable,
+)
 from diffaug.evaluation.images.pool import Pool, psnr_of
+from diffaug.evaluation.settings import budget
+from diffaug.media import medium_of
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.pack.beside import names_folder, open_folder
-from diffaug.pictures.codec import decode
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, read_samples
 from diffaug.shards.reading import Reading
 
-__all__ = ["Made", "load_elsewhere", "pool_of", "read_elsewhere", "save_elsewhere"]
+__all__ = [
+    "Made",
+    "load_elsewhere",
+    "places_of",
+    "pool_of",
+    "read_elsewhere",
+    "save_elsewhere",
+]
 
-Made = dict[str, list[Images]]
-"""Images by the keys of their sources, each (H, W, C)."""
+Made = dict[str, list[Any]]
+"""Images, each (H, W, C), or texts, by the keys of their sources."""
 
 
-def save_elsewhere(pool: Pool, output: str, seed: int, name: str) -> None:
-    """Keep the images of a seed in OUTPUT."""
-    path = EvaluationOutput(output).elsewhere(seed, name)
+def places_of(place: str, seed: int, labels: Sequence[int]) -> dict[int | None, str]:
+    """Where the images of a seed are: by budget if the place names it, else under None.
+
+    Args:
+        place: in which {seed} stands for the seed, and {labels} for the budget.
+        seed: the seed.
+        labels: the budgets.
+    """
+    place = place.replace("{seed}", str(seed))
+    if _BUDGET not in place:
+        return {None: place}
+    return {one: place.replace(_BUDGET, budget(one).split()[0]) for one in labels}
+
+
+_BUDGET = "{labels}"
+
+
+def save_elsewhere(pool: Pool, output: str, seed: int, name: str, labels: int | None) -> None:
+    """Keep the images of a seed in OUTPUT; those of a budget alone, if there is one."""
+    path = EvaluationOutput(output).elsewhere(seed, name, labels)
     with storage.writing(path):
-        np.savez(path, copies=pool.copies, there=pool.there, psnr=pool.psnr)
+        np.savez(path, copies=storable(pool.copies), there=pool.there, psnr=pool.psnr)
 
 
-def load_elsewhere(output: str, seed: int, name: str) -> Pool:
-    """The images of a seed, as they were kept."""
-    with np.load(EvaluationOutput(output).elsewhere(seed, name)) as kept:
-        return Pool(kept["copies"], kept["there"], kept["psnr"])
+def load_elsewhere(output: str, seed: int, name: str, labels: int) -> Pool:
+    """The images of a seed and a budget, as they were kept."""
+    paths = [EvaluationOutput(output).elsewhere(seed, name, one) for one in (labels, None)]
+    with np.load(next(path for path in paths if path.is_file())) as kept:
+        copies = kept["copies"]
+        copies = copies.astype(object) if copies.dtype.kind == "U" else copies
+        return Pool(copies, kept["there"], kept["psnr"])
 
 
 def read_elsewhere(
@@ -47,6 +80,7 @@ def read_elsewhere(
     keys: Collection[str],
     known: Sequence[str],
     paths: Mapping[str, str | None],
+    medium: str | None = None,
 ) -> Made:
     """The images that are named after labelled images, in the form of those.
 
@@ -62,6 +96,7 @@ def read_elsewhere(
         known: the keys of all images of the sources.
         paths: the keys of those that were pictures of a folder, by their paths in it without
             extension; None where several have the same.
+        medium: of the source; texts are read from shards alone.
 
     Raises:
         ConfigError: several images of the sources have the same key or path, there are no such
@@ -75,9 +110,11 @@ def read_elsewhere(
         )
     called = dict[str, str | None](zip(known, known, strict=True))
     called.update(paths)
-    found = dict[str, list[Images]]()
-    in_folder = names_folder(place)
-    for image in _folder(place) if in_folder else _shards(place):
+    found: Made = {}
+    in_folder, recipe = names_folder(place), Recipe(medium=medium)
+    if in_folder and medium == "text":
+        raise ConfigError(f"augmented {name}: texts are read from shards: pack {place} first")
+    for image in _folder(place) if in_folder else _shards(place, recipe):
         key = _source(image.name, called)
         if key == "" and in_folder and not paths:
             key = _source(posixpath.basename(image.name), called)
@@ -89,7 +126,7 @@ def read_elsewhere(
         if key not in keys:
             continue
         try:
-            picture = decode(image.load(), Recipe().max_pixels).shown
+            picture = medium_of(recipe).read(image.load(), recipe.max_pixels, None).shown
         except DefectError as defect:
             raise ConfigError(f"augmented {name}: {image.place}: {defect.reason}") from None
         found.setdefault(key, []).append(as_array(form.bring(picture), form.mode))
@@ -104,8 +141,8 @@ class _Image(NamedTuple):
     load: Callable[[], bytes]
 
 
-def _shards(pattern: str) -> Iterator[_Image]:
-    reading = Reading.of(Recipe())
+def _shards(pattern: str, recipe: Recipe) -> Iterator[_Image]:
+    reading = Reading.of(recipe)
     for url in storage.expand([pattern]):
         with storage.open_read(url) as stream:
             for sample in read_samples(stream, reading.reads):
@@ -152,12 +189,13 @@ def pool_of(
             f"one, such as {called}: name each as its source, or with a hyphen and more after it"
         )
     shape = (len(of), max(map(len, found.values())))
-    copies = np.zeros((*shape, *of.images.shape[1:]), dtype=np.uint8)
+    copies = blank((*shape, *of.images.shape[1:]), of.images)
     there, psnr = np.zeros(shape, dtype=bool), np.full(shape, np.nan)
     for row, images in found.items():
         count = len(images)
         copies[row, :count], there[row, :count] = images, True
-        psnr[row, :count] = psnr_of(copies[row, :count], of.images[row].astype(float))
+        if copies.dtype != object:
+            psnr[row, :count] = psnr_of(copies[row, :count], of.images[row].astype(float))
     return Pool(copies, there, psnr)
 
 

@@ -14,7 +14,7 @@ class Found(BaseModel):
     """What the sources hold.
 
     Attributes:
-        mode: mode of all images: L or RGB.
+        mode: mode of all images: L or RGB; or text.
         labelled: images per seed, at the largest budget.
         validation: images per seed.
         test: images.

@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.evaluation.images.corruptions import Images
-from diffaug.evaluation.images.pictures import Form, LeftOut, each_picture, write_shard
+from diffaug.evaluation.images.pictures import (
+    Form,
+    LeftOut,
+    Samples,
+    each_picture,
+    frames_of,
+    write_shard,
+)
 from diffaug.evaluation.images.pool import Draw, Places
-from diffaug.media import picture_medium_of
 from diffaug.recipe import Recipe
 
 __all__ = ["Further", "take_further"]
@@ -25,11 +30,11 @@ class Further:
     """Images that have nothing to do with the labelled ones.
 
     Attributes:
-        images: uint8 (N, H, W, C).
+        images: N of them.
         classes: int64 (N,), from 0.
     """
 
-    images: Images
+    images: Samples
     classes: NDArray[np.int64]
 
     def draw(self, places: Places, random: np.random.Generator) -> Draw:
@@ -64,7 +69,9 @@ def take_further(
         OSError: a shard cannot be read.
     """
     left_out = LeftOut()
-    read = Recipe.of(recipe.model_dump(include={"medium", "frames", "fps", "window"}))
+    read = Recipe.of(
+        recipe.model_dump(include={"medium", "frames", "fps", "window"}, exclude_none=True)
+    )
     pictures = list(each_picture(storage.expand([place]), read, left_out))
     if left_out.count or not pictures:
         why = f": {left_out.first[0]}" if left_out.first else ""
@@ -79,6 +86,6 @@ def take_further(
             f"{name}: {found} of its images are test images or, on trial, validation images, pixel "
             "for pixel: leave them out"
         )
-    if any(picture_medium_of(recipe).frames(picture.image) != form.frames for picture in pictures):
+    if any(frames_of(picture.image) != form.frames for picture in pictures):
         raise ConfigError(f"{name}: its clips must have {form.frames} frames, as the source's have")
     write_shard(pictures, form, path)

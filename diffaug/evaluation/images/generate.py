@@ -82,16 +82,17 @@ def generate(
 
 def _recipe(recipe: Recipe, arm: Arm, seed: int) -> Recipe:
     """The plan's recipe at the arm's strength, for shards that the evaluation wrote itself."""
-    clips = recipe.medium == "clip"
-    key, format = ("npy", "mp4") if clips else ("png", "png")
-    changes: dict[str, object] = {"strength": arm.strength, "image_key": key, "label_key": "cls"}
+    changes: dict[str, object] = {"strength": arm.strength, "label_key": "cls", "seed": seed}
+    changes |= {"keep_rejects": True}  # other arms draw from rejected images too
+    if recipe.medium == "text":
+        return Recipe.of(recipe.model_dump(exclude_none=True) | changes | {"text_key": "txt"})
+    key, format = ("npy", "mp4") if recipe.medium == "clip" else ("png", "png")
+    changes |= {"image_key": key, "result": "source"}
     changes |= dict.fromkeys(("frames", "fps", "window"))  # they were taken already
-    changes |= {"seed": seed, "result": "source"}
     if arm.family == "one-step":
         changes |= {"sampler": "one-step", "eta": 0.0}
     changes |= {"format": format, "mask_key": None, "carry": (), "layout": "each"}
     changes |= {"background": None}  # the evaluation's own pictures are opaque
-    changes |= {"keep_rejects": True}  # other arms draw from rejected images too
     return Recipe.of(recipe.model_dump() | changes)
 
 

@@ -1,4 +1,4 @@
-"""Labelled pictures or clips: read from shards one by one, or held in memory as arrays."""
+"""Labelled pictures, clips or texts: read from shards one by one, or held in memory as arrays."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,30 +21,45 @@ from diffaug.pictures.medium import Medium, Value
 from diffaug.recipe import Recipe
 from diffaug.shards import Sample, ShardWriter, read_samples
 from diffaug.shards.census import Census
-from diffaug.shards.reading import TEXT, Reading
+from diffaug.shards.reading import Reading
+from diffaug.texts.text import Text
 
 __all__ = [
+    "TEXTS",
     "Form",
     "LeftOut",
     "Picture",
     "Pictures",
+    "Samples",
     "as_array",
+    "blank",
     "each_picture",
+    "frames_of",
+    "look_of",
     "read_keys",
     "read_pictures",
+    "storable",
     "write_shard",
 ]
 
 
+Samples = NDArray[Any]
+"""Pictures or clips, uint8 (N, H, W, C), the channels of a clip's frames behind one another; or
+texts, N str objects."""
+
+TEXTS = "text"
+"""The mode of texts, which have none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture or clip of a source.
+    """One picture, clip or text of a source.
 
     Attributes:
-        image: as a model sees it, mode L or RGB, at its own size.
+        image: as a model sees it, mode L or RGB, at its own size; or a text.
         label: its class.
-        text: its text, or None.
-        pixels: the digest of that image's pixels.
+        text: its class or caption in words, or None.
+        pixels: the digest of that image's pixels, or of the text.
         key: its sample's key.
     """
 
@@ -61,7 +77,7 @@ class Form:
     Attributes:
         width: in pixels.
         height: in pixels.
-        mode: L or RGB.
+        mode: L or RGB; text where these are texts, which are left as they are.
         frames: how many frames every clip has; None of pictures.
     """
 
@@ -89,7 +105,8 @@ class Form:
         Raises:
             ConfigError: the pictures differ in size, and `size` is None; or clips in length.
         """
-        found, mode = set(sizes), "RGB" if "RGB" in set(modes) else "L"
+        found, known = set(sizes), set(modes)
+        mode = "RGB" if "RGB" in known else known.pop()
         frames, *others = set(lengths) or {None}
         if others:
             least = min(one for one in (frames, *others) if one is not None)
@@ -108,6 +125,8 @@ class Form:
 
     def bring(self, image: Value) -> Value:
         """The picture, or the clip, in this form."""
+        if isinstance(image, Text):
+            return image
         if isinstance(image, Clip):
             return replace(image, frames=tuple(map(self.bring, image.frames)))
         image = image.convert(self.mode)
@@ -120,13 +139,12 @@ class Pictures:
     """N pictures of one form and their classes.
 
     Attributes:
-        images: uint8 (N, H, W, C), C 1 or 3; of clips, the channels of their frames behind one
-            another.
+        images: the pictures.
         labels: int64 (N,).
         pixels: the N digests of their pixels.
     """
 
-    images: NDArray[np.uint8]
+    images: Samples
     labels: NDArray[np.int64]
     pixels: tuple[str, ...]
 
@@ -195,9 +213,10 @@ def each_picture(
 
 def _picture(sample: Sample, reading: Reading, recipe: Recipe, medium: Medium[Value]) -> Picture:
     image = medium.read(reading.image(sample).data, recipe.max_pixels, recipe.background).shown
-    label, text = reading.class_number(sample), sample.members.get(TEXT)
-    text_bytes = None if text is None else text.data
-    return Picture(image, label, text_bytes, medium.digest(image), sample.key or "")
+    label, text = reading.class_number(sample), None
+    if reading.text_key is not None and (member := sample.members.get(reading.text_key)):
+        text = member.data
+    return Picture(image, label, text, medium.digest(image), sample.key or "")
 
 
 def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
@@ -215,7 +234,9 @@ def write_shard(pictures: Sequence[Picture], form: Form, path: Path) -> None:
 
 
 def _file(key: str, image: Value, mode: str) -> tuple[str, bytes]:
-    """Name and bytes of a member: a PNG, or of a clip an array (T, H, W, C)."""
+    """Name and bytes of a member: a PNG, or of a clip an array (T, H, W, C), or a text."""
+    if isinstance(image, Text):
+        return f"{key}.txt", image.text.encode()
     if not isinstance(image, Clip):
         return f"{key}.png", encode(image, "png")
     stored = io.BytesIO()
@@ -226,8 +247,9 @@ def _file(key: str, image: Value, mode: str) -> tuple[str, bytes]:
 def read_pictures(shard: Path, mode: str) -> Pictures:
     """Read a shard that `write_shard` wrote; `mode` is that of its form."""
     found = list(each_picture([str(shard)], _recipe_of(shard)))
+    arrays = [as_array(picture.image, mode) for picture in found]
     return Pictures(
-        np.stack([as_array(picture.image, mode) for picture in found]),
+        np.array(arrays, dtype=object if mode == TEXTS else np.uint8),
         np.array([picture.label for picture in found], dtype=np.int64),
         tuple(picture.pixels for picture in found),
     )
@@ -236,8 +258,10 @@ def read_pictures(shard: Path, mode: str) -> Pictures:
 def _recipe_of(shard: Path) -> Recipe:
     """How a shard that `write_shard` wrote is read: it holds arrays where it holds clips."""
     with storage.open_read(str(shard)) as stream:
-        first = next(read_samples(stream, lambda _: False))
-    return Recipe(medium="clip") if "npy" in first.names else Recipe()
+        names = next(read_samples(stream, lambda _: False)).names
+    if "png" in names:
+        return Recipe()
+    return Recipe(medium="clip" if "npy" in names else "text")
 
 
 def read_keys(shard: Path) -> list[str]:
@@ -247,11 +271,34 @@ def read_keys(shard: Path) -> list[str]:
     return [sample.members[_KEY].data.decode() for sample in samples if _KEY in sample.members]
 
 
-def as_array(image: Value, mode: str) -> NDArray[np.uint8]:
+def as_array(image: Value, mode: str) -> NDArray[np.uint8] | str:
     """A picture as uint8 (H, W, C), C 1 or 3; in mode RGB a grey one has three equal channels.
 
-    Of a clip, the channels of its frames are behind one another.
+    Of a clip, the channels of its frames are behind one another. A text is its own.
     """
+    if isinstance(image, Text):
+        return image.text
     if isinstance(image, Clip):
-        return np.concatenate([as_array(frame, mode) for frame in image.frames], axis=2)
+        frames = [np.asarray(as_array(frame, mode)) for frame in image.frames]
+        return np.concatenate(frames, axis=2)
     return np.asarray(image.convert(mode)).reshape(image.height, image.width, -1)
+
+
+def look_of(image: Value) -> tuple[tuple[int, int], str]:
+    """Size and mode of a picture or a clip; those that all texts have."""
+    return ((0, 0), TEXTS) if isinstance(image, Text) else (image.size, image.mode)
+
+
+def frames_of(image: Value) -> int | None:
+    """How many frames a clip has; None if it is none."""
+    return len(image.frames) if isinstance(image, Clip) else None
+
+
+def blank(shape: tuple[int, ...], like: Samples) -> Samples:
+    """Black pictures or empty texts, of the type of others."""
+    return np.full(shape, "" if like.dtype == object else 0, like.dtype)
+
+
+def storable(samples: Samples) -> Samples:
+    """Samples in a form that numpy stores as numbers: texts are padded to the longest."""
+    return samples.astype(str) if samples.dtype == object else samples

@@ -10,9 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffaug import storage
-from diffaug.evaluation.images.corruptions import Images
-from diffaug.evaluation.images.pictures import Pictures, as_array
-from diffaug.media import picture_medium_of
+from diffaug.evaluation.images.pictures import Pictures, Samples, as_array, blank, frames_of
+from diffaug.media import medium_of
 from diffaug.output.layout import Output
 from diffaug.output.run import the_run
 from diffaug.recipe import Recipe
@@ -29,12 +28,12 @@ class Draw(NamedTuple):
 
     Attributes:
         places: (N,), the labelled images that they are of.
-        images: uint8 (N, H, W, C).
+        images: the variants.
         classes: (N,), their classes; None: those of the labelled images.
     """
 
     places: Places
-    images: Images
+    images: Samples
     classes: NDArray[np.int64] | None = None
 
 
@@ -43,13 +42,13 @@ class Pool:
     """Copies made beforehand.
 
     Attributes:
-        copies: uint8 (N, K, H, W, C).
+        copies: (N, K), and as far as these are pictures (N, K, H, W, C).
         there: bool (N, K), which of them can be drawn.
-        psnr: (N, K), against their image, in dB; NaN where a copy is missing.
+        psnr: (N, K), against their image, in dB; NaN where a copy is missing, and of texts.
         classes: int64 (N, K), the class of each; None: that of its image.
     """
 
-    copies: NDArray[np.uint8]
+    copies: Samples
     there: NDArray[np.bool_]
     psnr: NDArray[np.float64]
     classes: NDArray[np.int64] | None = None
@@ -103,10 +102,10 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
     rows = pd.read_parquet(Output(output).manifest, columns=[*columns, *towards])
     shape = (len(of), int(rows["copy"].max()) + 1, *of.images.shape[1:])
     pool = Pool(
-        np.zeros(shape, dtype=np.uint8), np.zeros(shape[:2], dtype=bool), np.full(shape[:2], np.nan)
+        blank(shape, of.images), np.zeros(shape[:2], dtype=bool), np.full(shape[:2], np.nan)
     )
     passed, recipe = np.zeros(shape[:2], dtype=bool), the_run(output).recipe
-    medium, wanted = picture_medium_of(recipe), recipe.format_for(jpeg=False)
+    medium, wanted = medium_of(recipe), recipe.format_for(jpeg=False)
     rows = rows[rows["status"] != "failed"]
     if towards:
         classes = np.repeat(of.labels[:, None], shape[1], axis=1)
@@ -123,8 +122,8 @@ def read_pool(output: str, of: Pictures) -> tuple[Pool, NDArray[np.bool_]]:
             for sample in read_samples(stream, {wanted}.__contains__):
                 place, copy, psnr, status = places[str(sample.key)]
                 image = medium.read_back(sample.members[wanted].data, Recipe().max_pixels)
-                frames = medium.frames(image) or 1
-                pool.copies[place, copy] = as_array(image, "L" if shape[-1] == frames else "RGB")
+                mode = "L" if shape[-1] == (frames_of(image) or 1) else "RGB"
+                pool.copies[place, copy] = as_array(image, mode)
                 pool.there[place, copy] = True
                 pool.psnr[place, copy] = psnr
                 passed[place, copy] = status == "ok"

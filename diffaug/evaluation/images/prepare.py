@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from diffaug import storage
 from diffaug.errors import ConfigError
 from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.images.drawn import Drawn, Passed, PictureId
-from diffaug.evaluation.images.elsewhere import pool_of, read_elsewhere, save_elsewhere
+from diffaug.evaluation.images.elsewhere import (
+    places_of,
+    pool_of,
+    read_elsewhere,
+    save_elsewhere,
+)
 from diffaug.evaluation.images.found import Found, read_found_if_any, write_found
 from diffaug.evaluation.images.further import take_further
 from diffaug.evaluation.images.pictures import (
@@ -86,7 +92,7 @@ def prepare(
 def _refuse_losses(plan: EvaluationPlan, form: Form, checkpoint: Checkpoint) -> None:
     """Refuse a recipe whose results lose what the pictures of the evaluation have."""
     recipe = plan.recipe.model_copy(update={"result": "source"})  # as the jobs have it
-    if recipe.detail == "none":
+    if recipe.detail == "none" and recipe.medium != "text":
         shape = load_model(checkpoint, plan.execution).shape
         image = Image.new(form.mode, (form.width, form.height))
         found = Fit.of(image, shape, recipe.fit).losses(image)
@@ -103,11 +109,23 @@ def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str, output: str
     labelled = [EvaluationOutput(folder).labelled(seed) for seed in range(plan.settings.seeds)]
     keys, paths = [read_keys(shard) for shard in labelled], keys_by_path(output, plan.sources)
     for name, place in elsewhere.items():
-        made = read_elsewhere(name, place, drawn.form, set(chain(*keys)), drawn.keys, paths)
+        read = lru_cache(maxsize=1)(  # most have all seeds in one place
+            partial(
+                read_elsewhere,
+                name,
+                form=drawn.form,
+                keys=set(chain(*keys)),
+                known=drawn.keys,
+                paths=paths,
+                medium=plan.recipe.medium,
+            )
+        )
         for seed, shard in enumerate(labelled):
             pictures = read_pictures(shard, drawn.form.mode)
-            pool = pool_of(made, name, place, pictures, keys[seed], paths)
-            save_elsewhere(pool, folder, seed, name)
+            places = places_of(place, plan.seed_of(seed), plan.settings.labels)
+            for labels, url in places.items():
+                pool = pool_of(read(url), name, url, pictures, keys[seed], paths)
+                save_elsewhere(pool, folder, seed, name, labels)
 
 
 def _take_further(plan: EvaluationPlan, drawn: Drawn, folder: str) -> None:

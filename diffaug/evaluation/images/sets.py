@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.evaluation.images.corruptions import Images, corrupt
+from diffaug.evaluation.images.corruptions import corrupt
 from diffaug.evaluation.images.found import read_found
-from diffaug.evaluation.images.pictures import Pictures, read_pictures
+from diffaug.evaluation.images.pictures import Pictures, Samples, read_pictures, storable
+from diffaug.evaluation.kinds import CLEAN
 from diffaug.evaluation.plan import read_plan
 from diffaug.evaluation.settings import Evaluation
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.storage import writing
 
 __all__ = [
-    "CLEAN",
     "ScoredSet",
     "labelled",
     "scored_sets",
@@ -26,10 +26,8 @@ __all__ = [
     "write_scored_sets",
 ]
 
-CLEAN = "clean"
-"""Stands for a corruption where images have none."""
-
 _CLEAN = (CLEAN, 0)
+"""Stands for a corruption and its severity where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +38,14 @@ class ScoredSet:
         split: `validation` or `test`.
         corruption: `clean`, or the corruption.
         severity: from 1 to 5; 0 for clean images.
-        images: uint8 (N, H, W, C), memory-mapped.
+        images: pictures, memory-mapped, or texts.
         labels: int64 (N,).
     """
 
     split: str
     corruption: str
     severity: int
-    images: Images
+    images: Samples
     labels: NDArray[np.int64]
 
 
@@ -79,7 +77,7 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
 
     Args:
         shard: one that `write_shard` wrote.
-        mode: of its images: L or RGB.
+        mode: of its images: L, RGB, or text.
         settings: which corruptions, how severe.
     """
     pictures = read_pictures(shard, mode)
@@ -92,12 +90,11 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
             images = corrupt(images, pictures.pixels, corruption, severity, channels)
         path = _path(shard, corruption, severity)
         with writing(path):
-            np.save(path, images)
+            np.save(path, storable(images))
 
 
 def _corruptions(settings: Evaluation) -> list[tuple[str, int]]:
-    pairs = [(kind, level) for kind in settings.corruptions for level in settings.severities]
-    return [_CLEAN, *pairs]
+    return [_CLEAN, *settings.corrupted]
 
 
 def _labels(shard: Path, mode: str) -> NDArray[np.int64]:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from diffaug import storage
 from diffaug.errors import ConfigError, require_extra
+from diffaug.evaluation.kinds import TEXTS
+from diffaug.evaluation.trials.words import BagOfWords
 from diffaug.models.quiet import quiet
 
 __all__ = ["Task", "new_classifier"]
@@ -20,12 +22,12 @@ __all__ = ["Task", "new_classifier"]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """The task of a classifier: images (B, channels, H, W) in [0, 1], `classes` classes.
+    """The task of a classifier: images (B, channels, H, W) in [0, 1], or texts.
 
     Attributes:
-        channels: 1 or 3.
+        channels: 1 or 3; of texts 0.
         classes: how many.
-        side: the longer of H and W.
+        side: the longer of H and W; of texts 0.
     """
 
     channels: int
@@ -34,10 +36,11 @@ class Task:
 
 
 def new_classifier(name: str, task: Task, seed: int) -> nn.Module:
-    """An untrained classifier: (B, C, H, W) in [0, 1] to logits (B, classes).
+    """An untrained classifier: (B, C, H, W) in [0, 1] to logits (B, classes); of texts
+    `BagOfWords`.
 
     Args:
-        name: `cnn`, `resnet`, or a transformers image-classification model.
+        name: `cnn`, `resnet`, `bag`, or a transformers image-classification model.
         task: what it classifies.
         seed: seed of randomly initialised weights.
 
@@ -46,6 +49,8 @@ def new_classifier(name: str, task: Task, seed: int) -> nn.Module:
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
+        if name in TEXTS.classifiers:
+            return BagOfWords(task.classes)
         if name not in _SMALL:
             return _Pretrained(name, task)
         return _SMALL[name](task).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

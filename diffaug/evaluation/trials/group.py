@@ -10,15 +10,18 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.evaluation.arms import BASELINE, CHOSEN_FOR, IN_TURN, MATCHED, Arm, arms_of
+from diffaug.evaluation.arms import Arm, arms_of
 from diffaug.evaluation.images.elsewhere import load_elsewhere
 from diffaug.evaluation.images.found import read_found
 from diffaug.evaluation.images.further import Further
 from diffaug.evaluation.images.pictures import read_pictures
 from diffaug.evaluation.images.pool import Pool, read_pool
 from diffaug.evaluation.images.sets import labelled, scored_sets
+from diffaug.evaluation.kinds import FIXED, IMAGES, IN_TURN, TEXTS, UNEQUAL
 from diffaug.evaluation.plan import EvaluationPlan, read_plan
-from diffaug.evaluation.settings import ALL, FIXED, UNEQUAL
+from diffaug.evaluation.settings import ALL
+from diffaug.evaluation.texts.eda import deletion, eda_of
+from diffaug.evaluation.texts.unigram import matched_unigram
 from diffaug.evaluation.trials.matched import in_turn, matched_blur, matched_field, matched_noise
 from diffaug.evaluation.trials.record import (
     Hits,
@@ -46,6 +49,9 @@ from diffaug.output.evaluation import EvaluationOutput
 
 __all__ = ["run_group"]
 
+_CHANGES = (*CHANGED, "eda", "deletion")
+"""The families whose samples are changed whenever they are drawn."""
+
 
 def run_group(output: str, labels: int, seed: int, arms: Iterable[Arm]) -> Iterator[Trial]:
     """Do the trials of one seed and one budget that are not done yet, and yield their records.
@@ -70,6 +76,7 @@ class _Group:
 
     def __init__(self, plan: EvaluationPlan, output: str, labels: int, seed: int) -> None:
         self._plan, self._output, self._labels, self._seed = plan, output, labels, seed
+        self._kind = plan.settings.kind
         self._whole = labelled(output, seed)
         self._classes = np.unique(self._whole.labels)
         count = len(self._whole) if labels == ALL else labels * len(self._classes)
@@ -94,7 +101,7 @@ class _Group:
             pool = self._matched(arm.family, pool)
         parts = arm.parts if like is None else (arm.family, *like.parts)
         model = self._train(arm, further or pool, parts, (like or arm).strength)
-        if arm.family == BASELINE:
+        if arm.family == self._kind.baseline:
             self._judge = model
         scores, right = list[Score](), list[tuple[str, NDArray[np.bool_]]]()
         for one in self._sets:
@@ -121,7 +128,7 @@ class _Group:
 
         It is the same training, so it takes no time.
         """
-        for reason in set(CHOSEN_FOR) - {arm.rival_for}:
+        for reason in set(self._kind.chosen_for) - {arm.rival_for}:
             twin = replace(arm, rival_for=reason)
             trial = read_trial(self._output, twin, self._labels, self._seed)
             if trial is not None and trial.like == like.name:
@@ -151,14 +158,14 @@ class _Group:
         if _copies(pool) == 0:
             pool = None
         variants: Variants | None = pool
-        if changes := [self._change(part) for part in parts if part in CHANGED]:
+        if changes := [self._change(part) for part in parts if part in _CHANGES]:
             variants = Changed(variants or Labelled(images), changes)
         lesson = Lesson(
             images=images,
             targets=self._targets(self._pictures.labels),
             classes=len(self._classes),
             variants=variants,
-            moved=arm.family != "real",
+            moved=self._kind is IMAGES and arm.family != "real",
             repeated=arm.family == "oversampled",
             mixed="mixup" in parts,
             softened=self._plan.settings.soften * (strength or 0) * (pool is not None),
@@ -169,6 +176,8 @@ class _Group:
         return train_classifier(lesson, settings, seed, execution, self._longer(arm))
 
     def _change(self, name: str) -> Change:
+        if self._kind is TEXTS:
+            return eda_of(self._plan.settings.synonyms) if name == "eda" else deletion
         if self._plan.recipe.medium != "clip":
             return CHANGED[name]
         return held(CHANGED[name], 1 if read_found(self._output).mode == "L" else 3)
@@ -193,7 +202,7 @@ class _Group:
         if arm.own:
             return None
         if arm.images is not None:
-            made = load_elsewhere(self._output, self._seed, arm.family)
+            made = load_elsewhere(self._output, self._seed, arm.family, self._labels)
             return made.first(len(self._pictures))
         if arm.family in FIXED:
             change = self._change(arm.family.removeprefix("fixed-"))
@@ -219,7 +228,9 @@ class _Group:
     def _matched(self, family: str, like: Pool) -> Pool:
         images, pixels = self._pictures.images, self._pictures.pixels
         if family == IN_TURN:
-            return in_turn([self._matched(one, like) for one in MATCHED])
+            return in_turn([self._matched(one, like) for one in IMAGES.matched])
+        if family == "unigram":
+            return matched_unigram(images, pixels, like)
         if family == "blur":
             return matched_blur(images, like)
         return (matched_field if family == "field" else matched_noise)(images, pixels, like)
@@ -235,7 +246,7 @@ class _Group:
             _, passed = self._pool(reconstruct)
             return pool.kept(passed[: len(self._pictures)])
         if self._judge is None:
-            self._judge = self._train(Arm(BASELINE), None, ())
+            self._judge = self._train(Arm(self._kind.baseline), None, ())
         images, copies = pool.there.shape
         found = self._judge.confidences(pool.copies.reshape(-1, *pool.copies.shape[2:]))
         named = found.argmax(axis=1).reshape(images, copies)
@@ -251,7 +262,7 @@ def _copies(pool: Pool | Further | None) -> int | None:
 
 
 def _mean_psnr(pool: Pool | None) -> float | None:
-    """Mean PSNR in dB; identical pictures count as 99 dB instead of infinity."""
-    if pool is None or not pool.there.any():
+    """Mean PSNR in dB, which texts have not; identical pictures count as 99 dB, not infinity."""
+    if pool is None or not pool.there.any() or pool.copies.dtype == object:
         return None
     return float(np.minimum(pool.psnr[pool.there], 99.0).mean())

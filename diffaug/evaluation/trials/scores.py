@@ -9,14 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from diffaug.evaluation.arms import Arm
-from diffaug.evaluation.images.sets import CLEAN
+from diffaug.evaluation.kinds import CLEAN, CORRUPTED
 from diffaug.evaluation.trials.record import Trial
 
-__all__ = ["CLEAN", "CORRUPTED", "MEASURES", "by_preference", "per_seed", "scores_table"]
-
-CORRUPTED = "corrupted"
-"""The kind of image beside `CLEAN`: the mean over all corruptions and severities."""
-
+__all__ = ["MEASURES", "by_preference", "per_seed", "scores_table"]
 
 MEASURES = ("balanced", "nll", "ece")
 """Columns of the scores, beside accuracy (see `record.Score`)."""

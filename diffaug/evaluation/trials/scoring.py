@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diffaug.evaluation.images.sets import CLEAN, ScoredSet
+from diffaug.evaluation.images.sets import ScoredSet
+from diffaug.evaluation.kinds import CLEAN
 from diffaug.evaluation.trials.record import Hits, Score
 
 __all__ = ["hits_of", "score_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diffaug.evaluation.arms import BASELINE, CHOSEN_FOR, Arm, arms_of
+from diffaug.evaluation.arms import Arm, arms_of
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import FIRST_SEEDS
 from diffaug.evaluation.statistics import is_known
@@ -47,16 +47,16 @@ def _are_enough(
     settings, scores = plan.settings, scores_table(trials)
     assert settings.until is not None
     for labels in settings.labels:
-        for of in CHOSEN_FOR:
+        for of in settings.kind.chosen_for:
             chosen = by_preference(scores, arms, labels, of, settings.measure)
             if not chosen:
                 return True
-            pair = (chosen[0], Arm(BASELINE))
+            pair = (chosen[0], Arm(settings.kind.baseline))
             ours, theirs = (
                 per_seed(scores, labels, "test", of, settings.measure)[arm.name] for arm in pair
             )
             seen = read_seen(plan, output, pair, labels, count, of)
-            right = None if seen is None else (seen.right[pair[0].name], seen.right[BASELINE])
+            right = None if seen is None else (seen.right[pair[0].name], seen.right[pair[1].name])
             weights = None if seen is None else seen.weights
             if not is_known(ours, theirs, settings.until, right, weights):
                 return False

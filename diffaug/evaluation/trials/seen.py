@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.evaluation.arms import Arm
-from diffaug.evaluation.images.sets import CLEAN, test_labels
+from diffaug.evaluation.images.sets import test_labels
+from diffaug.evaluation.kinds import CLEAN
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.trials.record import read_hits
 
@@ -43,7 +44,7 @@ def read_seen(
         of: `clean` or `corrupted`.
     """
     settings, right = plan.settings, dict[str, NDArray[np.float64]]()
-    versions = 1 if of == CLEAN else len(settings.corruptions) * len(settings.severities)
+    versions = 1 if of == CLEAN else len(settings.corrupted)
     for arm in arms:
         found = [read_hits(output, arm, labels, seed) for seed in range(seeds)]
         hits = [one[0 if of == CLEAN else 1] for one in found if one is not None]

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffaug.evaluation.images.corruptions import Images
+from diffaug.evaluation.images.pictures import Samples
 from diffaug.evaluation.settings import Evaluation
 from diffaug.evaluation.trials.classifier import Task, new_classifier
 from diffaug.evaluation.trials.variants import Variants, flips_and_crops
+from diffaug.evaluation.trials.words import numbered
 from diffaug.execution import Execution
 
 __all__ = ["Lesson", "Trained", "train_classifier"]
@@ -31,7 +33,7 @@ class Lesson:
     """What one classifier trains on.
 
     Attributes:
-        images: uint8 (N, H, W, C), the labelled images.
+        images: N labelled images, or texts.
         targets: int64 (N,), their classes, from 0.
         classes: number of classes.
         variants: fills the rest of each batch; None fills all of it with labelled images.
@@ -42,7 +44,7 @@ class Lesson:
         unequal: what makes up for classes of unequal size, one of UNEQUAL; None: nothing does.
     """
 
-    images: Images
+    images: Samples
     targets: NDArray[np.int64]
     classes: int
     variants: Variants | None = None
@@ -64,7 +66,7 @@ class Trained:
     """A classifier on a device.
 
     Args:
-        model: (B, C, H, W) in [0, 1] to logits (B, classes).
+        model: (B, C, H, W) in [0, 1], or the numbers of words (B, L), to logits (B, classes).
         execution: device and dtype that it runs with.
 
     Attributes:
@@ -79,15 +81,21 @@ class Trained:
             self._device.type, torch.bfloat16, enabled=execution.dtype == "bfloat16"
         )
 
-    def logits(self, images: Images) -> Tensor:
-        """Logits (B, classes) of uint8 images (B, H, W, C)."""
-        x = torch.from_numpy(np.array(images.transpose(0, 3, 1, 2), order="C"))  # may be read-only
+    def logits(self, samples: Samples) -> Tensor:
+        """Logits (B, classes) of samples."""
         with self._autocast:
-            logits: Tensor = self.model(x.to(self._device).float() / 255)
+            logits: Tensor = self.model(self._taken(samples))
         return logits.float()
 
-    def confidences(self, images: Images) -> NDArray[np.float32]:
-        """Class probabilities (N, classes) of uint8 images (N, H, W, C)."""
+    def _taken(self, samples: Samples) -> Tensor:
+        """Samples as the classifier takes them."""
+        if samples.dtype != np.uint8:
+            return numbered(samples.tolist()).to(self._device)
+        x = torch.from_numpy(np.array(samples.transpose(0, 3, 1, 2), order="C"))  # maybe read-only
+        return x.to(self._device).float() / 255
+
+    def confidences(self, images: Samples) -> NDArray[np.float32]:
+        """Class probabilities (N, classes) of samples."""
         with torch.inference_mode():
             begins = range(0, len(images), _AT_ONCE)
             parts = [self.logits(images[begin : begin + _AT_ONCE]) for begin in begins]
@@ -109,8 +117,8 @@ def train_classifier(
     Raises:
         ConfigError: the classifier cannot be loaded.
     """
-    _, *sides, channels = lesson.images.shape
-    task = Task(channels, lesson.classes, max(sides))
+    _, *sides = lesson.images.shape
+    task = Task(sides[-1], lesson.classes, max(sides[:-1])) if sides else Task(0, lesson.classes, 0)
     trained = Trained(new_classifier(settings.classifier, task, seed), execution)
     model, rate, steps = trained.model, settings.rate, round(longer * settings.train_steps)
     shares = torch.from_numpy(lesson.frequencies).float().to(execution.device)
@@ -139,8 +147,8 @@ def train_classifier(
 
 def _batches(
     lesson: Lesson, settings: Evaluation, seed: int, steps: int
-) -> Iterator[tuple[Images, Tensor, Tensor]]:
-    """Batches of images, soft labels (B, classes), and weights in the loss (B,)."""
+) -> Iterator[tuple[Samples, Tensor, Tensor]]:
+    """Batches of samples, soft labels (B, classes), and weights in the loss (B,)."""
     size = settings.train_batch
     kept = size - settings.augmented_per_batch
     random, shape = np.random.default_rng(seed), lesson.images.shape[1:]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import Images, as_bytes
+from diffaug.evaluation.images.pictures import Samples
 from diffaug.evaluation.images.pool import Draw, Places, Pool, psnr_of
 from diffaug.evaluation.trials.trivial_augment import away_from, trivial_augment
 
@@ -30,8 +31,8 @@ _JITTER = 0.4, 0.1
 the strength that is usual for small images."""
 
 
-Change = Callable[[Images, np.random.Generator], Images]
-"""Takes uint8 images (N, H, W, C) and what is random, and changes each."""
+Change = Callable[[Samples, np.random.Generator], Samples]
+"""Takes samples and what is random, and changes each."""
 
 
 class Variants(Protocol):
@@ -57,13 +58,13 @@ def flips_and_crops(images: Images, random: np.random.Generator) -> Images:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """The labelled images themselves.
+    """The labelled samples themselves.
 
     Attributes:
-        images: uint8 (N, H, W, C).
+        images: N of them.
     """
 
-    images: Images
+    images: Samples
 
     def draw(self, places: Places, random: np.random.Generator) -> Draw:
         """The image at each place."""

@@ -19,7 +19,7 @@ from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import named
 from diffaug.evaluation.trials.record import Trial, read_trials
 from diffaug.evaluation.trials.run import missing_trials
-from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED, scores_table
+from diffaug.evaluation.trials.scores import scores_table
 from diffaug.evaluation.trials.seeds import seeds_needed
 from diffaug.evaluation.trials.seen import read_seen
 from diffaug.evaluation.verdict.conclusion import Conclusion
@@ -57,7 +57,7 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         arm.name: [summarise(files.pool(seed, arm.name)) for seed in seeds]
         for arm in pools_of(plan)
     }
-    summary = summary_table(scores, arms, settings.measure, _making(arms, made))
+    summary = summary_table(scores, arms, settings.measure, _making(arms, made), settings.kind)
     evidence = [
         weigh(
             scores,
@@ -66,9 +66,10 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
             of,
             settings.measure,
             read_seen(plan, output, arms, labels, count, of),
+            settings.kind,
         )
         for labels in settings.labels
-        for of in (CLEAN, CORRUPTED)
+        for of in settings.kind.chosen_for
     ]
     one_set = found.shared == 1 and len(settings.labels) == 1
     elsewhere = [*settings.made_elsewhere, *named(settings.further)]
@@ -77,14 +78,17 @@ def conclude(plan: EvaluationPlan, output: str) -> Conclusion:
         [one for one in evidence if one is not None],
         settings.worth,
         transfer(saw, plan.recipe.condition, plan.model_labels),
+        settings.kind,
     )
     conclusion = Conclusion(
         verdicts,
-        leakage(saw, plan.recipe.condition, one_set, plan.recipe.judges, elsewhere),
+        leakage(
+            saw, plan.recipe.condition, one_set, plan.recipe.judges, elsewhere, settings.kind.noun
+        ),
         notes_on(settings, found, trials, verdicts),
     )
     cost = _cost(plan, list(chain.from_iterable(made.values())), trials, count)
-    plots = draw_plots(summary, files.folder / "results")
+    plots = draw_plots(summary, files.folder / "results", settings.kind)
     for name, table in (("scores", scores), ("summary", summary)):
         data = io.BytesIO()
         table.to_parquet(data, index=False)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from diffaug.evaluation.arms import BASELINE, DIFFUSION, MATCHED, Arm
+from diffaug.evaluation.arms import Arm
+from diffaug.evaluation.kinds import DIFFUSION, IMAGES, Kind
 from diffaug.evaluation.statistics import (
     ALPHA,
     Estimate,
@@ -39,16 +40,16 @@ class Evidence:
         strength: its strength; None if it was made elsewhere.
         runner_up: the arm that came second on validation images; None if there is no other.
         lead: the arm's difference to the runner-up on validation images.
-        gain: the arm's difference to BASELINE on test images, over seeds.
+        gain: the arm's difference to the baseline on test images, over seeds.
         gain_over_images: the same over seeds and test images; None without records by image.
         rival: the control that the arm beats with the least certainty; None without controls.
         margin: the arm's difference to the rival, over seeds.
         margin_over_images: its least certain difference to a control over seeds and test images,
             where it beats all of them over seeds; None otherwise.
         untried: the controls that "helps" requires and that were not tried.
-        better: p of "it is no better than BASELINE, or than a control", over seeds and, if that is
-            known, over seeds and test images.
-        worse: p of "it is no worse than BASELINE", likewise.
+        better: p of "it is no better than the baseline, or than a control", over seeds and, if that
+            is known, over seeds and test images.
+        worse: p of "it is no worse than the baseline", likewise.
         visible: the smallest gain that these seeds, differing as they do, would mostly show.
         left: half of the interval that any number of seeds would leave, with these test images;
             None without records by image.
@@ -80,10 +81,11 @@ def weigh(
     of: str,
     measure: str = "accuracy",
     seen: Seen | None = None,
+    kind: Kind = IMAGES,
 ) -> Evidence | None:
     """Weigh the arm that validation images choose; None if no arm is on trial.
 
-    That it is better than BASELINE and every control is an intersection-union test: each
+    That it is better than the baseline and every control is an intersection-union test: each
     comparison at its own level, and the whole at the same (Berger 1982). What a classifier owes to
     its seed shows on validation and on test images, so the choice is made anew for each seed, by
     the validation images of the others: it is as good as made elsewhere, and needs no correction.
@@ -95,6 +97,7 @@ def weigh(
         of: kind of image to choose and to judge on: `clean` or `corrupted`.
         measure: what is compared: `accuracy` or `balanced`.
         seen: what each arm was right about, of this budget and kind.
+        kind: images or texts.
     """
     preferred = by_preference(scores, arms, labels, of, measure)
     if not preferred:
@@ -108,18 +111,18 @@ def weigh(
     controls = [
         arm
         for arm in arms
-        if not arm.is_on_trial and arm.family != BASELINE and arm.rival_for in (None, of)
+        if not arm.is_on_trial and arm.family != kind.baseline and arm.rival_for in (None, of)
     ]
     margins = {arm.name: difference(ours, test[arm.name]) for arm in controls}
     rival = min(margins, key=lambda name: margins[name].low, default=None)
-    gain = difference(ours, test[BASELINE])
+    gain = difference(ours, test[kind.baseline])
     gain_over_images = margin_over_images = left = None
-    better = max(exceeds(ours, test[name]) for name in (BASELINE, *margins))
-    worse = exceeds(test[BASELINE], ours)
+    better = max(exceeds(ours, test[name]) for name in (kind.baseline, *margins))
+    worse = exceeds(test[kind.baseline], ours)
     if seen is not None:
         right = np.stack([seen.right[arm.name][seed] for seed, arm in enumerate(picked)])
-        left = from_images(right, seen.right[BASELINE], seen.weights)
-        gain_over_images = over_images(right, seen.right[BASELINE], seen.weights)
+        left = from_images(right, seen.right[kind.baseline], seen.weights)
+        gain_over_images = over_images(right, seen.right[kind.baseline], seen.weights)
         worse = max(worse, gain_over_images.not_below)
         if better <= ALPHA:
             found = [over_images(right, seen.right[name], seen.weights) for name in margins]
@@ -138,10 +141,10 @@ def weigh(
         rival=rival,
         margin=None if rival is None else margins[rival],
         margin_over_images=margin_over_images,
-        untried=_untried(chosen, arms, of),
+        untried=_untried(chosen, arms, of, kind),
         better=better,
         worse=worse,
-        visible=smallest_visible(float(np.std(ours - test[BASELINE], ddof=1)), len(ours)),
+        visible=smallest_visible(float(np.std(ours - test[kind.baseline], ddof=1)), len(ours)),
         left=left,
     )
 
@@ -153,15 +156,16 @@ def _picked(on_trial: Sequence[Arm], validation: Mapping[str, NDArray[np.float64
     return [on_trial[place] for place in others.argmax(axis=0)]
 
 
-def _untried(chosen: Arm, arms: Sequence[Arm], of: str) -> tuple[str, ...]:
+def _untried(chosen: Arm, arms: Sequence[Arm], of: str, kind: Kind) -> tuple[str, ...]:
     """The controls without which it is not known whether the diffusion model has any part in it.
 
-    Images of no labelled image are matched by none.
+    Samples of no labelled one are matched by none.
     """
     if chosen.own:
         return ()
     tried = {arm.family for arm in arms if arm.rival_for == of}
-    missing = [f"{name} of its PSNR" for name in MATCHED if name not in tried]
+    measure = " of its PSNR" if kind is IMAGES else " of as many words"
+    missing = [f"{name}{measure}" for name in kind.matched if name not in tried]
     rest = "+".join(part for part in chosen.parts if part not in DIFFUSION)
     if chosen.made is not None and rest and rest not in {arm.family for arm in arms}:
         missing.append(f"{rest} alone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffaug.evaluation.images.found import Found
+from diffaug.evaluation.kinds import IMAGES, Kind
 from diffaug.evaluation.settings import Evaluation, budget
 from diffaug.evaluation.trials.record import Trial
 from diffaug.evaluation.verdict.evidence import Evidence
@@ -19,23 +20,27 @@ def notes_on(
     settings: Evaluation, found: Found, trials: Sequence[Trial], evidence: Sequence[Evidence]
 ) -> list[str]:
     """Notes on the images, the trials and the seeds, one sentence or two each."""
-    return [*_on_images(found), *_on_trials(trials), *_on_seeds(settings, found, evidence)]
+    return [
+        *_on_samples(settings.kind, found),
+        *_on_trials(trials),
+        *_on_seeds(settings, found, evidence),
+    ]
 
 
 def _on_seeds(settings: Evaluation, found: Found, evidence: Sequence[Evidence]) -> list[str]:
     """What more seeds could show, and what only more test images could."""
     aim = settings.worth if settings.until is None else settings.until
     short = [one.left for one in evidence if one.left is not None and one.left > aim]
-    notes = []
+    notes, noun = [], settings.kind.noun
     if any(one.gain_over_images is None for one in evidence):
         notes.append(
-            "Some trainings of an earlier version left no record by image, so verdicts are over "
-            "seeds alone, and may be peculiar to these test images."
+            f"Some trainings of an earlier version left no record by {noun}, so verdicts are over "
+            f"seeds alone, and may be peculiar to these test {noun}s."
         )
     if short:
         notes.append(
-            f"With {found.test} test images, any number of seeds would leave intervals of up to "
-            f"±{max(short):.1f} points over seeds and images: for less, give more test images."
+            f"With {found.test} test {noun}s, any number of seeds would leave intervals of up to "
+            f"±{max(short):.1f} points over seeds and {noun}s: for less, give more test {noun}s."
         )
     elif settings.until is not None and any(one.gain.half > settings.until for one in evidence):
         notes.append(
@@ -45,16 +50,17 @@ def _on_seeds(settings: Evaluation, found: Found, evidence: Sequence[Evidence]) 
     return notes
 
 
-def _on_images(found: Found) -> list[str]:
-    notes = []
+def _on_samples(kind: Kind, found: Found) -> list[str]:
+    notes, noun = [], kind.noun
+    alike = "pixel for pixel" if kind is IMAGES else "letter for letter"
     if found.shared == 1:
         notes.append(
-            "All seeds have the same labelled images: intervals cover how images are generated and "
-            "classifiers trained, but not how labelled images are drawn."
+            f"All seeds have the same labelled {noun}s: intervals cover how {noun}s are generated "
+            f"and classifiers trained, but not how labelled {noun}s are drawn."
         )
     elif found.shared > 0.1:
         notes.append(
-            f"A seed shares {found.shared:.0%} of its labelled images with another: intervals are "
+            f"A seed shares {found.shared:.0%} of its labelled {noun}s with another: intervals are "
             "narrower than with draws from a larger source."
         )
     for count, of, among in (
@@ -63,7 +69,7 @@ def _on_images(found: Found) -> list[str]:
         (found.labelled_in_validation, "labelled", "validation"),
     ):
         if count:
-            notes.append(f"{count} {of} images are also {among} images, pixel for pixel.")
+            notes.append(f"{count} {of} {noun}s are also {among} {noun}s, {alike}.")
     if found.left_out:
         notes.append(
             f"{found.left_out} samples were left out; the first one, {found.why[0]} (data.json)."
@@ -77,8 +83,8 @@ def _on_trials(trials: Sequence[Trial]) -> list[str]:
     empty = sorted({trial.arm.name for trial in filtered if trial.copies == 0})
     if empty:
         notes.append(
-            f"Filters rejected all images of {', '.join(empty)} in some trainings, which then used "
-            "labelled images instead."
+            f"Filters rejected all copies of {', '.join(empty)} in some trainings, which then used "
+            "labelled samples instead."
         )
     off = [
         f"{trial.arm.name} with {budget(trial.labels)} ({trial.psnr:.1f} dB, while "

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from diffaug.evaluation.arms import BASELINE
+from diffaug.evaluation.kinds import CLEAN, CORRUPTED, described
 from diffaug.evaluation.plan import EvaluationPlan
-from diffaug.evaluation.settings import budget, described
-from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
+from diffaug.evaluation.settings import budget
 from diffaug.evaluation.verdict.conclusion import Conclusion
 from diffaug.evaluation.verdict.judge import MEASURED, signed
 from diffaug.output.markdown import code, text
@@ -35,44 +34,55 @@ def markdown_page(
         summary: see `summary.summary_table`.
         plots: file names of the plots.
     """
-    parts = ["# Does it help?", ""]
+    parts, kind = ["# Does it help?", ""], plan.settings.kind
     for verdict in conclusion.verdicts:
         parts.append(f"- {verdict.sentence}")
         if verdict.lead is not None:
             parts.append(
-                f"  On validation images it is {signed(verdict.lead)} ahead of {verdict.runner_up}."
+                f"  On validation {kind.noun}s it is {signed(verdict.lead)} ahead of "
+                f"{verdict.runner_up}."
             )
     notes = map(text, conclusion.notes)  # they name samples
     parts += ["", conclusion.leakage, "", *notes, "", _how(plan, cost), ""]
     for labels in plan.settings.labels:
-        parts += [f"## {budget(labels).capitalize()}", "", _table(summary, labels), ""]
+        parts += [
+            f"## {budget(labels).capitalize()}",
+            "",
+            _table(summary, labels, kind.baseline),
+            "",
+        ]
     parts += [f"![{PurePath(name).stem}]({name})" for name in plots]
     families = summary["family"].unique()
-    parts += ["", "## The arms", "", *(f"- **{name}**: {described(name)}" for name in families)]
+    parts += [
+        "",
+        "## The arms",
+        "",
+        *(f"- **{name}**: {described(name, kind)}" for name in families),
+    ]
     return "\n".join(parts) + "\n"
 
 
 def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
-    settings = plan.settings
+    settings, kind = plan.settings, plan.settings.kind
     per_image = cost["generating_seconds"] / max(1, cost["generated_images"])
     return (
         f"Tables show {MEASURED[settings.measure]}, in %. {cost['seeds']} seeds; every training "
         f"of the classifier {code(settings.classifier)} has {settings.train_steps} steps of "
-        f"{settings.train_batch} images, {settings.augmented_per_batch} of them augmented in arms "
-        "that augment. Intervals "
-        "are at 95%; those of differences to flips-crops, in brackets, are paired by seed and "
+        f"{settings.train_batch} {kind.noun}s, {settings.augmented_per_batch} of them augmented in "
+        "arms that augment. Intervals "
+        f"are at 95%; those of differences to {kind.baseline}, in brackets, are paired by seed and "
         "corrected for the number of arms in the tables, and not in the verdicts, whose arm was "
-        "chosen on other images. Cost is that of a training and of the images it has, in trainings "
-        "of flips-crops. Choices were made on "
-        f"{settings.validation} validation images per class. Generating "
-        f"{cost['generated_images']} images took {cost['generating_seconds'] / 60:.0f} minutes "
-        f"({1000 * per_image:.0f} ms per image), {cost['trainings']} trainings "
+        f"chosen on other {kind.noun}s. Cost is that of a training and of the {kind.noun}s made "
+        f"for it, in trainings of {kind.baseline}. Choices were made on "
+        f"{settings.validation} validation {kind.noun}s per class. Generating "
+        f"{cost['generated_images']} {kind.noun}s took {cost['generating_seconds'] / 60:.0f} "
+        f"minutes ({1000 * per_image:.0f} ms each), {cost['trainings']} trainings "
         f"{cost['training_seconds'] / 60:.0f} minutes of one core, on {cost['device_class']}. "
         f"Model {code(plan.recipe.model)} ({plan.model_digest[:8]})."
     )
 
 
-def _table(summary: pd.DataFrame, labels: int) -> str:
+def _table(summary: pd.DataFrame, labels: int, baseline: str) -> str:
     """The measure of every arm; for clean and corrupted also the difference to the baseline.
 
     Accuracy or balanced accuracy, negative log-likelihood and calibration error of clean images
@@ -83,17 +93,17 @@ def _table(summary: pd.DataFrame, labels: int) -> str:
     further = {"accuracy": "accuracy", "balanced": "balanced", "nll": "NLL", "ece": "ECE"}
     del further[rows["measure"].iloc[0]]
     further = {name: shown for name, shown in further.items() if rows[name].notna().all()}
-    lines = ["| arm | cost | PSNR | " + " | ".join([*kinds, *further.values()]) + " |"]
-    lines.append("| :--- | ---: | ---: |" + " ---: |" * (len(kinds) + len(further)))
+    costs = {"cost": "cost"} | ({"psnr": "PSNR"} if rows["psnr"].notna().any() else {})
+    lines = ["| arm | " + " | ".join([*costs.values(), *kinds, *further.values()]) + " |"]
+    lines.append("| :--- |" + " ---: |" * (len(costs) + len(kinds) + len(further)))
     for arm in rows["arm"].unique():
         of_arm = rows[rows["arm"] == arm].set_index("of")
-        psnr = of_arm["psnr"].iloc[0]
-        cost = of_arm["cost"].iloc[0]
-        cells = ["" if pd.isna(one) else f"{one:.1f}" for one in (cost, psnr)]
+        found = (of_arm[name].iloc[0] for name in costs)
+        cells = ["" if pd.isna(one) else f"{one:.1f}" for one in found]
         for of in kinds:
             row = of_arm.loc[of]
             gain = f" ({row['gain']:+.1f} [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}])"
-            shown = gain if of in (CLEAN, CORRUPTED) and arm != BASELINE else ""
+            shown = gain if of in (CLEAN, CORRUPTED) and arm != baseline else ""
             cells.append(f"{row['value']:.1f}{shown}")
         cells += [f"{of_arm.loc[CLEAN][name]:.{2 if name == 'nll' else 1}f}" for name in further]
         lines.append(f"| {arm} | " + " | ".join(cells) + " |")

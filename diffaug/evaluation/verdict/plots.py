@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from diffaug import storage
-from diffaug.evaluation.arms import BASELINE
+from diffaug.evaluation.kinds import CORRUPTED, IMAGES, Kind
 from diffaug.evaluation.settings import budget
-from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED
 from diffaug.evaluation.verdict.judge import MEASURED
 
 __all__ = ["draw_plots"]
@@ -21,13 +20,14 @@ _COLOURS = {"reconstruct": "#2563eb", "filtered": "#0d9488", "one-step": "#c2410
 _GREY, _INK = "#6b7280", "#1b1b1f"
 
 
-def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw `gains.png`, `corruptions.png`, and `strengths.png` if any arm has a strength; nothing
-    if BASELINE is the only arm.
+def draw_plots(summary: pd.DataFrame, folder: Path, kind: Kind = IMAGES) -> list[Path]:
+    """Draw `gains.png`, `strengths.png` if any arm has a strength, and `corruptions.png` if there
+    are any; nothing if the baseline is the only arm.
 
     Args:
         summary: see `summary.summary_table`.
         folder: where to write them; made if need be.
+        kind: images or texts.
 
     Returns:
         The paths of the plots.
@@ -37,10 +37,12 @@ def draw_plots(summary: pd.DataFrame, folder: Path) -> list[Path]:
     style: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     with rc_context(style):
         drawn = dict[str, Any]()
-        if (summary["arm"] != BASELINE).any():
-            drawn |= {"gains": _gains(summary), "corruptions": _corruptions(summary)}
+        if (summary["arm"] != kind.baseline).any():
+            drawn["gains"] = _gains(summary, kind)
+            if CORRUPTED in kind.chosen_for:
+                drawn["corruptions"] = _corruptions(summary, kind.baseline)
         if summary["strength"].notna().any():
-            drawn["strengths"] = _strengths(summary)
+            drawn["strengths"] = _strengths(summary, kind)
         paths = []
         for name, figure in drawn.items():
             paths.append(folder / f"{name}.png")
@@ -66,13 +68,13 @@ def _figure(rows: int, columns: int, width: float, height: float, **options: Any
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def _gains(summary: pd.DataFrame) -> Any:
+def _gains(summary: pd.DataFrame, kind: Kind) -> Any:
     """Differences to the baseline with their intervals, one column per budget."""
-    budgets = summary["labels"].unique()
-    arms = [arm for arm in summary["arm"].unique() if arm != BASELINE]
-    height = 1.0 + 0.19 * len(arms)
-    figure, axes = _figure(2, len(budgets), 1.6 + 3.0 * len(budgets), 2 * height, sharey=True)
-    for row, of in enumerate((CLEAN, CORRUPTED)):
+    budgets, kinds = summary["labels"].unique(), kind.chosen_for
+    arms = [arm for arm in summary["arm"].unique() if arm != kind.baseline]
+    height = len(kinds) * (1.0 + 0.19 * len(arms))
+    figure, axes = _figure(len(kinds), len(budgets), 1.6 + 3 * len(budgets), height, sharey=True)
+    for row, of in enumerate(kinds):
         for axis, labels in zip(axes[row], budgets, strict=True):
             rows = summary[(summary["labels"] == labels) & (summary["of"] == of)]
             rows = rows.set_index("arm").loc[arms]
@@ -83,22 +85,25 @@ def _gains(summary: pd.DataFrame) -> Any:
             axis.axvline(0, color=_INK, lw=0.8)
             axis.set_yticks(range(len(arms)), arms)
             axis.set_ylim(len(arms) - 0.5, -0.5)
-            axis.set_title(f"{budget(labels)}, {of} images", fontsize=9)
+            axis.set_title(f"{budget(labels)}, {of} {kind.noun}s", fontsize=9)
             axis.grid(axis="x", color="#e5e7eb", lw=0.6)
-    label = f"{_measured(summary)} relative to {BASELINE}, in points;\n95% intervals, corrected"
+    label = (
+        f"{_measured(summary)} relative to {kind.baseline}, in points;\n95% intervals, corrected"
+    )
     figure.supxlabel(label, fontsize=9)
     return figure
 
 
-def _strengths(summary: pd.DataFrame) -> Any:
-    """Accuracy over strength, clean and corrupted, with the baseline as a line."""
-    budgets = summary["labels"].unique()
-    figure, axes = _figure(2, len(budgets), 1.0 + 2.6 * len(budgets), 4.8, sharex=True)
-    for row, of in enumerate((CLEAN, CORRUPTED)):
+def _strengths(summary: pd.DataFrame, kind: Kind) -> Any:
+    """Accuracy over strength, on each kind of test image, with the baseline as a line."""
+    budgets, kinds, width = summary["labels"].unique(), kind.chosen_for, 1.0
+    width += 2.6 * len(budgets)
+    figure, axes = _figure(len(kinds), len(budgets), width, 2.4 * len(kinds), sharex=True)
+    for row, of in enumerate(kinds):
         for axis, labels in zip(axes[row], budgets, strict=True):
             rows = summary[(summary["labels"] == labels) & (summary["of"] == of)]
-            base = rows[rows["arm"] == BASELINE].iloc[0]
-            axis.axhline(base["value"], color=_GREY, lw=1, label=BASELINE)
+            base = rows[rows["arm"] == kind.baseline].iloc[0]
+            axis.axhline(base["value"], color=_GREY, lw=1, label=kind.baseline)
             for family, line in rows[rows["strength"].notna()].groupby("family", sort=False):
                 error = [
                     line["value"] - line["value_low"],
@@ -120,11 +125,11 @@ def _strengths(summary: pd.DataFrame) -> Any:
     return figure
 
 
-def _corruptions(summary: pd.DataFrame) -> Any:
+def _corruptions(summary: pd.DataFrame, baseline: str) -> Any:
     """Gains by corruption, at the largest budget, as a heat map."""
     labels = summary["labels"].max()
     kinds = [kind for kind in summary["of"].unique() if kind != CORRUPTED]
-    arms = [arm for arm in summary["arm"].unique() if arm != BASELINE]
+    arms = [arm for arm in summary["arm"].unique() if arm != baseline]
     rows = summary[summary["labels"] == labels].pivot(index="arm", columns="of", values="gain")
     values = rows.loc[arms, kinds].to_numpy()
     figure, axes = _figure(1, 1, 2.6 + 0.75 * len(kinds), 1.2 + 0.24 * len(arms))
@@ -140,5 +145,5 @@ def _corruptions(summary: pd.DataFrame) -> Any:
     axis.set_yticks(range(len(arms)), arms)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    axis.set_title(f"points relative to {BASELINE}, {budget(labels)}", fontsize=9)
+    axis.set_title(f"points relative to {baseline}, {budget(labels)}", fontsize=9)
     return figure

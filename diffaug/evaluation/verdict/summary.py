@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from diffaug.evaluation.arms import BASELINE, Arm
+from diffaug.evaluation.arms import Arm
+from diffaug.evaluation.kinds import IMAGES, Kind
 from diffaug.evaluation.statistics import difference, estimate
-from diffaug.evaluation.trials.scores import CLEAN, CORRUPTED, MEASURES, per_seed
+from diffaug.evaluation.trials.scores import MEASURES, per_seed
 
 __all__ = ["summary_table"]
 
@@ -20,8 +21,9 @@ def summary_table(
     arms: Sequence[Arm],
     measure: str = "accuracy",
     making: Mapping[str, float] = MappingProxyType({}),
+    kind: Kind = IMAGES,
 ) -> pd.DataFrame:
-    """Means, and differences to BASELINE, by budget, arm and kind of test image.
+    """Means, and differences to the baseline, by budget, arm and kind of test image.
 
     The intervals of the differences hold jointly for all arms of one budget and kind.
 
@@ -30,17 +32,18 @@ def summary_table(
         arms: all arms that were trained.
         measure: what the differences are of: `accuracy` or `balanced`.
         making: seconds that a seed's images of an arm took, at the largest budget, by its name.
+        kind: images or texts.
     """
-    kinds = [CLEAN, CORRUPTED, *scores["corruption"][scores["severity"] > 0].unique()]
+    kinds = [*kind.chosen_for, *scores["corruption"][scores["severity"] > 0].unique()]
     of_arm = scores.drop_duplicates(["labels", "arm", "seed"]).groupby(["labels", "arm"])
     psnr = of_arm["psnr"].mean()
     seconds = of_arm["seconds"].agg(lambda taken: taken[taken > 0].median())
     rows, most = [], scores["labels"].max()
 
     def cost(labels: int, arm: Arm) -> float:
-        """Of a training with its images, in trainings of BASELINE; NaN if it is another arm's."""
+        """Of a training with its images, in those of the baseline; NaN if it is another arm's."""
         made = making.get(arm.name, 0.0) * (labels / most if most else 1)
-        return float((seconds[labels, arm.name] + made) / seconds[labels, BASELINE])
+        return float((seconds[labels, arm.name] + made) / seconds[labels, kind.baseline])
 
     for labels in scores["labels"].unique():
         for of in kinds:
@@ -50,7 +53,7 @@ def summary_table(
                 further[name] = per_seed(scores, labels, "test", of, name)
             for arm in arms:
                 mean, value = estimate(values[arm.name]), estimate(judged[arm.name])
-                gain = difference(judged[arm.name], judged[BASELINE], max(1, len(arms) - 1))
+                gain = difference(judged[arm.name], judged[kind.baseline], max(1, len(arms) - 1))
                 rows.append(
                     {
                         "labels": labels,
