@@ -15,7 +15,7 @@ from diffaug.evaluation.synonyms import synonyms_in
 from diffaug.execution import Execution, device_class, versions
 from diffaug.job.decided import with_medium
 from diffaug.models import checkpoint_of
-from diffaug.models.suggestion import with_suggestions, with_taught_guidance
+from diffaug.models.suggestion import with_taught_guidance
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.output.sources import source_shards
 from diffaug.recipe import Recipe
@@ -108,13 +108,13 @@ def plan_evaluation(
             settings = settings.model_copy(update={"arms": begun.settings.arms})
     urls = source_shards(sources, output)
     recipe = with_medium(recipe, urls[0])
+    if recipe.medium == "text" and "sampler" not in recipe.model_fields_set:
+        recipe = recipe.model_copy(update={"sampler": "random"})
     settings = _for_kind(settings, TEXTS if recipe.medium == "text" else IMAGES)
     if recipe.medium == "clip" and settings.classifier not in SMALL:
         raise ConfigError(f"classifier: of clips it must be {' or '.join(SMALL)}")
     checkpoint = checkpoint_of(recipe)
     recipe = with_taught_guidance(recipe, checkpoint)
-    if recipe.medium == "text":
-        recipe = with_suggestions(recipe, checkpoint)
     if settings.model_saw is None:
         saw = checkpoint.card.saw if checkpoint.card else "unknown"
         settings = settings.model_copy(update={"model_saw": saw})
@@ -196,8 +196,9 @@ def _for_kind(settings: Evaluation, kind: Kind) -> Evaluation:
     for arm in settings.arms:
         for part in arm.split("+"):
             if part not in kind.families:
+                texts = ", or give medium=text if these are texts" if part in TEXTS.families else ""
                 raise ConfigError(
-                    f"arms: {part!r} is not for {kind.noun}s: use {', '.join(kind.families)}"
+                    f"arms: {part!r} is not for {kind.noun}s: use {', '.join(kind.families)}{texts}"
                 )
             if part == "eda":
                 synonyms_in(settings.synonyms)  # fails now rather than in hours

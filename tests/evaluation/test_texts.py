@@ -258,3 +258,15 @@ def test_what_texts_have_not_is_refused(
 def test_images_have_no_arms_of_texts(tmp_path: Path, cli: Cli) -> None:
     said = cli("evaluate", SHARDS[0], tmp_path / "out", "--test", SHARDS[1], "--arms=eda")
     said.assert_mistake("'eda' is not for images: use real, flips-crops")
+    said.assert_mistake("give medium=text if these are texts")
+
+
+def test_another_tool_is_judged_without_a_model(tmp_path: Path, cli: Cli) -> None:
+    source, test = shard(tmp_path / "source.tar", 0), shard(tmp_path / "test.tar", 100, 8)
+    write_texts(tmp_path / "made.tar", {f"t{n}": f"{SENTENCES[n % 8]} anew" for n in range(24)})
+    few = ("--labels=3", "--seeds=2", "--validation=2", "--train-steps=4", "--medium=text")
+    arms = ("--arms=deletion,unigram", f"--augmented=made={tmp_path}/made.tar")
+    said = cli("evaluate", source, tmp_path / "out", "--test", test, *few, *arms)
+    assert said.code == 0, said
+    (verdict,) = json.loads((tmp_path / "out/results/results.json").read_text())["verdicts"]
+    assert verdict["arm"] == "made"
