@@ -15,6 +15,7 @@ from diffaug.cli.folders import packed
 from diffaug.cli.progress import counted
 from diffaug.cli.steps import advise, beside, command, flags
 from diffaug.errors import ConfigError, require_extra
+from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.kinds import DIFFUSION, FIXED, IMAGES, TEXTS, UNEQUAL
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.output.evaluation import EvaluationOutput
@@ -272,7 +273,7 @@ def _suggested(
     for verdict in conclusion.verdicts:
         parts = verdict.arm.partition(" ")[0].split("+")
         if verdict.word == "helps" and verdict.strength is None:
-            return f"{verdict.arm} helps, so train with those images, too"
+            return f"{verdict.arm} helps, so train with those {plan.settings.kind.noun}s, too"
         if verdict.word == "helps" and ("filtered" not in parts or plan.recipe.filters):
             fields = _given(plan.recipe)
             fields |= {"strength": f"{verdict.strength:g}"}
@@ -281,7 +282,10 @@ def _suggested(
             return f"{verdict.arm} helps, so use it: {command('augment', *made)}"
     search = [*sources, beside(sources, "searched"), *flags({"model": plan.recipe.model})]
     search += ["--search", "strength=0.1:0.9"]
-    return f"train without these images, or look for a strength: {command('evaluate', *search)}"
+    noun = plan.settings.kind.noun
+    if all(arm.made is None for arm in arms_of(plan.settings)):
+        return f"train without these {noun}s"
+    return f"train without these {noun}s, or look for a strength: {command('evaluate', *search)}"
 
 
 def _given(recipe: Recipe) -> dict[str, Any]:
