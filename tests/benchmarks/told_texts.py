@@ -53,7 +53,14 @@ def main() -> None:
                 length = ("--length", "64", "--batch-size", str(BATCH), "--preview-steps", "1000")
                 run("train", shard, lm, "--medium", "text", *train, *rate, *length, "--resume")
                 how = ("--condition", "label", "--strength", given.strength, "--steps", "8")
-                copies = ("--copies", given.copies, "--seed", str(seed))
+                copies = (
+                    "--copies",
+                    given.copies,
+                    "--seed",
+                    str(seed),
+                    "--max-failed",
+                    "0.1",
+                )  # twins
                 run("augment", shard, made, "--model", str(lm), *how, *copies)
                 shutil.rmtree(lm)
             print(
