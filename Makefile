@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE  # tests start many processes, and each would c
 help:
 	@echo "make demo      the main job on real shards through the Prefect flow, with the shipped model"
 	@echo "make test      every check, and the tests with real services"
-	@echo "make proofs    the rest of the tests: kills of all kinds, simulations, whole grids"
+	@echo "make proofs    the rest of the tests: kills of all kinds, simulations, whole grids, long pages"
 	@echo "make check     ruff, mypy and the import contracts"
 	@echo "make coverage  every test, and which lines and branches they run"
 	@echo "make bench     side-by-side measurements"

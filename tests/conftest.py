@@ -19,6 +19,7 @@ import pytest
 
 from diffaug import execution
 from diffaug.cli import main
+from diffaug.job import estimate
 from tests.support.forks import LANES, Forks, fork_server
 from tests.support.services import BUCKET, Store, object_store, use
 
@@ -26,6 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes share the cores
 gc.set_threshold(100_000)  # as the command line does
 execution.DEFAULT_BATCH_SIZE = LANES
+estimate._SECONDS = 0.1  # a dry run times its network for two, and what it says is not looked at
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 
 ROOT = Path(__file__).resolve().parent.parent

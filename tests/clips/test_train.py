@@ -14,8 +14,9 @@ from diffaug.errors import ConfigError
 from diffaug.train.data import Position, batches
 from diffaug.train.pictures import Pictures, settle
 from diffaug.train.recipe import TrainRecipe
-from tests.conftest import Cli, diffaug_command
+from tests.conftest import Cli
 from tests.support.clips import container, decoded, moving, write_clips
+from tests.support.forks import Forks
 from tests.support.jobs import augmented, differences, output_bytes, planned
 
 FRAMES = 4
@@ -28,11 +29,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(source: Path, forked: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "checkpoint"
     flags = ["--frames=4", "--network=tiny", "--steps=3", "--batch-size=4", "--preview-steps=2"]
     flags += ["--classes=6", f"--held-back={source}"]
-    diffaug_command("train", source, folder, *flags).check_returncode()
+    forked("train", source, folder, *flags).check_returncode()
     return folder
 
 

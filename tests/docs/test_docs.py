@@ -25,6 +25,7 @@ MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 TRAINING = (ROOT / "docs/training.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.proof
 def test_the_whole_way_from_pictures_to_a_verdict(
     checkout: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,6 +55,7 @@ def test_the_whole_way_from_pictures_to_a_verdict(
     assert "160 planned" in (checkout / "augmented/report/index.html").read_text()
 
 
+@pytest.mark.proof
 @pytest.mark.usefixtures("checkout")
 def test_the_python_of_training_runs(python: Python) -> None:
     python("\n".join(blocks(TRAINING, "python")))
@@ -67,6 +69,7 @@ def test_the_recipe_of_training_is_a_recipe(tmp_path: Path) -> None:
     assert unet.config.layers_per_block == 2
 
 
+@pytest.mark.proof
 def test_the_commands_and_the_python_of_models_run(
     checkout: Path, cli: Cli, python: Python
 ) -> None:

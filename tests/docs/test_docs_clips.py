@@ -14,6 +14,7 @@ pytestmark = pytest.mark.pages
 PAGE = (ROOT / "docs/clips.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.proof
 def test_clips_are_made_augmented_shown_and_loaded(
     checkout: Path, cli: Cli, python: Python
 ) -> None:

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.pages
 PAGE = (ROOT / "docs/filters.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.proof
 def test_the_commands_and_the_python_run(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli, python: Python
 ) -> None:

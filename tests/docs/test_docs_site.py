@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import diffaug
+from diffaug.cli import app
 from diffaug.manifest.columns import COLUMNS
 from diffaug.recipe import Recipe
 from tests.conftest import MLCROISSANT, ROOT, Cli, Python, blocks, commands
@@ -69,12 +70,24 @@ def test_the_design_page_lists_the_layers_that_are_checked() -> None:
     assert rows == [re.findall(r"\w+", layer) for layer in layers]
 
 
+def test_every_command_of_a_page_is_one() -> None:
+    """With flags that it has: also those that proofs alone run, and those that nothing does."""
+    seen = set()
+    for page in PAGES:
+        for words in commands(page.read_text(encoding="utf-8")):
+            if words[0] == "diffaug":
+                app.parse_args(words[1:], exit_on_error=False, print_error=False)
+                seen.add(words[1])
+    assert seen >= {"augment", "evaluate", "pack", "report", "sample", "train", "try", "verify"}
+
+
 @pytest.mark.pages
 @MLCROISSANT
 @pytest.mark.parametrize(
     "name",
     [
-        *("getting-started", "concepts", "choosing-strength", "manifest"),
+        *("getting-started", "concepts", "manifest"),
+        pytest.param("choosing-strength", marks=pytest.mark.proof),
         *("adding-a-judge", "adding-a-family", "pictures"),
     ],
 )

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.pages
 PAGE = (ROOT / "docs/texts.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.proof
 def test_texts_are_made_packed_learned_augmented_shown_drawn_and_evaluated(
     checkout: Path, cli: Cli, python: Python
 ) -> None:

@@ -191,6 +191,7 @@ def run_command(source: str, output: str, recipe: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.usefixtures("worker")
+@pytest.mark.proof
 def test_a_shard_from_the_store_back_into_it(stack: Stack) -> None:
     files = stack.store.files()
     for shard in SHARDS[:2]:

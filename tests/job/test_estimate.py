@@ -16,6 +16,12 @@ from tests.support.hostile import broken_images, encoded, fashion, write_samples
 from tests.support.jobs import augmented, tars
 
 
+@pytest.fixture(autouse=True)
+def _timed_as_by_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long enough for some results to be finished, whose sizes are looked at here."""
+    monkeypatch.setattr("diffaug.job.estimate._SECONDS", 2.0)
+
+
 def foretold(said: str) -> tuple[int, int, float]:
     """Images, calls and megabytes, as the dry run says them."""
     found = re.search(r"about ([\d,]+) images, ([\d,]+) network calls .*, ([\d.]+) MB of", said)

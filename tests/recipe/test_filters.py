@@ -462,10 +462,7 @@ def test_a_resume_with_other_filters_refuses(
         planned(sources, finished, **fields | change)
 
 
-def test_an_estimate_times_the_judges(
-    sources: list[Path], tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("diffaug.job.estimate._SECONDS", 0.1)
+def test_an_estimate_times_the_judges(sources: list[Path], tmp_path: Path, cli: Cli) -> None:
     flags = ["--model", GREY, "--sampler", "one-step", "--batch-size", "8", "--layout", "paired"]
     flags += ["--judges", "label=tests.support.ridge:classify"]
     said = cli("augment", sources[0], tmp_path / "out", *flags, "--dry-run")

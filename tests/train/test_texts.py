@@ -22,7 +22,8 @@ from diffaug.train.loop import train
 from diffaug.train.text_recipe import TextRecipe
 from diffaug.train.text_task import TextTask
 from diffaug.train.tokenizer import make_tokenizer
-from tests.conftest import diffaug_command
+from tests.conftest import Cli
+from tests.support.forks import Forks
 from tests.support.language_models import SENTENCES, bert
 from tests.support.training import run, same
 
@@ -53,12 +54,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def told(source: Path, forked: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of three classes, trained by the command."""
     folder = tmp_path_factory.mktemp("model") / "checkpoint"
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in FIELDS.items()]
     flags += ["--medium=text", "--classes=3", f"--held-back={source}", "--preview-steps=3"]
-    diffaug_command("train", source, folder, *flags).check_returncode()
+    forked("train", source, folder, *flags).check_returncode()
     return folder
 
 
@@ -72,19 +73,16 @@ def test_the_tokenizer_has_pieces_that_come_twice_and_a_sign_for_each_class() ->
     assert len(make_tokenizer(SENTENCES, 280, 0)) == 280
 
 
-def test_the_same_texts_give_the_same_tokenizer_in_another_process(source: Path) -> None:
+def test_the_same_texts_give_the_same_tokenizer_in_another_process() -> None:
     code = (
         "from diffaug.train.tokenizer import make_tokenizer\n"
         "from tests.support.language_models import SENTENCES\n"
         "print(make_tokenizer(SENTENCES, 400, 2).backend_tokenizer.to_str())"
     )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        for _ in range(2)
-    }
-    assert len(found) == 1
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert found.removesuffix("\n") == make_tokenizer(SENTENCES, 400, 2).backend_tokenizer.to_str()
 
 
 def test_batches_hold_whole_texts_and_of_long_ones_so_many_tokens_in_a_row(source: Path) -> None:
@@ -159,7 +157,7 @@ def test_it_says_how_well_held_out_texts_are_predicted(source: Path, tmp_path: P
 
 
 def test_it_is_a_folder_that_transformers_loads_and_texts_are_drawn_from(
-    told: Path, tmp_path: Path
+    told: Path, tmp_path: Path, cli: Cli
 ) -> None:
     assert AutoModelForMaskedLM.from_pretrained(told).config.num_hidden_layers == 2
     card = find_checkpoint(str(told)).card
@@ -168,20 +166,22 @@ def test_it_is_a_folder_that_transformers_loads_and_texts_are_drawn_from(
     assert card.lengths == tuple(sorted(card.lengths))
     few, many = tmp_path / "few.txt", tmp_path / "many.txt"
     for number, path in ((3, few), (5, many)):
-        drawn = diffaug_command("sample", told, "-o", path, "-n", str(number), "--label", "all")
-        drawn.check_returncode()
+        drawn = cli("sample", told, "-o", path, "-n", str(number), "--label", "all")
+        assert drawn.code == 0, drawn
     assert many.read_text().splitlines()[:3] == few.read_text().splitlines()
-    diffaug_command("sample", told, "-o", tmp_path / "x.tar", "-n", "4").check_returncode()
-    refused = diffaug_command("sample", told, "-o", tmp_path / "x.png")
-    assert refused.returncode == 2
-    assert "use .txt for texts" in refused.stderr
+    assert cli("sample", told, "-o", tmp_path / "x.tar", "-n", "4").code == 0
+    refused = cli("sample", told, "-o", tmp_path / "x.png")
+    assert refused.code == 2
+    assert "use .txt for texts" in refused.err
 
 
-def test_the_class_is_what_copies_are_told(told: Path, source: Path, tmp_path: Path) -> None:
+def test_the_class_is_what_copies_are_told(
+    told: Path, source: Path, tmp_path: Path, cli: Cli
+) -> None:
     flags: list[str | Path] = ["--model", told, "--condition=label", "--strength=0.9"]
-    diffaug_command("augment", source, tmp_path / "out", *flags).check_returncode()
+    assert cli("augment", source, tmp_path / "out", *flags).code == 0
     without: list[str | Path] = ["--model", told, "--strength=0.9"]
-    diffaug_command("augment", source, tmp_path / "other", *without).check_returncode()
+    assert cli("augment", source, tmp_path / "other", *without).code == 0
     one, other = (next((tmp_path / name / "shards").iterdir()) for name in ("out", "other"))
     assert one.read_bytes() != other.read_bytes()
 
@@ -206,8 +206,8 @@ def test_it_begins_with_a_model_and_adds_classes(source: Path, tmp_path: Path) -
     ],
 )
 def test_what_a_training_on_texts_has_not_is_refused(
-    flags: list[str], said: str, source: Path, tmp_path: Path
+    flags: list[str], said: str, source: Path, tmp_path: Path, cli: Cli
 ) -> None:
-    refused = diffaug_command("train", source, tmp_path / "c", *flags)
-    assert refused.returncode == 2
-    assert said in refused.stderr.replace("\n", " ")
+    refused = cli("train", source, tmp_path / "c", *flags)
+    assert refused.code == 2
+    assert said in refused.err.replace("\n", " ")
