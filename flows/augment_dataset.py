@@ -31,6 +31,7 @@ from diffaug.output.markdown import text
 from diffaug.output.run import SourceShard, the_run
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
+from flows.devices import devices_of, kind_of
 from flows.folders import packed
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
 from flows.outcome import show_outcome
@@ -87,7 +88,8 @@ def augment_dataset(
             the card of its model suggests.
         batch_size: lanes of the fixed batch shape; 32 by default.
         dtype: float32 or bfloat16; by default the one that is fast on the planning machine.
-        device: cpu, cuda or cuda:N; by default cuda if available.
+        device: cpu, cuda or cuda:N; by default cuda if available; with runner=processes also
+            several, such as cuda:0,cuda:1, or all for every card: each has one worker.
         runner: local, in the run's own process; processes, several on its machine; ray, a cluster.
         workers: processes, or workers of a Ray cluster started for the run; by default one a core.
         address: auto, host:port or ray://host:port of a Ray cluster; if unset, one is started.
@@ -104,6 +106,7 @@ def augment_dataset(
         paths = [one for one in listed(redo) if "/" in one]  # the others are stems
         require_absolute(source=source, output=output, redo=paths)
         require_absolute_models(**models_of(recipe))
+        devices = devices_of(device)
         shards, folders = packed(output, source, max_pixels=recipe.max_pixels)
         job = Job.plan(
             shards[0],
@@ -111,7 +114,7 @@ def augment_dataset(
             recipe,
             batch_size=batch_size,
             dtype=dtype,
-            device=device,
+            device=kind_of(devices),
             allow_mixed=allow_mixed,
             classes_as_numbered=classes_as_numbered,
             redo=listed(redo),
@@ -121,7 +124,7 @@ def augment_dataset(
             get_run_logger().info("%s", job.suggestion)
         if job.planned.class_counts is not None:
             get_run_logger().info("%s", described(recipe, job.planned.class_counts))
-        place = choose(runner, workers, address, job.planned.execution.device)
+        place = choose(runner, workers, address, job.planned.execution.device, devices)
         run, missing = job.freeze(), job.missing
     except (ConfigError, UncommittedError) as error:
         return Failed(message=str(error))
