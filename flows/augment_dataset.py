@@ -7,7 +7,7 @@ to do gets a task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from diffaug import (
     ConfigError,
     Job,
     Recipe,
+    Summary,
     UncommittedError,
     augment_shards,
 )
@@ -29,10 +30,13 @@ from diffaug.job.plan import refuse_mixing
 from diffaug.job.unused import refuse_unused
 from diffaug.output.markdown import text
 from diffaug.output.run import SourceShard, the_run
+from diffaug.pack.packing import Packed
 from diffaug.storage import public_url
 from diffaug.storage.find import filesystem, on_this_machine
+from flows.devices import devices_of, kind_of
 from flows.folders import packed
 from flows.groups import RETRIES, Count, follow, groups_of, names_of, run_name
+from flows.lineage import Lineage
 from flows.outcome import show_outcome
 from flows.paths import listed, models_of, require_absolute, require_absolute_models
 from flows.runners import Call, RunnerName, choose, droppable
@@ -87,7 +91,8 @@ def augment_dataset(
             the card of its model suggests.
         batch_size: lanes of the fixed batch shape; 32 by default.
         dtype: float32 or bfloat16; by default the one that is fast on the planning machine.
-        device: cpu, cuda or cuda:N; by default cuda if available.
+        device: cpu, cuda or cuda:N; by default cuda if available; with runner=processes also
+            several, such as cuda:0,cuda:1, or all for every card: each has one worker.
         runner: local, in the run's own process; processes, several on its machine; ray, a cluster.
         workers: processes, or workers of a Ray cluster started for the run; by default one a core.
         address: auto, host:port or ray://host:port of a Ray cluster; if unset, one is started.
@@ -104,6 +109,7 @@ def augment_dataset(
         paths = [one for one in listed(redo) if "/" in one]  # the others are stems
         require_absolute(source=source, output=output, redo=paths)
         require_absolute_models(**models_of(recipe))
+        devices = devices_of(device)
         shards, folders = packed(output, source, max_pixels=recipe.max_pixels)
         job = Job.plan(
             shards[0],
@@ -111,7 +117,7 @@ def augment_dataset(
             recipe,
             batch_size=batch_size,
             dtype=dtype,
-            device=device,
+            device=kind_of(devices),
             allow_mixed=allow_mixed,
             classes_as_numbered=classes_as_numbered,
             redo=listed(redo),
@@ -121,36 +127,50 @@ def augment_dataset(
             get_run_logger().info("%s", job.suggestion)
         if job.planned.class_counts is not None:
             get_run_logger().info("%s", described(recipe, job.planned.class_counts))
-        place = choose(runner, workers, address, job.planned.execution.device)
+        place = choose(runner, workers, address, job.planned.execution.device, devices)
         run, missing = job.freeze(), job.missing
     except (ConfigError, UncommittedError) as error:
         return Failed(message=str(error))
     public = public_url(output)
     calls = list(_calls(job, missing, shards_per_task, allow_mixed))
     get_run_logger().info("%d shards to do in %d tasks, into %s", len(missing), len(calls), public)
-    failures = []
-    if calls:
+    with Lineage("augment-dataset", run, output) as lineage:
+        failures: list[str] = []
         try:
-            with closing(place.run(augment_group, calls)) as states:
-                ended = follow(states, len(calls), key="augment-progress", description=text(public))
-                failures = [_failure(state) for state in ended if not state.is_completed()]
+            if calls:
+                with closing(place.run(augment_group, calls)) as states:
+                    ended = follow(
+                        states, len(calls), key="augment-progress", description=text(public)
+                    )
+                    failures = [_failure(state) for state in ended if not state.is_completed()]
         except ConfigError as error:
-            return Failed(message=str(error))
+            lineage.failure = str(error)
+            return Failed(message=lineage.failure)
         except (KeyboardInterrupt, TerminationSignal):
             get_run_logger().warning("stopped; what is committed stays: run it again for the rest")
             raise
-    summary = job.finish()
-    show_outcome(run, output, summary)
+        lineage.summary = summary = job.finish()
+        show_outcome(run, output, summary)
+        lineage.failure = _shortfall(summary, failures, folders, max_failed)
+    if lineage.failure is not None:
+        return Failed(message=lineage.failure)
+    return {name: getattr(summary, name) for name in ("planned", "ok", "filtered", "failed")}
+
+
+def _shortfall(
+    summary: Summary, failures: list[str], folders: Iterable[Packed], max_failed: float
+) -> str | None:
+    """Why what there is now is not enough, in a sentence; None if it is."""
     if not summary.complete:
         why = f" ({failures[0]})" if failures else ""
-        return Failed(message=f"{summary}{why}: run it again to do the rest")
+        return f"{summary}{why}: run it again to do the rest"
     if summary.failed_fraction > max_failed:
         why = f"more failed than max_failed={max_failed:g}"
-        return Failed(message=f"{summary}: {why if summary.planned else 'no sample was found'}")
+        return f"{summary}: {why if summary.planned else 'no sample was found'}"
     for folder in folders:
         if folder.failed_fraction > max_failed:
-            return Failed(message=f"{summary}: more than max_failed={max_failed:g} of {folder}")
-    return {name: getattr(summary, name) for name in ("planned", "ok", "filtered", "failed")}
+            return f"{summary}: more than max_failed={max_failed:g} of {folder}"
+    return None
 
 
 def _calls(

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.tasks import Task
 
 from diffaug.errors import ConfigError, require_extra
+from flows.devices import cards_of, take_a_card
 from flows.task_runs import LIMIT, report_lost, wait_until_known
 
 RunnerName = Literal["local", "processes", "ray"]
@@ -65,9 +66,14 @@ class Processes:
     """In processes of this machine, each with its own model and its share of the cores.
 
     A worker that dies takes the pool with it; its calls in progress then run again in a new pool.
+
+    Attributes:
+        workers: how many.
+        cards: of each worker, the one it sees; none where they compute on the processor.
     """
 
     workers: int
+    cards: tuple[str, ...] = ()
 
     def run(self, task: Task[..., Any], calls: Iterable[Call]) -> States:
         """Run the task for each of the calls."""
@@ -82,7 +88,7 @@ class Processes:
     def _until_broken(self, task: Task[..., Any], left: deque[Call]) -> States:
         """Run the calls in one pool; if it breaks, put the calls in progress back."""
         lost: list[Call] = []
-        with _pool(self.workers) as pool:
+        with _pool(self.workers, self.cards) as pool:
             for call, future in _window(
                 lambda call: pool.submit(task, call),
                 left,
@@ -177,7 +183,13 @@ class Ray:
 Runner = Local | Processes | Ray
 
 
-def choose(name: RunnerName, workers: int | None, address: str | None, device: str) -> Runner:
+def choose(
+    name: RunnerName,
+    workers: int | None,
+    address: str | None,
+    device: str,
+    devices: Sequence[str] = (),
+) -> Runner:
     """The runner of a job.
 
     Args:
@@ -185,10 +197,16 @@ def choose(name: RunnerName, workers: int | None, address: str | None, device: s
         workers: how many processes, or workers of a cluster that is started; by default one a core.
         address: of a running Ray cluster: `auto`, `host:port` or `ray://host:port`.
         device: what the job runs on.
+        devices: those of this machine that are to have a worker each, where there are several.
 
     Raises:
         ConfigError: the arguments contradict each other, or no cluster answers.
     """
+    if len(devices) > 1 and name != "processes":
+        raise ConfigError(
+            f"device={','.join(devices)}: runner={name} has no process for each device: use "
+            "runner=processes"
+        )
     if address is not None and name != "ray":
         raise ConfigError(f"address names a Ray cluster, but runner is {name}: use runner=ray")
     if name == "local":
@@ -196,10 +214,15 @@ def choose(name: RunnerName, workers: int | None, address: str | None, device: s
             raise ConfigError("workers: runner=local has no workers; use runner=processes or ray")
         return Local()
     if name == "processes":
+        if len(devices) > 1 and workers is not None:
+            raise ConfigError(f"workers: each of {len(devices)} devices has one; leave it out")
+        if len(devices) > 1:
+            return Processes(len(devices), tuple(cards_of(devices)))
         if device != "cpu":
             raise ConfigError(
                 f"runner=processes divides the processor's cores, but device is {device}: use "
-                "runner=local for one GPU, runner=ray for several"
+                "runner=local for one GPU, device=all for every one of this machine, runner=ray "
+                "for those of several"
             )
         return Processes(workers or _cores())
     require_extra("runner=ray", "ray", "prefect_ray")
@@ -245,9 +268,13 @@ def _window(
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolTaskRunner]:
+def _pool(workers: int, cards: Sequence[str] = ()) -> Iterator[ProcessPoolTaskRunner]:
     others = set(multiprocessing.active_children())
-    runner = ProcessPoolTaskRunner(workers, initializer=_begin, initargs=(_threads(workers),))
+    queue = multiprocessing.get_context("spawn").SimpleQueue()
+    for card in cards:
+        queue.put(card)
+    begin = (_threads(workers), queue if cards else None)
+    runner = ProcessPoolTaskRunner(workers, initializer=_begin, initargs=begin)
     with runner as pool:
         # a worker that is killed may hold the lock of what workers tell the flow: then nothing is
         # written there any more, and this process would wait for it before it ends
@@ -261,8 +288,12 @@ def _pool(workers: int) -> Iterator[ProcessPoolTaskRunner]:
             raise
 
 
-def _begin(threads: int) -> None:
-    """Set up a new worker: its share of the cores, and its end: on SIGTERM, or with the flow."""
+def _begin(threads: int, cards: Any = None) -> None:
+    """Set up a new worker: its share of the cores and its card, and its end: on SIGTERM, or with
+    the flow."""
+    if cards is not None:
+        take_a_card(cards)
+
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:

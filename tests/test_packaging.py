@@ -29,6 +29,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
+    "openlineage": "openlineage-python",
     "prefect_ray": "prefect-ray",
     "pydantic_core": "pydantic",
     "skimage": "scikit-image",
@@ -58,6 +59,7 @@ USES = {
     "diffaug/train/text_task.py": "text",
     "diffaug/train/tokenizer.py": "text",
     "flows": "flows ray",
+    "flows/lineage.py": "lineage",
 }
 """The extras that files may import from, besides the core."""
 

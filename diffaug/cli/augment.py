@@ -97,6 +97,11 @@ def augment(
         raise ConfigError(f"--max-failed must be a fraction in [0, 1], got {max_failed:g}")
     if pilot is not None and redo:
         raise ConfigError("--redo does nothing with --pilot: leave it out")
+    if device is not None and ("," in device or device == "all"):
+        raise ConfigError(
+            f"--device {device}: a command uses one device. For several, start it once for each, "
+            "with --part I/N and CUDA_VISIBLE_DEVICES, or run the flow with runner=processes"
+        )
     portion = WHOLE if part is None else Portion.parse(part)
     if part is not None and (redo or pilot is not None):
         other = "--redo" if redo else "--pilot"

@@ -71,7 +71,8 @@ def test_what_follows_is_what_would_have_followed(folder: Path, way: str, cut: i
 
 
 def loader(dataset: Any, workers: int, **options: Any) -> StatefulDataLoader[Any]:
-    return StatefulDataLoader(dataset, 4, num_workers=workers, collate_fn=keys, **options)
+    options = {"batch_size": 4, "num_workers": workers, "collate_fn": keys} | options
+    return StatefulDataLoader(dataset, **options)
 
 
 def test_a_pass_is_a_pass_whoever_asks(folder: Path) -> None:
@@ -152,29 +153,55 @@ def test_a_stateful_loader_resumes_it(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "kills", [2, pytest.param(20, marks=pytest.mark.proof)], ids=["a few", "many"]
-)
-def test_a_training_killed_again_and_again_sees_each_batch(
-    folder: Path, tmp_path: Path, forked: Forks, kills: int
+def test_a_training_killed_now_and_then_sees_each_batch(
+    folder: Path, tmp_path: Path, forked: Forks
 ) -> None:
     """Its loop saves batch and state at one stroke, as a checkpoint does."""
     whole = list(loader(mixed(folder, shuffle=9), 2))
-    saved, done = tmp_path / "saved.json", 0
-    draws = random.Random(kills)
-    while done < len(whole):
-        until = draws.randint(done + 1, max(done + 1, done + len(whole) // kills))
-        ended = forked(folder, saved, str(until), entry=f"{__name__}:main")
-        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
-        before, done = done, len(json.loads(saved.read_text())["seen"])
-        assert done > before
-    assert json.loads(saved.read_text())["seen"] == whole
+    assert killed_at([5, 14], folder, tmp_path, forked, workers=2, batch_size=4) == whole
+
+
+@pytest.mark.process
+@pytest.mark.proof
+@pytest.mark.timeout(1800)  # some processes for each of 23 kills, nine times
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("rank", [None, 0, 1])
+def test_a_training_killed_at_23_samples_sees_each(
+    folder: Path,
+    tmp_path: Path,
+    forked: Forks,
+    workers: int,
+    rank: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if rank is not None:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", str(rank))
+    whole = list(loader(mixed(folder, shuffle=9), workers, batch_size=1))
+    draws = random.Random(f"{workers} {rank}")
+    cuts = sorted(draws.sample(range(1, len(whole)), 23))
+    assert killed_at(cuts, folder, tmp_path, forked, workers=workers, batch_size=1) == whole
+
+
+def killed_at(
+    cuts: list[int], folder: Path, scratch: Path, forked: Forks, *, workers: int, batch_size: int
+) -> list[list[str]]:
+    """What a training saw of an epoch that was killed after so many batches, and gone on with."""
+    saved = scratch / "saved.json"
+    for until, status in [*((cut, -signal.SIGKILL) for cut in cuts), (0, 0)]:
+        given = map(str, (until, workers, batch_size))
+        ended = forked(folder, saved, *given, entry=f"{__name__}:main")
+        assert ended.returncode == status, ended.stderr
+        seen: list[list[str]] = json.loads(saved.read_text())["seen"]
+        assert len(seen) == until or not until
+    return seen
 
 
 def main() -> None:
-    """A training that is killed once it has seen so many batches."""
-    folder, saved, until = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    ours = loader(mixed(folder, shuffle=9), 2)
+    """A training that is killed once it has seen so many batches; 0 lets it end."""
+    folder, saved = sys.argv[1], Path(sys.argv[2])
+    until, workers, batch_size = map(int, sys.argv[3:])
+    ours = loader(mixed(folder, shuffle=9), workers, batch_size=batch_size)
     seen: list[list[str]] = []
     if saved.exists():
         found = json.loads(saved.read_text())

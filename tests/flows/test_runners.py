@@ -55,7 +55,7 @@ def test_processes_one_killed(
     tmp_path: Path,
 ) -> None:
     """What was under way is begun again by new workers, and nothing else; then nothing is left."""
-    two: dict[str, Any] = {"runner": "processes", "workers": 2}
+    two: dict[str, Any] = {"runner": "processes", "device": "cpu,cpu"}
     output = tmp_path / "out"
     run = Augmenting(flows_forked, environment, sources, output, hold_at=1, **two)
     run.wait_until_held()

@@ -113,6 +113,13 @@ def test_what_does_not_go_with_a_part(flags: tuple[str, str], tmp_path: Path, cl
     said.assert_mistake(f"--part and {flags[0]} do not go together")
 
 
+@pytest.mark.parametrize("device", ["all", "cpu,cpu", "cuda:0,cuda:1"])
+def test_several_devices_are_several_parts(device: str, tmp_path: Path, cli: Cli) -> None:
+    said = cli("augment", *shards(tmp_path, 1), tmp_path / "out", f"--device={device}")
+    said.assert_mistake(f"--device {device}: a command uses one device")
+    assert "--part I/N and CUDA_VISIBLE_DEVICES" in said.err
+
+
 def test_a_list_that_another_process_wrote_meanwhile_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
