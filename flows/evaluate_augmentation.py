@@ -100,7 +100,12 @@ def evaluate_augmentation(
     except OSError as error:
         return Failed(message=f"storage failed: {error}. Run it again to continue")
     rows = [
-        {"labels": one.labels, "images": one.of, "verdict": one.word, "arm": one.arm}
+        {
+            "labels": one.labels,
+            f"{plan.settings.kind.noun}s": one.of,
+            "verdict": one.word,
+            "arm": one.arm,
+        }
         for one in conclusion.verdicts
     ]
     create_table_artifact(rows, key="evaluation-verdicts", description=text(output))

@@ -203,7 +203,10 @@ def _refuse_unused(
             unused["one_step_strengths"] = "without the arm one-step"
         if not arms.intersection(DIFFUSION):
             why = "without an arm of diffusion"
-            named = ("model", "condition", "to_class", "guidance", "detail", "model_saw", "soften")
+            named = (
+                *("model", "condition", "to_class", "guidance", "detail", "model_saw", "soften"),
+                *("keep", "temperature", "top_p", "long_text"),
+            )
             unused |= dict.fromkeys(named, why)
             if not arms.intersection(FIXED):
                 unused["copies"] = why
@@ -220,9 +223,11 @@ def _refuse_unused(
             if matched := [
                 arm for arm in requested.arms if arm in (*IMAGES.matched, *TEXTS.matched)
             ]:
+                match = "match" if len(matched) > 1 else "matches"
+                others = DIFFUSION if set(matched) & set(IMAGES.matched) else DIFFUSION[:2]
                 raise ConfigError(
-                    f"arms: {' and '.join(matched)} match an arm of diffusion, and there is none: "
-                    f"add {', '.join(DIFFUSION)}, or leave them out"
+                    f"arms: {' and '.join(matched)} {match} an arm of diffusion, and there is "
+                    f"none: add {', '.join(others)}, or leave it out"
                 )
     for name in (name for name in (*given, *fields) if name in unused):
         raise ConfigError(f"--{name.replace('_', '-')} does nothing {unused[name]}: leave it out")

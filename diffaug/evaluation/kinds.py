@@ -45,6 +45,7 @@ class Kind:
 
     Attributes:
         noun: what one is called.
+        alike: how two are the same.
         baseline: the arm that all others are compared with.
         without: what that is, in a sentence.
         families: what each family of arms is; the last have one arm per strength.
@@ -56,6 +57,7 @@ class Kind:
     """
 
     noun: str
+    alike: str
     baseline: str
     without: str
     families: Mapping[str, str]
@@ -90,6 +92,7 @@ _MADE = {
 
 IMAGES = Kind(
     noun="image",
+    alike="pixel for pixel",
     baseline="flips-crops",
     without="flips and crops",
     families={
@@ -122,6 +125,7 @@ IMAGES = Kind(
 
 TEXTS = Kind(
     noun="text",
+    alike="letter for letter",
     baseline="real",
     without="no augmentation",
     families={

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from diffaug import storage
 from diffaug.errors import ConfigError, explain
+from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.kinds import IMAGES, SMALL, TEXTS, Kind
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation, named
 from diffaug.evaluation.synonyms import synonyms_in
@@ -114,6 +115,12 @@ def plan_evaluation(
     if recipe.medium == "clip" and settings.classifier not in SMALL:
         raise ConfigError(f"classifier: of clips it must be {' or '.join(SMALL)}")
     checkpoint = checkpoint_of(recipe)
+    makes = any(arm.made is not None for arm in arms_of(settings))
+    if makes and settings.kind is TEXTS and not checkpoint.is_language_model:
+        raise ConfigError(
+            f"model: texts are edited by a masked language model, and {recipe.model} is none: give "
+            "one, or leave out the arms of diffusion"
+        )
     recipe = with_taught_guidance(recipe, checkpoint)
     if settings.model_saw is None:
         saw = checkpoint.card.saw if checkpoint.card else "unknown"
@@ -191,7 +198,7 @@ def _for_kind(settings: Evaluation, kind: Kind) -> Evaluation:
     if settings.kind is not kind:
         raise ConfigError(
             f"classifier: {settings.classifier} is not for {kind.noun}s: use "
-            f"{' or '.join(kind.classifiers)}"
+            f"{' or '.join(kind.classifiers)}{', or a model' if kind is IMAGES else ''}"
         )
     for arm in settings.arms:
         for part in arm.split("+"):
@@ -224,6 +231,8 @@ def _differ(begun: EvaluationPlan, plan: EvaluationPlan) -> list[str]:
 
 def _flat(plan: EvaluationPlan) -> dict[str, Any]:
     fields = plan.model_dump(mode="json", exclude={"device_class", "model_labels", "versions"})
+    if all(arm.made is None for arm in arms_of(plan.settings)):
+        del fields["model_digest"]  # no model is used
     for name in ("sources", "validation", "test"):
         fields[name] = list(map(storage.identity, fields[name]))
     for name in ("augmented", "further", "control"):

@@ -78,7 +78,7 @@ class EvaluationOutput:
 
     def elsewhere(self, seed: int, name: str, labels: int | None = None) -> Path:
         """The images that another tool made of a seed's labelled images, or for a budget alone."""
-        return self._seed(seed) / (f"{name}.npz" if labels is None else f"{labels}-{name}.npz")
+        return self._seed(seed) / (f"{name}.npz" if labels is None else f"{name}={labels}.npz")
 
     def further(self, name: str) -> Path:
         """The shard of images with classes of their own, which all seeds have."""

@@ -48,7 +48,7 @@ def evaluation_page(output: str) -> str:
     if "value" not in summary:  # of a version that had no measure but accuracy
         summary = summary.assign(value=summary["accuracy"], measure="accuracy")
     pools = list(_pools(files))
-    pictures = (summary["arm"] == "flips-crops").any()  # without it they are texts
+    texts = results["plan"]["recipe"].get("medium") == "text"
     return render(
         "evaluation.html",
         output=files.public,
@@ -56,8 +56,8 @@ def evaluation_page(output: str) -> str:
         leakage=results["leakage"],
         notes=results["notes"],
         cost=results["cost"],
-        noun="image" if pictures else "text",
-        baseline="flips-crops" if pictures else "real",
+        noun="text" if texts else "image",
+        baseline="real" if texts else "flips-crops",
         settings=results["plan"]["settings"],
         tables=[(labels, list(_rows(rows))) for labels, rows in summary.groupby("labels")],
         kinds=list(summary["of"].unique()),

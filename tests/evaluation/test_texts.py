@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from diffaug.errors import ConfigError
+from diffaug.evaluation.images.elsewhere import load_elsewhere, save_elsewhere
 from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.synonyms import synonyms_in
 from diffaug.evaluation.texts.eda import deletion, eda_of
@@ -208,10 +209,22 @@ def test_an_evaluation_of_texts(output: Path, cli: Cli) -> None:
 
 def test_texts_of_another_tool_are_those_of_the_seed(output: Path) -> None:
     for seed, number in ((0, 7), (1, 8)):
-        with np.load(output / f"seed-{seed}/3-other.npz") as kept:
-            texts = kept["copies"][kept["there"]]
-        assert len(texts) == 6
-        assert all(text.endswith(f" for {number}") for text in texts.tolist())
+        kept = load_elsewhere(str(output), seed, "other", 3)
+        assert kept.there.sum() == 6
+        assert all(text.endswith(f" for {number}") for text in kept.copies[kept.there])
+
+
+def test_texts_are_kept_letter_for_letter(tmp_path: Path) -> None:
+    copies = np.array([["a\0", "\U0001f600 \0"], ["", "\u05d0" * 9]], dtype=object)
+    there = np.array([[True, True], [False, True]])
+    (tmp_path / "seed-0").mkdir()
+    for name, labels in (("other", None), ("3-other", None), ("other", 5)):
+        pool = Pool(copies + f"{name} {labels}", there, np.full(there.shape, np.nan))
+        save_elsewhere(pool, str(tmp_path), 0, name, labels)
+    assert load_elsewhere(str(tmp_path), 0, "other", 3).copies[0, 1] == "\U0001f600 \0other None"
+    found = load_elsewhere(str(tmp_path), 0, "other", 5)
+    assert found.copies.tolist() == (copies + "other 5").tolist()
+    assert found.there.tolist() == there.tolist()
 
 
 def test_it_goes_on_where_it_was(output: Path, tmp_path: Path, cli: Cli) -> None:
@@ -249,10 +262,24 @@ def test_what_texts_have_not_is_refused(
     tmp_path: Path, cli: Cli, model: Path, flags: list[str], text: str
 ) -> None:
     source, test = shard(tmp_path / "source.tar", 0), shard(tmp_path / "test.tar", 100, 8)
-    said = cli(
-        "evaluate", source, tmp_path / "out", "--test", test, *LITTLE, "--model", model, *flags
-    )
-    said.assert_mistake(text)
+    asked = ("evaluate", source, tmp_path / "out", "--test", test, *LITTLE)
+    cli(*asked, "--model", model, *flags).assert_mistake(text)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--arms=reconstruct", "--copies=2"], "texts are edited by a masked language model"),
+        (["--arms=deletion", "--top-p=0.5"], "--top-p does nothing without an arm of diffusion"),
+        (["--arms=deletion,unigram"], "unigram matches an arm of diffusion, and there is none"),
+    ],
+)
+def test_without_a_model_there_is_none_to_edit(
+    tmp_path: Path, cli: Cli, flags: list[str], text: str
+) -> None:
+    source, test = shard(tmp_path / "source.tar", 0), shard(tmp_path / "test.tar", 100, 8)
+    few = ("--labels=3", "--seeds=2", "--validation=2", "--medium=text")
+    cli("evaluate", source, tmp_path / "out", "--test", test, *few, *flags).assert_mistake(text)
 
 
 def test_images_have_no_arms_of_texts(tmp_path: Path, cli: Cli) -> None:
@@ -270,3 +297,20 @@ def test_another_tool_is_judged_without_a_model(tmp_path: Path, cli: Cli) -> Non
     assert said.code == 0, said
     (verdict,) = json.loads((tmp_path / "out/results/results.json").read_text())["verdicts"]
     assert verdict["arm"] == "made"
+    assert "Model" not in (tmp_path / "out/results/README.md").read_text()
+
+
+def test_a_tool_that_made_nothing_is_not_judged(tmp_path: Path, cli: Cli) -> None:
+    """Its arm would train on labelled texts alone."""
+    source, test = shard(tmp_path / "source.tar", 0), shard(tmp_path / "test.tar", 100, 8)
+    few = ("--labels=1,6", "--seeds=2", "--validation=2", "--train-steps=4", "--medium=text")
+    asked = ("evaluate", source, tmp_path / "out", "--test", test, *few, "--arms=deletion")
+    for key in range(24):  # of a text that is labelled at the larger budget, at most
+        made = write_texts(tmp_path / f"{key}.tar", {f"t{key}": "anew"})
+        said = cli(*asked, f"--augmented=made={made}")
+        assert said.code == 2
+        if "has copies of none of the 2 samples" in str(said):
+            break
+    else:
+        pytest.fail("no text is labelled at the larger budget alone")
+    said.assert_mistake("labelled with 1 labels per class: give some, or leave this budget out")

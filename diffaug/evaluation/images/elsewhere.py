@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -16,10 +17,9 @@ from diffaug.evaluation.images.pictures import (
     Pictures,
     as_array,
     blank,
-    storable,
 )
 from diffaug.evaluation.images.pool import Pool, psnr_of
-from diffaug.evaluation.settings import budget
+from diffaug.evaluation.settings import ALL
 from diffaug.media import medium_of
 from diffaug.output.evaluation import EvaluationOutput
 from diffaug.pack.beside import names_folder, open_folder
@@ -51,7 +51,7 @@ def places_of(place: str, seed: int, labels: Sequence[int]) -> dict[int | None, 
     place = place.replace("{seed}", str(seed))
     if _BUDGET not in place:
         return {None: place}
-    return {one: place.replace(_BUDGET, budget(one).split()[0]) for one in labels}
+    return {one: place.replace(_BUDGET, "all" if one == ALL else str(one)) for one in labels}
 
 
 _BUDGET = "{labels}"
@@ -61,16 +61,21 @@ def save_elsewhere(pool: Pool, output: str, seed: int, name: str, labels: int | 
     """Keep the images of a seed in OUTPUT; those of a budget alone, if there is one."""
     path = EvaluationOutput(output).elsewhere(seed, name, labels)
     with storage.writing(path):
-        np.savez(path, copies=storable(pool.copies), there=pool.there, psnr=pool.psnr)
+        copies = pool.copies
+        if copies.dtype == object:  # texts, which numpy would pad to the longest
+            copies = np.frombuffer(json.dumps(copies.tolist()).encode(), dtype=np.uint8)
+        np.savez(path, copies=copies, there=pool.there, psnr=pool.psnr)
 
 
 def load_elsewhere(output: str, seed: int, name: str, labels: int) -> Pool:
     """The images of a seed and a budget, as they were kept."""
     paths = [EvaluationOutput(output).elsewhere(seed, name, one) for one in (labels, None)]
     with np.load(next(path for path in paths if path.is_file())) as kept:
-        copies = kept["copies"]
-        copies = copies.astype(object) if copies.dtype.kind == "U" else copies
-        return Pool(copies, kept["there"], kept["psnr"])
+        copies, there = kept["copies"], kept["there"]
+        if copies.ndim == 1:
+            texts = json.loads(copies.tobytes())
+            copies = np.array(texts, dtype=object).reshape(there.shape)
+        return Pool(copies, there, kept["psnr"])
 
 
 def read_elsewhere(
@@ -105,8 +110,8 @@ def read_elsewhere(
     """
     if len(set(known)) < len(known):
         raise ConfigError(
-            f"augmented {name}: several images of the source have the same key, so that it is not "
-            "clear whose images these are: pack the source anew, into shards of one name"
+            f"augmented {name}: several samples of the source have the same key, so that it is not "
+            "clear whose these are: pack the source anew, into shards of one name"
         )
     called = dict[str, str | None](zip(known, known, strict=True))
     called.update(paths)
@@ -185,7 +190,7 @@ def pool_of(
     if not found:
         called = next((path for path, key in paths.items() if key == keys[0]), keys[0])
         raise ConfigError(
-            f"augmented {name}: no image of {storage.public_url(place)} is named after a labelled "
+            f"augmented {name}: no sample of {storage.public_url(place)} is named after a labelled "
             f"one, such as {called}: name each as its source, or with a hyphen and more after it"
         )
     shape = (len(of), max(map(len, found.values())))

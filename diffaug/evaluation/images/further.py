@@ -20,6 +20,7 @@ from diffaug.evaluation.images.pictures import (
     write_shard,
 )
 from diffaug.evaluation.images.pool import Draw, Places
+from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.recipe import Recipe
 
 __all__ = ["Further", "take_further"]
@@ -50,7 +51,7 @@ def take_further(
     path: Path,
     classes: Collection[int],
     tested: Collection[str],
-    recipe: Recipe,
+    plan: EvaluationPlan,
 ) -> None:
     """Write the images of an arm as a shard of OUTPUT.
 
@@ -61,14 +62,14 @@ def take_further(
         path: the shard to write.
         classes: of the source.
         tested: digests of the pixels of what it is scored on.
-        recipe: says how they are read, by its medium alone.
+        plan: the evaluation, whose medium says how they are read.
 
     Raises:
         ConfigError: no image can be used, one has a class that the source lacks or cannot be
             decoded, or one is among `tested`.
         OSError: a shard cannot be read.
     """
-    left_out = LeftOut()
+    left_out, recipe, kind = LeftOut(), plan.recipe, plan.settings.kind
     read = Recipe.of(
         recipe.model_dump(include={"medium", "frames", "fps", "window"}, exclude_none=True)
     )
@@ -80,11 +81,11 @@ def take_further(
             f"{storage.public_url(place)} cannot be used{why}"
         )
     if strange := {picture.label for picture in pictures} - set(classes):
-        raise ConfigError(f"{name}: no image of the source has the class {min(strange)}")
+        raise ConfigError(f"{name}: no {kind.noun} of the source has the class {min(strange)}")
     if found := sum(picture.pixels in tested for picture in pictures):
         raise ConfigError(
-            f"{name}: {found} of its images are test images or, on trial, validation images, pixel "
-            "for pixel: leave them out"
+            f"{name}: {found} of its {kind.noun}s are test {kind.noun}s or, on trial, validation "
+            f"{kind.noun}s, {kind.alike}: leave them out"
         )
     if any(frames_of(picture.image) != form.frames for picture in pictures):
         raise ConfigError(f"{name}: its clips must have {form.frames} frames, as the source's have")

@@ -73,8 +73,8 @@ def generate(
         summary = job.finish()
         if summary.failed == summary.planned:
             raise ConfigError(
-                f"{arm.name} of seed {seed} made no image: all {summary.planned} failed, the first "
-                f"because {_reason(folder)}"
+                f"{arm.name} of seed {seed} made no {plan.settings.kind.noun}: all "
+                f"{summary.planned} failed, the first because {_reason(folder)}"
             )
         images = summary.planned - summary.failed
         yield Generated(arm, seed, images, summary.failed, summary.seconds)

@@ -25,7 +25,7 @@ from diffaug.shards.reading import Reading
 from diffaug.texts.text import Text
 
 __all__ = [
-    "TEXTS",
+    "TEXT_MODE",
     "Form",
     "LeftOut",
     "Picture",
@@ -38,7 +38,6 @@ __all__ = [
     "look_of",
     "read_keys",
     "read_pictures",
-    "storable",
     "write_shard",
 ]
 
@@ -47,7 +46,7 @@ Samples = NDArray[Any]
 """Pictures or clips, uint8 (N, H, W, C), the channels of a clip's frames behind one another; or
 texts, N str objects."""
 
-TEXTS = "text"
+TEXT_MODE = "text"
 """The mode of texts, which have none."""
 
 
@@ -249,7 +248,7 @@ def read_pictures(shard: Path, mode: str) -> Pictures:
     found = list(each_picture([str(shard)], _recipe_of(shard)))
     arrays = [as_array(picture.image, mode) for picture in found]
     return Pictures(
-        np.array(arrays, dtype=object if mode == TEXTS else np.uint8),
+        np.array(arrays, dtype=object if mode == TEXT_MODE else np.uint8),
         np.array([picture.label for picture in found], dtype=np.int64),
         tuple(picture.pixels for picture in found),
     )
@@ -286,7 +285,7 @@ def as_array(image: Value, mode: str) -> NDArray[np.uint8] | str:
 
 def look_of(image: Value) -> tuple[tuple[int, int], str]:
     """Size and mode of a picture or a clip; those that all texts have."""
-    return ((0, 0), TEXTS) if isinstance(image, Text) else (image.size, image.mode)
+    return ((0, 0), TEXT_MODE) if isinstance(image, Text) else (image.size, image.mode)
 
 
 def frames_of(image: Value) -> int | None:
@@ -297,8 +296,3 @@ def frames_of(image: Value) -> int | None:
 def blank(shape: tuple[int, ...], like: Samples) -> Samples:
     """Black pictures or empty texts, of the type of others."""
     return np.full(shape, "" if like.dtype == object else 0, like.dtype)
-
-
-def storable(samples: Samples) -> Samples:
-    """Samples in a form that numpy stores as numbers: texts are padded to the longest."""
-    return samples.astype(str) if samples.dtype == object else samples

@@ -25,13 +25,16 @@ from diffaug.evaluation.images.further import take_further
 from diffaug.evaluation.images.pictures import (
     Form,
     Picture,
+    Pictures,
     each_picture,
     read_keys,
     read_pictures,
     write_shard,
 )
+from diffaug.evaluation.images.pool import Pool
 from diffaug.evaluation.images.sets import write_scored_sets
 from diffaug.evaluation.plan import EvaluationPlan, freeze_plan, read_plan_if_any
+from diffaug.evaluation.settings import ALL, budget
 from diffaug.job.look import look_at_classes, refuse_losses
 from diffaug.models import Checkpoint, checkpoint_of, load_model
 from diffaug.output.evaluation import EvaluationOutput
@@ -109,7 +112,7 @@ def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str, output: str
     labelled = [EvaluationOutput(folder).labelled(seed) for seed in range(plan.settings.seeds)]
     keys, paths = [read_keys(shard) for shard in labelled], keys_by_path(output, plan.sources)
     for name, place in elsewhere.items():
-        read = lru_cache(maxsize=1)(  # most have all seeds in one place
+        read = lru_cache(maxsize=len(plan.settings.labels))(  # most have all seeds in one place
             partial(
                 read_elsewhere,
                 name,
@@ -125,7 +128,19 @@ def _take_elsewhere(plan: EvaluationPlan, drawn: Drawn, folder: str, output: str
             places = places_of(place, plan.seed_of(seed), plan.settings.labels)
             for labels, url in places.items():
                 pool = pool_of(read(url), name, url, pictures, keys[seed], paths)
+                for one in plan.settings.labels if labels is None else (labels,):
+                    _refuse_empty(name, url, pool, one, pictures)
                 save_elsewhere(pool, folder, seed, name, labels)
+
+
+def _refuse_empty(name: str, url: str, pool: Pool, labels: int, pictures: Pictures) -> None:
+    """Refuse an arm that would have nothing at a budget, and train on labelled samples alone."""
+    count = len(pictures) if labels == ALL else labels * len(set(pictures.labels.tolist()))
+    if not pool.there[:count].any():
+        raise ConfigError(
+            f"augmented {name}: {storage.public_url(url)} has copies of none of the {count} "
+            f"samples that are labelled with {budget(labels)}: give some, or leave this budget out"
+        )
 
 
 def _take_further(plan: EvaluationPlan, drawn: Drawn, folder: str) -> None:
@@ -137,7 +152,7 @@ def _take_further(plan: EvaluationPlan, drawn: Drawn, folder: str) -> None:
             # an arm on trial must not be chosen on what it trained on
             apart = tested | validation if arm.is_on_trial else tested
             place = EvaluationOutput(folder).further(arm.family)
-            take_further(arm.family, arm.images, drawn.form, place, classes, apart, plan.recipe)
+            take_further(arm.family, arm.images, drawn.form, place, classes, apart, plan)
 
 
 def _write(plan: EvaluationPlan, drawn: Drawn, folder: Path, passed: Passed) -> None:

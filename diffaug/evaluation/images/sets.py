@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from diffaug.evaluation.images.corruptions import corrupt
 from diffaug.evaluation.images.found import read_found
-from diffaug.evaluation.images.pictures import Pictures, Samples, read_pictures, storable
+from diffaug.evaluation.images.pictures import TEXT_MODE, Pictures, Samples, read_pictures
 from diffaug.evaluation.kinds import CLEAN
 from diffaug.evaluation.plan import read_plan
 from diffaug.evaluation.settings import Evaluation
@@ -66,6 +66,10 @@ def scored_sets(output: str, seed: int) -> Iterator[ScoredSet]:
     if plan.test:
         shards["test"] = files.test
     for split, shard in shards.items():
+        if mode == TEXT_MODE:
+            texts = read_pictures(shard, mode)
+            yield ScoredSet(split, *_CLEAN, texts.images, texts.labels)
+            continue
         labels = _labels(shard, mode)
         for corruption, severity in _corruptions(plan.settings):
             images = np.load(_path(shard, corruption, severity), mmap_mode="r")
@@ -83,6 +87,8 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
     pictures = read_pictures(shard, mode)
     with writing(_labels_path(shard)):
         np.save(_labels_path(shard), pictures.labels)
+    if mode == TEXT_MODE:
+        return  # they are read from the shard
     for corruption, severity in _corruptions(settings):
         images = pictures.images
         if (corruption, severity) != _CLEAN:
@@ -90,7 +96,7 @@ def write_scored_sets(shard: Path, mode: str, settings: Evaluation) -> None:
             images = corrupt(images, pictures.pixels, corruption, severity, channels)
         path = _path(shard, corruption, severity)
         with writing(path):
-            np.save(path, storable(images))
+            np.save(path, images)
 
 
 def _corruptions(settings: Evaluation) -> list[tuple[str, int]]:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffaug.texts.measures import words_of
@@ -31,15 +33,16 @@ def numbered(texts: Sequence[str]) -> Tensor:
     found = [_numbers(text) for text in texts]
     whole = torch.full((len(found), max(1, *map(len, found))), _NONE)
     for row, one in zip(whole, found, strict=True):
-        row[: len(one)] = torch.tensor(one, dtype=torch.int64)
+        row[: len(one)] = torch.from_numpy(one)
     return whole
 
 
-@lru_cache(maxsize=1 << 16)
-def _numbers(text: str) -> tuple[int, ...]:
+@lru_cache(maxsize=1 << 14)
+def _numbers(text: str) -> NDArray[np.int32]:
     words = words_of(text.lower())
     pairs = (f"{one} {other}" for one, other in pairwise(words))
-    return tuple(1 + zlib.crc32(one.encode()) % (_NUMBERS - 1) for one in (*words, *pairs))
+    found = [1 + zlib.crc32(one.encode()) % (_NUMBERS - 1) for one in (*words, *pairs)]
+    return np.array(found, dtype=np.int32)
 
 
 class BagOfWords(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diffaug.evaluation.images.found import Found
-from diffaug.evaluation.kinds import IMAGES, Kind
+from diffaug.evaluation.kinds import Kind
 from diffaug.evaluation.settings import Evaluation, budget
 from diffaug.evaluation.trials.record import Trial
 from diffaug.evaluation.verdict.evidence import Evidence
@@ -52,7 +52,6 @@ def _on_seeds(settings: Evaluation, found: Found, evidence: Sequence[Evidence]) 
 
 def _on_samples(kind: Kind, found: Found) -> list[str]:
     notes, noun = [], kind.noun
-    alike = "pixel for pixel" if kind is IMAGES else "letter for letter"
     if found.shared == 1:
         notes.append(
             f"All seeds have the same labelled {noun}s: intervals cover how {noun}s are generated "
@@ -69,7 +68,7 @@ def _on_samples(kind: Kind, found: Found) -> list[str]:
         (found.labelled_in_validation, "labelled", "validation"),
     ):
         if count:
-            notes.append(f"{count} {of} {noun}s are also {among} {noun}s, {alike}.")
+            notes.append(f"{count} {of} {noun}s are also {among} {noun}s, {kind.alike}.")
     if found.left_out:
         notes.append(
             f"{found.left_out} samples were left out; the first one, {found.why[0]} (data.json)."

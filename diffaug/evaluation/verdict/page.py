@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from diffaug.evaluation.arms import arms_of
 from diffaug.evaluation.kinds import CLEAN, CORRUPTED, described
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import budget
@@ -64,6 +65,9 @@ def markdown_page(
 
 def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
     settings, kind = plan.settings, plan.settings.kind
+    model = ""
+    if any(arm.made is not None for arm in arms_of(settings)):
+        model = f" Model {code(plan.recipe.model)} ({plan.model_digest[:8]})."
     per_image = cost["generating_seconds"] / max(1, cost["generated_images"])
     return (
         f"Tables show {MEASURED[settings.measure]}, in %. {cost['seeds']} seeds; every training "
@@ -77,8 +81,8 @@ def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
         f"{settings.validation} validation {kind.noun}s per class. Generating "
         f"{cost['generated_images']} {kind.noun}s took {cost['generating_seconds'] / 60:.0f} "
         f"minutes ({1000 * per_image:.0f} ms each), {cost['trainings']} trainings "
-        f"{cost['training_seconds'] / 60:.0f} minutes of one core, on {cost['device_class']}. "
-        f"Model {code(plan.recipe.model)} ({plan.model_digest[:8]})."
+        f"{cost['training_seconds'] / 60:.0f} minutes of one core, on {cost['device_class']}."
+        f"{model}"
     )
 
 
