@@ -106,6 +106,7 @@ def measured(
     peak = _peak(device)
     job.finish()
     run = job.planned
+    exactly = fields | {"strength": run.recipe.strength, "steps": run.recipe.steps}
     found: dict[str, Any] = {
         "checkpoint_report": 1,
         "checkpoint": {
@@ -124,7 +125,7 @@ def measured(
         "images_a_second": round(report.ok / seconds, 3),
         "peak_memory_mib": peak,
         "replay": replayed(Path(output)),
-        "difference": _difference(folder, checkpoint.pipeline, device, images, fields),
+        "difference": _difference(folder, checkpoint.pipeline, device, images, exactly),
     }
     apart = found["difference"].get("largest", 0.0)
     found["ok"] = bool(

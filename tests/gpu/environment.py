@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 __all__ = ["EXTRAS", "ROOT", "environment"]
@@ -26,10 +27,10 @@ def prepare(folder: Path) -> Path:
     A Python that is itself a virtual environment's would show only its base's packages: hence the
     path file.
     """
-    base = [sys.executable, "-m", "venv", "--system-site-packages", "--clear"]
-    made = subprocess.run([*base, str(folder)], capture_output=True, text=True)
-    if made.returncode:  # no ensurepip, as in some distributions: this Python's pip will do
-        subprocess.run([*base, "--without-pip", str(folder)], check=True)
+    command = [sys.executable, "-m", "venv", "--system-site-packages", "--clear"]
+    if find_spec("pip"):  # one of the environment's own would bring an old setuptools with it
+        command.append("--without-pip")
+    subprocess.run([*command, str(folder)], check=True)
     python = folder / "bin/python"
     asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
     own = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=True)
@@ -83,6 +84,8 @@ def main() -> None:
     """`python -m tests.gpu.environment FOLDER [WHEELS]`; the last line printed is JSON."""
     folder = Path(sys.argv[1])
     wheels = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    if wheels is not None and not list(wheels.glob("diffaug-*.whl")):
+        sys.exit(f"{wheels} has no wheel of diffaug: pip wheel --no-deps --wheel-dir {wheels} .")
     python = prepare(folder / "venv")
     for command in commands(python, wheels, folder):
         subprocess.run(command, check=True)

@@ -52,12 +52,11 @@ def difference(
         kind: the pipeline that it names.
         device: where both run.
         photographs: to edit; their middle is.
-        fields: of the recipe; a strength is one number.
+        fields: of the recipe.
     """
     if kind not in REFERENCES:
         return {"reason": f"there is no comparison for {kind}"}
     fields |= {"model": str(folder), "sampler": "ddim", "detail": "none"}
-    fields |= {"strength": fields.get("strength", 0.5), "steps": fields.get("steps", 20)}
     with _exactly():
         ours, edits = _ours(Recipe(**fields), device, photographs)
         pipeline = _pipeline(folder, REFERENCES[kind], device)
@@ -99,7 +98,7 @@ def _pipeline(folder: Path, name: str, device: str) -> Any:
     from diffusers import DPMSolverMultistepScheduler
 
     pipeline: Any = getattr(diffusers, name).from_pretrained(
-        folder, torch_dtype=torch.float32, **_LIKE.get(name, {})
+        folder, dtype=torch.float32, **_LIKE.get(name, {})
     )
     config = {**pipeline.scheduler.config}
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config, solver_order=1)

@@ -69,7 +69,14 @@ def _checks(step: Mapping[str, Any] | None) -> Iterator[str]:
         rows.append((*about, "passed" if check["ok"] else "**failed**", *counts, more))
     if rows:
         yield "### On the device"
-        heads = ("check", "model", "dtype", "", "as it should be", "largest difference, levels")
+        heads = (
+            "check",
+            "model",
+            "dtype",
+            "",
+            "rows as they should be",
+            "largest difference, levels",
+        )
         yield _table((*heads, "more"), rows)
 
 
