@@ -86,7 +86,7 @@ def _lanes(lanes: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[str]:
         found = _result(step)
         for workload in _WORKLOADS:
             ending = "" if workload == "one" else f"_{workload}"
-            cells = [_ratio(found, f"c_over_{arm}{ending}") for arm in "abd"]
+            cells = [_ratio(found, f"c_over_{arm}{ending}") for arm in ("a", "b", "d")]
             if any(cells):
                 rows.append((dtype, workload, *cells))
     if rows:
