@@ -141,7 +141,10 @@ def steps(asked: argparse.Namespace, folder: Path, out: Path) -> list[Step]:
     )
     if asked.checkpoint is not None:
         found.append(_checkpoint(asked, out))
-    wanted = asked.only or [step.name for step in found]
+    names = [step.name for step in found]
+    wanted = asked.only or names
+    if unknown := set(wanted) - set(names):
+        sys.exit(f"--only: there is no step {', '.join(sorted(unknown))}, but {', '.join(names)}")
     return [step for step in found if step.name in ("environment", "machine", *wanted)]
 
 

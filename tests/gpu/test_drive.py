@@ -96,6 +96,11 @@ def test_without_an_environment_nothing_else_is_tried(
     assert "latent: skipped" in capsys.readouterr().out
 
 
+def test_a_step_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no step checkpoint, but environment, machine, device"):
+        drive.main(["--out", str(tmp_path), "--only", "latent", "checkpoint"])
+
+
 @pytest.mark.proof
 def test_the_whole_run_on_a_processor(tmp_path: Path) -> None:
     """With the project's own wheel alone: the rest is what this Python has."""
