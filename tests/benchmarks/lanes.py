@@ -173,7 +173,14 @@ def print_ratios(by_ratio: dict[str, list[Rate]]) -> None:
 
 def _workloads(asked: argparse.Namespace, folder: Path, images: int) -> list[Workload]:
     return [
-        make_workload(name, folder / name, images, batch_size=asked.batch_size, dtype=asked.dtype)
+        make_workload(
+            name,
+            folder / name,
+            images,
+            batch_size=asked.batch_size,
+            dtype=asked.dtype,
+            device=asked.device,
+        )
         for name in NAMES
         if name in asked.workloads
     ]
@@ -188,6 +195,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--batch-size", type=int, help="by default as a job would choose")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="likewise")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N; likewise")
     asked = parser.parse_args()
     if asked.images < LEAST or asked.images % LEAST or asked.rounds < 1:
         parser.error(f"--images is a multiple of {LEAST}, --rounds at least 1")

@@ -11,10 +11,11 @@ eight    `diffaug.augment` with batches of eight, in float32.
 float32  `diffaug.augment` with its own batches, of 32, in float32.
 diffaug  `diffaug.augment` as it chooses itself, dtype included.
 
-Two models: `tiny`, that of the tests, which is nearly all overhead, and `small`, whose calls do
-some work. Two scales: 1, where a sample is one row a call, and 7.5, where it is two. The arms take
-turns in one process, in alternating order, after a round that is not measured. A rate is in images
-a second, a ratio the median of the rounds' own. The last line is JSON.
+Models: `tiny`, that of the tests, which is nearly all overhead, `small`, whose calls do some work,
+and, if asked for, `medium`, whose calls do enough for a GPU. Two scales: 1, where a sample is one
+row a call, and 7.5, where it is two. The arms take turns in one process, in alternating order,
+after a round that is not measured. A rate is in images a second, a ratio the median of the rounds'
+own. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ COPIES, BATCH, STRENGTH, STEPS = 4, 8, 0.5, 20
 MODELS: dict[str, dict[str, Any]] = {
     "tiny": {},
     "small": {"sample_size": 16, "block_out_channels": (64, 128), "attention_head_dim": 8},
+    "medium": {"sample_size": 32, "block_out_channels": (256, 512), "attention_head_dim": 8},
 }
 SCALES = (1.0, 7.5)
 RATIOS = (
@@ -60,26 +62,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=32, help="pictures of the tiny model a round")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=["tiny", "small"])
+    parser.add_argument("--device", help="of all arms; by default as a job would choose")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")  # diffusers' deprecations
     found: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="diffaug-bench-") as name:
-        for model, config in MODELS.items():
+        for model in asked.models:
+            config = MODELS[model]
             folder = tiny.stable_diffusion(Path(name) / model, **config)
             images = pictures(asked.images if model == "tiny" else asked.images // 2, config)
             for scale in SCALES:
                 found[f"{model}, guidance {scale:g}"] = measure(
-                    arms(folder, scale), images, asked.rounds
+                    arms(folder, scale, asked.device), images, asked.rounds
                 )
     for what, ratios in found.items():
         print(what, " ".join(f"{name} {value:.2f}" for name, value in ratios.items()))
     print(json.dumps(found))
 
 
-def arms(folder: Path, scale: float) -> dict[str, Arm]:
+def arms(folder: Path, scale: float, device: str | None = None) -> dict[str, Arm]:
     """Each takes pictures and their prompts, and returns how many pictures it made."""
-    chosen = Execution.choose().dtype
-    plain, tuned = pipeline(folder, torch.float32), pipeline(folder, getattr(torch, chosen))
+    execution = Execution.choose(device=device)
+    chosen, device = execution.dtype, execution.device
+    plain = pipeline(folder, torch.float32, device)
+    tuned = pipeline(folder, getattr(torch, chosen), device)
     for part in (tuned.unet, tuned.vae):
         part.to(memory_format=torch.channels_last)
     recipe = diffaug.Recipe(
@@ -117,7 +124,7 @@ def arms(folder: Path, scale: float) -> dict[str, Arm]:
     def ours(dtype: str, batch_size: int | None = None) -> Arm:
         def run(images: list[Image.Image], words: list[str]) -> int:
             found = diffaug.augment(
-                images, recipe, labels=words, batch_size=batch_size, dtype=dtype
+                images, recipe, labels=words, batch_size=batch_size, dtype=dtype, device=device
             )
             return sum(map(len, found))
 
@@ -133,7 +140,7 @@ def arms(folder: Path, scale: float) -> dict[str, Arm]:
     }
 
 
-def pipeline(folder: Path, dtype: torch.dtype) -> Any:
+def pipeline(folder: Path, dtype: torch.dtype, device: str) -> Any:
     from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
 
     pipe: Any = StableDiffusionImg2ImgPipeline.from_pretrained(
@@ -141,7 +148,7 @@ def pipeline(folder: Path, dtype: torch.dtype) -> Any:
     )
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return pipe.to(device)
 
 
 def pictures(count: int, config: dict[str, Any]) -> list[Image.Image]:

@@ -81,7 +81,13 @@ class Workload:
 
 
 def make_workload(
-    name: str, folder: Path, images: int, *, batch_size: int | None, dtype: str | None
+    name: str,
+    folder: Path,
+    images: int,
+    *,
+    batch_size: int | None,
+    dtype: str | None,
+    device: str | None = None,
 ) -> Workload:
     """Write the shards of a workload of `images` outputs, and draft every one of them."""
     strength = _STRENGTHS[name]
@@ -96,7 +102,12 @@ def make_workload(
         seed=0,
     )
     plan = diffaug.plan_run(
-        shards, str(folder / "plan"), recipe, batch_size=batch_size, dtype=dtype
+        shards,
+        str(folder / "plan"),
+        recipe,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
     )
     editor = Binding.of_run(plan).editor()
     times = editor.model.denoiser.schedule.num_train_timesteps
