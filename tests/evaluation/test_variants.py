@@ -257,7 +257,7 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
     assert pool.copies[1, 0, 0, 0, 0] == 71
     assert pool.psnr[0].tolist() == pytest.approx([48.13, 42.11], abs=0.01)
     with pytest.raises(
-        ConfigError, match=r"augmented other: no image of .*such as hat/x: name each"
+        ConfigError, match=r"augmented other: no sample of .*such as hat/x: name each"
     ):
         pool_of(found, "other", shard, of, list("xyzuvw"), {"hat/x": "x"})
     with pytest.raises(ConfigError, match="several images of the source have the same key"):
