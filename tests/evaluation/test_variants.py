@@ -260,7 +260,7 @@ def test_images_made_elsewhere_are_those_that_are_named_after_a_source(tmp_path:
         ConfigError, match=r"augmented other: no sample of .*such as hat/x: name each"
     ):
         pool_of(found, "other", shard, of, list("xyzuvw"), {"hat/x": "x"})
-    with pytest.raises(ConfigError, match="several images of the source have the same key"):
+    with pytest.raises(ConfigError, match="several samples of the source have the same key"):
         read_elsewhere("other", shard, form, keys, [*keys, "cat"], {})
 
 
