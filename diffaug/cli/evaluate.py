@@ -288,7 +288,7 @@ def _suggested(
     search = [*sources, beside(sources, "searched"), *flags({"model": plan.recipe.model})]
     search += ["--search", "strength=0.1:0.9"]
     noun = plan.settings.kind.noun
-    if all(arm.made is None for arm in arms_of(plan.settings)):
+    if noun == "text" and all(arm.made is None for arm in arms_of(plan.settings)):
         return f"train without these {noun}s"
     return f"train without these {noun}s, or look for a strength: {command('evaluate', *search)}"
 

@@ -135,7 +135,7 @@ def test_flags_of_train(tmp_path: Path, cli: Cli) -> None:
             ["--test", "T", "--arms", "reconstruct", "--one-step-strengths", "0.3"],
             "--one-step-strengths does nothing without the arm one-step",
         ),
-        (["--test", "T", "--arms", "blur,mixup"], "arms: blur match an arm of diffusion"),
+        (["--test", "T", "--arms", "blur,mixup"], "arms: blur matches an arm of diffusion"),
     ],
 )
 def test_flags_of_evaluate(flags: list[str], said: str, tmp_path: Path, cli: Cli) -> None:
