@@ -25,6 +25,7 @@ from diffaug.execution import Execution
 from diffaug.models import checkpoint_of
 from diffaug.recipe import Recipe
 from tests.support.drafts import draft_copies
+from tests.support.pipelines import edited, first_order
 
 __all__ = ["REFERENCES", "difference"]
 
@@ -95,15 +96,11 @@ def _ours(
 
 def _pipeline(folder: Path, name: str, device: str) -> Any:
     import diffusers
-    from diffusers import DPMSolverMultistepScheduler
 
     pipeline: Any = getattr(diffusers, name).from_pretrained(
         folder, dtype=torch.float32, **_LIKE.get(name, {})
     )
-    config = {**pipeline.scheduler.config}
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config, solver_order=1)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    return first_order(pipeline).to(device)
 
 
 def _edited(pipeline: Any, edits: Sequence[Edit], guidance: float, prompt: str) -> Tensor:
@@ -116,15 +113,7 @@ def _edited(pipeline: Any, edits: Sequence[Edit], guidance: float, prompt: str) 
         patch.object(module, "randn_tensor", lambda *_, **__: noise),
         patch.object(DiagonalGaussianDistribution, "sample", lambda own, *_, **__: own.mode()),
     ):
-        images: Tensor = pipeline(
-            prompt=[prompt] * len(edits),
-            image=_clean(edits) / 2 + 0.5,
-            strength=1.0,
-            timesteps=list(edits[0].trajectory.timesteps),
-            guidance_scale=guidance,
-            output_type="pt",
-        ).images
-    return images
+        return edited(pipeline, _clean(edits), edits, guidance, [prompt] * len(edits))
 
 
 @torch.inference_mode()

@@ -18,7 +18,6 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLTemporalDecoder,
     AutoencoderTiny,
-    DPMSolverMultistepScheduler,
     LatentConsistencyModelImg2ImgPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionXLImg2ImgPipeline,
@@ -35,6 +34,7 @@ from diffaug.models import checkpoint_of, find_checkpoint, load_model
 from diffaug.recipe import Recipe
 from tests.support import tiny
 from tests.support.drafts import draft_copies
+from tests.support.pipelines import edited, first_order
 
 # diffusers' scheduler takes a list of times the way numpy 1 did
 pytestmark = [
@@ -198,19 +198,7 @@ def test_a_tiny_autoencoder(tmp_path: Path, noises: Callable[[str, Any], None]) 
 def reference(
     pipeline: Any, edits: Any, guidance: float, prompts: Sequence[str] = PROMPTS, **told: Any
 ) -> Tensor:
-    config = {**pipeline.scheduler.config}
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(config, solver_order=1)
-    pipeline.set_progress_bar_config(disable=True)
-    images: Tensor = pipeline(
-        prompt=list(prompts),
-        image=pictures() / 2 + 0.5,
-        strength=1.0,
-        timesteps=list(edits[0].trajectory.timesteps),
-        guidance_scale=guidance,
-        output_type="pt",
-        **told,
-    ).images
-    return images
+    return edited(first_order(pipeline), pictures(), edits, guidance, prompts, **told)
 
 
 def gap(one: Tensor, other: Tensor) -> float:
