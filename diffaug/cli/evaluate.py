@@ -15,7 +15,7 @@ from diffaug.cli.folders import packed
 from diffaug.cli.progress import counted
 from diffaug.cli.steps import advise, beside, command, flags
 from diffaug.errors import ConfigError, require_extra
-from diffaug.evaluation.arms import arms_of
+from diffaug.evaluation.arms import uses_model
 from diffaug.evaluation.kinds import DIFFUSION, FIXED, IMAGES, TEXTS, UNEQUAL
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation
 from diffaug.output.evaluation import EvaluationOutput
@@ -288,7 +288,7 @@ def _suggested(
     search = [*sources, beside(sources, "searched"), *flags({"model": plan.recipe.model})]
     search += ["--search", "strength=0.1:0.9"]
     noun = plan.settings.kind.noun
-    if noun == "text" and all(arm.made is None for arm in arms_of(plan.settings)):
+    if plan.settings.kind is TEXTS and not uses_model(plan.settings):
         return f"train without these {noun}s"
     return f"train without these {noun}s, or look for a strength: {command('evaluate', *search)}"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from diffaug.evaluation.kinds import DIFFUSION, IMAGES, IN_TURN
+from diffaug.evaluation.kinds import DIFFUSION
 from diffaug.evaluation.settings import Evaluation, named
 
-__all__ = ["Arm", "arms_of", "matched_arms"]
+__all__ = ["Arm", "arms_of", "matched_arms", "uses_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Arm:
 
 def arms_of(settings: Evaluation) -> list[Arm]:
     """The arms that do not depend on a choice: the baseline, then controls, then the rest."""
-    matched = (*settings.kind.matched, IN_TURN)
+    matched = (*settings.kind.matched, settings.kind.in_turn)
     every = dict.fromkeys((settings.kind.baseline, *settings.arms))
     families = [name for name in every if name not in matched]
     controls = [arm for arm in map(Arm, families) if arm.made is None]
@@ -82,12 +82,17 @@ def arms_of(settings: Evaluation) -> list[Arm]:
     return arms
 
 
+def uses_model(settings: Evaluation) -> bool:
+    """Whether the diffusion model makes samples for any arm."""
+    return any(arm.made is not None for arm in arms_of(settings))
+
+
 def matched_arms(settings: Evaluation) -> list[Arm]:
     """The controls matched to chosen arms; empty if no arm is on trial."""
     if not any(arm.is_on_trial for arm in arms_of(settings)):
         return []
     kind = settings.kind
     families = [name for name in kind.matched if name in settings.arms]
-    if len(families) == len(IMAGES.matched) or IN_TURN in settings.arms:
-        families.append(IN_TURN)
+    if kind.in_turn and (len(families) == len(kind.matched) or kind.in_turn in settings.arms):
+        families.append(kind.in_turn)
     return [Arm(family, rival_for=reason) for family in families for reason in kind.chosen_for]

@@ -50,6 +50,8 @@ class Kind:
         without: what that is, in a sentence.
         families: what each family of arms is; the last have one arm per strength.
         matched: the controls that take a chosen arm's copies as their measure.
+        in_turn: the control that is all of these from copy to copy, where all of them are named;
+            None: there is none.
         joined: the families that can be joined by `+`.
         unasked: families that are trained only if they are named.
         chosen_for: the kinds of test image that there are, for each of which an arm is chosen.
@@ -62,6 +64,7 @@ class Kind:
     without: str
     families: Mapping[str, str]
     matched: tuple[str, ...]
+    in_turn: str | None
     joined: tuple[str, ...]
     unasked: tuple[str, ...]
     chosen_for: tuple[str, ...]
@@ -117,6 +120,7 @@ IMAGES = Kind(
         "one-step": "noised part-way, then denoised in one network call",
     },
     matched=("blur", "noise", "field"),
+    in_turn=IN_TURN,
     joined=("trivial-augment", "jitter", "mixup", *UNEQUAL, *DIFFUSION),
     unasked=(*FIXED, *UNEQUAL, "longer", IN_TURN),
     chosen_for=(CLEAN, CORRUPTED),
@@ -140,6 +144,7 @@ TEXTS = Kind(
         **_MADE,
     },
     matched=("unigram",),
+    in_turn=None,
     joined=("deletion", "eda", *UNEQUAL, "reconstruct", "filtered"),
     unasked=(*UNEQUAL, "longer"),
     chosen_for=(CLEAN,),

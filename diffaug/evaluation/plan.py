@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from diffaug import storage
 from diffaug.errors import ConfigError, explain
-from diffaug.evaluation.arms import arms_of
+from diffaug.evaluation.arms import uses_model
 from diffaug.evaluation.kinds import IMAGES, SMALL, TEXTS, Kind
 from diffaug.evaluation.settings import DEFAULT_RECIPE, Evaluation, named
 from diffaug.evaluation.synonyms import synonyms_in
@@ -115,8 +115,8 @@ def plan_evaluation(
     if recipe.medium == "clip" and settings.classifier not in SMALL:
         raise ConfigError(f"classifier: of clips it must be {' or '.join(SMALL)}")
     checkpoint = checkpoint_of(recipe)
-    makes = any(arm.made is not None for arm in arms_of(settings))
-    if makes and settings.kind is TEXTS and not checkpoint.is_language_model:
+    is_text = settings.kind is TEXTS
+    if is_text and uses_model(settings) and not checkpoint.is_language_model:
         raise ConfigError(
             f"model: texts are edited by a masked language model, and {recipe.model} is none: give "
             "one, or leave out the arms of diffusion"
@@ -231,7 +231,7 @@ def _differ(begun: EvaluationPlan, plan: EvaluationPlan) -> list[str]:
 
 def _flat(plan: EvaluationPlan) -> dict[str, Any]:
     fields = plan.model_dump(mode="json", exclude={"device_class", "model_labels", "versions"})
-    if all(arm.made is None for arm in arms_of(plan.settings)):
+    if not uses_model(plan.settings):
         del fields["model_digest"]  # no model is used
     for name in ("sources", "validation", "test"):
         fields[name] = list(map(storage.identity, fields[name]))

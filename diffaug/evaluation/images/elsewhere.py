@@ -12,12 +12,7 @@ import numpy as np
 
 from diffaug import storage
 from diffaug.errors import ConfigError, DefectError
-from diffaug.evaluation.images.pictures import (
-    Form,
-    Pictures,
-    as_array,
-    blank,
-)
+from diffaug.evaluation.images.pictures import Form, Pictures, as_array, blank
 from diffaug.evaluation.images.pool import Pool, psnr_of
 from diffaug.evaluation.settings import ALL
 from diffaug.media import medium_of
@@ -39,6 +34,9 @@ __all__ = [
 Made = dict[str, list[Any]]
 """Images, each (H, W, C), or texts, by the keys of their sources."""
 
+_BUDGET = "{labels}"
+"""What stands for the budget in a place."""
+
 
 def places_of(place: str, seed: int, labels: Sequence[int]) -> dict[int | None, str]:
     """Where the images of a seed are: by budget if the place names it, else under None.
@@ -52,9 +50,6 @@ def places_of(place: str, seed: int, labels: Sequence[int]) -> dict[int | None, 
     if _BUDGET not in place:
         return {None: place}
     return {one: place.replace(_BUDGET, "all" if one == ALL else str(one)) for one in labels}
-
-
-_BUDGET = "{labels}"
 
 
 def save_elsewhere(pool: Pool, output: str, seed: int, name: str, labels: int | None) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from diffaug import storage
 from diffaug.errors import ConfigError
-from diffaug.evaluation.arms import arms_of
+from diffaug.evaluation.arms import arms_of, uses_model
 from diffaug.evaluation.images.drawn import Drawn, Passed, PictureId
 from diffaug.evaluation.images.elsewhere import (
     places_of,
@@ -66,8 +66,8 @@ def prepare(
     begun = read_plan_if_any(output) is not None
     if begun and (found := read_found_if_any(output)) is not None:
         return found
-    makes = any(arm.made is not None for arm in arms_of(plan.settings))
-    checkpoint = checkpoint_of(plan.recipe) if makes and not begun else None
+    makes = uses_model(plan.settings) and not begun
+    checkpoint = checkpoint_of(plan.recipe) if makes else None
     if checkpoint is not None and not classes_as_numbered:
         look_at_classes(plan.sources[0], checkpoint.card, plan.recipe)
     drawn = Drawn.of(plan, passed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from diffaug.evaluation.arms import arms_of
+from diffaug.evaluation.arms import uses_model
 from diffaug.evaluation.kinds import CLEAN, CORRUPTED, described
 from diffaug.evaluation.plan import EvaluationPlan
 from diffaug.evaluation.settings import budget
@@ -66,7 +66,7 @@ def markdown_page(
 def _how(plan: EvaluationPlan, cost: Mapping[str, Any]) -> str:
     settings, kind = plan.settings, plan.settings.kind
     model = ""
-    if any(arm.made is not None for arm in arms_of(settings)):
+    if uses_model(settings):
         model = f" Model {code(plan.recipe.model)} ({plan.model_digest[:8]})."
     per_image = cost["generating_seconds"] / max(1, cost["generated_images"])
     return (
